@@ -1,0 +1,13 @@
+package api
+
+// Path patterns of the Agent API, in the syntax of net/http.ServeMux.
+const (
+	PathEnroll       = "/agents/v1/enroll"
+	PathCertificate  = "/agents/v1/{agent_id}/certificate"
+	PathHeartbeat    = "/agents/v1/{agent_id}/heartbeat"
+	PathInstructions = "/agents/v1/{agent_id}/instructions"
+	PathInstruction  = "/agents/v1/{agent_id}/instructions/{id}"
+	PathResult       = "/agents/v1/{agent_id}/instructions/{id}/result"
+	PathEvents       = "/agents/v1/{agent_id}/events"
+	PathLogs         = "/agents/v1/{agent_id}/logs"
+)
