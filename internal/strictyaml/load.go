@@ -13,6 +13,9 @@ import (
 // one, and little enough that the parser's memory stays in the tens of MiB.
 const MaxBytes = 1 << 20
 
+// maxDepth is how deep a document may nest; the workflow language needs about ten.
+const maxDepth = 64
+
 // Option changes how Load reads.
 type Option func(*loader)
 
@@ -51,7 +54,7 @@ func Load(file string, src []byte, v any, opts ...Option) (*Doc, error) {
 		return nil, fromLibrary(file, err)
 	}
 	l.doc.root = node.Content[0]
-	l.check(l.doc.root, reflect.TypeOf(v), "")
+	l.check(l.doc.root, reflect.TypeOf(v), "", 1)
 	if len(l.errs) == 0 {
 		if err := node.Load(v); err != nil {
 			l.errs = fromLibrary(file, err)
@@ -77,7 +80,11 @@ func empty(src []byte) bool {
 // check walks the document beside the Go type that it will be decoded into. A
 // type that decodes itself, and a map, take any key; duplicates and anchors are
 // found everywhere.
-func (l *loader) check(n *yaml.Node, t reflect.Type, path string) {
+func (l *loader) check(n *yaml.Node, t reflect.Type, path string, depth int) {
+	if depth > maxDepth {
+		l.fail(n, fmt.Sprintf("nested deeper than %d", maxDepth))
+		return
+	}
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
 		l.fail(n, "anchors and aliases are not taken here: write the value out")
 		return
@@ -85,14 +92,14 @@ func (l *loader) check(n *yaml.Node, t reflect.Type, path string) {
 	switch n.Kind {
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
-			l.check(item, element(t, reflect.Slice), fmt.Sprintf("%s[%d]", path, i))
+			l.check(item, element(t, reflect.Slice), fmt.Sprintf("%s[%d]", path, i), depth+1)
 		}
 	case yaml.MappingNode:
-		l.checkMapping(n, t, path)
+		l.checkMapping(n, t, path, depth)
 	}
 }
 
-func (l *loader) checkMapping(n *yaml.Node, t reflect.Type, path string) {
+func (l *loader) checkMapping(n *yaml.Node, t reflect.Type, path string, depth int) {
 	known := fields(t)
 	seen := make(map[string]int, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -111,7 +118,7 @@ func (l *loader) checkMapping(n *yaml.Node, t reflect.Type, path string) {
 			}
 			next = field
 		}
-		l.check(value, next, join(path, key.Value))
+		l.check(value, next, join(path, key.Value), depth+1)
 	}
 }
 
