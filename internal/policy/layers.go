@@ -1,0 +1,56 @@
+package policy
+
+// Module is the path of this module.
+const Module = "github.com/stavily/agents"
+
+// Layer says what the packages below a directory may import of ours.
+type Layer struct {
+	Prefix string   // directory, relative to the module
+	May    []string // directories below which imports are allowed; its own is always
+}
+
+// Layers is the whole table. The longest matching prefix counts; a directory that
+// none matches fails the test, so a new one needs a row.
+var Layers = []Layer{
+	{"internal/limits", nil},
+	{"internal/strictyaml", nil},
+	{"internal/atomicfile", nil},
+	{"internal/policy", nil},
+
+	{"shared/pkg/api", []string{"internal/limits"}},
+	{"shared/pkg/pki", []string{"shared/pkg/api", "internal"}},
+	{"shared/pkg/config", []string{"shared/pkg/api", "internal"}},
+	{"shared/pkg/plugin", []string{"shared/pkg/api", "internal"}},
+	{"shared/pkg/telemetry", []string{"internal"}},
+	{"shared/internal", []string{"shared/pkg/api", "shared/pkg/plugin", "internal"}},
+	{"shared/pkg/agent", []string{"shared", "internal", "sdk/python"}},
+
+	{"sensor-agent", []string{"shared/pkg"}},
+	{"action-agent", []string{"shared/pkg"}},
+
+	{"orchestrator/internal/delivery", []string{"shared/pkg/api"}},
+	{"orchestrator/internal/instruction", []string{"shared/pkg/api"}},
+	{"orchestrator/internal/workflow", []string{"shared/pkg/api", "internal"}},
+	{"orchestrator/internal/store", []string{"shared/pkg/api", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "internal"}},
+	{"orchestrator/internal/ca", []string{"shared/pkg/api", "shared/pkg/pki", "internal"}},
+	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/ca", "internal"}},
+	{"orchestrator", []string{"shared/pkg/api", "shared/pkg/pki", "shared/pkg/plugin", "shared/pkg/telemetry", "orchestrator", "plugins", "internal"}},
+
+	{"sdk/python", nil},
+	{"plugins", nil},
+	{"test", []string{"shared", "orchestrator", "plugins", "sdk", "internal"}},
+}
+
+// Never lists imports that no table row can allow: edges do not import each
+// other, and nothing shared knows an agent.
+var Never = [][2]string{
+	{"shared", "sensor-agent"},
+	{"shared", "action-agent"},
+	{"shared", "orchestrator"},
+	{"sensor-agent", "action-agent"},
+	{"action-agent", "sensor-agent"},
+	{"sensor-agent", "orchestrator"},
+	{"action-agent", "orchestrator"},
+	{"orchestrator/internal/agentapi", "orchestrator/internal/operatorapi"},
+	{"orchestrator/internal/operatorapi", "orchestrator/internal/agentapi"},
+}
