@@ -1,0 +1,95 @@
+# Every target that a user or contributor needs; `make` alone lists them.
+SHELL       := /bin/bash
+GO          ?= go
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# -trimpath, no VCS stamp and no build id: the same source gives the same bytes anywhere.
+BUILD_FLAGS := -trimpath -buildvcs=false
+LD_FLAGS    := -s -w -buildid= -X github.com/stavily/agents/shared/pkg/api.Version=$(VERSION)
+PYTHON      ?= python3
+export CGO_ENABLED ?= 0
+
+PROGRAMS := sensor-agent action-agent stavily
+pkg_sensor-agent := ./sensor-agent/cmd/sensor-agent
+pkg_action-agent := ./action-agent/cmd/action-agent
+pkg_stavily      := ./orchestrator/cmd/stavily
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build
+
+##@ Start here
+demo: build ## The main job for real: server, both agents, mutual TLS, trigger → action → output
+	@bin/stavily demo
+
+test: ## All Go tests, then the Python ones
+	$(MAKE) --no-print-directory test-python
+	$(GO) test ./...
+
+dev: build ## The demo's set-up, kept running for you; Ctrl-C cleans up
+	@bin/stavily dev
+
+##@ Build
+build: $(PROGRAMS:%=build-%) ## Build sensor-agent, action-agent and stavily into bin/
+
+.PHONY: build-% build-sensor build-action
+build-sensor: build-sensor-agent ## Build the sensor agent
+build-action: build-action-agent ## Build the action agent
+$(PROGRAMS:%=build-%): build-%:
+	@mkdir -p bin
+	$(GO) build $(BUILD_FLAGS) -ldflags '$(LD_FLAGS)' -o bin/$* $(pkg_$*)
+
+AGENTS    := sensor-agent action-agent
+TARGETS   := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
+ARTEFACTS := $(foreach a,$(AGENTS),$(foreach t,$(TARGETS),bin/$(a)-$(t)$(if $(findstring windows,$(t)),.exe)))
+
+.PHONY: build-all build-linux build-darwin build-windows $(ARTEFACTS)
+build-all: $(ARTEFACTS) ## Both agents for every platform: the ten release artefacts
+build-linux: $(filter bin/%-linux-amd64 bin/%-linux-arm64,$(ARTEFACTS)) ## Both agents for Linux
+build-darwin: $(filter bin/%-darwin-amd64 bin/%-darwin-arm64,$(ARTEFACTS)) ## Both agents for macOS
+build-windows: $(filter %.exe,$(ARTEFACTS)) ## Both agents for Windows
+$(ARTEFACTS):
+	@mkdir -p bin
+	GOOS=$(word 3,$(subst -, ,$(basename $(@F)))) GOARCH=$(word 4,$(subst -, ,$(basename $(@F)))) \
+	$(GO) build $(BUILD_FLAGS) -ldflags '$(LD_FLAGS)' -o $@ $(pkg_$(word 1,$(subst -, ,$(@F)))-agent)
+
+.PHONY: cross-vet deps clean
+cross-vet: ## Vet every package for macOS and Windows
+	GOOS=darwin $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+
+deps: ## Download what the build needs
+	$(GO) mod download
+
+clean: ## Remove what the build made
+	rm -rf bin dist site
+
+##@ Test
+.PHONY: test-race test-python test-e2e fuzz demo-crash bench check lint
+test-race: ## All Go tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+test-python: ## The SDK's and the plugins' tests
+	PYTHON=$(PYTHON) scripts/test-python.sh
+
+demo-crash: build ## The demo with SIGKILL: the action agent in its clean-up, the server between event and action
+	@bin/stavily demo --crash agent
+	@bin/stavily demo --crash server
+
+COUNT ?= 10s
+fuzz: ## Run every fuzz target for COUNT (10s, or 100000x)
+	COUNT=$(COUNT) scripts/fuzz.sh
+
+bench: build ## Latency, memory, CPU and durable intake, as a table and as JSON
+	$(GO) run ./test/bench
+
+##@ Before a commit
+lint: ## gofmt, go vet, staticcheck, go mod tidy
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run: gofmt -w on these'; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+check: ## What CI runs
+	.ci/run
+
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
