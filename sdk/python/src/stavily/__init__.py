@@ -1,0 +1,51 @@
+"""Write plugins for Stavily agents: a decorated function is a plugin.
+
+    import stavily
+
+    @stavily.sensor(interval=30)
+    def queue_long(config, emit, state):
+        depth = measure(config.queue)
+        if depth > config.limit:
+            emit("queue.long", data={"depth": depth}, severity="high", key=config.queue)
+
+    if __name__ == "__main__":
+        stavily.run()
+
+A handler takes any of these arguments, by name, in any order:
+
+    sensor   config, emit, state, log
+    action   params, ctx
+    output   message, ctx
+
+What it returns is the result and must be JSON. What it raises is the failure:
+`Refused`, `Failed` and `Cancelled` are told as they are, any other exception
+with the lines of the plugin that led to it. `print` goes to the plugin's log.
+
+The agent starts the plugin as a process of its own, sends it one command at a
+time, and keeps it for the next one. `stavily.testing` does the same in tests.
+"""
+
+from ._agent import AgentError
+from ._context import Context
+from ._contract import run
+from ._emitter import Emitter
+from ._errors import Cancelled, Failed, PluginError, Refused
+from ._handler import action, output, sensor
+from ._settings import Settings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AgentError",
+    "Cancelled",
+    "Context",
+    "Emitter",
+    "Failed",
+    "PluginError",
+    "Refused",
+    "Settings",
+    "action",
+    "output",
+    "run",
+    "sensor",
+]

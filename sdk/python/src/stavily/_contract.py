@@ -1,0 +1,319 @@
+"""The contract `stdio`: commands in, one answer each, a JSON object a line.
+
+    get_info ─▶ initialize ─▶ start ─▶ detect_triggers | execute_action | send_output … ─▶ stop
+
+Commands are answered in order; one that has an `id` gets it back. Whatever a
+line holds or the plugin raises, there is an answer and the process lives on.
+It ends at the end of its input, and at SIGTERM:
+
+    waiting, or in a sensor       at once
+    in an action or an output     `ctx.cancelled` becomes true; it ends after its answer
+"""
+
+import json
+import logging
+import os
+import signal
+import time
+from typing import Any, BinaryIO, Callable, Dict, NamedTuple, Optional
+
+from . import _agent, _handler, _streams
+from ._clock import timestamp
+from ._context import Context
+from ._emitter import Emitter
+from ._errors import Cancelled, PluginError, describe
+from ._settings import Settings
+
+# The longest line of either side, in bytes.
+MAX_LINE = 1 << 20
+
+# Announced in get_info: this contract, with the id of a command in its answer.
+PROTOCOL = 2
+
+# Manifests and the wire say trigger where people say sensor.
+_WIRE_KINDS = {"sensor": "trigger", "action": "action", "output": "output"}
+
+Request = Dict[str, Any]
+Answer = Dict[str, Any]
+
+
+class _Stop(BaseException):
+    """Ends a sensor or a wait for input at SIGTERM; not an Exception, so that plugins let it pass."""
+
+
+class _Malformed(Exception):
+    """The agent's command cannot be understood; the message says why."""
+
+
+class _Outcome(NamedTuple):
+    """How one run of the handler ended: `status` is completed, failed or cancelled."""
+
+    status: str
+    result: Any
+    error: str
+
+
+class Host:
+    """One plugin, answering its agent's commands. Belongs to one thread."""
+
+    def __init__(self, handler: _handler.Handler, agent: Optional[_agent.Agent]) -> None:
+        self._handler = handler
+        self._agent = agent
+        self._home = os.path.dirname(os.path.abspath(handler.function.__code__.co_filename))
+        self._config: Optional[Settings] = None  # None until initialize
+        self._emit = Emitter(agent)
+        self._state: Dict[str, Any] = {}
+        self._status = "created"
+        self._health = _Health()
+        self._context: Optional[Context] = None  # of the run that is going on
+        self._interruptible = False  # whether a signal may end what is going on
+        self._stopping = False  # a signal has come
+        self._commands = self._commands_of(handler.kind)
+
+    def _commands_of(self, kind: str) -> Dict[str, Callable[[Request], Answer]]:
+        commands = {
+            "get_info": self._get_info,
+            "initialize": self._initialize,
+            "start": lambda request: self._enter("running"),
+            "stop": lambda request: self._enter("stopped"),
+            "get_status": lambda request: _success(self._status),
+            "get_health": lambda request: _success(self._health.report()),
+        }
+        # The schema is the manifest's, which the agent has read; the code adds nothing to it.
+        commands["get_{}_config".format(_WIRE_KINDS[kind])] = lambda request: _success({})
+        if kind == "sensor":
+            commands["detect_triggers"] = self._detect_triggers
+        elif kind == "action":
+            commands["execute_action"] = self._execute_action
+        else:
+            commands["send_output"] = self._send_output
+        return commands
+
+    def serve(self, requests: BinaryIO, answers: BinaryIO) -> None:
+        """Answer commands until the input ends or a signal asks to stop; `answers` has no buffer."""
+        try:
+            while True:
+                self._interruptible = True  # before the look at _stopping, or a signal between the two would be lost
+                line = b"" if self._stopping else _read_line(requests)
+                if not line:
+                    return
+                self._interruptible = self._handler.kind == "sensor"
+                answer = self.answer(line)
+                self._interruptible = False  # an answer is written whole
+                while answer:
+                    answer = answer[answers.write(answer) :]
+        except (_Stop, BrokenPipeError):
+            return
+
+    def on_signal(self, signum: int, frame: object) -> None:
+        """Signal handler: end what may be ended at once, tell an action to end."""
+        self._stopping = True
+        if self._context is not None:
+            self._context.cancel()
+        elif self._interruptible:
+            raise _Stop
+
+    def answer(self, line: bytes) -> bytes:
+        """The answer to one line of input, as a line."""
+        head: Answer = {"action": ""}
+        try:
+            request = _parse(line)
+            head.update((key, request[key]) for key in ("action", "id") if key in request)
+            body = self._command(request)(request)
+        except _Malformed as error:
+            body = _failure(str(error))
+        return _encode(head, body)
+
+    def _command(self, request: Request) -> Callable[[Request], Answer]:
+        action = request.get("action")
+        if not isinstance(action, str) or action not in self._commands:
+            known = ", ".join(sorted(self._commands))
+            raise _Malformed("there is no command {!r} for this plugin: it has {}".format(action, known))
+        return self._commands[action]
+
+    def _get_info(self, request: Request) -> Answer:
+        info = {
+            "id": os.environ.get("STAVILY_PLUGIN_ID", ""),
+            "type": _WIRE_KINDS[self._handler.kind],
+            "protocol": PROTOCOL,
+        }
+        if self._handler.interval is not None:
+            info["interval"] = self._handler.interval
+        return _success(info)
+
+    def _initialize(self, request: Request) -> Answer:
+        self._config = Settings("config", _object(request, "config"))
+        return self._enter("initialized")
+
+    def _enter(self, status: str) -> Answer:
+        self._status = status
+        return _success(None)
+
+    def _initialized(self) -> Settings:
+        if self._config is None:
+            raise _Malformed("there is no configuration: initialize must come first")
+        return self._config
+
+    def _detect_triggers(self, request: Request) -> Answer:
+        log = logging.getLogger("plugin")
+        outcome = self._attempt(config=self._initialized(), emit=self._emit, state=self._state, log=log)
+        if outcome.status == "completed" and outcome.result is not None:
+            wrong = "a sensor reports with emit(), but this one returned {}".format(type(outcome.result).__name__)
+            outcome = _Outcome("failed", None, wrong)
+        # Without an agent's socket the events go here, also those from before a failure.
+        return _ended(outcome, self._emit.take() or None)
+
+    def _execute_action(self, request: Request) -> Answer:
+        work = _object(request, "action_request")
+        return self._run(work, "params", _object(work, "parameters"))
+
+    def _send_output(self, request: Request) -> Answer:
+        message = _object(request, "output")
+        return self._run(message, "message", message)
+
+    def _run(self, work: Request, argument: str, value: Dict[str, Any]) -> Answer:
+        context = Context(
+            instruction_id=str(work.get("id") or os.environ.get("STAVILY_INSTRUCTION_ID", "")),
+            idempotency_key=_object(work, "metadata").get("idempotency_key", ""),
+            config=self._initialized(),
+            timeout=_seconds(work.get("timeout")),
+            agent=self._agent,
+        )
+        started_at, begin = timestamp(), time.monotonic()
+        self._context = context
+        if self._stopping:  # the signal came before there was a context to cancel
+            context.cancel()
+        outcome = self._attempt(**{argument: Settings(argument, value), "ctx": context})
+        self._context = None
+        return _ended(
+            outcome,
+            {
+                "id": context.instruction_id,
+                "status": outcome.status,
+                "data": outcome.result,
+                "error": outcome.error,
+                "started_at": started_at,
+                "completed_at": timestamp(),
+                "duration": round(time.monotonic() - begin, 6),  # seconds
+            },
+        )
+
+    def _attempt(self, **offered: Any) -> _Outcome:
+        try:
+            outcome = _Outcome("completed", self._handler.call(offered), "")
+        except Cancelled as error:
+            outcome = _Outcome("cancelled", error.result, str(error))
+        except PluginError as error:
+            outcome = _Outcome("failed", error.result, str(error))
+        except (Exception, SystemExit) as error:  # a plugin may raise anything; to its agent that is an answer
+            outcome = _Outcome("failed", None, describe(error, self._home))
+        self._health.record(outcome)
+        return outcome
+
+
+class _Health:
+    """What get_health tells: how the runs went."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._runs = 0
+        self._errors = 0
+        self._last_run: Optional[str] = None
+        self._last_error = ""
+
+    def record(self, outcome: _Outcome) -> None:
+        self._runs += 1
+        self._errors += outcome.status == "failed"
+        self._last_run = timestamp()
+        self._last_error = outcome.error
+
+    def report(self) -> Dict[str, Any]:
+        """`uptime` is in seconds; degraded means that the last run did not complete."""
+        if self._runs == 0:
+            status = "unknown"
+        else:
+            status = "degraded" if self._last_error else "healthy"
+        return {
+            "status": status,
+            "message": self._last_error if self._runs else "has not run yet",
+            "last_check": self._last_run,
+            "uptime": round(time.monotonic() - self._begin, 3),
+            "error_count": self._errors,
+            "metrics": {"runs": self._runs},
+        }
+
+
+def _success(data: Any) -> Answer:
+    return {"success": True, "data": data}
+
+
+def _failure(error: str, data: Any = None) -> Answer:
+    return {"success": False, "error": error, "data": data}
+
+
+def _ended(outcome: _Outcome, data: Any) -> Answer:
+    return _success(data) if outcome.status == "completed" else _failure(outcome.error, data)
+
+
+def _read_line(requests: BinaryIO) -> bytes:
+    """The next line; b"" at the end. Of a line that is too long, more than MAX_LINE bytes and none of the rest."""
+    line = requests.readline(MAX_LINE + 1)
+    rest = line
+    while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
+        rest = requests.readline(MAX_LINE + 1)
+    return line
+
+
+def _parse(line: bytes) -> Request:
+    if len(line) > MAX_LINE:
+        raise _Malformed("the line is longer than {} bytes".format(MAX_LINE))
+    try:
+        request = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # RecursionError: nested too deeply
+        raise _Malformed("the line is not JSON: {}".format(error)) from None
+    if not isinstance(request, dict):
+        raise _Malformed("the line is not a JSON object")
+    return request
+
+
+def _object(parent: Request, key: str) -> Dict[str, Any]:
+    value = parent.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _Malformed("{} must be an object, is {}".format(key, type(value).__name__))
+    return value
+
+
+def _seconds(timeout: Any) -> Optional[float]:
+    """A timeout of the wire, in seconds; None, and 0, mean without a limit."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise _Malformed("timeout must be a number of seconds, is {!r}".format(timeout))
+    return float(timeout)
+
+
+def _encode(head: Answer, body: Answer) -> bytes:
+    try:
+        line = json.dumps({**head, **body}, allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        return _encode(head, _failure("the plugin's result is not JSON: {}".format(error)))
+    if len(line) > MAX_LINE:
+        return _encode(head, _failure("the plugin's result has {} bytes; {} are allowed".format(len(line), MAX_LINE)))
+    return line
+
+
+def run() -> None:
+    """Be a plugin: serve the agent that started this process until it says stop.
+
+    The last line of main.py, below `if __name__ == "__main__":`. RuntimeError
+    unless exactly one function is decorated.
+    """
+    handler = _handler.sole()
+    requests, answers = _streams.claim()
+    _streams.log_to_stderr()
+    host = Host(handler, _agent.from_environment())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, host.on_signal)
+    host.serve(requests, answers)

@@ -1,0 +1,95 @@
+"""The decorators, and what they make of a function: the process's one handler."""
+
+from typing import Any, Callable, Dict, List, Optional, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What a handler of each kind may take, by name.
+ARGUMENTS = {
+    "sensor": ("config", "emit", "state", "log"),
+    "action": ("params", "ctx"),
+    "output": ("message", "ctx"),
+}
+
+# Handlers of this process, in the order of their definition. A plugin has one;
+# a test that imports several plugins has as many.
+_handlers: List["Handler"] = []
+
+
+class Handler:
+    """A plugin's function with its kind and, for a sensor, its interval in seconds."""
+
+    def __init__(self, kind: str, function: Callable[..., Any], interval: Optional[float] = None) -> None:
+        self.kind = kind
+        self.function = function
+        self.interval = interval
+        self._wanted = _argument_names(function)
+        for name in self._wanted:
+            if name not in ARGUMENTS[kind]:
+                raise TypeError(
+                    "{}() takes {!r}, but an argument of {} can be: {}".format(
+                        function.__name__, name, _article(kind), ", ".join(ARGUMENTS[kind])
+                    )
+                )
+
+    def call(self, offered: Dict[str, Any]) -> Any:
+        """Call the function with those of the offered arguments that it takes."""
+        return self.function(**{name: offered[name] for name in self._wanted})
+
+
+def _argument_names(function: Callable[..., Any]) -> List[str]:
+    # Not inspect.signature: importing inspect costs 4 ms of every plugin's start.
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code = function.__code__
+    return list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+
+def _article(kind: str) -> str:
+    return "a sensor" if kind == "sensor" else "an " + kind
+
+
+def sensor(*, interval: float = 60.0) -> Callable[[F], F]:
+    """Make a function a sensor: it is called every `interval` seconds and emits events.
+
+    The monitor that runs it may set another interval. The next call begins only
+    after the one before has returned.
+    """
+    if not interval > 0:
+        raise ValueError("interval must be more than 0 seconds, is {!r}".format(interval))
+
+    def register(function: F) -> F:
+        _handlers.append(Handler("sensor", function, float(interval)))
+        return function
+
+    return register
+
+
+def action(function: F) -> F:
+    """Make a function an action: it is called for each instruction, with its parameters."""
+    _handlers.append(Handler("action", function))
+    return function
+
+
+def output(function: F) -> F:
+    """Make a function an output: it is called with each message to deliver."""
+    _handlers.append(Handler("output", function))
+    return function
+
+
+def sole() -> Handler:
+    """The one handler of a plugin's process; RuntimeError when there is none or more."""
+    if len(_handlers) != 1:
+        names = ", ".join(handler.function.__name__ for handler in _handlers) or "none"
+        raise RuntimeError(
+            "a plugin is one function decorated with stavily.sensor, stavily.action or stavily.output; found " + names
+        )
+    return _handlers[0]
+
+
+def of(function: Callable[..., Any]) -> Handler:
+    """The handler that a decorator made of `function`."""
+    for handler in _handlers:
+        if handler.function is function:
+            return handler
+    raise ValueError("{!r} is not decorated with stavily.sensor, stavily.action or stavily.output".format(function))
