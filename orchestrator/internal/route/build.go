@@ -1,0 +1,122 @@
+package route
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Principal is who calls. Agent and Org come from the certificate alone and are
+// set for agents only.
+type Principal struct {
+	Kind  Kind
+	Org   api.OrgID
+	Agent api.AgentID
+}
+
+func (p Principal) String() string {
+	if p.Agent == "" {
+		return string(p.Kind)
+	}
+	return string(p.Kind) + " " + string(p.Org) + "/" + string(p.Agent)
+}
+
+// Gate admits agents. It is asked on every request.
+type Gate interface {
+	// Admit says whose certificate cert is; the TLS handshake has verified its chain.
+	// The error is an [*api.Error] for a caller who is refused. The context it returns
+	// is cancelled with such an error as its cause when admission is withdrawn;
+	// release ends the watch for that and is called exactly once, when err is nil.
+	Admit(ctx context.Context, cert *x509.Certificate) (admitted context.Context, p Principal, release func(), err error)
+	// Refused records that an admitted caller tried what it may not.
+	Refused(ctx context.Context, p Principal, row Row, reason *api.Error)
+}
+
+// Options are what all routes of a listener share.
+type Options struct {
+	Gate   Gate // needed by the agent listener only
+	Logger *slog.Logger
+}
+
+// Build makes the handler of a listener. It fails when the table has a row of the
+// listener without a handler, or handlers has one without such a row.
+func Build(l Listener, handlers map[ID]Handler, o Options) (http.Handler, error) {
+	s := &site{gate: o.Gate, log: o.Logger, flight: newFlight()}
+	rest := maps.Clone(handlers)
+	byPattern := map[string]methods{}
+	var errs []error
+	for _, row := range table {
+		if row.Listener != l {
+			continue
+		}
+		h := rest[row.ID]
+		delete(rest, row.ID)
+		if h == nil {
+			errs = append(errs, fmt.Errorf("route %s: no handler", row.ID))
+			continue
+		}
+		if byPattern[row.Pattern] == nil {
+			byPattern[row.Pattern] = methods{}
+		}
+		byPattern[row.Pattern][row.Method] = &endpoint{row: row, handle: h, site: s}
+	}
+	for id := range rest {
+		errs = append(errs, fmt.Errorf("route %s: a handler but no row of listener %s", id, l))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	for pattern, m := range byPattern {
+		s.mux.Handle(pattern, s.byMethod(m))
+	}
+	s.mux.HandleFunc("/", s.notFound)
+	return s, nil
+}
+
+// site is one listener's routes.
+type site struct {
+	mux    http.ServeMux
+	gate   Gate
+	log    *slog.Logger
+	flight *flight
+}
+
+// methods are the endpoints of one pattern.
+type methods map[string]*endpoint
+
+// ServeHTTP refuses paths that are not canonical before the mux would redirect
+// them: clients of this API follow no redirects, and the answer would be HTML.
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p := r.URL.Path; p == "" || path.Clean(p) != p {
+		s.notFound(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+func (s *site) notFound(w http.ResponseWriter, r *http.Request) {
+	newReply(w).fail(api.Errorf(api.CodeNotFound, "Nothing is served at %s %.200q; the paths of this API are in its OpenAPI document.", r.Method, r.URL.Path))
+}
+
+func (s *site) byMethod(m methods) http.Handler {
+	allow := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if e := m[r.Method]; e != nil {
+			e.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Allow", allow)
+		refusal := api.Errorf(api.CodeNotFound, "%s is not served at %.200q; use %s.", r.Method, r.URL.Path, allow)
+		refusal.HTTPStatus = http.StatusMethodNotAllowed
+		newReply(w).fail(refusal)
+	})
+}

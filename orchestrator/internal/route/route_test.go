@@ -1,0 +1,348 @@
+package route
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testGate admits every certificate as one principal and remembers what it refused.
+type testGate struct {
+	principal Principal
+	withdraw  chan struct{} // closing it withdraws admission; may be nil
+
+	mu      sync.Mutex // guards refused
+	refused []api.Code
+}
+
+func (g *testGate) Admit(ctx context.Context, _ *x509.Certificate) (context.Context, Principal, func(), error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-g.withdraw:
+			cancel(api.Errorf(api.CodeRevoked, "Revoked."))
+		case <-stop:
+		}
+	})
+	return ctx, g.principal, func() { close(stop); wg.Wait(); cancel(nil) }, nil
+}
+
+func (g *testGate) Refused(_ context.Context, _ Principal, _ Row, reason *api.Error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refused = append(g.refused, reason.Code)
+}
+
+var web01 = Principal{Kind: ActionAgent, Org: "default", Agent: "web-01"}
+
+// handlers answers every route of l with h.
+func handlers(l Listener, h Handler) map[ID]Handler {
+	all := map[ID]Handler{}
+	for _, r := range Table() {
+		if r.Listener == l {
+			all[r.ID] = h
+		}
+	}
+	return all
+}
+
+// serveAgents serves the agents' routes with h as if every request came with a
+// verified certificate.
+func serveAgents(t *testing.T, g *testGate, log io.Writer, h Handler) *httptest.Server {
+	t.Helper()
+	site, err := Build(Agents, handlers(Agents, h), Options{Gate: g, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{}}}}
+		site.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func nothing(context.Context, *Call) (any, error) { return nil, nil }
+
+// send makes a request and returns its answer with the error in it, if it is one.
+func send(t *testing.T, srv *httptest.Server, method, path string, body io.Reader, header ...string) (*http.Response, *api.Error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	client := *srv.Client()
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode < 300 {
+		return resp, nil
+	}
+	var e api.ErrorBody
+	if err := json.Unmarshal(text, &e); err != nil || e.Error == nil {
+		t.Fatalf("%s %s: %s with the body %q, want a JSON error", method, path, resp.Status, text)
+	}
+	if e.Error.RequestID == "" || e.Error.RequestID != resp.Header.Get("X-Request-Id") {
+		t.Errorf("%s %s: request id %q in the body, %q in the header", method, path, e.Error.RequestID, resp.Header.Get("X-Request-Id"))
+	}
+	if !strings.HasSuffix(strings.TrimSpace(e.Error.Message), ".") {
+		t.Errorf("%s %s: message %q is no sentence", method, path, e.Error.Message)
+	}
+	return resp, e.Error
+}
+
+func TestTable(t *testing.T) {
+	withoutCertificate := 0
+	seen := map[string]bool{}
+	for _, r := range Table() {
+		key := string(r.Listener) + r.Method + r.Pattern
+		if seen[key] || seen[r.ID.String()] {
+			t.Errorf("%s: twice in the table", r.ID)
+		}
+		seen[key], seen[r.ID.String()] = true, true
+		if len(r.Allow) == 0 || r.Allows(Anonymous) {
+			t.Errorf("%s: allows %v: a row names its callers", r.ID, r.Allow)
+		}
+		if r.InFlight < 1 {
+			t.Errorf("%s: nobody can call it", r.ID)
+		}
+		switch {
+		case r.Listener == Operator && !r.Allows(LocalOperator), r.Listener == Agents && r.Allows(LocalOperator):
+			t.Errorf("%s: allows %v on listener %s", r.ID, r.Allow, r.Listener)
+		case r.Allows(EnrolmentToken):
+			withoutCertificate++
+		case r.Listener == Agents && !strings.Contains(r.Pattern, "/{agent_id}/"):
+			t.Errorf("%s: its path does not name the agent", r.ID)
+		}
+	}
+	if withoutCertificate != 1 {
+		t.Errorf("%d routes need no certificate, want enrolment only", withoutCertificate)
+	}
+}
+
+func TestBuildIsClosed(t *testing.T) {
+	for name, change := range map[string]func(map[ID]Handler){
+		"row without handler":         func(m map[ID]Handler) { delete(m, Events) },
+		"handler of another listener": func(m map[ID]Handler) { m[TokenCreate] = nothing },
+		"handler without a row":       func(m map[ID]Handler) { m[ID{}] = nothing },
+	} {
+		m := handlers(Agents, nothing)
+		change(m)
+		if _, err := Build(Agents, m, Options{}); err == nil {
+			t.Errorf("%s: Build succeeded", name)
+		}
+	}
+}
+
+func TestPathsThatAreNotServed(t *testing.T) {
+	srv := serveAgents(t, &testGate{principal: web01}, io.Discard, nothing)
+	for _, c := range []struct {
+		method, path string
+		want         int
+	}{
+		{"GET", "/", 404},
+		{"GET", "/agents/v1/web-01/nothing", 404},
+		{"GET", "//agents/v1/web-01/instructions", 404}, // a mux of net/http would redirect, with HTML
+		{"GET", "/agents/v1/web-01/instructions/", 404},
+		{"GET", "/agents/v1/x/../web-01/instructions", 404},
+		{"DELETE", "/agents/v1/web-01/instructions", 405},
+		{"GET", "/api/v1/tokens", 404}, // of the operators' listener
+	} {
+		resp, _ := send(t, srv, c.method, c.path, nil)
+		if resp.StatusCode != c.want {
+			t.Errorf("%s %s = %d, want %d", c.method, c.path, resp.StatusCode, c.want)
+		}
+	}
+	if resp, _ := send(t, srv, "DELETE", "/agents/v1/web-01/instructions", nil); resp.Header.Get("Allow") != "GET" {
+		t.Errorf("Allow = %q, want GET", resp.Header.Get("Allow"))
+	}
+}
+
+func TestWhoMay(t *testing.T) {
+	g := &testGate{principal: web01}
+	srv := serveAgents(t, g, io.Discard, nothing)
+	for _, c := range []struct {
+		method, path string
+		want         api.Code
+	}{
+		{"GET", "/agents/v1/web-01/instructions", ""},
+		{"GET", "/agents/v1/web-02/instructions", api.CodeIdentityMismatch},
+		{"POST", "/agents/v1/web-01/events", api.CodeForbidden},
+		{"POST", "/agents/v1/enroll", api.CodeBadToken},
+	} {
+		_, err := send(t, srv, c.method, c.path, nil)
+		if err == nil && c.want != "" || err != nil && err.Code != c.want {
+			t.Errorf("%s %s = %v, want %q", c.method, c.path, err, c.want)
+		}
+	}
+	if len(g.refused) != 2 {
+		t.Errorf("the gate was told of %v, want the two refusals of the agent", g.refused)
+	}
+}
+
+func zipped(t *testing.T, size int) *bytes.Buffer {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &b
+}
+
+func TestBodies(t *testing.T) {
+	var got int
+	srv := serveAgents(t, &testGate{principal: web01}, io.Discard, func(_ context.Context, c *Call) (any, error) {
+		got = len(c.Body)
+		return nil, nil
+	})
+	chunked := func(size int) io.Reader { return io.MultiReader(bytes.NewReader(make([]byte, size))) } // length unknown to the client
+	for name, c := range map[string]struct {
+		path     string
+		body     io.Reader
+		encoding string
+		want     int
+		length   int
+	}{
+		"as it is":              {"heartbeat", bytes.NewReader(make([]byte, 100)), "", 204, 100},
+		"none":                  {"heartbeat", nil, "", 204, 0},
+		"at the limit":          {"heartbeat", bytes.NewReader(make([]byte, small)), "", 204, small},
+		"over the limit":        {"heartbeat", bytes.NewReader(make([]byte, small+1)), "", 413, 0},
+		"chunked at the limit":  {"heartbeat", chunked(small), "", 204, small},
+		"chunked over it":       {"heartbeat", chunked(small + 1), "", 413, 0},
+		"gzip at the limit":     {"heartbeat", zipped(t, small), "gzip", 204, small},
+		"gzip that expands":     {"heartbeat", zipped(t, 10<<20), "gzip", 413, 0},
+		"gzip that is none":     {"heartbeat", strings.NewReader("{}"), "gzip", 400, 0},
+		"an unknown encoding":   {"heartbeat", strings.NewReader("{}"), "br", 400, 0},
+		"gzip where none taken": {"certificate", zipped(t, 10), "gzip", 400, 0},
+	} {
+		got = 0
+		resp, _ := send(t, srv, "POST", "/agents/v1/web-01/"+c.path, c.body, "Content-Encoding", c.encoding)
+		if resp.StatusCode != c.want || got != c.length {
+			t.Errorf("%s: %d with %d bytes at the handler, want %d with %d", name, resp.StatusCode, got, c.want, c.length)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	var fail func() error
+	var log bytes.Buffer
+	srv := serveAgents(t, &testGate{principal: web01}, &log, func(context.Context, *Call) (any, error) { return nil, fail() })
+	for name, c := range map[string]struct {
+		fail   func() error
+		want   int
+		logged bool
+	}{
+		"one of ours":    {func() error { return api.Errorf(api.CodeConflict, "Stale.") }, 409, false},
+		"anything else":  {func() error { return errors.New("secret detail") }, 500, true},
+		"a panic":        {func() error { panic("secret detail") }, 500, true},
+		"a wrapped ours": {func() error { return errors.Join(errors.New("x"), api.Errorf(api.CodeInvalid, "No.")) }, 422, false},
+	} {
+		fail = c.fail
+		log.Reset()
+		resp, e := send(t, srv, "GET", "/agents/v1/web-01/instructions", nil)
+		if resp.StatusCode != c.want {
+			t.Errorf("%s: %d, want %d", name, resp.StatusCode, c.want)
+		}
+		if strings.Contains(e.Message, "secret") {
+			t.Errorf("%s: the client was told %q", name, e.Message)
+		}
+		if c.logged != (strings.Contains(log.String(), "secret detail") && strings.Contains(log.String(), e.RequestID)) {
+			t.Errorf("%s: the log has %q", name, log.String())
+		}
+	}
+}
+
+func TestInFlight(t *testing.T) {
+	release, entered := make(chan struct{}), make(chan struct{}, few)
+	srv := serveAgents(t, &testGate{principal: web01}, io.Discard, func(context.Context, *Call) (any, error) {
+		entered <- struct{}{}
+		<-release
+		return nil, nil
+	})
+	var wg sync.WaitGroup
+	for range few {
+		wg.Go(func() { send(t, srv, "GET", "/agents/v1/web-01/instructions", nil) })
+	}
+	for range few {
+		<-entered
+	}
+	resp, e := send(t, srv, "GET", "/agents/v1/web-01/instructions", nil)
+	if e == nil || e.Code != api.CodeRateLimited || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("one request more = %v, Retry-After %q; want rate_limited and 1", e, resp.Header.Get("Retry-After"))
+	}
+	close(release)
+	wg.Wait()
+	if _, e := send(t, srv, "GET", "/agents/v1/web-01/instructions", nil); e != nil {
+		t.Errorf("after the others ended: %v", e)
+	}
+}
+
+func TestWithdrawnAdmissionEndsARequestThatWaits(t *testing.T) {
+	g := &testGate{principal: web01, withdraw: make(chan struct{})}
+	srv := serveAgents(t, g, io.Discard, func(ctx context.Context, _ *Call) (any, error) {
+		close(g.withdraw)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	begin := time.Now()
+	_, e := send(t, srv, "GET", "/agents/v1/web-01/instructions", nil)
+	if e == nil || e.Code != api.CodeRevoked || time.Since(begin) > time.Second {
+		t.Errorf("got %v after %s, want agent_revoked within a second", e, time.Since(begin))
+	}
+}
+
+func TestStream(t *testing.T) {
+	site, err := Build(Operator, handlers(Operator, func(context.Context, *Call) (any, error) {
+		return Stream(func(_ context.Context, emit func(any) error) error {
+			return errors.Join(emit(map[string]int{"n": 1}), emit(map[string]int{"n": 2}))
+		}), nil
+	}), Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(site)
+	defer srv.Close()
+	resp, err := srv.Client().Get(srv.URL + "/api/v1/events/follow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if want := "{\"n\":1}\n{\"n\":2}\n"; err != nil || string(text) != want {
+		t.Errorf("stream = %q, %v, want %q", text, err, want)
+	}
+}

@@ -1,0 +1,196 @@
+package route
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// transferLimit bounds the reading of one body and the writing of one answer. The
+// largest is 2 MiB: a line of 1 Mbit/s takes 17 s for it.
+const transferLimit = 30 * time.Second
+
+// Handler answers one call. The value becomes the JSON body of a 200; nil is a 204
+// without a body; a [Stream] is written value by value. An [*api.Error] becomes the
+// answer as it is, any other error a 500 that tells the client nothing.
+type Handler func(ctx context.Context, c *Call) (any, error)
+
+// Stream is an answer of unknown length: it calls emit for each value until it has
+// no more, ctx is done or emit fails. Each value is one line of JSON and is sent
+// at once.
+type Stream func(ctx context.Context, emit func(v any) error) error
+
+// Call is one admitted request with its whole body.
+type Call struct {
+	Principal Principal
+	Token     string // the bearer token, for EnrolmentToken only; redeemed by the handler
+	Body      []byte
+	Query     url.Values
+	request   *http.Request
+}
+
+// PathValue is the part of the path that the row's pattern calls name.
+func (c *Call) PathValue(name string) string { return c.request.PathValue(name) }
+
+// Decode reads the body, one JSON document, into v. The error is the answer.
+func (c *Call) Decode(v any) error {
+	if err := limits.UnmarshalJSON(c.Body, v); err != nil {
+		return api.Errorf(api.CodeMalformed, "The body is not what this route takes: %v.", err)
+	}
+	return nil
+}
+
+// endpoint serves one row.
+type endpoint struct {
+	row    Row
+	handle Handler
+	site   *site
+}
+
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	reply := newReply(w)
+	log := e.site.log.With("route", e.row.ID.String(), "request", reply.id)
+	defer func() {
+		if p := recover(); p == http.ErrAbortHandler {
+			panic(p)
+		} else if p != nil {
+			log.ErrorContext(r.Context(), "panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
+			reply.fail(internal)
+		}
+	}()
+	if err := e.serve(reply, r); err != nil && !errors.Is(err, errClientGone) {
+		reply.fail(e.public(r.Context(), log, err))
+	}
+}
+
+// internal is all that a client learns of an error that is not its own.
+var internal = api.Errorf(api.CodeInternal, "The orchestrator could not do this; its log has the reason under this request id. Try again later.")
+
+// public turns any error into one for the client, and logs what the client is not told.
+func (e *endpoint) public(ctx context.Context, log *slog.Logger, err error) *api.Error {
+	var known *api.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	if ctx.Err() == nil { // else the client went away, and nobody is there to be told
+		log.ErrorContext(ctx, "request failed", "error", err)
+	}
+	return internal
+}
+
+func (e *endpoint) serve(reply *reply, r *http.Request) error {
+	ctx, c, release, err := e.admit(r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if refusal := e.authorize(c); refusal != nil {
+		if e.site.gate != nil && c.Principal.Agent != "" {
+			e.site.gate.Refused(ctx, c.Principal, e.row, refusal)
+		}
+		return refusal
+	}
+	leave, err := e.site.flight.enter(e.row, caller(c.Principal, r))
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if c.Body, err = readBody(reply, r, e.row); err != nil {
+		return err
+	}
+	v, err := e.handle(ctx, c)
+	if s, ok := v.(Stream); ok && err == nil {
+		err = reply.stream(ctx, s)
+	} else if err == nil {
+		err = reply.value(v)
+	}
+	var withdrawn *api.Error
+	if err != nil && errors.As(context.Cause(ctx), &withdrawn) {
+		return withdrawn
+	}
+	return err
+}
+
+// admit finds out who calls. Which credential counts is the row's: the operator
+// socket's file permission, a token where the row asks for one, else the certificate.
+func (e *endpoint) admit(r *http.Request) (context.Context, *Call, func(), error) {
+	c := &Call{request: r, Query: r.URL.Query()}
+	switch {
+	case e.row.Allows(LocalOperator):
+		c.Principal = Principal{Kind: LocalOperator}
+		return r.Context(), c, func() {}, nil
+	case e.row.Allows(EnrolmentToken):
+		c.Token = bearer(r)
+		if c.Token == "" {
+			return nil, nil, nil, api.Errorf(api.CodeBadToken, "Enrolment needs a token in the header Authorization: Bearer; make one with `stavily tokens create`.")
+		}
+		c.Principal = Principal{Kind: EnrolmentToken}
+		return r.Context(), c, func() {}, nil
+	}
+	cert := leaf(r)
+	if cert == nil {
+		return nil, nil, nil, api.Errorf(api.CodeNoCertificate, "This route needs the agent's client certificate and none was sent; enrol the agent, and let no proxy in between end TLS.")
+	}
+	ctx, p, release, err := e.site.gate.Admit(r.Context(), cert)
+	c.Principal = p
+	return ctx, c, release, err
+}
+
+// authorize decides whether the admitted caller may use the row with this path.
+func (e *endpoint) authorize(c *Call) *api.Error {
+	if !e.row.Allows(c.Principal.Kind) {
+		return api.Errorf(api.CodeForbidden, "A %s may not use this route; it is for: %s.", c.Principal.Kind, join(e.row.Allow))
+	}
+	if named := c.PathValue("agent_id"); named != "" && named != string(c.Principal.Agent) {
+		return api.Errorf(api.CodeIdentityMismatch, "The certificate is that of agent %q, the path names %.80q; correct the agent's id or enrol it under that name.", c.Principal.Agent, named)
+	}
+	return nil
+}
+
+func join(kinds []Kind) string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = string(k)
+	}
+	return strings.Join(names, ", ")
+}
+
+func leaf(r *http.Request) *x509.Certificate {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return nil
+	}
+	return r.TLS.VerifiedChains[0][0]
+}
+
+// bearer returns the credentials of RFC 6750, section 2.1.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// caller is whom requests in flight are counted for: a token is not yet anybody,
+// so its requests count for the address.
+func caller(p Principal, r *http.Request) string {
+	if p.Kind != EnrolmentToken {
+		return p.String()
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
