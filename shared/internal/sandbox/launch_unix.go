@@ -1,0 +1,189 @@
+//go:build unix
+
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/stavily/agents/internal/limits"
+)
+
+// launcherName is argv[0] of a launcher. No program of ours is installed under it.
+const launcherName = "stavily-launch"
+
+// Descriptors of a launcher besides the plugin's standard files.
+const (
+	orderFD  = 3
+	statusFD = 4
+)
+
+// committed is what a launcher writes right before execve. After it, silence means
+// success and digits are the errno of a failed execve; silence without it means
+// that the launcher died.
+const committed = '+'
+
+const (
+	maxOrder  = 4 << 20 // Linux takes at most 2 MiB of arguments and environment by default (execve(2))
+	maxStatus = 4 << 10
+)
+
+// order is what the agent tells a launcher.
+type order struct {
+	Path    string   `json:"path"`
+	Args    []string `json:"args"`
+	Env     []string `json:"env"`
+	Dir     string   `json:"dir"`
+	Parent  int      `json:"parent"` // the agent: whoever else is the parent means that it died
+	RLimits []rlimit `json:"rlimits"`
+}
+
+// launch starts a launcher, hands it the order and waits until it became the
+// plugin or said why not.
+func launch(ctx context.Context, s *Spec) (*tree, error) {
+	orderR, orderW, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer orderR.Close()
+	defer orderW.Close()
+	statusR, statusW, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer statusR.Close()
+	defer statusW.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	files := []*os.File{s.Stdin, s.Stdout, s.Stderr, orderR, statusW}
+	for i, f := range files {
+		if f == nil {
+			files[i] = null
+		}
+	}
+	t, err := fork(files)
+	if err != nil {
+		return nil, err
+	}
+	orderR.Close() // so that writing to a dead launcher fails, and reading from it ends
+	statusW.Close()
+	stop := context.AfterFunc(ctx, func() { syscall.Kill(t.pid, syscall.SIGKILL) })
+	err = instruct(s, orderW, statusR)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		t.abandon()
+		return nil, err
+	}
+	return t, nil
+}
+
+// instruct sends the order and reads the launcher's verdict.
+func instruct(s *Spec, orderW io.WriteCloser, statusR io.Reader) error {
+	o := order{Path: s.Path, Args: s.Args, Env: s.Env, Dir: s.Dir, Parent: os.Getpid(), RLimits: s.Limits.rlimits()}
+	sendErr := json.NewEncoder(orderW).Encode(o)
+	orderW.Close()
+	status, err := limits.ReadAll(statusR, maxStatus)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the launcher's status: %w", err)
+	case len(status) == 1 && status[0] == committed:
+		return nil
+	case len(status) > 1 && status[0] == committed:
+		return execError(string(status[1:]))
+	case len(status) > 0:
+		return errors.New(string(status))
+	case sendErr != nil:
+		return fmt.Errorf("send the launcher its order: %w", sendErr)
+	}
+	return errors.New("the launcher died; its last words are in the plugin's log")
+}
+
+// execError says what execve(2) means by its errno.
+func execError(digits string) error {
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		return fmt.Errorf("execute it: %s", digits)
+	}
+	errno := syscall.Errno(n)
+	switch errno {
+	case syscall.ENOENT:
+		return fmt.Errorf("execute it: %w: the interpreter that its first line names is missing", errno)
+	case syscall.ENOEXEC:
+		return fmt.Errorf("execute it: %w: a script needs a first line such as #!/bin/sh", errno)
+	case syscall.E2BIG:
+		return fmt.Errorf("execute it: %w: pass less as arguments and environment", errno)
+	}
+	return fmt.Errorf("execute it: %w", errno)
+}
+
+// forkThread is the thread that all children are forked by.
+var forkThread = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		// Locked for ever: were the thread to end, PDEATHSIG would kill every plugin.
+		runtime.LockOSThread()
+		adopt()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
+
+// fork starts a launcher and registers it as a child that we started.
+func fork(files []*os.File) (*tree, error) {
+	fds := make([]uintptr, len(files))
+	for i, f := range files {
+		fds[i] = f.Fd()
+	}
+	attr := &syscall.ProcAttr{Env: launcherEnv, Files: fds, Sys: sessionAttr()}
+	var pid int
+	var err error
+	done := make(chan struct{})
+	forkThread() <- func() {
+		defer close(done)
+		children.Lock()
+		defer children.Unlock()
+		if pid, err = syscall.ForkExec(self(), []string{launcherName}, attr); err == nil {
+			children.ours[pid] = true
+		}
+	}
+	<-done
+	runtime.KeepAlive(files)
+	if err != nil {
+		return nil, fmt.Errorf("start the launcher %s: %w", self(), err)
+	}
+	return &tree{pid: pid}, nil
+}
+
+// launcherEnv keeps the launcher's Go runtime from starting threads and from
+// collecting garbage: it lives for two milliseconds.
+var launcherEnv = []string{"GOMAXPROCS=1", "GOGC=off"}
+
+// children are the processes that this program started and has not reaped.
+var children = struct {
+	sync.Mutex // held while forking, so that a child is never seen unregistered
+	ours       map[int]bool
+}{ours: make(map[int]bool)}
+
+// abandon ends a launcher that did not become a plugin.
+func (t *tree) abandon() {
+	syscall.Kill(t.pid, syscall.SIGKILL)
+	t.await()
+	closed := make(chan struct{})
+	close(closed)
+	t.reap(closed)
+}

@@ -1,0 +1,189 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const (
+	// The watchdog looks every samplePeriod: six processes that allocate at full
+	// speed overshoot a limit of 128 MiB by half in that time. It begins with short
+	// pauses so that a plugin that lives for 30 ms has a figure too.
+	firstSample  = 5 * time.Millisecond
+	samplePeriod = 100 * time.Millisecond
+
+	// deathLimit is how long a killed process may take to die. It is only reached
+	// in an uninterruptible sleep, for example on a file server that is away.
+	deathLimit = 5 * time.Second
+)
+
+// Process is one running plugin process with everything that it starts. All
+// methods may be called concurrently.
+type Process struct {
+	pid   int
+	kills chan time.Duration // requests to end, each with its grace
+	done  chan struct{}      // closed when the fields below are final
+
+	exit Exit
+	err  error
+}
+
+// usage is what a tree takes at one moment.
+type usage struct {
+	resident  int64
+	processes int
+}
+
+// ending is what the kernel says of a process that ended.
+type ending struct {
+	exit Exit // Code, Signal, CPU, MaxRSS
+	err  error
+}
+
+// Start runs the program and returns once it really executes. It lives no longer
+// than ctx. The error says what could not be done and with which path; then
+// nothing runs.
+func Start(ctx context.Context, s Spec) (*Process, error) {
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", s.Path, err)
+	}
+	if s.Grace == 0 {
+		s.Grace = DefaultGrace
+	}
+	t, err := launch(ctx, &s)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", s.Path, err)
+	}
+	p := &Process{pid: t.pid, kills: make(chan time.Duration), done: make(chan struct{})}
+	go p.own(ctx, t, s.Limits, s.Grace)
+	return p, nil
+}
+
+// Pid is the process's id; it may belong to another process after Wait returned.
+func (p *Process) Pid() int { return p.pid }
+
+// Done is closed when the process and everything that it started are gone.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Wait blocks until the process and everything that it started are gone. The
+// error is for what could not be ended or watched; how the process ended is Exit.
+// Wait may be called many times.
+func (p *Process) Wait() (Exit, error) {
+	<-p.done
+	return p.exit, p.err
+}
+
+// Kill ends the process with all that it started and returns when they are gone:
+// it asks, waits at most grace, then forces. Of several calls the most impatient
+// counts; after the end it does nothing.
+func (p *Process) Kill(grace time.Duration) {
+	select {
+	case p.kills <- grace:
+		<-p.done
+	case <-p.done:
+	}
+}
+
+// own is the life of one process: watch, ask, force, reap.
+func (p *Process) own(ctx context.Context, t *tree, l Limits, grace time.Duration) {
+	defer close(p.done)
+	began := time.Now()
+	ended := make(chan struct{})
+	go func() {
+		t.await()
+		close(ended)
+	}()
+	w := watch{tree: t, limits: l, ended: ended, kills: p.kills}
+	reason, grace := w.run(ctx, grace)
+	if reason != "" && grace > 0 && t.terminate() {
+		w.wait(grace)
+	}
+	err := t.kill(ended)
+	end := t.reap(ended)
+	p.exit, p.err = end.exit, err
+	if end.err != nil {
+		p.err = end.err
+	}
+	p.exit.Duration = time.Since(began)
+	p.exit.MaxRSS = max(p.exit.MaxRSS, w.peak)
+	if reason != "" {
+		p.exit.Reason = reason
+	}
+}
+
+// watch looks after a running process until there is a reason to end it.
+type watch struct {
+	tree   *tree
+	limits Limits
+	ended  <-chan struct{}
+	kills  <-chan time.Duration
+	peak   int64 // highest resident size seen
+}
+
+// run returns when the process ended ("") or has to be ended, with the grace that
+// it is given: none when it takes what others need.
+func (w *watch) run(ctx context.Context, grace time.Duration) (Reason, time.Duration) {
+	var expired <-chan time.Time
+	if w.limits.Time > 0 {
+		timer := time.NewTimer(w.limits.Time)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	pause := firstSample
+	sample := time.NewTimer(pause)
+	defer sample.Stop()
+	for {
+		select {
+		case <-w.ended:
+			return "", 0
+		case <-ctx.Done():
+			return Stopped, grace
+		case g := <-w.kills:
+			return Stopped, g
+		case <-expired:
+			return TimeLimit, grace
+		case <-sample.C:
+			if reason := w.sample(); reason != "" {
+				return reason, 0
+			}
+			pause = min(2*pause, samplePeriod)
+			sample.Reset(pause)
+		}
+	}
+}
+
+func (w *watch) sample() Reason {
+	u := w.tree.usage()
+	w.peak = max(w.peak, u.resident)
+	switch {
+	case w.limits.Memory > 0 && u.resident > w.limits.Memory:
+		return MemoryLimit
+	case w.limits.Processes > 0 && u.processes > w.limits.Processes:
+		return ProcessLimit
+	}
+	return ""
+}
+
+// wait gives the process its grace; a more impatient Kill shortens it.
+func (w *watch) wait(grace time.Duration) {
+	deadline := time.Now().Add(grace)
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.ended:
+			return
+		case <-timer.C:
+			return
+		case g := <-w.kills:
+			if sooner := time.Now().Add(g); sooner.Before(deadline) {
+				deadline = sooner
+				timer.Reset(g)
+			}
+		}
+	}
+}

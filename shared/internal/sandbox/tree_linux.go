@@ -1,0 +1,242 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stavily/agents/internal/limits"
+)
+
+// tree is a plugin's first process and all that descends from it. The process
+// stays a zombie until reap, so that its id, its group's and its session's cannot
+// be reused while they are signalled.
+type tree struct {
+	pid     int
+	samples int // calls of usage; only the process's owner counts
+}
+
+// await blocks until the first process ended.
+func (t *tree) await() {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, t.pid, &info, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// terminate asks the process group to end and reports that it could ask.
+func (t *tree) terminate() bool {
+	unix.Kill(-t.pid, unix.SIGTERM)
+	return true
+}
+
+// killPause lets killed processes die before the next look.
+const killPause = 2 * time.Millisecond
+
+// kill ends everything below the first process, then itself, then what fell to us.
+func (t *tree) kill(ended <-chan struct{}) error {
+	unix.Kill(t.pid, unix.SIGSTOP) // it starts nothing more, and still adopts
+	deadline := time.Now().Add(deathLimit)
+	for killBelow(t.pid) > 0 && time.Now().Before(deadline) {
+		time.Sleep(killPause)
+	}
+	unix.Kill(-t.pid, unix.SIGKILL)
+	select {
+	case <-ended:
+	case <-time.After(time.Until(deadline)):
+		return fmt.Errorf("process %d does not die: it hangs in the kernel", t.pid)
+	}
+	return sweepStrays(time.Now().Add(deathLimit))
+}
+
+// reap takes the exit status, which frees the process id.
+func (t *tree) reap(ended <-chan struct{}) ending {
+	select {
+	case <-ended:
+	default:
+		return ending{exit: Exit{Code: -1}} // it does not die; it stays registered as ours
+	}
+	var status unix.WaitStatus
+	var ru unix.Rusage
+	children.Lock()
+	_, err := unix.Wait4(t.pid, &status, 0, &ru)
+	delete(children.ours, t.pid)
+	children.Unlock()
+	if err != nil {
+		return ending{exit: Exit{Code: -1}, err: fmt.Errorf("wait for process %d: %w", t.pid, err)}
+	}
+	return ending{exit: exitOf(status, &ru)}
+}
+
+// straySamples is how often, in samples, a running process looks for strays: once
+// a second. Strays of a running plugin only exist where it gave up being a
+// subreaper.
+const straySamples = int(time.Second / samplePeriod)
+
+// usage adds up the tree.
+func (t *tree) usage() usage {
+	if t.samples++; t.samples%straySamples == 0 {
+		killStrays()
+	}
+	var u usage
+	for _, pid := range append(below(t.pid), t.pid) {
+		if rss, ok := resident(pid); ok {
+			u.resident += rss
+			u.processes++
+		}
+	}
+	return u
+}
+
+// killBelow sends SIGKILL to everything that descends from pid and reports how
+// many were still alive.
+func killBelow(pid int) int {
+	n := 0
+	for _, child := range childrenOf(pid) {
+		n += killBelow(child)
+		if killChild(child, pid) {
+			n++
+		}
+	}
+	return n
+}
+
+// killChild sends SIGKILL to pid if it is, still, a living child of parent. The
+// descriptor is taken before the look, so a reused number cannot be hit.
+func killChild(pid, parent int) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil && !errors.Is(err, unix.ENOSYS) {
+		return false // it is gone
+	}
+	if fd >= 0 && err == nil {
+		defer unix.Close(fd)
+	}
+	s, ok := statOf(pid)
+	if !ok || s.parent != parent || s.state == 'Z' || s.state == 'X' {
+		return false
+	}
+	if err != nil { // Linux < 5.3 has no descriptors of processes
+		return unix.Kill(pid, unix.SIGKILL) == nil
+	}
+	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+}
+
+// sweepStrays ends what ended plugins left behind and fell to this process.
+func sweepStrays(deadline time.Time) error {
+	for {
+		left := killStrays()
+		if left == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d processes that a plugin left behind do not die: they hang in the kernel", left)
+		}
+		time.Sleep(killPause)
+	}
+}
+
+// killStrays kills every child of this process that it did not start and that is
+// in another session, with its descendants; it reaps those that are dead and
+// reports how many are not.
+func killStrays() int {
+	me := os.Getpid()
+	children.Lock()
+	defer children.Unlock()
+	session, err := unix.Getsid(0)
+	if err != nil {
+		return 0 // cannot fail for the calling process (getsid(2))
+	}
+	left := 0
+	for _, pid := range childrenOf(me) {
+		s, ok := statOf(pid)
+		if children.ours[pid] || !ok || s.parent != me || s.session == session {
+			continue
+		}
+		killBelow(pid)
+		killChild(pid, me)
+		if got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); err == nil && got != pid {
+			left++
+		}
+	}
+	return left
+}
+
+// below lists the descendants of pid, parents first.
+func below(pid int) []int {
+	out := childrenOf(pid)
+	for i := 0; i < len(out); i++ {
+		out = append(out, childrenOf(out[i])...)
+	}
+	return out
+}
+
+// maxProcFile bounds one file of /proc; "children" is the longest, with 8 bytes a
+// process.
+const maxProcFile = 1 << 20
+
+// childrenOf lists the children of all threads of pid (proc_pid_task(5); Linux
+// with CONFIG_PROC_CHILDREN, as every distribution builds it).
+func childrenOf(pid int) []int {
+	dir := "/proc/" + strconv.Itoa(pid) + "/task"
+	tasks, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var out []int
+	for _, task := range tasks {
+		b, err := limits.ReadFile(dir+"/"+task.Name()+"/children", maxProcFile)
+		if err != nil {
+			continue // the thread ended
+		}
+		for _, field := range strings.Fields(string(b)) {
+			if n, err := strconv.Atoi(field); err == nil {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}
+
+// stat is the part of proc_pid_stat(5) that is needed here.
+type stat struct {
+	state           byte
+	parent, session int
+}
+
+func statOf(pid int) (stat, bool) {
+	b, err := limits.ReadFile("/proc/"+strconv.Itoa(pid)+"/stat", maxProcFile)
+	if err != nil {
+		return stat{}, false
+	}
+	// The name, in parentheses, may itself hold spaces and parentheses.
+	_, rest, ok := strings.Cut(string(b[max(strings.LastIndexByte(string(b), ')'), 0):]), ") ")
+	f := strings.Fields(rest)
+	if !ok || len(f) < 4 {
+		return stat{}, false
+	}
+	parent, err1 := strconv.Atoi(f[1])
+	session, err2 := strconv.Atoi(f[3])
+	return stat{state: f[0][0], parent: parent, session: session}, err1 == nil && err2 == nil
+}
+
+// resident is the resident size of one process, from proc_pid_statm(5).
+func resident(pid int) (int64, bool) {
+	b, err := limits.ReadFile("/proc/"+strconv.Itoa(pid)+"/statm", maxProcFile)
+	if err != nil {
+		return 0, false
+	}
+	f := strings.Fields(string(b))
+	if len(f) < 2 {
+		return 0, false
+	}
+	pages, err := strconv.ParseInt(f[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err == nil
+}

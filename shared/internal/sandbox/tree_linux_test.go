@@ -1,0 +1,263 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// marked lists the living processes that carry this test's mark.
+func marked(t *testing.T) []int {
+	t.Helper()
+	want := []byte("STAVILY_TEST_MARK=" + mark(t) + "\x00")
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []int
+	for _, dir := range dirs {
+		env, err := os.ReadFile(dir + "/environ")
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		if s, ok := statOf(pid); err == nil && bytes.Contains(env, want) && ok && s.state != 'Z' {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// noneLeft fails unless all processes of the test are gone, zombies too.
+func noneLeft(t *testing.T) {
+	t.Helper()
+	if left := marked(t); len(left) > 0 {
+		t.Errorf("%d processes are left: %v", len(left), left)
+	}
+	for _, pid := range childrenOf(os.Getpid()) {
+		if s, ok := statOf(pid); ok && s.state == 'Z' {
+			t.Errorf("zombie %d is left", pid)
+		}
+	}
+}
+
+const lingering = `
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def linger():
+    time.sleep(1000)
+def daemon():  # the two forks of daemon(7), in a session of its own
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0: linger()
+        os._exit(0)
+def child():
+    if os.fork() == 0: linger()
+def group():
+    if os.fork() == 0:
+        os.setpgid(0, 0)
+        child()
+        linger()
+`
+
+func TestNothingOutlivesItsPlugin(t *testing.T) {
+	for name, c := range map[string]struct {
+		source string
+		lives  int // processes while it runs
+		ends   bool
+	}{
+		"child":             {"child()", 2, false},
+		"daemons":           {"daemon(); daemon(); daemon()", 4, false},
+		"groups":            {"group(); group()", 5, false},
+		"daemons, exit":     {"daemon(); daemon()", 3, true},
+		"everything, exit":  {"child(); daemon(); group()", 5, true},
+		"many":              {"[daemon() for _ in range(60)]", 61, false},
+		"daemon of a group": {"group()\nif os.fork() == 0:\n    daemon(); os._exit(0)", 4, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wait := "linger()"
+			if c.ends {
+				wait = "sys.stdin.readline()"
+			}
+			s := script(t, lingering+c.source+"\nprint('up', flush=True)\n"+wait)
+			in, feed, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			defer feed.Close()
+			s.Stdin = in
+			r := start(t, s)
+			r.says("up")
+			await(t, "the processes to start", func() bool { return len(marked(t)) == c.lives })
+			began := time.Now()
+			if c.ends {
+				feed.WriteString("end\n")
+			} else {
+				r.Kill(50 * time.Millisecond)
+			}
+			r.wait()
+			if d := time.Since(began); d > 1050*time.Millisecond {
+				t.Errorf("took %v to end; want at most grace + 1 s", d)
+			}
+			noneLeft(t)
+		})
+	}
+}
+
+// A daemon of one plugin must not be taken for what another left behind.
+func TestPluginsDoNotEndEachOther(t *testing.T) {
+	long := start(t, script(t, lingering+"daemon()\nprint('up', flush=True)\nlinger()"))
+	long.says("up")
+	await(t, "the daemon", func() bool { return len(marked(t)) == 2 })
+	for range 3 {
+		short := script(t, lingering+"daemon()\nprint('up', flush=True)")
+		short.Env = nil
+		start(t, short).wait()
+	}
+	if got := len(marked(t)); got != 2 {
+		t.Errorf("%d processes of the running plugin are left, want 2", got)
+	}
+	long.Kill(0)
+	noneLeft(t)
+}
+
+// A hostile plugin can stop adopting its orphans. They fall to the agent, which
+// ends them while the plugin still runs.
+func TestOrphansOfAHostilePluginAreFound(t *testing.T) {
+	r := start(t, script(t, lingering+"import ctypes\nctypes.CDLL(None).prctl(36, 0)\ndaemon()\nprint('up', flush=True)\nlinger()"))
+	r.says("up")
+	await(t, "the orphan to be ended", func() bool { return len(marked(t)) == 1 })
+	r.Kill(0)
+	noneLeft(t)
+}
+
+func TestMemoryLimitOfATree(t *testing.T) {
+	const limit = 96 << 20
+	for name, source := range map[string]string{
+		"one":  "x = bytearray(300 << 20)\nlinger()",
+		"many": "for _ in range(6):\n    if os.fork() == 0:\n        x = bytearray(40 << 20); linger()\nlinger()",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := script(t, lingering+source)
+			s.Limits.Memory = limit
+			began := time.Now()
+			e := start(t, s).wait()
+			if e.Reason != MemoryLimit || e.MaxRSS <= limit {
+				t.Errorf("the plugin %s with a peak of %d MiB; want memory_limit", e, e.MaxRSS>>20)
+			}
+			if d := time.Since(began); d > 3*time.Second {
+				t.Errorf("took %v", d)
+			}
+			noneLeft(t)
+		})
+	}
+}
+
+func TestProcessLimit(t *testing.T) {
+	s := script(t, lingering+"for _ in range(200): daemon()\nlinger()")
+	s.Limits.Processes = 50
+	if e := start(t, s).wait(); e.Reason != ProcessLimit {
+		t.Errorf("the plugin %s; want process_limit", e)
+	}
+	noneLeft(t)
+}
+
+func TestPeakOfAShortRun(t *testing.T) {
+	e := start(t, script(t, "x = bytearray(100 << 20)")).wait()
+	if e.MaxRSS < 100<<20 || e.MaxRSS > 200<<20 {
+		t.Errorf("peak %d MiB; want a little over 100", e.MaxRSS>>20)
+	}
+	e = start(t, script(t, "import time; time.sleep(0.1)")).wait()
+	if e.MaxRSS < 1<<20 || e.MaxRSS > 40<<20 {
+		t.Errorf("peak %d MiB of a plugin that does nothing; want Python's own", e.MaxRSS>>20)
+	}
+}
+
+// PDEATHSIG fires when the forking thread ends; ours never does.
+func TestPluginsOutliveTheThreadThatAskedForThem(t *testing.T) {
+	var r run
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		r = start(t, script(t, "import time\nprint('up', flush=True)\ntime.sleep(1000)"))
+	}()
+	<-done
+	r.says("up")
+	if len(marked(t)) != 1 {
+		t.Error("the plugin died with a thread")
+	}
+}
+
+// doomedAgent is the agent of the next test.
+func doomedAgent() {
+	spec := os.Getenv("STAVILY_TEST_DOOMED")
+	if spec == "" {
+		return
+	}
+	python, source, _ := strings.Cut(spec, "\n")
+	p, err := Start(context.Background(), Spec{
+		Path: python, Args: []string{"python3", "-S", "-E", "-c", source}, Dir: "/", Stdout: os.Stdout,
+		Env: []string{"STAVILY_TEST_MARK=" + os.Getenv("STAVILY_TEST_MARK")},
+	})
+	fmt.Println(err)
+	p.Wait()
+}
+
+func TestPluginsDieWithTheAgent(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{
+		"STAVILY_TEST_MARK=" + mark(t),
+		"STAVILY_TEST_DOOMED=" + python(t) + "\n" + lingering + "print('up', flush=True)\nlinger()",
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said []byte
+	for b := make([]byte, 1); !bytes.Contains(said, []byte("up\n")); said = append(said, b...) {
+		if _, err := out.Read(b); err != nil {
+			t.Fatalf("%v after %q", err, said)
+		}
+	}
+	cmd.Process.Signal(syscall.SIGKILL)
+	cmd.Wait()
+	await(t, "the plugin to die with its agent", func() bool { return len(marked(t)) == 0 })
+}
+
+// Nothing is left open by starts, successful or not.
+func TestStartsLeaveNoDescriptors(t *testing.T) {
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	s := script(t, "pass")
+	start(t, s).wait()
+	before := count()
+	for range 10 {
+		start(t, s).wait()
+		bad := s
+		bad.Path = "/no/such/program"
+		if _, err := Start(t.Context(), bad); err == nil {
+			t.Fatal("a missing program started")
+		}
+	}
+	if after := count(); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	noneLeft(t)
+}
