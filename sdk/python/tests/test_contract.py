@@ -70,6 +70,13 @@ class AnyPlugin(unittest.TestCase):
                     self.assertIn(error, answer["error"])
             self.assertTrue(process.request("get_status")["success"])
 
+    def test_longest_line_is_taken(self):
+        with Session(plugin("sensor")) as process:
+            line = b'{"action": "get_status"'
+            line += b" " * ((1 << 20) - len(line) - 1) + b"}"
+            self.assertEqual(process.exchange(line)["data"], "running")
+            self.assertIn("longer than 1048576 bytes", process.exchange(line + b" ")["error"])
+
     def test_work_before_initialize_is_refused(self):
         process = Session(plugin("sensor"))
         try:

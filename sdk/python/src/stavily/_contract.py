@@ -24,7 +24,7 @@ from ._emitter import Emitter
 from ._errors import Cancelled, PluginError, describe
 from ._settings import Settings
 
-# The longest line of either side, in bytes.
+# The longest line of either side, in bytes, without its newline.
 MAX_LINE = 1 << 20
 
 # Announced in get_info: this contract, with the id of a command in its answer.
@@ -256,16 +256,15 @@ def _ended(outcome: _Outcome, data: Any) -> Answer:
 
 
 def _read_line(requests: BinaryIO) -> bytes:
-    """The next line; b"" at the end. Of a line that is too long, more than MAX_LINE bytes and none of the rest."""
-    line = requests.readline(MAX_LINE + 1)
-    rest = line
+    """The next line, without its newline if it is too long, and then cut; b"" at the end."""
+    line = rest = requests.readline(MAX_LINE + 1)
     while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
         rest = requests.readline(MAX_LINE + 1)
     return line
 
 
 def _parse(line: bytes) -> Request:
-    if len(line) > MAX_LINE:
+    if len(line) > MAX_LINE and not line.endswith(b"\n"):
         raise _Malformed("the line is longer than {} bytes".format(MAX_LINE))
     try:
         request = json.loads(line.decode("utf-8"))
@@ -296,12 +295,12 @@ def _seconds(timeout: Any) -> Optional[float]:
 
 def _encode(head: Answer, body: Answer) -> bytes:
     try:
-        line = json.dumps({**head, **body}, allow_nan=False).encode() + b"\n"
+        line = json.dumps({**head, **body}, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         return _encode(head, _failure("the plugin's result is not JSON: {}".format(error)))
     if len(line) > MAX_LINE:
         return _encode(head, _failure("the plugin's result has {} bytes; {} are allowed".format(len(line), MAX_LINE)))
-    return line
+    return line + b"\n"
 
 
 def run() -> None:

@@ -1,0 +1,20 @@
+// Package plugins carries the official plugins: what an agent needs of them to
+// run, without their tests and documentation.
+//
+//	sensors/directory-size   sensors/disk-space
+//	actions/cleanup-files    actions/run-command
+//	outputs/webhook
+//
+// Each is a directory <kind>/<id> with a manifest, plugin.yaml, and one Python
+// file, main.py, that needs nothing but the package in sdk/python. Official only
+// reads; it may be used by several goroutines.
+package plugins
+
+import "embed"
+
+// Official is the tree of all official plugins, as <kind>/<id>/<file>.
+//
+//go:embed sensors/*/plugin.yaml sensors/*/main.py
+//go:embed actions/*/plugin.yaml actions/*/main.py
+//go:embed outputs/*/plugin.yaml outputs/*/main.py
+var Official embed.FS

@@ -1,0 +1,97 @@
+package plugins
+
+import (
+	"io/fs"
+	"path"
+	"regexp"
+	"testing"
+
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+// kinds maps the folder of a plugin to the kind that its manifest must have.
+var kinds = map[string]plugin.Kind{"sensors": plugin.Sensor, "actions": plugin.Action, "outputs": plugin.Output}
+
+// official gives every plugin's manifest and code.
+func official(t *testing.T, check func(t *testing.T, dir string, m plugin.Manifest, code string)) {
+	t.Helper()
+	dirs, err := fs.Glob(Official, "*/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(dirs) < 5 {
+		t.Fatalf("found only %v", dirs)
+	}
+	for _, dir := range dirs {
+		t.Run(dir, func(t *testing.T) {
+			file := path.Join(dir, plugin.ManifestName)
+			src, err := Official.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, err := Official.ReadFile(path.Join(dir, "main.py"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, warnings, err := plugin.ParseManifest(file, src)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := warnings.Err(); err != nil {
+				t.Error(err)
+			}
+			check(t, dir, m, string(code))
+		})
+	}
+}
+
+func TestManifestsAreCompleteAndInTheirPlace(t *testing.T) {
+	official(t, func(t *testing.T, dir string, m plugin.Manifest, _ string) {
+		if want := path.Base(dir); string(m.ID) != want {
+			t.Errorf("id = %q, want the directory's name %q", m.ID, want)
+		}
+		if want := kinds[path.Dir(dir)]; m.Kind != want {
+			t.Errorf("kind = %v, want %v", m.Kind, want)
+		}
+		if m.Description == "" || m.Limits.Memory == 0 || m.Limits.CPU == 0 || m.Limits.ExecutionTime == 0 {
+			t.Errorf("description and limits must be there: %q, %+v", m.Description, m.Limits)
+		}
+		for _, p := range append(m.Configuration[:len(m.Configuration):len(m.Configuration)], m.Parameters...) {
+			if p.Description == "" {
+				t.Errorf("%s has no description", p.Name)
+			}
+		}
+	})
+}
+
+// What the code reads as an attribute must be there in every run; what it reads
+// with get may be absent but must be known.
+var (
+	attribute = regexp.MustCompile(`\b(config|params)\.(\w+)\b(?:[^(]|$)`)
+	optional  = regexp.MustCompile(`\b(config|params)\.get\("(\w+)"`)
+)
+
+func TestManifestsAndCodeAgree(t *testing.T) {
+	official(t, func(t *testing.T, _ string, m plugin.Manifest, code string) {
+		schemas := map[string]plugin.Schema{"config": m.Configuration, "params": m.Parameters}
+		for _, found := range attribute.FindAllStringSubmatch(code, -1) {
+			p, ok := schemas[found[1]].Property(found[2])
+			if !ok || !p.Required && p.Default == nil {
+				t.Errorf("main.py reads %s.%s: the manifest must require it or give it a default", found[1], found[2])
+			}
+		}
+		for _, found := range optional.FindAllStringSubmatch(code, -1) {
+			p, ok := schemas[found[1]].Property(found[2])
+			if !ok || p.Required || p.Default != nil {
+				t.Errorf("main.py reads %s.get(%q): the manifest must have it, neither required nor with a default", found[1], found[2])
+			}
+		}
+		for name, schema := range schemas {
+			for _, p := range schema {
+				if !regexp.MustCompile(`\b` + p.Name + `\b`).MatchString(code) {
+					t.Errorf("main.py never reads %s.%s", name, p.Name)
+				}
+			}
+		}
+	})
+}
