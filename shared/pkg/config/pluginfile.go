@@ -1,0 +1,106 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// PluginFile is one file of plugins.config_dir: how one plugin runs here. For a
+// sensor each is a monitor; several may run the same plugin under different names.
+type PluginFile struct {
+	Plugin   api.PluginID   `yaml:"plugin"`
+	Name     string         `yaml:"name"`     // of the monitor, by default the file's without .yaml
+	Enabled  bool           `yaml:"enabled"`  // true unless the file says otherwise
+	Interval Duration       `yaml:"interval"` // between two detect_triggers
+	Timeout  Duration       `yaml:"timeout"`  // of one run; 0: plugins.timeout, which it cannot exceed
+	Memory   Size           `yaml:"memory"`   // of one run; 0: plugins.max_memory, which it cannot exceed
+	Config   map[string]any `yaml:"config"`   // the plugin's own; its schema is in the manifest
+
+	// Whether an instruction may set the plugin's environment and arguments. Off,
+	// because both can turn a harmless program into another one.
+	Environment bool `yaml:"environment"`
+	Arguments   bool `yaml:"arguments"`
+
+	File string `yaml:"-"` // where it was read from
+}
+
+const (
+	defaultInterval = 30 * time.Second
+	// minMonitorInterval is ten times what one detect_triggers of a warm plugin takes.
+	minMonitorInterval = 100 * time.Millisecond
+)
+
+// LoadPluginFiles reads every *.yaml in dir, in the order of their names. A file
+// with a mistake is left out and its mistakes are in the errors, with file, line
+// and column; the others hold. A directory that does not exist holds none.
+func LoadPluginFiles(dir string) ([]PluginFile, []error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, []error{fmt.Errorf("list plugin configurations: %w", err)}
+	}
+	var out []PluginFile
+	var errs []error
+	taken := map[string]string{} // name → file
+	for _, e := range entries {
+		// Editors leave hidden files beside the one they write.
+		if filepath.Ext(e.Name()) != ".yaml" || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		f, err := loadPluginFile(filepath.Join(dir, e.Name()), taken)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		taken[f.Name] = f.File
+		out = append(out, f)
+	}
+	return out, errs
+}
+
+func loadPluginFile(path string, taken map[string]string) (PluginFile, error) {
+	f := PluginFile{
+		Name: strings.TrimSuffix(filepath.Base(path), ".yaml"), Enabled: true,
+		Interval: Duration(defaultInterval), File: path,
+	}
+	src, err := limits.ReadFile(path, strictyaml.MaxBytes)
+	if err != nil {
+		return f, fmt.Errorf("read a plugin configuration: %w", err)
+	}
+	doc, err := strictyaml.Load(path, src, &f)
+	if err != nil {
+		return f, err
+	}
+	var errs strictyaml.Errors
+	require := func(ok bool, key, format string, args ...any) {
+		if !ok {
+			errs = append(errs, doc.Errorf([]any{key}, key+": "+format, args...))
+		}
+	}
+	if f.Plugin == "" {
+		require(false, "plugin", "is missing: name the plugin that this configures")
+	} else if err := f.Plugin.Validate(); err != nil {
+		require(false, "plugin", "%v", err)
+	}
+	require(api.PluginID(f.Name).Validate() == nil, "name",
+		"%q: must be 1 to %d characters of a-z, 0-9, '.', '_', '-', beginning with a letter or digit", f.Name, api.MaxIDLength)
+	require(taken[f.Name] == "", "name", "%q: is also the name in %s: give one of them another", f.Name, taken[f.Name])
+	require(f.Interval >= Duration(minMonitorInterval), "interval", "%v: must be at least %v", f.Interval, minMonitorInterval)
+	require(f.Timeout >= 0, "timeout", "%v: must not be negative", f.Timeout)
+	require(f.Memory == 0 || f.Memory >= minMaxMemory, "memory", "%v: must be at least %v", f.Memory, minMaxMemory)
+	_, err = json.Marshal(f.Config) // plugins are handed their configuration as JSON
+	require(err == nil, "config", "holds what JSON cannot say (%v): keys must be text and numbers finite", err)
+	return f, errs.Err()
+}

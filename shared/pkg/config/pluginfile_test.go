@@ -1,0 +1,89 @@
+package config
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLoadPluginFiles(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a-bad.yaml"), "plugin: p\nintervall: 5s\n")
+	write(t, filepath.Join(dir, "logs.yaml"), "plugin: directory-size\ninterval: 1m\ntimeout: 5s\nmemory: 32MiB\nconfig: {path: /var/log, deep: {list: [1, 2.5, true]}}\n")
+	write(t, filepath.Join(dir, "off.yaml"), "plugin: run-command\nname: other\nenabled: false\nenvironment: true\narguments: true\n")
+	write(t, filepath.Join(dir, "z-same.yaml"), "plugin: p\nname: logs\n")
+	write(t, filepath.Join(dir, "notes.txt"), "not a configuration")
+	write(t, filepath.Join(dir, ".logs.yaml"), "an editor's")
+
+	got, errs := LoadPluginFiles(dir)
+	want := []PluginFile{
+		{Plugin: "directory-size", Name: "logs", Enabled: true, Interval: Duration(time.Minute), Timeout: Duration(5 * time.Second), Memory: 32 * Mebibyte,
+			Config: map[string]any{"path": "/var/log", "deep": map[string]any{"list": []any{1, 2.5, true}}}, File: filepath.Join(dir, "logs.yaml")},
+		{Plugin: "run-command", Name: "other", Interval: Duration(30 * time.Second), Environment: true, Arguments: true, File: filepath.Join(dir, "off.yaml")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	wantErrs := []string{
+		`a-bad.yaml:2:1: unknown key "intervall": did you mean "interval"?`,
+		`z-same.yaml:2:7: name: "logs": is also the name in ` + filepath.Join(dir, "logs.yaml") + ": give one of them another",
+	}
+	if diff := cmp.Diff(wantErrs, messages(dir, errs)); diff != "" {
+		t.Errorf("errors (-want +got):\n%s", diff)
+	}
+}
+
+func messages(dir string, errs []error) []string {
+	var out []string
+	for _, err := range errs {
+		out = append(out, strings.TrimPrefix(err.Error(), dir+string(filepath.Separator)))
+	}
+	return out
+}
+
+func TestPluginFileMistakes(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                  "p.yaml: plugin: is missing: name the plugin that this configures",
+		"enabled: true":                     "p.yaml:1:1: plugin: is missing: name the plugin that this configures",
+		"plugin: A":                         `p.yaml:1:9: plugin: plugin id "A": must be 1 to 63 characters of a-z, 0-9, '.', '_', '-', beginning with a letter or digit`,
+		"plugin: p\nname: ../x":             `p.yaml:2:7: name: "../x": must be 1 to 63 characters of a-z, 0-9, '.', '_', '-', beginning with a letter or digit`,
+		"plugin: p\ninterval: 0s":           "p.yaml:2:11: interval: 0s: must be at least 100ms",
+		"plugin: p\ntimeout: -1s":           "p.yaml:2:10: timeout: -1s: must not be negative",
+		"plugin: p\nmemory: 1MB":            "p.yaml:2:9: memory: 1MB: must be at least 16MB",
+		"plugin: p\nconfig: {a: {1: x}}":    "p.yaml:2:9: config: holds what JSON cannot say (json: unsupported type: map[interface {}]interface {}): keys must be text and numbers finite",
+		"plugin: p\nconfig: {a: {b: .inf}}": "p.yaml:2:9: config: holds what JSON cannot say (json: unsupported value: +Inf): keys must be text and numbers finite",
+		"plugin: p\nconfig: {a: 1, a: 2}":   `p.yaml:2:16: key "a" stands twice: first at line 2`,
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "p.yaml"), text)
+		files, errs := LoadPluginFiles(dir)
+		if diff := cmp.Diff([]string{want}, messages(dir, errs)); diff != "" || len(files) != 0 {
+			t.Errorf("%q: files %v, errors (-want +got):\n%s", text, files, diff)
+		}
+	}
+}
+
+func TestNoPluginDirectoryIsNone(t *testing.T) {
+	if files, errs := LoadPluginFiles(filepath.Join(t.TempDir(), "none")); files != nil || errs != nil {
+		t.Errorf("got %v, %v", files, errs)
+	}
+	file := write(t, filepath.Join(t.TempDir(), "f"), "")
+	if _, errs := LoadPluginFiles(file); len(errs) != 1 {
+		t.Errorf("a file as the directory: errors %v, want one", errs)
+	}
+}
+
+func FuzzLoadPluginFiles(f *testing.F) {
+	f.Add([]byte("plugin: p\ninterval: 5s\nconfig: {a: [1, {b: c}]}\n"))
+	f.Add([]byte("plugin: p\nmemory: 32MiB\nconfig: {a: {1: 2}}\n"))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, src []byte) {
+		write(t, filepath.Join(dir, "p.yaml"), string(src))
+		if files, errs := LoadPluginFiles(dir); len(files)+len(errs) != 1 {
+			t.Errorf("one file gave %v and %v", files, errs)
+		}
+	})
+}

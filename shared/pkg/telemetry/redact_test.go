@@ -1,0 +1,88 @@
+package telemetry
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// canaries have what encoders change: quotes, slashes, HTML, control characters,
+// letters outside ASCII, several lines.
+var canaries = []string{
+	"hunter2-hunter2", `p"a\s's<w>&rd`, "tab\tand\x01bell", "pässwörd €", "a+b/c=d e?f", "first line of it\nsecond line of it",
+}
+
+func TestSecretsDoNotReachTheLog(t *testing.T) {
+	for _, secret := range canaries {
+		for _, format := range []string{"json", "text"} {
+			var out bytes.Buffer
+			r := new(Redactor)
+			r.Add(secret)
+			log, _, _, err := NewLogger(LogOptions{Level: "info", Format: format, Destination: "stdout", Stdout: &out, Redactor: r})
+			if err != nil {
+				t.Fatal(err)
+			}
+			nested, err := json.Marshal(map[string][]string{"list": {secret}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.Info("with "+secret, "plain", secret, KeyError, errors.New("login "+secret), slog.Group("g", "list", []string{secret}),
+				"url", "https://h/?t="+url.QueryEscape(secret), "path", "https://h/"+url.PathEscape(secret),
+				"basic", base64.StdEncoding.EncodeToString([]byte(secret)), "nested", json.RawMessage(nested), "text", string(nested), "go", fmt.Sprintf("%q", secret))
+			for _, form := range append(encodings(secret), strings.Split(secret, "\n")...) {
+				if strings.Contains(out.String(), form) {
+					t.Errorf("%s: %q of %q is in %s", format, form, secret, &out)
+				}
+			}
+			if n := strings.Count(out.String(), Redacted); n < 9 {
+				t.Errorf("%s: %q is replaced %d times, want 9 or more: %s", format, secret, n, &out)
+			}
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	var none *Redactor
+	if got := none.Redact("text"); got != "text" {
+		t.Errorf("nil Redactor: %q", got)
+	}
+	r := new(Redactor)
+	r.Add("short")
+	r.Add("")
+	r.Add("secret")
+	r.Add("secret-and-more")
+	r.Add("secret")
+	for in, want := range map[string]string{
+		"short":                     "short",
+		"a secret":                  "a [redacted]",
+		"a secret-and-more b":       "a [redacted] b",
+		"secretsecret":              "[redacted][redacted]",
+		"PEM:\nsecret\nsecre\ntext": "PEM:\n[redacted]\nsecre\ntext",
+	} {
+		if got := r.Redact(in); got != want {
+			t.Errorf("Redact(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestRedactorIsSafeForConcurrentUse(t *testing.T) {
+	r := new(Redactor)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			secret := fmt.Sprintf("canary-%d", i)
+			r.Add(secret)
+			if got := r.Redact(secret); got != Redacted {
+				t.Errorf("%q stays %q after Add", secret, got)
+			}
+		})
+	}
+	wg.Wait()
+}
