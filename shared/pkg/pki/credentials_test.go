@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/pki"
+	"github.com/stavily/agents/shared/pkg/pki/pkitest"
 )
 
 func tempFiles(t *testing.T) pki.Files {
@@ -22,11 +23,11 @@ func tempFiles(t *testing.T) pki.Files {
 }
 
 // enrol stores a fresh key with a certificate of the template.
-func enrol(t *testing.T, f pki.Files, ca *authority, template *x509.Certificate) *x509.Certificate {
+func enrol(t *testing.T, f pki.Files, ca *pkitest.Authority, template *x509.Certificate) *x509.Certificate {
 	t.Helper()
-	key := newKey(t)
-	cert := ca.sign(template, key.Public())
-	if err := pki.SaveCredentials(f, key, encode(cert), encode(ca.cert)); err != nil {
+	key := pkitest.Key(t)
+	cert := ca.Sign(template, key.Public())
+	if err := pki.SaveCredentials(f, key, pkitest.PEM(cert), pkitest.PEM(ca.Cert)); err != nil {
 		t.Fatal(err)
 	}
 	return cert
@@ -42,10 +43,10 @@ func load(t *testing.T, f pki.Files) *pki.Credentials {
 }
 
 // saved are the credentials of an agent that ca enrolled.
-func saved(t *testing.T, ca *authority, uri string) *pki.Credentials {
+func saved(t *testing.T, ca *pkitest.Authority, uri string) *pki.Credentials {
 	t.Helper()
 	f := tempFiles(t)
-	enrol(t, f, ca, agentTemplate(uri))
+	enrol(t, f, ca, pkitest.Agent(uri))
 	return load(t, f)
 }
 
@@ -57,13 +58,13 @@ func write(t *testing.T, path string, text []byte) {
 }
 
 func TestLoadCredentialsRefuses(t *testing.T) {
-	ca := newAuthority(t, "CA")
-	forServers, asCA := agentTemplate(agentURI), agentTemplate(agentURI)
+	ca := pkitest.New(t, "CA")
+	forServers, asCA := pkitest.Agent(agentURI), pkitest.Agent(agentURI)
 	forServers.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	asCA.IsCA = true
 	certificate := func(template *x509.Certificate) func(*testing.T, pki.Files) {
 		return func(t *testing.T, f pki.Files) {
-			write(t, f.Cert, encode(ca.sign(template, must(pki.ParseKey(must(os.ReadFile(f.Key)))).Public())))
+			write(t, f.Cert, pkitest.PEM(ca.Sign(template, must(pki.ParseKey(must(os.ReadFile(f.Key)))).Public())))
 		}
 	}
 	for name, c := range map[string]struct {
@@ -76,15 +77,15 @@ func TestLoadCredentialsRefuses(t *testing.T) {
 		"an empty certificate":     {func(t *testing.T, f pki.Files) { write(t, f.Cert, nil) }, []string{"client.crt", "no PEM block", "enrol"}},
 		"a key where the CA is":    {func(t *testing.T, f pki.Files) { write(t, f.CA, must(os.ReadFile(f.Key))) }, []string{"ca.crt", "PRIVATE KEY"}},
 		"a huge file":              {func(t *testing.T, f pki.Files) { write(t, f.CA, make([]byte, 2<<20)) }, []string{"ca.crt", "too large"}},
-		"the key of another":       {func(t *testing.T, f pki.Files) { write(t, f.Key, must(pki.EncodeKey(newKey(t)))) }, []string{"client.key", "does not belong", "enrol"}},
+		"the key of another":       {func(t *testing.T, f pki.Files) { write(t, f.Key, must(pki.EncodeKey(pkitest.Key(t)))) }, []string{"client.key", "does not belong", "enrol"}},
 		"a server's certificate":   {certificate(forServers), []string{"client.crt", "client authentication"}},
 		"a CA":                     {certificate(asCA), []string{"client.crt", "CA"}},
-		"two identities":           {certificate(agentTemplate(agentURI, agentURI)), []string{"client.crt", "2 URI names"}},
-		"a common name and no URI": {certificate(agentTemplate()), []string{"client.crt", "0 URI names"}},
+		"two identities":           {certificate(pkitest.Agent(agentURI, agentURI)), []string{"client.crt", "2 URI names"}},
+		"a common name and no URI": {certificate(pkitest.Agent()), []string{"client.crt", "0 URI names"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := tempFiles(t)
-			enrol(t, f, ca, agentTemplate(agentURI))
+			enrol(t, f, ca, pkitest.Agent(agentURI))
 			c.spoil(t, f)
 			_, err := pki.LoadCredentials(f)
 			if err == nil {
@@ -103,12 +104,11 @@ func TestLoadCredentialsRefuses(t *testing.T) {
 }
 
 func TestExpiredCredentialsLoadWithAWarning(t *testing.T) {
-	past, future := agentTemplate(agentURI), agentTemplate(agentURI)
-	past.NotBefore, past.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
-	future.NotBefore, future.NotAfter = time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
+	past := pkitest.Valid(pkitest.Agent(agentURI), -2*time.Hour, -time.Hour)
+	future := pkitest.Valid(pkitest.Agent(agentURI), time.Hour, 2*time.Hour)
 	for want, template := range map[string]*x509.Certificate{"expired": past, "clock": future} {
 		f := tempFiles(t)
-		enrol(t, f, newAuthority(t, "CA"), template)
+		enrol(t, f, pkitest.New(t, "CA"), template)
 		if w := load(t, f).Warnings(); len(w) != 1 || !strings.Contains(w[0], want) {
 			t.Errorf("warnings %q, want one with %q", w, want)
 		}
@@ -117,9 +117,9 @@ func TestExpiredCredentialsLoadWithAWarning(t *testing.T) {
 
 // TestReload renews a certificate under a TLS setting that is in use.
 func TestReload(t *testing.T) {
-	ca := newAuthority(t, "CA")
+	ca := pkitest.New(t, "CA")
 	f := tempFiles(t)
-	first := enrol(t, f, ca, agentTemplate(agentURI))
+	first := enrol(t, f, ca, pkitest.Agent(agentURI))
 	creds := load(t, f)
 	server, client := serverTLS(ca), creds.ClientTLS(0)
 	presented := func() *x509.Certificate {
@@ -132,7 +132,7 @@ func TestReload(t *testing.T) {
 	if !presented().Equal(first) {
 		t.Fatal("the server saw another certificate than the one that was enrolled")
 	}
-	second := enrol(t, f, ca, agentTemplate(agentURI))
+	second := enrol(t, f, ca, pkitest.Agent(agentURI))
 	if err := creds.Reload(); err != nil {
 		t.Fatal(err)
 	}
@@ -140,14 +140,14 @@ func TestReload(t *testing.T) {
 		t.Error("after Reload the next handshake does not present the new certificate")
 	}
 
-	write(t, f.Key, must(pki.EncodeKey(newKey(t))))
+	write(t, f.Key, must(pki.EncodeKey(pkitest.Key(t))))
 	if err := creds.Reload(); err == nil {
 		t.Error("Reload of a key that does not fit = nil, want an error")
 	}
 	if !presented().Equal(second) {
 		t.Error("a refused Reload changed what is in force")
 	}
-	enrol(t, f, ca, agentTemplate("spiffe://stavily/org/evil/sensor/web-01"))
+	enrol(t, f, ca, pkitest.Agent("spiffe://stavily/org/evil/sensor/web-01"))
 	if err := creds.Reload(); err == nil || !strings.Contains(err.Error(), "restart") {
 		t.Errorf("Reload of another identity = %v, want an error that says to restart", err)
 	}
@@ -158,11 +158,11 @@ func TestReload(t *testing.T) {
 
 // TestReloadAnotherCA: a new setting after Reload trusts the new CA and not the old.
 func TestReloadAnotherCA(t *testing.T) {
-	oldCA, newCA := newAuthority(t, "CA"), newAuthority(t, "CA")
+	oldCA, newCA := pkitest.New(t, "CA"), pkitest.New(t, "CA")
 	f := tempFiles(t)
-	enrol(t, f, oldCA, agentTemplate(agentURI))
+	enrol(t, f, oldCA, pkitest.Agent(agentURI))
 	creds := load(t, f)
-	enrol(t, f, newCA, agentTemplate(agentURI))
+	enrol(t, f, newCA, pkitest.Agent(agentURI))
 	if err := creds.Reload(); err != nil {
 		t.Fatal(err)
 	}
@@ -175,9 +175,9 @@ func TestReloadAnotherCA(t *testing.T) {
 }
 
 func TestReloadWhileInUse(t *testing.T) {
-	ca := newAuthority(t, "CA")
+	ca := pkitest.New(t, "CA")
 	f := tempFiles(t)
-	enrol(t, f, ca, agentTemplate(agentURI))
+	enrol(t, f, ca, pkitest.Agent(agentURI))
 	creds := load(t, f)
 	conf := creds.ClientTLS(0)
 	var readers sync.WaitGroup
@@ -204,7 +204,7 @@ func TestReloadWhileInUse(t *testing.T) {
 		})
 	}
 	for range 20 {
-		enrol(t, f, ca, agentTemplate(agentURI))
+		enrol(t, f, ca, pkitest.Agent(agentURI))
 		if err := creds.Reload(); err != nil {
 			t.Error(err)
 		}
@@ -214,20 +214,20 @@ func TestReloadWhileInUse(t *testing.T) {
 }
 
 func TestSaveCredentialsRefuses(t *testing.T) {
-	ca := newAuthority(t, "CA")
-	key := newKey(t)
-	cert := encode(ca.sign(agentTemplate(agentURI), key.Public()))
+	ca := pkitest.New(t, "CA")
+	key := pkitest.Key(t)
+	cert := pkitest.PEM(ca.Sign(pkitest.Agent(agentURI), key.Public()))
 	for name, c := range map[string]struct {
 		key      crypto.Signer
 		cert, ca []byte
 	}{
-		"another key":    {newKey(t), cert, encode(ca.cert)},
-		"no certificate": {key, nil, encode(ca.cert)},
+		"another key":    {pkitest.Key(t), cert, pkitest.PEM(ca.Cert)},
+		"no certificate": {key, nil, pkitest.PEM(ca.Cert)},
 		"no CA":          {key, cert, nil},
-		"no identity":    {key, encode(ca.sign(agentTemplate(), key.Public())), encode(ca.cert)},
+		"no identity":    {key, pkitest.PEM(ca.Sign(pkitest.Agent(), key.Public())), pkitest.PEM(ca.Cert)},
 	} {
 		f := tempFiles(t)
-		want := enrol(t, f, ca, agentTemplate(agentURI))
+		want := enrol(t, f, ca, pkitest.Agent(agentURI))
 		if err := pki.SaveCredentials(f, c.key, c.cert, c.ca); err == nil {
 			t.Errorf("%s: SaveCredentials = nil, want an error", name)
 		}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/stavily/agents/shared/pkg/pki/pkitest"
 )
 
 func mode(t *testing.T, path string) os.FileMode {
@@ -19,7 +21,7 @@ func mode(t *testing.T, path string) os.FileMode {
 
 func TestKeyIsMadePrivate(t *testing.T) {
 	f := tempFiles(t)
-	enrol(t, f, newAuthority(t, "CA"), agentTemplate(agentURI))
+	enrol(t, f, pkitest.New(t, "CA"), pkitest.Agent(agentURI))
 	if got := mode(t, f.Key); got != 0o600 {
 		t.Errorf("a saved key has mode %04o, want 0600", got)
 	}
@@ -45,7 +47,7 @@ func TestForeignKeyIsLeftAlone(t *testing.T) {
 		t.Skip("only root can give a file away")
 	}
 	f := tempFiles(t)
-	enrol(t, f, newAuthority(t, "CA"), agentTemplate(agentURI))
+	enrol(t, f, pkitest.New(t, "CA"), pkitest.Agent(agentURI))
 	for perm, warned := range map[os.FileMode]bool{0o644: true, 0o440: false} {
 		if err := os.Chown(f.Key, 65534, 65534); err != nil {
 			t.Fatal(err)

@@ -9,11 +9,14 @@ import (
 
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
+	"github.com/stavily/agents/shared/pkg/pki/pkitest"
 )
 
+const agentURI = "spiffe://stavily/org/acme/sensor/web-01"
+
 func TestParseIdentity(t *testing.T) {
-	ca := newAuthority(t, "CA")
-	cert := ca.sign(agentTemplate(agentURI), newKey(t).Public())
+	ca := pkitest.New(t, "CA")
+	cert := ca.Sign(pkitest.Agent(agentURI), pkitest.Key(t).Public())
 	got, err := pki.ParseIdentity(cert)
 	want := pki.Identity{TrustDomain: "stavily", Org: "acme", Type: api.Sensor, Agent: "web-01"}
 	if err != nil || got != want {
@@ -25,7 +28,7 @@ func TestParseIdentity(t *testing.T) {
 }
 
 func TestParseIdentityRefuses(t *testing.T) {
-	ca := newAuthority(t, "CA")
+	ca := pkitest.New(t, "CA")
 	for name, uris := range map[string][]string{
 		"no URI, common name set": nil,
 		"two URIs":                {agentURI, "spiffe://stavily/org/acme/sensor/web-02"},
@@ -55,7 +58,7 @@ func TestParseIdentityRefuses(t *testing.T) {
 		"id too long":             {"spiffe://stavily/org/acme/sensor/" + strings.Repeat("a", 64)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cert := ca.sign(agentTemplate(uris...), newKey(t).Public())
+			cert := ca.Sign(pkitest.Agent(uris...), pkitest.Key(t).Public())
 			if id, err := pki.ParseIdentity(cert); err == nil {
 				t.Errorf("ParseIdentity(%q) = %v, want an error", uris, id)
 			} else if !strings.Contains(err.Error(), "enrol") {
@@ -66,9 +69,9 @@ func TestParseIdentityRefuses(t *testing.T) {
 }
 
 func TestParseIdentityRefusesCA(t *testing.T) {
-	template := agentTemplate(agentURI)
+	template := pkitest.Agent(agentURI)
 	template.IsCA, template.KeyUsage = true, x509.KeyUsageCertSign
-	cert := newAuthority(t, "CA").sign(template, newKey(t).Public())
+	cert := pkitest.New(t, "CA").Sign(template, pkitest.Key(t).Public())
 	if id, err := pki.ParseIdentity(cert); err == nil {
 		t.Errorf("ParseIdentity of a CA = %v, want an error", id)
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/stavily/agents/shared/pkg/pki"
+	"github.com/stavily/agents/shared/pkg/pki/pkitest"
 )
 
 // rsa4096 is made once: it takes a second or two.
@@ -28,7 +29,7 @@ func must[T any](v T, err error) T {
 }
 
 func TestKeyRoundTrip(t *testing.T) {
-	for name, key := range map[string]crypto.Signer{"P-384": newKey(t), "RSA 4096": rsa4096()} {
+	for name, key := range map[string]crypto.Signer{"P-384": pkitest.Key(t), "RSA 4096": rsa4096()} {
 		text, err := pki.EncodeKey(key)
 		if err != nil {
 			t.Fatalf("%s: EncodeKey: %v", name, err)
@@ -73,10 +74,10 @@ func TestParseKeyRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := string(must(pki.EncodeKey(newKey(t))))
+	good := string(must(pki.EncodeKey(pkitest.Key(t))))
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":              {"", "no PEM block"},
-		"a certificate":      {string(encode(newAuthority(t, "CA").cert)), "no PEM block"},
+		"a certificate":      {string(pkitest.PEM(pkitest.New(t, "CA").Cert)), "no PEM block"},
 		"two keys":           {good + good, "more than one"},
 		"encrypted, PKCS#8":  {block("ENCRYPTED PRIVATE KEY", []byte("x")), "openssl pkey"},
 		"encrypted, legacy":  {"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\neA==\n-----END RSA PRIVATE KEY-----\n", "openssl pkey"},
@@ -98,7 +99,7 @@ func TestParseKeyRefuses(t *testing.T) {
 }
 
 func TestCSR(t *testing.T) {
-	for name, key := range map[string]crypto.Signer{"P-384": newKey(t), "RSA 4096": rsa4096()} {
+	for name, key := range map[string]crypto.Signer{"P-384": pkitest.Key(t), "RSA 4096": rsa4096()} {
 		text, err := pki.NewCSR(key, "web-01")
 		if err != nil {
 			t.Fatalf("%s: NewCSR: %v", name, err)
@@ -111,7 +112,7 @@ func TestCSR(t *testing.T) {
 			t.Errorf("%s: key hash %s differs from the key's", name, got)
 		}
 	}
-	if _, err := pki.NewCSR(newKey(t), "../web"); err == nil {
+	if _, err := pki.NewCSR(pkitest.Key(t), "../web"); err == nil {
 		t.Error("NewCSR with the agent id ../web = nil, want an error")
 	}
 }
@@ -127,7 +128,7 @@ func TestParseCSRRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := newKey(t)
+	key := pkitest.Key(t)
 	good := request(t, key, 0)
 	forged := append([]byte(nil), good...)
 	forged[len(forged)-1] ^= 1
@@ -151,8 +152,8 @@ func TestParseCSRRefuses(t *testing.T) {
 }
 
 func TestParseCertificates(t *testing.T) {
-	a, b := newAuthority(t, "a").cert, newAuthority(t, "b").cert
-	certs, err := pki.ParseCertificates(encode(a, b))
+	a, b := pkitest.New(t, "a").Cert, pkitest.New(t, "b").Cert
+	certs, err := pki.ParseCertificates(pkitest.PEM(a, b))
 	if err != nil || len(certs) != 2 || !certs[1].Equal(b) {
 		t.Errorf("ParseCertificates = %d certificates, %v, want both in order", len(certs), err)
 	}
@@ -161,10 +162,10 @@ func TestParseCertificates(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"empty":                 "",
-		"a key among them":      string(encode(a)) + string(must(pki.EncodeKey(newKey(t)))),
-		"damaged second":        string(encode(a)) + block("CERTIFICATE", a.Raw[:100]),
+		"a key among them":      string(pkitest.PEM(a)) + string(must(pki.EncodeKey(pkitest.Key(t)))),
+		"damaged second":        string(pkitest.PEM(a)) + block("CERTIFICATE", a.Raw[:100]),
 		"no PEM":                string(a.Raw),
-		"only a CSR in the PEM": block("CERTIFICATE REQUEST", request(t, newKey(t), 0)),
+		"only a CSR in the PEM": block("CERTIFICATE REQUEST", request(t, pkitest.Key(t), 0)),
 	} {
 		if _, err := pki.ParseCertificates([]byte(text)); err == nil {
 			t.Errorf("%s: ParseCertificates = nil, want an error", name)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/pki"
+	"github.com/stavily/agents/shared/pkg/pki/pkitest"
 )
 
 // outcome is what both ends of one connection saw.
@@ -67,28 +68,12 @@ func connect(t *testing.T, server, client *tls.Config) outcome {
 	return o
 }
 
-// always presents one certificate.
-func always(c tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c, nil }
-}
-
-func serverTLS(a *authority) *tls.Config {
-	return pki.ServerTLS(always(a.pair(serverTemplate())), a.pool())
-}
-
-// clientTLS presents certs whatever the server says it accepts, as an attacker does.
-func clientTLS(a *authority, certs ...tls.Certificate) *tls.Config {
-	conf := &tls.Config{RootCAs: a.pool()}
-	for _, cert := range certs {
-		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
-	}
-	return conf
-}
+func serverTLS(a *pkitest.Authority) *tls.Config { return a.ServerTLS(a.Issue(pkitest.Server())) }
 
 func TestServerTLSVerifiesTheClient(t *testing.T) {
-	ca := newAuthority(t, "CA")
-	cert := ca.pair(agentTemplate(agentURI))
-	o := connect(t, serverTLS(ca), clientTLS(ca, cert))
+	ca := pkitest.New(t, "CA")
+	cert := ca.Issue(pkitest.Agent(agentURI))
+	o := connect(t, serverTLS(ca), ca.ClientTLS(cert))
 	if o.err() != nil {
 		t.Fatal(o.err())
 	}
@@ -98,33 +83,32 @@ func TestServerTLSVerifiesTheClient(t *testing.T) {
 	if o.client.Version != tls.VersionTLS13 {
 		t.Errorf("version %s, want TLS 1.3", tls.VersionName(o.client.Version))
 	}
-	if o := connect(t, serverTLS(ca), clientTLS(ca)); o.err() != nil || len(o.server.PeerCertificates) != 0 {
+	if o := connect(t, serverTLS(ca), ca.ClientTLS()); o.err() != nil || len(o.server.PeerCertificates) != 0 {
 		t.Errorf("without a certificate: %v; enrolment needs it", o.err())
 	}
 }
 
 func TestServerTLSRefuses(t *testing.T) {
-	ca, other := newAuthority(t, "CA"), newAuthority(t, "CA") // the same name, another key
-	past, future := agentTemplate(agentURI), agentTemplate(agentURI)
-	past.NotBefore, past.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
-	future.NotBefore, future.NotAfter = time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
-	selfKey := newKey(t)
-	self := (&authority{t, selfKey, agentTemplate(agentURI)}).sign(agentTemplate(agentURI), selfKey.Public())
-	stolen := tls.Certificate{Certificate: [][]byte{ca.sign(agentTemplate(agentURI), newKey(t).Public()).Raw}, PrivateKey: newKey(t)}
-	viaAgent := ca.pair(agentTemplate(agentURI))
-	forged := (&authority{t, viaAgent.PrivateKey.(crypto.Signer), viaAgent.Leaf}).pair(agentTemplate("spiffe://stavily/org/evil/action/root"))
+	ca, other := pkitest.New(t, "CA"), pkitest.New(t, "CA") // the same name, another key
+	past := pkitest.Valid(pkitest.Agent(agentURI), -2*time.Hour, -time.Hour)
+	future := pkitest.Valid(pkitest.Agent(agentURI), time.Hour, 2*time.Hour)
+	selfKey := pkitest.Key(t)
+	self := (&pkitest.Authority{T: t, Key: selfKey, Cert: pkitest.Agent(agentURI)}).Sign(pkitest.Agent(agentURI), selfKey.Public())
+	stolen := tls.Certificate{Certificate: [][]byte{ca.Sign(pkitest.Agent(agentURI), pkitest.Key(t).Public()).Raw}, PrivateKey: pkitest.Key(t)}
+	viaAgent := ca.Issue(pkitest.Agent(agentURI))
+	forged := (&pkitest.Authority{T: t, Key: viaAgent.PrivateKey.(crypto.Signer), Cert: viaAgent.Leaf}).Issue(pkitest.Agent("spiffe://stavily/org/evil/action/root"))
 
 	for name, cert := range map[string]tls.Certificate{
-		"another CA of the same name":   other.pair(agentTemplate(agentURI)),
+		"another CA of the same name":   other.Issue(pkitest.Agent(agentURI)),
 		"self-signed":                   {Certificate: [][]byte{self.Raw}, PrivateKey: selfKey},
-		"expired":                       ca.pair(past),
-		"not yet valid":                 ca.pair(future),
-		"a server's certificate":        ca.pair(serverTemplate()),
+		"expired":                       ca.Issue(past),
+		"not yet valid":                 ca.Issue(future),
+		"a server's certificate":        ca.Issue(pkitest.Server()),
 		"a certificate without its key": stolen,
 		"issued by an agent":            forged,
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := connect(t, serverTLS(ca), clientTLS(ca, cert))
+			o := connect(t, serverTLS(ca), ca.ClientTLS(cert))
 			if o.clientErr == nil || o.serverErr == nil {
 				t.Errorf("accepted: client %v, server %v", o.clientErr, o.serverErr)
 			}
@@ -133,9 +117,9 @@ func TestServerTLSRefuses(t *testing.T) {
 }
 
 func TestServerTLSRefusesOldVersions(t *testing.T) {
-	ca := newAuthority(t, "CA")
+	ca := pkitest.New(t, "CA")
 	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12} {
-		conf := clientTLS(ca, ca.pair(agentTemplate(agentURI)))
+		conf := ca.ClientTLS(ca.Issue(pkitest.Agent(agentURI)))
 		conf.MinVersion, conf.MaxVersion = version, version
 		if o := connect(t, serverTLS(ca), conf); o.clientErr == nil || !strings.Contains(o.clientErr.Error(), "protocol version") {
 			t.Errorf("%s: %v, want a refusal of the version", tls.VersionName(version), o.clientErr)
@@ -157,10 +141,10 @@ func (c *countingCache) Put(key string, s *tls.ClientSessionState) {
 }
 
 func TestServerTLSGivesNoTickets(t *testing.T) {
-	ca := newAuthority(t, "CA")
+	ca := pkitest.New(t, "CA")
 	server := serverTLS(ca)
 	cache := &countingCache{ClientSessionCache: tls.NewLRUClientSessionCache(8)}
-	client := clientTLS(ca, ca.pair(agentTemplate(agentURI)))
+	client := ca.ClientTLS(ca.Issue(pkitest.Agent(agentURI)))
 	client.ClientSessionCache = cache
 	for range 2 {
 		o := connect(t, server, client)
@@ -177,12 +161,12 @@ func TestServerTLSGivesNoTickets(t *testing.T) {
 }
 
 // laxServer is a server with tickets and TLS 1.2, as other implementations have.
-func laxServer(a *authority) *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{a.pair(serverTemplate())}, ClientAuth: tls.RequireAnyClientCert}
+func laxServer(a *pkitest.Authority) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{a.Issue(pkitest.Server())}, ClientAuth: tls.RequireAnyClientCert}
 }
 
 func TestClientTLSResumesNothing(t *testing.T) {
-	ca := newAuthority(t, "CA")
+	ca := pkitest.New(t, "CA")
 	server, client := laxServer(ca), saved(t, ca, agentURI).ClientTLS(0)
 	for range 2 {
 		if o := connect(t, server, client); o.err() != nil || o.client.DidResume {
@@ -192,7 +176,7 @@ func TestClientTLSResumesNothing(t *testing.T) {
 }
 
 func TestClientTLSVersions(t *testing.T) {
-	ca := newAuthority(t, "CA")
+	ca := pkitest.New(t, "CA")
 	creds := saved(t, ca, agentURI)
 	server := laxServer(ca)
 	server.MinVersion, server.MaxVersion = tls.VersionTLS10, tls.VersionTLS12
@@ -209,20 +193,20 @@ func TestClientTLSVersions(t *testing.T) {
 }
 
 func TestClientTLSRefuses(t *testing.T) {
-	ca := newAuthority(t, "CA")
-	expired, elsewhere, forClients := serverTemplate(), serverTemplate(), serverTemplate()
-	expired.NotBefore, expired.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+	ca := pkitest.New(t, "CA")
+	expired, elsewhere, forClients := pkitest.Server(), pkitest.Server(), pkitest.Server()
+	pkitest.Valid(expired, -2*time.Hour, -time.Hour)
 	elsewhere.IPAddresses = nil
 	forClients.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	client := saved(t, ca, agentURI).ClientTLS(0)
 	for name, cert := range map[string]tls.Certificate{
-		"expired":                     ca.pair(expired),
-		"another name":                ca.pair(elsewhere),
-		"a client's certificate":      ca.pair(forClients),
-		"an agent's":                  ca.pair(agentTemplate(agentURI)),
-		"another CA of the same name": newAuthority(t, "CA").pair(serverTemplate()),
+		"expired":                     ca.Issue(expired),
+		"another name":                ca.Issue(elsewhere),
+		"a client's certificate":      ca.Issue(forClients),
+		"an agent's":                  ca.Issue(pkitest.Agent(agentURI)),
+		"another CA of the same name": pkitest.New(t, "CA").Issue(pkitest.Server()),
 	} {
-		o := connect(t, pki.ServerTLS(always(cert), ca.pool()), client)
+		o := connect(t, ca.ServerTLS(cert), client)
 		var verification *tls.CertificateVerificationError
 		if !errors.As(o.clientErr, &verification) {
 			t.Errorf("%s: %v, want a verification error", name, o.clientErr)
@@ -231,17 +215,17 @@ func TestClientTLSRefuses(t *testing.T) {
 }
 
 func TestPinnedTLS(t *testing.T) {
-	ca, other := newAuthority(t, "CA"), newAuthority(t, "CA")
-	good := ca.pair(serverTemplate())
+	ca, other := pkitest.New(t, "CA"), pkitest.New(t, "CA")
+	good := ca.Issue(pkitest.Server())
 	alone := good
 	alone.Certificate = good.Certificate[:1]
-	posing := other.pair(serverTemplate()) // signed by other, with the public certificate of ca in its chain
-	posing.Certificate = [][]byte{posing.Leaf.Raw, ca.cert.Raw}
-	expired, forClients := serverTemplate(), serverTemplate()
-	expired.NotBefore, expired.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+	posing := other.Issue(pkitest.Server()) // signed by other, with the public certificate of ca in its chain
+	posing.Certificate = [][]byte{posing.Leaf.Raw, ca.Cert.Raw}
+	expired, forClients := pkitest.Server(), pkitest.Server()
+	pkitest.Valid(expired, -2*time.Hour, -time.Hour)
 	forClients.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 
-	pin := pki.Fingerprint(ca.cert)
+	pin := pki.Fingerprint(ca.Cert)
 	for name, c := range map[string]struct {
 		cert      tls.Certificate
 		pin, host string
@@ -250,22 +234,22 @@ func TestPinnedTLS(t *testing.T) {
 		"good, by address":           {good, pin, "127.0.0.1", ""},
 		"good, by name":              {good, pin, "stavily.test", ""},
 		"good, upper-case":           {good, strings.ToUpper(pin), "127.0.0.1", ""},
-		"fingerprint of another CA":  {good, pki.Fingerprint(other.cert), "127.0.0.1", "none is the CA with the fingerprint"},
+		"fingerprint of another CA":  {good, pki.Fingerprint(other.Cert), "127.0.0.1", "none is the CA with the fingerprint"},
 		"fingerprint of the leaf":    {good, pki.Fingerprint(good.Leaf), "127.0.0.1", "none is the CA with the fingerprint"},
 		"CA not presented":           {alone, pin, "127.0.0.1", "none is the CA with the fingerprint"},
 		"CA presented, not its leaf": {posing, pin, "127.0.0.1", "certificate signed by unknown authority"},
 		"another address":            {good, pin, "127.0.0.2", "127.0.0.2"},
 		"another name":               {good, pin, "evil.test", "evil.test"},
-		"expired":                    {ca.pair(expired), pin, "127.0.0.1", "expired"},
-		"a client's certificate":     {ca.pair(forClients), pin, "127.0.0.1", "usage"},
-		"an agent's certificate":     {ca.pair(agentTemplate(agentURI)), pin, "127.0.0.1", "127.0.0.1"},
+		"expired":                    {ca.Issue(expired), pin, "127.0.0.1", "expired"},
+		"a client's certificate":     {ca.Issue(forClients), pin, "127.0.0.1", "usage"},
+		"an agent's certificate":     {ca.Issue(pkitest.Agent(agentURI)), pin, "127.0.0.1", "127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conf, err := pki.PinnedTLS(c.pin, c.host)
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := connect(t, pki.ServerTLS(always(c.cert), ca.pool()), conf)
+			o := connect(t, ca.ServerTLS(c.cert), conf)
 			var verification *tls.CertificateVerificationError
 			switch {
 			case c.want == "" && o.err() != nil:
