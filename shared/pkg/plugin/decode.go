@@ -1,0 +1,296 @@
+package plugin
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// manifestFile is plugin.yaml as written. Limits and network are of several types.
+type manifestFile struct {
+	ID            api.PluginID            `yaml:"id"`
+	Name          string                  `yaml:"name"`
+	Description   string                  `yaml:"description"`
+	Version       string                  `yaml:"version"`
+	Author        string                  `yaml:"author"`
+	License       string                  `yaml:"license"`
+	Type          string                  `yaml:"type"`
+	Runtime       runtimeFile             `yaml:"runtime"`
+	Configuration map[string]propertyFile `yaml:"configuration"`
+	Parameters    map[string]propertyFile `yaml:"parameters"`
+	Limits        struct {
+		Memory        any `yaml:"memory"`
+		CPU           any `yaml:"cpu"`
+		ExecutionTime any `yaml:"execution_time"`
+	} `yaml:"limits"`
+	Permissions struct {
+		Network    any `yaml:"network"`
+		Filesystem struct {
+			Read  []string `yaml:"read"`
+			Write []string `yaml:"write"`
+		} `yaml:"filesystem"`
+		SystemCalls []string `yaml:"system_calls"`
+	} `yaml:"permissions"`
+	Input      string   `yaml:"input"`
+	Tags       []string `yaml:"tags"`
+	Categories []string `yaml:"categories"`
+}
+
+type runtimeFile struct {
+	Type         string `yaml:"type"`
+	Version      string `yaml:"version"`
+	EntryPoint   string `yaml:"entry_point"`
+	Requirements string `yaml:"requirements"`
+	Contract     string `yaml:"contract"`
+}
+
+// decoder turns one manifest into a Manifest and collects its mistakes.
+type decoder struct {
+	doc      *strictyaml.Doc
+	prefix   []any // of every path: "plugin" in the nested form
+	errs     strictyaml.Errors
+	notes    strictyaml.Errors // warnings of our own
+	manifest Manifest
+}
+
+// decodeManifest reads both forms: all keys at the top, or all under "plugin".
+func decodeManifest(file string, src []byte) (*decoder, error) {
+	d := &decoder{}
+	var shape struct {
+		Plugin map[string]any `yaml:"plugin"`
+	}
+	doc, err := strictyaml.Load(file, src, &shape, strictyaml.WarnUnknown())
+	if err != nil {
+		return d, err
+	}
+	var f manifestFile
+	if shape.Plugin != nil && !doc.Has([]any{"runtime"}) {
+		d.prefix = []any{"plugin"}
+		nested := struct {
+			Plugin *manifestFile `yaml:"plugin"`
+		}{&f}
+		d.doc, err = strictyaml.Load(file, src, &nested, strictyaml.WarnUnknown())
+	} else {
+		d.doc, err = strictyaml.Load(file, src, &f, strictyaml.WarnUnknown())
+	}
+	if err != nil {
+		return d, err
+	}
+	d.identity(&f)
+	d.runtime(&f)
+	d.manifest.Configuration = d.schema("configuration", f.Configuration)
+	d.manifest.Parameters = d.schema("parameters", f.Parameters)
+	d.limits(&f)
+	d.permissions(&f)
+	return d, d.errs.Err()
+}
+
+func (d *decoder) warnings() strictyaml.Errors {
+	if d.doc == nil {
+		return nil
+	}
+	return append(slices.Clone(d.doc.Unknown()), d.notes...).Sort()
+}
+
+// place is a value of the manifest.
+type place struct {
+	d    *decoder
+	path []any
+}
+
+func (d *decoder) at(path ...any) place { return place{d, append(slices.Clone(d.prefix), path...)} }
+
+func (p place) errorf(format string, args ...any) *strictyaml.Error {
+	return p.d.doc.Errorf(p.path, format, args...)
+}
+
+// fail notes a mistake; the message begins with the key.
+func (p place) fail(format string, args ...any) {
+	p.d.errs = append(p.d.errs, p.errorf("%s: %s", p.key(), fmt.Sprintf(format, args...)))
+}
+
+func (p place) warn(format string, args ...any) {
+	p.d.notes = append(p.d.notes, p.errorf("%s: %s", p.key(), fmt.Sprintf(format, args...)))
+}
+
+// key is the path as people write it: limits.memory, permissions.filesystem.read[0].
+func (p place) key() string {
+	var b strings.Builder
+	for _, step := range p.path[len(p.d.prefix):] {
+		switch step := step.(type) {
+		case int:
+			fmt.Fprintf(&b, "[%d]", step)
+		default:
+			if b.Len() > 0 {
+				b.WriteByte('.')
+			}
+			fmt.Fprint(&b, step)
+		}
+	}
+	return b.String()
+}
+
+// kinds maps what manifests say to what it means.
+var kinds = map[string]Kind{"trigger": Sensor, "sensor": Sensor, "monitor": Sensor, "action": Action, "output": Output}
+
+func (d *decoder) identity(f *manifestFile) {
+	m := &d.manifest
+	m.ID, m.Name, m.Description, m.Version = f.ID, f.Name, f.Description, f.Version
+	m.Author, m.License, m.Tags, m.Categories = f.Author, f.License, f.Tags, f.Categories
+	if m.Name == "" {
+		m.Name = string(m.ID)
+	}
+	if err := f.ID.Validate(); f.ID == "" {
+		d.at("id").fail("is missing: every plugin has an id, for example disk-space-monitor")
+	} else if err != nil {
+		d.at("id").fail("%v", err)
+	}
+	if _, err := semver.NewVersion(f.Version); f.Version == "" {
+		d.at("version").fail("is missing: every plugin has a semantic version, for example 1.0.0")
+	} else if err != nil {
+		d.at("version").fail("%q is not a semantic version, for example 1.0.0", f.Version)
+	}
+	kind, ok := kinds[f.Type]
+	if !ok {
+		d.at("type").fail("must be trigger (also: sensor, monitor), action or output, not %q", f.Type)
+	}
+	m.Kind = kind
+	switch f.Input {
+	case "":
+	case "file":
+		m.InputFile = true
+	default:
+		d.at("input").fail("must be file, or be left out, not %q", f.Input)
+	}
+}
+
+var runtimeTypes = []string{Python, Executable, Bash, Node}
+
+func (d *decoder) runtime(f *manifestFile) {
+	r := Runtime{
+		Type: f.Runtime.Type, Version: f.Runtime.Version, EntryPoint: f.Runtime.EntryPoint,
+		Requirements: f.Runtime.Requirements, Contract: contractOf(f),
+	}
+	if r.Type == "" && strings.HasSuffix(r.EntryPoint, ".py") {
+		r.Type = Python
+	}
+	if !slices.Contains(runtimeTypes, r.Type) {
+		d.at("runtime", "type").fail("must be one of %s, not %q", strings.Join(runtimeTypes, ", "), r.Type)
+	}
+	if r.EntryPoint == "" {
+		d.at("runtime", "entry_point").fail("is missing: name the file to run, for example main.py")
+	} else if err := checkLocal(r.EntryPoint); err != nil {
+		d.at("runtime", "entry_point").fail("%v", err)
+	}
+	if r.Requirements != "" {
+		if err := checkLocal(r.Requirements); err != nil {
+			d.at("runtime", "requirements").fail("%v", err)
+		}
+	}
+	if r.Version != "" && r.Type == Python {
+		if _, err := versionRange(r.Version); err != nil {
+			d.at("runtime", "version").fail("%v", err)
+		}
+	}
+	if f.Runtime.Contract != "" && r.Contract != Stdio && r.Contract != Script {
+		d.at("runtime", "contract").fail("must be stdio or script, not %q", f.Runtime.Contract)
+	}
+	d.manifest.Runtime = r
+}
+
+func contractOf(f *manifestFile) Contract {
+	switch {
+	case f.Runtime.Contract != "":
+		return Contract(f.Runtime.Contract)
+	case f.Type == "monitor":
+		return Script
+	case f.Type == "action":
+		return Detect
+	}
+	return Stdio
+}
+
+// checkLocal refuses what is not a plain path below the plugin's directory on any
+// platform: plugins travel between them.
+func checkLocal(name string) error {
+	if !filepath.IsLocal(name) || strings.ContainsAny(name, "\\:\x00") || filepath.Clean(name) == "." {
+		return fmt.Errorf("%q must be a path below the plugin's directory, with / between its parts and without '..'", name)
+	}
+	return nil
+}
+
+func (d *decoder) limits(f *manifestFile) {
+	l := &d.manifest.Limits
+	if v := f.Limits.Memory; v != nil {
+		n, err := parseSize(fmt.Sprint(v))
+		if err != nil {
+			d.at("limits", "memory").fail("%v", err)
+		}
+		l.Memory = n
+	}
+	if v := f.Limits.CPU; v != nil {
+		share, err := strconv.ParseFloat(fmt.Sprint(v), 64)
+		if err != nil || !(share > 0 && share <= 1024) {
+			d.at("limits", "cpu").fail("must be a share of one processor above 0, for example 0.5, not %v", v)
+		}
+		l.CPU = share
+	}
+	if v := f.Limits.ExecutionTime; v != nil {
+		duration, err := parseDuration(fmt.Sprint(v))
+		if err != nil {
+			d.at("limits", "execution_time").fail("%v", err)
+		}
+		l.ExecutionTime = duration
+	}
+}
+
+func (d *decoder) permissions(f *manifestFile) {
+	p := &d.manifest.Permissions
+	fs := f.Permissions.Filesystem
+	p.Read, p.Write, p.SystemCalls = fs.Read, fs.Write, f.Permissions.SystemCalls
+	for name, paths := range map[string][]string{"read": p.Read, "write": p.Write} {
+		for i, path := range paths {
+			if !strings.HasPrefix(path, "/") && !filepath.IsAbs(path) {
+				d.at("permissions", "filesystem", name, i).fail("%q must be an absolute path", path)
+			}
+		}
+	}
+	switch v := f.Permissions.Network.(type) {
+	case nil:
+	case bool:
+		p.Network.All = v
+	case []any:
+		for i, item := range v {
+			destination, err := parseDestination(fmt.Sprint(item))
+			if err != nil {
+				d.at("permissions", "network", i).fail("%v", err)
+			}
+			p.Network.Destinations = append(p.Network.Destinations, destination)
+		}
+	default:
+		d.at("permissions", "network").fail("must be true, false, or a list of \"host:port\" and \"port\", not %v", v)
+	}
+}
+
+func parseDestination(s string) (string, error) {
+	port := s
+	if strings.Contains(s, ":") {
+		host, p, err := net.SplitHostPort(s)
+		if err != nil || host == "" {
+			return "", fmt.Errorf("%q must be \"host:port\" or \"port\"", s)
+		}
+		port = p
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", fmt.Errorf("%q must be \"host:port\" or \"port\", with a port from 1 to 65535", s)
+	}
+	return s, nil
+}
