@@ -1,0 +1,108 @@
+package instruction
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// DefaultLifetime is how long an instruction waits for its start when nobody says: a
+// cure that comes an hour after the symptom should be decided anew.
+const DefaultLifetime = time.Hour
+
+// DefaultAttempts is how often an idempotent step is tried in all when nobody says.
+const DefaultAttempts = 3
+
+// Target says which action agents may run an instruction. All that is set must fit;
+// the zero Target is any agent of the organisation.
+type Target struct {
+	Agents []api.AgentID `json:"agents,omitempty"` // one of them
+	Host   string        `json:"host,omitempty"`   // the host name that the agent enrolled with
+	Tags   []string      `json:"tags,omitempty"`   // all of them
+}
+
+// Spec is what is to be done, decided once and never changed.
+type Spec struct {
+	ID          api.InstructionID          `json:"id"`
+	RunID       api.RunID                  `json:"run_id,omitempty"`
+	Workflow    string                     `json:"workflow,omitempty"`
+	Step        string                     `json:"step,omitempty"`
+	EventID     api.EventID                `json:"event_id,omitempty"`
+	Plugin      api.PluginID               `json:"plugin"`
+	Version     string                     `json:"version,omitempty"` // "" is the one the agent has
+	Input       map[string]json.RawMessage `json:"input,omitempty"`
+	Timeout     time.Duration              `json:"timeout"` // of one attempt, in nanoseconds
+	Target      Target                     `json:"target"`
+	Priority    string                     `json:"priority"`     // "" is normal
+	Idempotent  bool                       `json:"idempotent"`   // may run again when an attempt may have run
+	MaxAttempts int                        `json:"max_attempts"` // 0: 3 when idempotent, else 1
+	ExpiresAt   time.Time                  `json:"expires_at"`   // no start from then on; zero: DefaultLifetime
+}
+
+// Instruction is a Spec and how far it has come.
+//
+// Agent, Attempt, Lease and BootID name the newest attempt also when it is over, until
+// the next offer; only the status says whether they give a right to anything.
+type Instruction struct {
+	Spec
+	Status     api.InstructionStatus `json:"status"`
+	Attempt    int                   `json:"attempt"` // from 1
+	Agent      api.AgentID           `json:"agent,omitempty"`
+	Lease      string                `json:"lease,omitempty"`
+	BootID     string                `json:"boot_id,omitempty"` // of the process that claimed
+	LeaseUntil time.Time             `json:"lease_until,omitzero"`
+
+	CreatedAt  time.Time `json:"created_at"`
+	OfferedAt  time.Time `json:"offered_at,omitzero"`  // of this attempt
+	StartedAt  time.Time `json:"started_at,omitzero"`  // when this attempt was claimed
+	FinishedAt time.Time `json:"finished_at,omitzero"` // when this attempt was over
+
+	Spent           bool        `json:"spent,omitempty"`      // pending, and Attempt is over
+	LostAgent       bool        `json:"lost_agent,omitempty"` // Attempt's agent fell silent
+	CancelRequested bool        `json:"cancel_requested,omitempty"`
+	Percent         *float64    `json:"percent,omitempty"`
+	Message         string      `json:"message,omitempty"` // why it is where it is, for people
+	Result          *api.Result `json:"result,omitempty"`  // as the agent of Attempt sent it
+}
+
+// New is a pending instruction, with the defaults of what spec leaves open.
+func New(spec Spec, now time.Time) Instruction {
+	if spec.Priority == "" {
+		spec.Priority = api.PriorityNormal
+	}
+	if spec.MaxAttempts == 0 && spec.Idempotent {
+		spec.MaxAttempts = DefaultAttempts
+	}
+	if spec.MaxAttempts == 0 {
+		spec.MaxAttempts = 1
+	}
+	if spec.ExpiresAt.IsZero() {
+		spec.ExpiresAt = now.Add(DefaultLifetime)
+	}
+	return Instruction{Spec: spec, Status: api.Pending, Attempt: 1, CreatedAt: now}
+}
+
+// Due is when a [Tick] has something to do, and zero when it never has.
+func (i Instruction) Due() time.Time {
+	switch i.Status {
+	case api.Pending:
+		return i.ExpiresAt
+	case api.Offered, api.Executing:
+		return i.LeaseUntil
+	}
+	return time.Time{}
+}
+
+// heldBy reports whether the newest attempt is the caller's. What a client without
+// leases leaves out is not compared.
+func (i Instruction) heldBy(h Holder) bool {
+	return i.Agent == h.Agent &&
+		(h.Attempt == 0 || h.Attempt == i.Attempt) &&
+		(h.Lease == "" || h.Lease == i.Lease)
+}
+
+// lost reports whether the newest attempt was given up without a word of its agent.
+func (i Instruction) lost() bool {
+	return i.LostAgent && i.Result == nil && (i.Spent || i.Status == api.Interrupted)
+}
