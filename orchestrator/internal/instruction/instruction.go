@@ -96,10 +96,8 @@ func (i Instruction) Due() time.Time {
 
 // heldBy reports whether the newest attempt is the caller's. What a client without
 // leases leaves out is not compared.
-func (i Instruction) heldBy(h Holder) bool {
-	return i.Agent == h.Agent &&
-		(h.Attempt == 0 || h.Attempt == i.Attempt) &&
-		(h.Lease == "" || h.Lease == i.Lease)
+func (i Instruction) heldBy(agent api.AgentID, attempt int, lease string) bool {
+	return i.Agent == agent && (attempt == 0 || attempt == i.Attempt) && (lease == "" || lease == i.Lease)
 }
 
 // lost reports whether the newest attempt was given up without a word of its agent.

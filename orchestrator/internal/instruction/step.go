@@ -13,14 +13,6 @@ type Input interface {
 	step(Instruction) (Instruction, []Effect, *api.Error)
 }
 
-// Holder is what an agent shows to speak for an attempt. Attempt 0 and Lease "" are of
-// a client that knows neither.
-type Holder struct {
-	Agent   api.AgentID
-	Attempt int
-	Lease   string
-}
-
 // Offer lends the instruction to an agent until the lease ends. It is no right to run.
 type Offer struct {
 	Agent api.AgentID
@@ -29,28 +21,34 @@ type Offer struct {
 	TTL   time.Duration
 }
 
-// Claim starts the attempt that was offered.
+// Claim starts the attempt that was offered. Attempt 0 and Lease "", here and below,
+// are of a client that knows neither.
 type Claim struct {
-	Holder
-	BootID string
-	Now    time.Time
-	TTL    time.Duration
+	Agent   api.AgentID
+	Attempt int
+	Lease   string
+	BootID  string // of the agent's process, which alone may repeat the claim
+	Now     time.Time
+	TTL     time.Duration
 }
 
 // Report says that the attempt still runs, and renews its lease.
 type Report struct {
-	Holder
+	Agent   api.AgentID
+	Attempt int
+	Lease   string
 	Percent *float64 // nil: not told
 	Now     time.Time
 	TTL     time.Duration
 }
 
-// Finish says how the attempt ended. The attempt and lease that count are Holder's,
-// not those inside Result.
+// Finish says how the attempt ended. The attempt and lease inside Result do not count.
 type Finish struct {
-	Holder
-	Result api.Result
-	Now    time.Time
+	Agent   api.AgentID
+	Attempt int
+	Lease   string
+	Result  api.Result
+	Now     time.Time
 }
 
 // Cancel asks that the instruction does not run, or stops. Asking again, or when it
@@ -102,7 +100,7 @@ func (o Offer) step(i Instruction) (Instruction, []Effect, *api.Error) {
 }
 
 func (c Claim) step(i Instruction) (Instruction, []Effect, *api.Error) {
-	mine := i.heldBy(c.Holder)
+	mine := i.heldBy(c.Agent, c.Attempt, c.Lease)
 	switch {
 	case mine && i.Status == api.Executing && i.BootID == c.BootID:
 		return i, nil, nil // the answer was lost
@@ -117,7 +115,7 @@ func (c Claim) step(i Instruction) (Instruction, []Effect, *api.Error) {
 
 func (r Report) step(i Instruction) (Instruction, []Effect, *api.Error) {
 	switch {
-	case !i.heldBy(r.Holder), i.Status == api.Offered, i.Status == api.Pending:
+	case !i.heldBy(r.Agent, r.Attempt, r.Lease), i.Status == api.Offered, i.Status == api.Pending:
 		return i, nil, i.conflict("Stop it")
 	case i.Status.Terminal():
 		return i, nil, i.gone()
@@ -134,7 +132,7 @@ func (f Finish) step(i Instruction) (Instruction, []Effect, *api.Error) {
 	switch {
 	case !f.Result.Status.Terminal():
 		return i, nil, api.Errorf(api.CodeInvalid, "status %.40q: a result is final; while it runs, send progress.", f.Result.Status)
-	case !i.heldBy(f.Holder), i.Status == api.Pending && !i.Spent:
+	case !i.heldBy(f.Agent, f.Attempt, f.Lease), i.Status == api.Pending && !i.Spent:
 		return i, nil, i.conflict("The result is not taken")
 	case i.Status == api.Offered, i.Status == api.Executing, i.lost():
 		return f.end(i)
