@@ -1,0 +1,125 @@
+package workflow
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+)
+
+// Decision is whether an event starts a run of a definition, and why: what
+// `stavily explain` shows.
+type Decision struct {
+	Run     bool     `json:"run"`
+	Reason  string   `json:"reason"` // a sentence
+	Key     string   `json:"key"`    // what a cooldown is counted by
+	Clauses []Clause `json:"clauses"`
+}
+
+// Clause is one thing that was asked, what it was asked of, and what it came to.
+type Clause struct {
+	Clause  string       `json:"clause"`
+	Value   string       `json:"value,omitempty"`
+	Outcome expr.Outcome `json:"outcome"`
+}
+
+// Decide says whether an event starts a run. An expression that cannot be
+// evaluated does not start one, and says so. It computes and nothing else: the
+// same event gives the same decision. The cooldown, which depends on the runs
+// before, is added with [Decision.WithCooldown].
+func (d *Definition) Decide(e Event) Decision {
+	decision := Decision{Run: true, Reason: "everything is met", Key: keyOf(e)}
+	if decision.Run = d.Mode == Live; !decision.Run {
+		decision.Reason = "the workflow is off"
+	}
+	decision.add("mode is live", string(d.Mode), decision.Run)
+	decision.trigger(d.Triggers, e.Type)
+	if d.when != nil {
+		decision.condition(d, e)
+	}
+	return decision
+}
+
+// keyOf joins what a cooldown is counted by, the sensor and the event's own key,
+// so that no two pairs give the same text.
+func keyOf(e Event) string {
+	return fmt.Sprintf("%q %q", e.Agent.ID, e.Key)
+}
+
+// WithCooldown adds the cooldown of the key, which ends at until (the zero time
+// when there is none).
+func (d Decision) WithCooldown(until, now time.Time) Decision {
+	if !until.After(now) {
+		d.add("no cooldown", "", true)
+		return d
+	}
+	left := until.Sub(now).Round(time.Second)
+	d.add("no cooldown", fmt.Sprintf("%s left, until %s", left, until.UTC().Format(time.RFC3339)), false)
+	d.refuse("cooldown, %s left", left)
+	return d
+}
+
+func (d *Decision) add(clause, value string, met bool) {
+	outcome := expr.NotMet
+	if met {
+		outcome = expr.Met
+	}
+	// The full slice keeps a copy of the decision from writing into this one.
+	d.Clauses = append(d.Clauses[:len(d.Clauses):len(d.Clauses)], Clause{clause, value, outcome})
+}
+
+// refuse keeps the first reason: what follows is for completeness.
+func (d *Decision) refuse(format string, args ...any) {
+	if d.Run {
+		d.Run, d.Reason = false, fmt.Sprintf(format, args...)
+	}
+}
+
+func (d *Decision) trigger(triggers []Trigger, eventType string) {
+	for _, t := range triggers {
+		if met := t.pattern.match(eventType); met || len(triggers) == 1 {
+			d.add(strings.TrimSpace("trigger "+t.ID)+" is "+t.Pattern, eventType, met)
+			if met {
+				return
+			}
+		}
+	}
+	if len(triggers) > 1 {
+		d.add(fmt.Sprintf("one of %d triggers", len(triggers)), eventType, false)
+	}
+	d.refuse("no trigger takes events of type %s", eventType)
+}
+
+func (d *Decision) condition(def *Definition, e Event) {
+	event, err := e.value()
+	if err != nil {
+		d.Clauses = append(d.Clauses, Clause{"the event can be read", err.Error(), expr.Failed})
+		d.refuse("%v", err)
+		return
+	}
+	holds, findings, err := def.when.Test(def.values(event))
+	for _, f := range findings {
+		d.Clauses = append(d.Clauses, Clause{"when " + f.Clause, f.Read, f.Outcome})
+	}
+	switch {
+	case err != nil:
+		d.refuse("when cannot be evaluated: %v", err)
+	case !holds:
+		d.refuse("%s", unmet(findings))
+	}
+}
+
+// unmet names the first clause that decided against a run.
+func unmet(findings []expr.Finding) string {
+	for _, f := range findings {
+		if f.Outcome == expr.NotMet {
+			reason := "when is not met: " + f.Clause
+			if f.Read != "" {
+				reason += " (" + f.Read + ")"
+			}
+			return reason
+		}
+	}
+	return "when is not met"
+}

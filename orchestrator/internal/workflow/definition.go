@@ -1,0 +1,100 @@
+package workflow
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Mode says whether a definition acts.
+type Mode string
+
+// The modes of a definition.
+const (
+	Live Mode = "live"
+	Off  Mode = "off"
+)
+
+// Definition is one checked workflow document. It is immutable and may be used
+// concurrently; [Parse] makes it.
+type Definition struct {
+	Name        string // a DNS label
+	Description string
+	Version     string // the document's own label; may be empty
+	Mode        Mode
+	Owner       string
+	Runbook     string
+	Triggers    []Trigger
+	Cooldown    time.Duration    // per [Decision.Key], after the last run for it ended; 0 for none
+	Actions     []StepDefinition // in an order in which needs come first, else as written
+	Outputs     []StepDefinition // as written
+
+	digest    string
+	variables map[string]any
+	when      *expr.Program // nil: always
+	read      map[string]bool
+}
+
+// Trigger is a pattern of event types that starts the workflow.
+type Trigger struct {
+	ID      string // may be empty
+	Pattern string // as written
+
+	pattern pattern
+}
+
+// StepDefinition is one plugin that a run executes: an action of the graph or an output.
+// Ids are unique among both.
+type StepDefinition struct {
+	ID         string
+	Plugin     api.PluginID
+	Version    string // the range after the @, as written; empty for any
+	Needs      []string
+	Target     Target
+	Timeout    time.Duration
+	Idempotent bool
+	On         []Status // outputs only: the ends of a run that it is for
+
+	when *expr.Program // nil: always
+	with []field
+}
+
+// Target says where a step runs: on the host of the sensor that sent the event, on
+// one of the agents named, or on an agent that has all the tags. The zero Target
+// is any action agent of the organisation.
+type Target struct {
+	SameHost bool          `json:"same_host,omitempty"`
+	Agents   []api.AgentID `json:"agents,omitempty"`
+	Tags     []string      `json:"tags,omitempty"`
+}
+
+// Digest identifies the text that the definition was parsed from: "sha256:" and
+// 64 hexadecimal digits. A run is pinned to it.
+func (d *Definition) Digest() string { return d.digest }
+
+func digestOf(src []byte) string {
+	sum := sha256.Sum256(src)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Plugins lists the plugins that the definition runs, sorted, each once.
+func (d *Definition) Plugins() []api.PluginID {
+	var out []api.PluginID
+	for _, steps := range [][]StepDefinition{d.Actions, d.Outputs} {
+		for _, s := range steps {
+			out = append(out, s.Plugin)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Matches reports whether a trigger takes events of a type. It looks at nothing
+// else, so it is the cheap question before [Definition.Decide].
+func (d *Definition) Matches(eventType string) bool {
+	return slices.ContainsFunc(d.Triggers, func(t Trigger) bool { return t.pattern.match(eventType) })
+}

@@ -1,0 +1,52 @@
+// Package workflow is the workflow language and the run of one: a document goes in
+// and a checked, immutable Definition comes out; an event goes in and a Decision
+// comes out; a state and an input go in and the next state and its effects come out.
+//
+// All of it computes and nothing else: no clock, no randomness, no I/O, no
+// goroutines. The engine supplies the event, the cooldown and what became of the
+// steps, and stores the new state and carries out the effects in one transaction.
+// It owns the language's rules; it does not know agents, leases, retries or stores.
+//
+//	text ──Parse──▶ Definition ──Decide(event)──▶ Decision (clause by clause)
+//	                    │
+//	                  Start ──▶ State, effects ──Step(input)──▶ State, effects ──▶ …
+//
+// # A step
+//
+//	         needs satisfied, when true             StepStarted
+//	waiting ───────────────────────────▶ dispatched ───────────▶ running
+//	   │                                     └──────── StepEnded ───┴──▶ completed | failed | timeout |
+//	   ├─ its when is false ─────▶ skipped, satisfied                    interrupted | expired | rejected |
+//	   ├─ a need not satisfied ──▶ skipped                               cancelled
+//	   ├─ when or with fails ────▶ failed
+//	   └─ run cancelled ─────────▶ cancelled
+//
+// A need is satisfied when it completed, and when it was skipped by its own `when`:
+// leaving out an optional step does not stop what comes after it. What needs a step
+// that failed is skipped; independent branches go on.
+//
+// # A run
+//
+//	running ──all actions ended──▶ completed | failed | cancelled ──outputs ended──▶ Done
+//
+// It completed when every action is satisfied, was cancelled when that was asked
+// for before, and failed otherwise. Status is final before the outputs for it are
+// dispatched, and what becomes of them does not change it; nobody is told of a
+// cancelled run, since somebody asked for it. [Finished] comes once, with Done.
+//
+// # Invariants (state-machine tests)
+//
+//   - A step is dispatched at most once, never before its needs, and ends once.
+//   - The same state and input give the same state and effects; an input that the
+//     state already reflects changes nothing.
+//   - Once every dispatched step has ended, the run is Done: nothing waits for ever.
+//   - A State means the same after a round trip through JSON, and [Step] refuses one
+//     that belongs to another text.
+//
+// At most 100 steps, 500 expressions and 128 KiB a document; 256 KiB an input, and
+// a kept result. A condition that cannot be evaluated is never taken for true: the
+// run does not start, or the step fails, with a sentence that names the field.
+//
+// A Definition may be used concurrently. To see why a run did or did not happen,
+// read Decision.Clauses; to see why it went as it did, its Record effects.
+package workflow

@@ -1,0 +1,142 @@
+package workflow
+
+import (
+	"fmt"
+	"slices"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/stavily/agents/internal/strictyaml"
+)
+
+// MaxBytes is the largest document. The longest that people write have a few
+// hundred lines; together with maxExpressions it bounds what applying one costs.
+const MaxBytes = 128 << 10
+
+// document is the text as it is decoded, before it is checked. What a value of
+// `variables` and `with` holds is read from the nodes, which know where it stands.
+type document struct {
+	Name        string               `yaml:"name"`
+	Description string               `yaml:"description"`
+	Version     string               `yaml:"version"`
+	Mode        string               `yaml:"mode"`
+	Owner       string               `yaml:"owner"`
+	Runbook     string               `yaml:"runbook"`
+	Variables   map[string]yaml.Node `yaml:"variables"`
+	Triggers    []trigger            `yaml:"triggers"`
+	When        string               `yaml:"when"`
+	Cooldown    string               `yaml:"cooldown"`
+	Actions     []action             `yaml:"actions"`
+	Outputs     []output             `yaml:"outputs"`
+}
+
+type trigger struct {
+	ID    string `yaml:"id"`
+	Event string `yaml:"event"`
+}
+
+// plugged is what actions and outputs have in common.
+type plugged struct {
+	ID      string               `yaml:"id"`
+	Plugin  string               `yaml:"plugin"`
+	Agents  agents               `yaml:"agents"`
+	With    map[string]yaml.Node `yaml:"with"`
+	Timeout string               `yaml:"timeout"`
+}
+
+type action struct {
+	plugged    `yaml:",inline"`
+	Needs      []string `yaml:"needs"`
+	When       string   `yaml:"when"`
+	Idempotent bool     `yaml:"idempotent"`
+}
+
+type output struct {
+	plugged `yaml:",inline"`
+	On      []string `yaml:"on"`
+}
+
+type agents struct {
+	SameHost bool     `yaml:"same_host"`
+	IDs      []string `yaml:"ids"`
+	Any      struct {
+		Tags []string `yaml:"tags"`
+	} `yaml:"any"`
+}
+
+// later lists, by place, the keys of the whole language that this version does not
+// have. They are refused by name: a document that asks for an approval must not
+// run without one.
+var later = map[string][]string{
+	"":         {"correlate", "dedupe", "limits", "on_failure", "tests", "throttle"},
+	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
+	"actions":  {"approval", "offline", "retry", "sandbox", "undo", "wait_for"},
+	"agents":   {"each", "expression", "names", "tags"},
+}
+
+// Parse checks a document whole and makes a definition of it. The error is a
+// strictyaml.Errors with everything that is wrong, by file, line and column: keys,
+// types, names, references, cycles, expressions. file is only used in messages.
+func Parse(file string, src []byte) (*Definition, error) {
+	if len(src) > MaxBytes {
+		return nil, strictyaml.Errors{{File: file, Message: fmt.Sprintf("is larger than %d bytes: split it into several workflows", MaxBytes)}}
+	}
+	var text document
+	doc, err := strictyaml.Load(file, src, &text, strictyaml.WarnUnknown())
+	if doc == nil {
+		return nil, err
+	}
+	c := checker{doc: doc, src: string(src), def: &Definition{digest: digestOf(src)}}
+	c.unknownKeys()
+	if err == nil {
+		c.definition(text)
+		err = c.errs.Err()
+	} else if errs, ok := err.(strictyaml.Errors); ok {
+		err = append(c.errs, errs...).Sort()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.def, nil
+}
+
+// unknownKeys reports the keys that nothing reads, those of a later version as
+// such.
+func (c *checker) unknownKeys() {
+	unsupported := c.unsupportedKeys()
+	for _, e := range c.doc.Unknown() {
+		if key, ok := unsupported[position{e.Line, e.Column}]; ok {
+			e.Message = fmt.Sprintf("%q is not supported by this version of Stavily: leave it out", key)
+		}
+		c.errs = append(c.errs, e)
+	}
+}
+
+type position struct{ line, column int }
+
+// unsupportedKeys finds the keys in [later] where they stand.
+func (c *checker) unsupportedKeys() map[position]string {
+	found := map[position]string{}
+	note := func(n *yaml.Node, place string) {
+		if n == nil || n.Kind != yaml.MappingNode {
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if key := n.Content[i]; slices.Contains(later[place], key.Value) {
+				found[position{key.Line, key.Column}] = key.Value
+			}
+		}
+	}
+	note(c.doc.Node(nil), "")
+	for _, list := range []string{"triggers", "actions", "outputs"} {
+		n := c.doc.Node([]any{list})
+		if n == nil || n.Kind != yaml.SequenceNode {
+			continue
+		}
+		for i, item := range n.Content {
+			note(item, list)
+			note(c.doc.Node([]any{list, i, "agents"}), "agents")
+		}
+	}
+	return found
+}

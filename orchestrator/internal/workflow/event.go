@@ -1,0 +1,63 @@
+package workflow
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Event is an event and the agent that sent it, by its certificate.
+type Event struct {
+	api.Event
+	Agent Agent `json:"agent"`
+}
+
+// Agent is what expressions know of a sensor agent.
+type Agent struct {
+	ID   api.AgentID `json:"id"`
+	Name string      `json:"name,omitempty"`
+	Host string      `json:"host,omitempty"`
+	Tags []string    `json:"tags,omitempty"`
+}
+
+// value is the event as expressions read it, with every field of its type.
+func (e Event) value() (map[string]any, error) {
+	data, err := payload(e.Data)
+	if err != nil {
+		return nil, fmt.Errorf("event.data.%w", err)
+	}
+	metadata, err := payload(e.Metadata)
+	if err != nil {
+		return nil, fmt.Errorf("event.metadata.%w", err)
+	}
+	return map[string]any{
+		"id": string(e.ID), "type": e.Type, "source": e.Source, "monitor": e.Monitor, "severity": string(e.Severity),
+		"timestamp": e.Timestamp.Time, "key": e.Key, "tags": e.Tags, "data": data, "metadata": metadata,
+		"agent": map[string]any{"id": string(e.Agent.ID), "name": e.Agent.Name, "host": e.Agent.Host, "tags": e.Agent.Tags},
+	}, nil
+}
+
+func payload(fields map[string]json.RawMessage) (map[string]any, error) {
+	out := make(map[string]any, len(fields))
+	for name, raw := range fields {
+		v, err := expr.Decode(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		out[name] = v
+	}
+	return out, nil
+}
+
+// values is what the expressions of d read of an event. Each evaluation of a set
+// of expressions needs its own: reading it fills in what is computed once.
+func (d *Definition) values(event map[string]any) expr.Values {
+	return expr.Values{
+		expr.Event:     event,
+		expr.Trigger:   event,
+		expr.Variables: d.variables,
+		expr.Workflow:  map[string]any{"name": d.Name, "version": d.Version},
+	}
+}

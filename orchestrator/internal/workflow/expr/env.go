@@ -1,0 +1,173 @@
+package expr
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+)
+
+// The names that an expression may read.
+const (
+	Event     = "event"
+	Trigger   = "trigger" // the same value as Event
+	Steps     = "steps"
+	Variables = "variables"
+	Workflow  = "workflow"
+	Run       = "run"
+)
+
+// roots is every name, in the order in which messages list them.
+var roots = []string{Event, Trigger, Steps, Variables, Workflow, Run}
+
+// later are names of the whole language that this version does not have.
+var later = []string{"agent", "events", "inputs", "now", "secrets"}
+
+// The names of the object types begin with an article: it keeps them from being
+// written in an expression and reads well in a message ("> does not take an agent
+// and int").
+const (
+	eventType     = "an event"
+	agentType     = "an agent"
+	stepType      = "a step"
+	workflowType  = "a workflow"
+	runType       = "a run"
+	variablesType = "variables of this document"
+)
+
+var (
+	anyMap = cel.MapType(cel.StringType, cel.DynType)
+	texts  = cel.ListType(cel.StringType)
+)
+
+// objects is the fields of every object type but the variables'.
+var objects = map[string]map[string]*cel.Type{
+	eventType: {
+		"id": cel.StringType, "type": cel.StringType, "source": cel.StringType, "monitor": cel.StringType,
+		"severity": cel.StringType, "timestamp": cel.TimestampType, "key": cel.StringType, "tags": texts,
+		"data": anyMap, "metadata": anyMap, "agent": cel.ObjectType(agentType),
+	},
+	agentType:    {"id": cel.StringType, "name": cel.StringType, "host": cel.StringType, "tags": texts},
+	stepType:     {"status": cel.StringType, "result": cel.DynType, "error": cel.StringType},
+	workflowType: {"name": cel.StringType, "version": cel.StringType},
+	runType:      {"id": cel.StringType, "status": cel.StringType, "error": cel.StringType},
+}
+
+// Env is what the expressions of one document may name, with types.
+type Env struct {
+	cel       *cel.Env
+	variables []string // names, sorted
+}
+
+// base is the part that all documents share; making it takes longer than all else.
+var base = sync.OnceValues(func() (*cel.Env, error) {
+	return cel.NewEnv(
+		cel.ClearMacros(),
+		cel.Macros(cel.HasMacro, cel.AllMacro, cel.ExistsMacro),
+		cel.EnableMacroCallTracking(), // so that an expanded macro can be shown as written
+		cel.EnableIdentifierEscapeSyntax(),
+		cel.CrossTypeNumericComparisons(true),
+		cel.DefaultUTCTimeZone(true),
+		cel.RegexProgramSizeLimit(regexLimit),
+		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
+		cel.Variable(Event, cel.ObjectType(eventType)),
+		cel.Variable(Trigger, cel.ObjectType(eventType)),
+		cel.Variable(Steps, cel.MapType(cel.StringType, cel.ObjectType(stepType))),
+		cel.Variable(Variables, cel.ObjectType(variablesType)),
+		cel.Variable(Workflow, cel.ObjectType(workflowType)),
+		cel.Variable(Run, cel.ObjectType(runType)),
+	)
+})
+
+// NewEnv makes the environment of a document with these variables. Their values
+// are as [Decode] gives them and fix the variables' types.
+func NewEnv(variables map[string]any) (*Env, error) {
+	shared, err := base()
+	if err != nil {
+		return nil, fmt.Errorf("make the environment of expressions: %w", err)
+	}
+	fields := make(map[string]*cel.Type, len(variables))
+	for name, value := range variables {
+		fields[name] = typeOf(value)
+	}
+	known := maps.Clone(objects)
+	known[variablesType] = fields
+	env, err := shared.Extend(cel.CustomTypeProvider(provider{shared.CELTypeProvider(), known}))
+	if err != nil {
+		return nil, fmt.Errorf("make the environment of expressions: %w", err)
+	}
+	return &Env{cel: env, variables: slices.Sorted(maps.Keys(variables))}, nil
+}
+
+// typeOf is the type of a variable by its value. The items of lists and mappings
+// may differ from each other, so they are checked as they are read.
+func typeOf(value any) *cel.Type {
+	switch value.(type) {
+	case bool:
+		return cel.BoolType
+	case int64:
+		return cel.IntType
+	case float64:
+		return cel.DoubleType
+	case string:
+		return cel.StringType
+	case []any:
+		return cel.ListType(cel.DynType)
+	case map[string]any:
+		return anyMap
+	}
+	return cel.DynType
+}
+
+// provider adds our object types to CEL's own. At run time an object is a
+// map[string]any, so it can also be compared, passed on and written as JSON.
+type provider struct {
+	types.Provider
+	objects map[string]map[string]*cel.Type
+}
+
+func (p provider) FindStructType(name string) (*types.Type, bool) {
+	if _, ok := p.objects[name]; ok {
+		return types.NewTypeTypeWithParam(cel.ObjectType(name)), true
+	}
+	return p.Provider.FindStructType(name)
+}
+
+func (p provider) FindStructFieldNames(name string) ([]string, bool) {
+	if fields, ok := p.objects[name]; ok {
+		return slices.Sorted(maps.Keys(fields)), true
+	}
+	return p.Provider.FindStructFieldNames(name)
+}
+
+func (p provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
+	fields, ours := p.objects[name]
+	if !ours {
+		return p.Provider.FindStructFieldType(name, field)
+	}
+	t, ok := fields[field]
+	if !ok {
+		return nil, false
+	}
+	value := func(object any) (any, bool) {
+		m, _ := object.(map[string]any)
+		v, ok := m[field]
+		return v, ok
+	}
+	return &types.FieldType{
+		Type: t,
+		IsSet: func(object any) bool {
+			v, ok := value(object)
+			return ok && v != nil && v != ""
+		},
+		GetFrom: func(object any) (any, error) {
+			if v, ok := value(object); ok {
+				return v, nil
+			}
+			return nil, fmt.Errorf("%s lacks %s", name, field)
+		},
+	}, true
+}

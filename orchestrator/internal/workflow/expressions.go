@@ -1,0 +1,144 @@
+package workflow
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+)
+
+// condition compiles the condition at path, if there is one.
+func (c *checker) condition(path []any, source string, scope expr.Scope) *expr.Program {
+	if !c.doc.Has(path) || !c.count(path) {
+		return nil
+	}
+	p, problems := c.env.CompileCondition(source, scope)
+	c.report(path, 0, problems)
+	return c.noteReads(p)
+}
+
+// count refuses expressions beyond maxExpressions, once.
+func (c *checker) count(path []any) bool {
+	if c.expressions++; c.expressions == maxExpressions+1 {
+		c.fail(path, "more than %d expressions: split the workflow", maxExpressions)
+	}
+	return c.expressions <= maxExpressions
+}
+
+// report places the problems of an expression that begins at a character of the
+// scalar at path.
+func (c *checker) report(path []any, begin int, problems []expr.Problem) {
+	for _, p := range problems {
+		e := c.doc.Errorf(path, "%s", p.Message)
+		if n := c.doc.Node(path); n != nil {
+			e.Line, e.Column = place(c.src, n, begin+p.Offset)
+		}
+		c.errs = append(c.errs, e)
+	}
+}
+
+// noteReads remembers which results expressions read: a run keeps no others.
+func (c *checker) noteReads(p *expr.Program) *expr.Program {
+	if p != nil {
+		for _, id := range p.Steps() {
+			if c.def.read == nil {
+				c.def.read = map[string]bool{}
+			}
+			c.def.read[id] = true
+		}
+	}
+	return p
+}
+
+// place is where in the file the character offset of a scalar's value stands: line
+// and column, from 1. It follows the value through the source, over what YAML takes
+// away (quotes, escapes, indentation, folded line ends); where it loses the thread
+// it is the scalar's beginning.
+func place(src string, n *yaml.Node, offset int) (line, column int) {
+	s := scanner{rest: []rune(src), line: 1, column: 1}
+	for s.line < n.Line || s.line == n.Line && s.column < n.Column {
+		if !s.next() {
+			return n.Line, n.Column
+		}
+	}
+	s.open(n.Style)
+	for i, r := range []rune(n.Value) {
+		if !s.find(r) {
+			return n.Line, n.Column
+		}
+		if i == offset {
+			return s.line, s.column
+		}
+		s.consume()
+	}
+	return s.line, s.column
+}
+
+// scanner walks over the characters of a source.
+type scanner struct {
+	rest         []rune
+	line, column int
+	escapes      bool // in a double-quoted scalar
+}
+
+func (s *scanner) next() bool {
+	if len(s.rest) == 0 {
+		return false
+	}
+	if s.rest[0] == '\n' {
+		s.line, s.column = s.line+1, 1
+	} else {
+		s.column++
+	}
+	s.rest = s.rest[1:]
+	return true
+}
+
+// open goes over what stands before the first character of a value.
+func (s *scanner) open(style yaml.Style) {
+	switch {
+	case style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		for line := s.line; s.line == line && s.next(); {
+		}
+	case style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
+		s.escapes = style&yaml.DoubleQuotedStyle != 0
+		s.next()
+	}
+}
+
+// find goes on to the next place that can stand for r.
+func (s *scanner) find(r rune) bool {
+	for len(s.rest) > 0 {
+		switch c := s.rest[0]; {
+		case c == r, c == '\n' && r == ' ', s.escaped():
+			return true
+		}
+		s.next()
+	}
+	return false
+}
+
+// escaped reports whether an escape sequence that stands for a character is next.
+func (s *scanner) escaped() bool {
+	return s.escapes && len(s.rest) > 1 && s.rest[0] == '\\' && !strings.ContainsRune("\r\n", s.rest[1])
+}
+
+// consume goes over the character or escape sequence that find stopped at.
+func (s *scanner) consume() {
+	length := 1
+	if s.escaped() {
+		length = 2
+		switch s.rest[1] {
+		case 'x':
+			length = 4
+		case 'u':
+			length = 6
+		case 'U':
+			length = 10
+		}
+	}
+	for range length {
+		s.next()
+	}
+}

@@ -1,0 +1,302 @@
+package workflow
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// maxError is how many bytes of a plugin's error message a run keeps; the whole of
+// it is with the instruction.
+const maxError = 2000
+
+// Start begins a run of d for an event that d decided to take. The error is an
+// event that cannot be read, which [Definition.Decide] refuses too.
+func Start(d *Definition, run api.RunID, e Event) (State, []Effect, error) {
+	event, err := e.value()
+	if err != nil {
+		return State{}, nil, fmt.Errorf("start run %s of workflow %s: %w", run, d.Name, err)
+	}
+	m := machine{d: d, event: event, s: State{
+		Format: stateFormat, Run: run, Workflow: d.Name, Digest: d.digest, Event: e, Status: Running,
+		Steps: make(map[string]StepState, len(d.Actions)+len(d.Outputs)),
+	}}
+	for _, steps := range [][]StepDefinition{d.Actions, d.Outputs} {
+		for _, step := range steps {
+			m.s.Steps[step.ID] = StepState{Status: StepWaiting}
+		}
+	}
+	m.record(RunStarted, "", "event %s (%s) from agent %s", e.ID, e.Type, e.Agent.ID)
+	m.advance()
+	return m.s, m.effects, nil
+}
+
+// Step takes an input to the next state. An input that the state already reflects
+// changes nothing and has no effects, so repeats are harmless. The error is an
+// input that no run of d in this state can get: a fault of the caller.
+func Step(d *Definition, s State, in Input) (State, []Effect, error) {
+	if err := s.fits(d); err != nil {
+		return s, nil, err
+	}
+	m := machine{d: d, s: s}
+	m.s.Steps = maps.Clone(s.Steps)
+	var err error
+	switch in := in.(type) {
+	case StepStarted:
+		err = m.started(in)
+	case StepEnded:
+		err = m.ended(in)
+	case Cancel:
+		m.cancel(in)
+	default:
+		err = fmt.Errorf("unknown input %T", in)
+	}
+	if err != nil {
+		return s, nil, fmt.Errorf("run %s of workflow %s: %w", s.Run, s.Workflow, err)
+	}
+	return m.s, m.effects, nil
+}
+
+// machine is one transition in the making.
+type machine struct {
+	d       *Definition
+	s       State
+	effects []Effect
+	event   map[string]any // decoded when the first expression needs it
+}
+
+func (m *machine) emit(e Effect) { m.effects = append(m.effects, e) }
+
+func (m *machine) record(kind RecordKind, step, format string, args ...any) {
+	m.emit(Record{kind, step, fmt.Sprintf(format, args...)})
+}
+
+// dispatched returns the state of a step that was dispatched, whatever became of it.
+func (m *machine) dispatched(id string) (StepState, error) {
+	step, ok := m.s.Steps[id]
+	if !ok {
+		return step, fmt.Errorf("there is no step %q", id)
+	}
+	if step.Status == StepWaiting {
+		return step, fmt.Errorf("step %q was not dispatched", id)
+	}
+	return step, nil
+}
+
+func (m *machine) started(in StepStarted) error {
+	step, err := m.dispatched(in.Step)
+	if err != nil || step.Status != StepDispatched {
+		return err
+	}
+	step.Status = StepRunning
+	m.s.Steps[in.Step] = step
+	m.record(StepClaimed, in.Step, "an agent has claimed it")
+	return nil
+}
+
+func (m *machine) ended(in StepEnded) error {
+	if !in.Status.Terminal() {
+		return fmt.Errorf("step %q ended with status %q, which is not final", in.Step, in.Status)
+	}
+	step, err := m.dispatched(in.Step)
+	if err != nil || step.Status.Ended() {
+		return err
+	}
+	m.end(in.Step, StepState{
+		Status: StepStatus(in.Status), Satisfied: in.Status == api.Completed, Error: clip(in.Error), Result: m.keep(in),
+	})
+	m.advance()
+	return nil
+}
+
+// keep is the result, where an expression reads it and can.
+func (m *machine) keep(in StepEnded) json.RawMessage {
+	if !m.d.read[in.Step] || len(in.Result) == 0 {
+		return nil
+	}
+	if n := len(in.Result); n > api.MaxResultBytes {
+		m.record(ResultLeftOut, in.Step, "its result of %d bytes is left out: expressions read at most %d", n, api.MaxResultBytes)
+		return nil
+	}
+	if _, err := expr.Decode(in.Result); err != nil {
+		m.record(ResultLeftOut, in.Step, "its result is left out: %v", err)
+		return nil
+	}
+	return in.Result
+}
+
+func (m *machine) cancel(in Cancel) {
+	if m.s.Cancelled || m.s.Done {
+		return
+	}
+	m.s.Cancelled = true
+	m.record(CancelRequested, "", "%s", clip(in.Reason))
+	for _, steps := range [][]StepDefinition{m.d.Actions, m.d.Outputs} {
+		for _, step := range steps {
+			if status := m.s.Steps[step.ID].Status; status == StepDispatched || status == StepRunning {
+				m.emit(CancelStep{step.ID})
+			}
+		}
+	}
+	m.advance()
+}
+
+// advance does all that the state allows: actions in the order of their needs, so
+// one pass is enough, then the end of the run, then the end of its outputs.
+func (m *machine) advance() {
+	for _, step := range m.d.Actions {
+		if m.s.Steps[step.ID].Status == StepWaiting {
+			m.consider(step)
+		}
+	}
+	if m.s.Status == Running && m.allEnded(m.d.Actions) {
+		m.decide()
+	}
+	if m.s.Status != Running && !m.s.Done && m.allEnded(m.d.Outputs) {
+		m.s.Done = true
+		m.record(RunFinished, "", "%s", m.s.Status)
+		m.emit(Finished{m.s.Status})
+	}
+}
+
+// consider takes a waiting action as far as it can go.
+func (m *machine) consider(step StepDefinition) {
+	if m.s.Cancelled {
+		m.end(step.ID, StepState{Status: StepStatus(api.Cancelled), Error: "the run was cancelled before it began"})
+		return
+	}
+	for _, need := range step.Needs {
+		if s := m.s.Steps[need]; s.Status.Ended() && !s.Satisfied {
+			m.end(step.ID, StepState{Status: StepSkipped, Error: fmt.Sprintf("needs %s: %s", need, s.Status)})
+			return
+		}
+	}
+	if slices.ContainsFunc(step.Needs, func(need string) bool { return !m.s.Steps[need].Status.Ended() }) {
+		return
+	}
+	switch holds, err := m.holds(step); {
+	case err != nil:
+		m.end(step.ID, StepState{Status: StepStatus(api.Failed), Error: clip(err.Error())})
+	case !holds:
+		m.end(step.ID, StepState{Status: StepSkipped, Satisfied: true, Error: "its when is not met"})
+	default:
+		m.dispatch(step, false)
+	}
+}
+
+func (m *machine) holds(step StepDefinition) (bool, error) {
+	if step.when == nil {
+		return true, nil
+	}
+	values, err := m.values()
+	if err != nil {
+		return false, err
+	}
+	holds, err := step.when.Holds(values)
+	return holds, located("when", err)
+}
+
+func (m *machine) dispatch(step StepDefinition, output bool) {
+	input, err := m.input(step)
+	if err != nil {
+		m.end(step.ID, StepState{Status: StepStatus(api.Failed), Error: clip(err.Error())})
+		return
+	}
+	m.s.Steps[step.ID] = StepState{Status: StepDispatched}
+	m.record(StepSent, step.ID, "plugin %s", step.Plugin)
+	m.emit(Dispatch{
+		Step: step.ID, Plugin: step.Plugin, Version: step.Version, Input: input, Timeout: step.Timeout,
+		Target: step.Target, Idempotent: step.Idempotent, Output: output,
+	})
+}
+
+func (m *machine) input(step StepDefinition) (map[string]json.RawMessage, error) {
+	values, err := m.values()
+	if err != nil {
+		return nil, err
+	}
+	return render(step.with, values)
+}
+
+// end makes a step's state final. The first action that fails gives the run its
+// error.
+func (m *machine) end(id string, final StepState) {
+	m.s.Steps[id] = final
+	message := string(final.Status)
+	if final.Error != "" {
+		message += ": " + final.Error
+	}
+	m.record(StepOver, id, "%s", message)
+	failed := !final.Satisfied && final.Status != StepSkipped
+	if failed && m.s.Status == Running && m.s.Error == "" && !m.s.Cancelled {
+		m.s.Error = fmt.Sprintf("step %s: %s", id, message)
+	}
+}
+
+// decide makes the run's status final and sends the outputs that are for it.
+func (m *machine) decide() {
+	satisfied := func(step StepDefinition) bool { return m.s.Steps[step.ID].Satisfied }
+	switch {
+	case m.s.Cancelled:
+		m.s.Status = Cancelled
+	case !slices.ContainsFunc(m.d.Actions, func(step StepDefinition) bool { return !satisfied(step) }):
+		m.s.Status = Completed
+	default:
+		m.s.Status = Failed
+	}
+	m.record(RunEnded, "", "%s", m.s.Status)
+	for _, step := range m.d.Outputs {
+		if slices.Contains(step.On, m.s.Status) {
+			m.dispatch(step, true)
+		} else {
+			m.end(step.ID, StepState{Status: StepSkipped, Error: fmt.Sprintf("it is not for runs that are %s", m.s.Status)})
+		}
+	}
+}
+
+func (m *machine) allEnded(steps []StepDefinition) bool {
+	return !slices.ContainsFunc(steps, func(step StepDefinition) bool { return !m.s.Steps[step.ID].Status.Ended() })
+}
+
+// values is what the expressions of the run read now.
+func (m *machine) values() (expr.Values, error) {
+	if m.event == nil {
+		event, err := m.s.Event.value()
+		if err != nil {
+			return nil, err
+		}
+		m.event = event
+	}
+	v := m.d.values(m.event)
+	v[expr.Run] = map[string]any{"id": string(m.s.Run), "status": string(m.s.Status), "error": m.s.Error}
+	v[expr.Steps] = func() any { return m.stepValues() }
+	return v, nil
+}
+
+// stepValues is every action as expressions read it.
+func (m *machine) stepValues() map[string]any {
+	out := make(map[string]any, len(m.d.Actions))
+	for _, step := range m.d.Actions {
+		s := m.s.Steps[step.ID]
+		var result any
+		if len(s.Result) > 0 {
+			result, _ = expr.Decode(s.Result) // keep has decoded it before
+		}
+		out[step.ID] = map[string]any{"status": string(s.Status), "result": result, "error": s.Error}
+	}
+	return out
+}
+
+// clip bounds a foreign message and makes it what JSON can hold, so that a state
+// is the same after a round trip.
+func clip(s string) string {
+	if len(s) > maxError {
+		s = s[:maxError] + "…"
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

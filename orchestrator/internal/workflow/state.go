@@ -1,0 +1,152 @@
+package workflow
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// stateFormat is the version of State's JSON. A change that an older reader would
+// misread gets a new number.
+const stateFormat = 1
+
+// Status is where a run stands.
+type Status string
+
+// The states of a run. All but Running are final.
+const (
+	Running   Status = "running"
+	Completed Status = "completed"
+	Failed    Status = "failed"
+	Cancelled Status = "cancelled"
+)
+
+// StepStatus is where a step stands: one of the constants below, or the terminal
+// status of its instruction (completed, failed, timeout, cancelled, interrupted,
+// expired, rejected).
+type StepStatus string
+
+// The states of a step that are not those of its instruction.
+const (
+	StepWaiting    StepStatus = "waiting"    // for its needs; an output: for the run to end
+	StepDispatched StepStatus = "dispatched" // handed to the engine
+	StepRunning    StepStatus = "running"    // an agent has claimed it
+	StepSkipped    StepStatus = "skipped"    // it will not run; Error says why
+)
+
+// Ended reports whether s is final.
+func (s StepStatus) Ended() bool {
+	return s == StepSkipped || api.InstructionStatus(s).Terminal()
+}
+
+// State is all that a run needs to go on, as a value: [Step] never changes the one
+// it is given. It is stored as JSON and means the same after a round trip.
+type State struct {
+	Format    int                  `json:"format"`
+	Run       api.RunID            `json:"run"`
+	Workflow  string               `json:"workflow"`
+	Digest    string               `json:"digest"` // of the definition that the run is pinned to
+	Event     Event                `json:"event"`
+	Status    Status               `json:"status"`
+	Error     string               `json:"error,omitempty"` // the first step's that failed
+	Cancelled bool                 `json:"cancelled,omitempty"`
+	Done      bool                 `json:"done"` // outputs have ended too: nothing follows
+	Steps     map[string]StepState `json:"steps"`
+}
+
+// StepState is where one step of a run stands.
+type StepState struct {
+	Status StepStatus `json:"status"`
+	// Satisfied says that what needs this step may run: it completed, or its own
+	// `when` was false.
+	Satisfied bool            `json:"satisfied,omitempty"`
+	Error     string          `json:"error,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"` // kept only where an expression reads it
+}
+
+// Input is something that happened to a run: [StepStarted], [StepEnded] or
+// [Cancel].
+type Input interface{ input() }
+
+// StepStarted says that an agent has claimed a step, action or output.
+type StepStarted struct{ Step string }
+
+// StepEnded says how a step, action or output, ended for good: no further attempt
+// follows. Status is terminal.
+type StepEnded struct {
+	Step   string
+	Status api.InstructionStatus
+	Result json.RawMessage
+	Error  string
+}
+
+// Cancel asks for the end of a run. Reason is shown to people.
+type Cancel struct{ Reason string }
+
+func (StepStarted) input() {}
+func (StepEnded) input()   {}
+func (Cancel) input()      {}
+
+// Effect is something for the engine to do, in the transaction that stores the
+// new state: [Dispatch], [CancelStep], [Record] or [Finished].
+type Effect interface{ effect() }
+
+// Dispatch asks for an instruction. There is one per step of a run at most.
+type Dispatch struct {
+	Step       string
+	Plugin     api.PluginID
+	Version    string // range, as written; empty for any
+	Input      map[string]json.RawMessage
+	Timeout    time.Duration
+	Target     Target
+	Idempotent bool
+	Output     bool // an output plugin's, not an action's
+}
+
+// CancelStep asks that a dispatched step be cancelled. The step still ends with a
+// StepEnded, whatever its status.
+type CancelStep struct{ Step string }
+
+// Record is a line of the run's history.
+type Record struct {
+	Kind    RecordKind
+	Step    string // empty when it is about the run
+	Message string
+}
+
+// RecordKind is what a line of history is about.
+type RecordKind string
+
+// The kinds of history lines.
+const (
+	RunStarted      RecordKind = "run_started"
+	CancelRequested RecordKind = "cancel_requested"
+	StepSent        RecordKind = "step_dispatched"
+	StepClaimed     RecordKind = "step_started"
+	StepOver        RecordKind = "step_ended"      // skipped ones too
+	ResultLeftOut   RecordKind = "result_left_out" // no expression can read it
+	RunEnded        RecordKind = "run_ended"       // its status is final, outputs follow
+	RunFinished     RecordKind = "run_finished"
+)
+
+// Finished says that nothing follows: the status was final before, and the outputs
+// have ended too.
+type Finished struct{ Status Status }
+
+func (Dispatch) effect()   {}
+func (CancelStep) effect() {}
+func (Record) effect()     {}
+func (Finished) effect()   {}
+
+// fits reports whether a state belongs to a definition.
+func (s State) fits(d *Definition) error {
+	if s.Format != stateFormat {
+		return fmt.Errorf("run %s: its state has format %d, this version of Stavily reads %d", s.Run, s.Format, stateFormat)
+	}
+	if s.Digest != d.digest {
+		return fmt.Errorf("run %s of workflow %s: it is pinned to the text %s and was given %s", s.Run, s.Workflow, s.Digest, d.digest)
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package workflow
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+func (c *checker) steps(text document) {
+	if n := len(text.Actions) + len(text.Outputs); n == 0 {
+		c.fail([]any{"actions"}, "there is nothing to do: name a plugin under actions or outputs")
+	} else if n > maxSteps {
+		c.fail([]any{"actions"}, "%d actions and outputs, at most %d: split the workflow", n, maxSteps)
+		return
+	}
+	taken := map[string]bool{}
+	c.def.Actions = make([]StepDefinition, len(text.Actions))
+	for i, a := range text.Actions {
+		path := []any{"actions", i}
+		c.def.Actions[i] = c.plugged(path, a.plugged, taken)
+		c.def.Actions[i].Needs, c.def.Actions[i].Idempotent = a.Needs, a.Idempotent
+		if !c.doc.Has(at(path, "agents")) {
+			// Never a default that lets a clean-up land on another machine.
+			c.def.Actions[i].Target = Target{SameHost: true}
+		}
+	}
+	c.def.Outputs = make([]StepDefinition, len(text.Outputs))
+	for i, o := range text.Outputs {
+		path := []any{"outputs", i}
+		c.def.Outputs[i] = c.plugged(path, o.plugged, taken)
+		c.def.Outputs[i].On = c.ends(at(path, "on"), o.On)
+	}
+	upstream := c.graph()
+	c.expressionsOf(text, upstream)
+	c.def.Actions = inOrder(c.def.Actions)
+}
+
+// plugged checks what actions and outputs have in common, but expressions.
+func (c *checker) plugged(path []any, p plugged, taken map[string]bool) StepDefinition {
+	plugin, version, ranged := strings.Cut(p.Plugin, "@")
+	s := StepDefinition{ID: p.ID, Plugin: api.PluginID(plugin), Version: version}
+	where := at(path, "plugin")
+	switch err := s.Plugin.Validate(); {
+	case p.Plugin == "":
+		c.fail(where, "plugin is missing: name the plugin that this step runs")
+	case err != nil:
+		c.fail(where, "%v", err)
+	case ranged:
+		if _, err := semver.NewConstraint(version); err != nil || len(version) > maxText {
+			c.fail(where, "plugin version %q: must be a version or a range such as 1.2.0, ^1.2 or >=1, <3", version)
+		}
+	}
+	if s.ID == "" && !c.doc.Has(at(path, "id")) {
+		s.ID = plugin
+		c.id(where, s.ID, taken)
+	} else {
+		c.id(at(path, "id"), s.ID, taken)
+	}
+	s.Timeout = c.duration(at(path, "timeout"), p.Timeout, defaultTimeout, time.Second, maxTimeout)
+	s.Target = c.target(at(path, "agents"), p.Agents)
+	return s
+}
+
+// target checks that agents, where it stands, says one thing.
+func (c *checker) target(path []any, a agents) Target {
+	if !c.doc.Has(path) {
+		return Target{}
+	}
+	var said []string
+	for _, key := range []string{"same_host", "ids", "any"} {
+		if c.doc.Has(at(path, key)) {
+			said = append(said, key)
+		}
+	}
+	var t Target
+	switch {
+	case len(said) != 1:
+		c.fail(path, "agents must have exactly one of same_host, ids and any")
+	case said[0] == "same_host" && !a.SameHost:
+		c.fail(path, "same_host can only be true: to run elsewhere, name ids or any")
+	case said[0] == "ids" && len(a.IDs) == 0:
+		c.fail(path, "ids is empty: name the agents")
+	case said[0] == "any" && len(a.Any.Tags) == 0:
+		c.fail(path, "any.tags is empty: name the tags that the agent must have")
+	}
+	t.SameHost, t.Tags = a.SameHost, a.Any.Tags
+	for i, id := range a.IDs {
+		t.Agents = append(t.Agents, api.AgentID(id))
+		if err := api.AgentID(id).Validate(); err != nil {
+			c.fail(at(path, "ids", i), "%v", err)
+		}
+	}
+	return t
+}
+
+// ends checks for which ends of a run an output is; both when it does not say.
+func (c *checker) ends(path []any, on []string) []Status {
+	possible := []Status{Completed, Failed}
+	if !c.doc.Has(path) {
+		return possible
+	}
+	if len(on) == 0 {
+		c.fail(path, "on is empty: name completed, failed or both, or leave it out for both")
+	}
+	var out []Status
+	for i, name := range on {
+		where := at(path, i)
+		switch s := Status(name); {
+		case slices.Contains([]string{"approval_needed", "escalated"}, name):
+			c.fail(where, "%q is not supported by this version of Stavily: leave it out", name)
+		case !slices.Contains(possible, s):
+			c.fail(where, "%q: must be completed or failed", name)
+		default:
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// expressionsOf compiles the conditions and values of all steps.
+func (c *checker) expressionsOf(text document, upstream map[string]map[string]bool) {
+	ids := make([]string, len(c.def.Actions))
+	for i, s := range c.def.Actions {
+		ids[i] = s.ID
+	}
+	for i := range c.def.Actions {
+		s := &c.def.Actions[i]
+		scope := expr.Scope{Ended: slices.Sorted(maps.Keys(upstream[s.ID])), Steps: ids}
+		s.when = c.condition([]any{"actions", i, "when"}, text.Actions[i].When, scope)
+		s.with = c.with([]any{"actions", i, "with"}, scope)
+	}
+	for i := range c.def.Outputs {
+		c.def.Outputs[i].with = c.with([]any{"outputs", i, "with"}, expr.Scope{Ended: ids, Steps: ids})
+	}
+}

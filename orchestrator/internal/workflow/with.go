@@ -1,0 +1,292 @@
+package workflow
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// MaxInputBytes is the largest input of one step, as JSON: as large as a result,
+// so that one step's result can be the next one's input.
+const MaxInputBytes = api.MaxResultBytes
+
+// template is a value of `with`: JSON with expressions in it. append adds it to b
+// as JSON, no longer than MaxInputBytes; the error names the value.
+type template interface {
+	append(b []byte, values expr.Values) ([]byte, error)
+}
+
+type (
+	constant json.RawMessage // holds no expression
+	computed struct {        // one expression, which keeps its type
+		where   string
+		program *expr.Program
+	}
+	composed struct { // text with expressions in it
+		where  string
+		pieces []piece
+	}
+	list   []template
+	object []field
+)
+
+// piece is literal text, or an expression whose value becomes text.
+type piece struct {
+	text    string
+	program *expr.Program
+}
+
+// field is one key of an object.
+type field struct {
+	key   string
+	value template
+}
+
+func (t constant) append(b []byte, _ expr.Values) ([]byte, error) {
+	return bounded(append(b, t...))
+}
+
+func (t computed) append(b []byte, values expr.Values) ([]byte, error) {
+	v, err := t.program.Eval(values)
+	if err == nil {
+		b, err = v.AppendJSON(b, MaxInputBytes)
+	}
+	return b, located(t.where, err)
+}
+
+func (t composed) append(b []byte, values expr.Values) ([]byte, error) {
+	var text []byte
+	for _, p := range t.pieces {
+		if p.program == nil {
+			text = append(text, p.text...)
+			continue
+		}
+		v, err := p.program.Eval(values)
+		if err == nil {
+			text, err = v.AppendText(text, MaxInputBytes)
+		}
+		if err != nil {
+			return b, located(t.where, err)
+		}
+	}
+	quoted, err := json.Marshal(string(text))
+	if err != nil {
+		return b, located(t.where, err)
+	}
+	return bounded(append(b, quoted...))
+}
+
+func (t list) append(b []byte, values expr.Values) ([]byte, error) {
+	b = append(b, '[')
+	var err error
+	for i, item := range t {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = item.append(b, values); err != nil {
+			return b, err
+		}
+	}
+	return bounded(append(b, ']'))
+}
+
+func (t object) append(b []byte, values expr.Values) ([]byte, error) {
+	b = append(b, '{')
+	for i, f := range t {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		key, err := json.Marshal(f.key)
+		if err != nil {
+			return b, err
+		}
+		b = append(append(b, key...), ':')
+		if b, err = f.value.append(b, values); err != nil {
+			return b, err
+		}
+	}
+	return bounded(append(b, '}'))
+}
+
+func located(where string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	return nil
+}
+
+func bounded(b []byte) ([]byte, error) {
+	if len(b) > MaxInputBytes {
+		return b, fmt.Errorf("with: %w: more than %d bytes", limits.ErrTooLarge, MaxInputBytes)
+	}
+	return b, nil
+}
+
+// render computes the input of a step.
+func render(with []field, values expr.Values) (map[string]json.RawMessage, error) {
+	input := make(map[string]json.RawMessage, len(with))
+	total := 0
+	for _, f := range with {
+		b, err := f.value.append(nil, values)
+		if err != nil {
+			return nil, err
+		}
+		if total += len(f.key) + len(b); total > MaxInputBytes {
+			return nil, fmt.Errorf("with: %w: more than %d bytes", limits.ErrTooLarge, MaxInputBytes)
+		}
+		input[f.key] = b
+	}
+	return input, nil
+}
+
+// with compiles the values of a step.
+func (c *checker) with(path []any, scope expr.Scope) []field {
+	n := c.doc.Node(path)
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	return c.fields(n, "with", path, scope)
+}
+
+func (c *checker) fields(n *yaml.Node, where string, path []any, scope expr.Scope) []field {
+	var out []field
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if !c.isText(key) {
+			continue
+		}
+		out = append(out, field{key.Value, c.template(n.Content[i+1], where+"."+key.Value, at(path, key.Value), scope)})
+	}
+	return out
+}
+
+// template compiles the value of n, which stands at path.
+func (c *checker) template(n *yaml.Node, where string, path []any, scope expr.Scope) template {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return object(c.fields(n, where, path, scope))
+	case yaml.SequenceNode:
+		out := make(list, len(n.Content))
+		for i, item := range n.Content {
+			out[i] = c.template(item, fmt.Sprintf("%s[%d]", where, i), at(path, i), scope)
+		}
+		return out
+	}
+	if text, ok := c.scalar(n).(string); ok {
+		return c.text(text, where, path, scope)
+	}
+	b, err := json.Marshal(c.scalar(n))
+	if err != nil {
+		c.fail(path, "%v", err)
+	}
+	return constant(b)
+}
+
+// text compiles a text: constant, one expression, or pieces.
+func (c *checker) text(s, where string, path []any, scope expr.Scope) template {
+	parts, err := expr.Split(s)
+	if err != nil {
+		c.report(path, 0, []expr.Problem{{Offset: parts[0].Offset, Message: err.Error()}})
+		return constant("null")
+	}
+	var pieces []piece
+	expressions := 0
+	for _, p := range parts {
+		if !p.Expression {
+			pieces = append(pieces, piece{text: p.Text})
+			continue
+		}
+		expressions++
+		pieces = append(pieces, piece{program: c.expression(path, p, scope)})
+	}
+	switch {
+	case expressions == 0:
+		quoted, err := json.Marshal(s)
+		if err != nil {
+			c.fail(path, "%v", err)
+		}
+		return constant(quoted)
+	case len(parts) == 1:
+		return computed{where, pieces[0].program}
+	}
+	return composed{where, pieces}
+}
+
+func (c *checker) expression(path []any, p expr.Part, scope expr.Scope) *expr.Program {
+	if !c.count(path) {
+		return nil
+	}
+	program, problems := c.env.Compile(p.Text, scope)
+	c.report(path, p.Offset, problems)
+	return c.noteReads(program)
+}
+
+// value is what a node of `variables` holds, as expr.Decode gives JSON.
+func (c *checker) value(n *yaml.Node) any {
+	switch n.Kind {
+	case yaml.MappingNode:
+		out := make(map[string]any, len(n.Content)/2)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if c.isText(n.Content[i]) {
+				out[n.Content[i].Value] = c.value(n.Content[i+1])
+			}
+		}
+		return out
+	case yaml.SequenceNode:
+		out := make([]any, len(n.Content))
+		for i, item := range n.Content {
+			out[i] = c.value(item)
+		}
+		return out
+	}
+	return c.scalar(n)
+}
+
+// scalar is what a scalar holds. A date is text, as it is in JSON.
+func (c *checker) scalar(n *yaml.Node) any {
+	var err error
+	switch n.ShortTag() {
+	case "!!str", "!!timestamp":
+		return n.Value
+	case "!!null":
+		return nil
+	case "!!bool":
+		var v bool
+		if err = n.Load(&v); err == nil {
+			return v
+		}
+	case "!!int":
+		var v int64
+		if err = n.Load(&v); err == nil {
+			return v
+		}
+	case "!!float":
+		var v float64
+		if err = n.Load(&v); err == nil && !math.IsInf(v, 0) && !math.IsNaN(v) {
+			return v
+		}
+	}
+	c.failNode(n, "%q is not a value that can be used here: quote it to make it text", n.Value)
+	return nil
+}
+
+// isText refuses keys that JSON does not have.
+func (c *checker) isText(key *yaml.Node) bool {
+	if key.Kind == yaml.ScalarNode && key.ShortTag() == "!!str" {
+		return true
+	}
+	c.failNode(key, "a key must be text: quote it")
+	return false
+}
+
+func (c *checker) failNode(n *yaml.Node, format string, args ...any) {
+	e := c.doc.Errorf(nil, format, args...)
+	e.Line, e.Column = n.Line, n.Column
+	c.errs = append(c.errs, e)
+}
