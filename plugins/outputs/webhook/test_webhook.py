@@ -97,6 +97,13 @@ class Webhook(unittest.TestCase):
         with self.assertRaisesRegex(stavily.Failed, r"\(attempt 1\)$"):
             self.send(receiver.url, timeout=30)
 
+    def test_cancellation_ends_the_retries(self):
+        receiver = self.receive((503, {}, b""))
+        with mock.patch("stavily.Context.sleep", lambda context, seconds: context.cancel()):
+            with self.assertRaisesRegex(stavily.Cancelled, "^cancelled after: 127.0.0.1 answers 503") as cancelled:
+                self.send(receiver.url)
+        self.assertEqual(cancelled.exception.result, {"status_code": 503, "attempts": 1})
+
     def test_refusal_is_not_retried(self):
         receiver = self.receive((404, {}, b"no_team"))
         with self.assertRaisesRegex(stavily.Failed, r"^127.0.0.1 answers 404 Not Found: no_team \(attempt 1\)$"):

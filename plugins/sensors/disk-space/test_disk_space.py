@@ -55,12 +55,14 @@ class DiskSpace(unittest.TestCase):
             data["percent"], 100 * data["used_bytes"] / (data["used_bytes"] + data["free_bytes"]), delta=0.1
         )
 
-    def test_virtual_remote_and_repeated_filesystems_are_left_out(self):
-        for name in "data", "share", "run":
-            os.mkdir(os.path.join(self.root, name))
-        self.list_mounts(
-            "/dev/sda1 /data ext4", "/dev/sda1 / ext4", "server:/x /share nfs4", "tmpfs /run tmpfs", "/dev/sdb1 /absent xfs"
-        )
+    def test_virtual_and_remote_filesystems_are_left_out(self):
+        self.list_mounts("server:/x /share nfs4", "tmpfs /run tmpfs", "me@server: /home/me/far fuse.sshfs", "/dev/sda1 / ext4")
+        with mock.patch.object(main, "once_per_device", lambda mounts, root: mounts):
+            self.assertEqual(self.check_at(99), [("disk.space.high", "/")])
+
+    def test_each_filesystem_counts_once(self):
+        os.mkdir(os.path.join(self.root, "data"))
+        self.list_mounts("/dev/sda1 /data ext4", "/dev/sda1 / ext4", "/dev/sdb1 /absent xfs")
         self.assertEqual(self.check_at(99), [("disk.space.high", "/")])
 
     def test_named_mounts_are_watched_whatever_they_are(self):
@@ -83,6 +85,12 @@ class DiskSpace(unittest.TestCase):
 
     def test_escapes_of_mount_points(self):
         self.assertEqual(main.parse(r"/dev/sda1 /mnt/my\040disk\134 ext4 rw 0 0"), ("/mnt/my disk\\", "/dev/sda1", "ext4"))
+
+    def test_percent_counts_as_df_does(self):
+        disk = mock.Mock(f_blocks=100, f_bfree=20, f_bavail=10, f_frsize=1000)
+        with mock.patch("os.statvfs", return_value=disk):
+            usage = main.measure("/")
+        self.assertEqual(usage, {"percent": 88.9, "used_bytes": 80000, "free_bytes": 10000, "total_bytes": 100000})
 
     def test_filesystem_without_size_has_no_usage(self):
         empty = mock.Mock(f_blocks=0, f_bfree=0, f_bavail=0, f_frsize=4096)

@@ -1,9 +1,14 @@
 """The contract stdio, with real processes."""
 
+import io
 import json
 import signal
 import unittest
+from unittest import mock
 
+import stavily
+from stavily import _handler
+from stavily._contract import Host
 from stavily.testing import Session
 
 from . import plugin, wait_for
@@ -107,7 +112,7 @@ class Streams(unittest.TestCase):
         with Session(plugin("action")) as process:
             record = process.execute({"do": "print"})
             self.assertEqual(record["status"], "completed")
-            for line in "printed", "written to descriptor 1", "printed by a child":
+            for line in "printed \\udc80", "written to descriptor 1", "printed by a child":
                 self.assertIn(line + "\n", process.log)
 
     def test_print_before_run_goes_to_the_log(self):
@@ -146,6 +151,8 @@ class Sensor(unittest.TestCase):
     def test_without_a_socket_events_are_in_the_answer(self):
         with Session(plugin("sensor"), environment={"STAVILY_AGENT_SOCKET": ""}) as process:
             (event,) = process.request("detect_triggers")["data"]
+            (second,) = process.request("detect_triggers")["data"]
+        self.assertEqual(second["data"], {"calls": 2})
         self.assertRegex(event.pop("id"), "^[0-9a-f]{32}$")
         self.assertRegex(event.pop("timestamp"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
         self.assertEqual(event, {"type": "test.fired", "data": {"calls": 1}, "severity": "high", "key": "k"})
@@ -254,6 +261,35 @@ class Action(unittest.TestCase):
             self.assertEqual((answer["success"], answer["error"]), (False, "after 1 of 2"))
             self.assertEqual((answer["data"]["status"], answer["data"]["data"]), ("cancelled", {"done": 1}))
             self.assertEqual(process.process.wait(10), 0)
+
+
+class Signals(unittest.TestCase):
+    """Signals at moments that a test from outside cannot hit."""
+
+    def setUp(self):
+        @stavily.action
+        def act(params, ctx):
+            return {"cancelled": ctx.cancelled}
+
+        self.host = Host(_handler.of(act), None)
+
+    def test_before_the_action_began(self):
+        self.host.answer(b'{"action": "initialize"}')
+        self.host.on_signal(signal.SIGTERM, None)
+        answer = json.loads(self.host.answer(b'{"action": "execute_action"}'))
+        self.assertEqual(answer["data"]["data"], {"cancelled": True})
+
+    def test_while_the_answer_is_written(self):
+        written = []
+
+        def write(line):  # a pipe that takes half of it, and then a signal comes
+            half = line[: len(line) // 2 + 1]
+            written.append(half)
+            self.host.on_signal(signal.SIGTERM, None)
+            return len(half)
+
+        self.host.serve(io.BytesIO(b'{"action": "get_status"}\n' * 2), mock.Mock(write=write))
+        self.assertEqual(json.loads(b"".join(written))["data"], "created")
 
 
 class Output(unittest.TestCase):

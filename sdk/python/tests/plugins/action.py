@@ -15,7 +15,7 @@ def divide(value):
 @stavily.action
 def act(params, ctx):
     if params.do == "print":
-        print("printed")
+        print("printed", "\udc80")
         os.write(1, b"written to descriptor 1\n")
         subprocess.run([sys.executable, "-c", "print('printed by a child')"], check=True)
     elif params.do == "read":
