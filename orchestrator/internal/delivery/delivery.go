@@ -1,0 +1,150 @@
+package delivery
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// MaxSpans bounds how many runs of numbers are remembered above the first hole. One
+// sender needs one; a hundred leave room for many batches in flight at once, and are
+// still a few KiB a stream.
+const MaxSpans = 100
+
+// ReasonSkipped is the reason of a gap that no agent declared: its events were
+// settled with another orchestrator, or with this one before its database was restored.
+const ReasonSkipped = "skipped"
+
+// Span is the numbers From through To, both included.
+type Span struct {
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+}
+
+// Stream is what is known of one stream. The zero Stream with its epoch is a new one.
+type Stream struct {
+	Epoch   string `json:"epoch"`
+	Through uint64 `json:"through"`         // everything up to here is settled
+	Above   []Span `json:"above,omitempty"` // settled too: ascending, disjoint, not touching
+}
+
+// Receipt says what a batch brought.
+type Receipt struct {
+	// Outcomes are of each event of the batch, in its order. An accepted one may still
+	// have an id that the store knows; then it is a duplicate all the same.
+	Outcomes []api.EventOutcome
+	Gaps     []api.Gap // losses that were not known before
+}
+
+// Accept takes a batch into a stream. Once what it accepted is stored, the agent may
+// forget everything through the new stream's Through. A malformed gap refuses the
+// batch whole with [api.CodeInvalid]. It does not modify s.
+func Accept(s Stream, b api.EventBatch) (Stream, Receipt, *api.Error) {
+	receipt := Receipt{Outcomes: make([]api.EventOutcome, len(b.Events))}
+	for _, g := range b.Gaps {
+		if g.From == 0 || g.To < g.From || g.To == math.MaxUint64 {
+			return s, Receipt{}, api.Errorf(api.CodeInvalid, "gap from %d to %d: must be from at least 1 to at least that.", g.From, g.To)
+		}
+	}
+	s.Above = slices.Clone(s.Above)
+	if first, some := s.lowest(b); some && s.inSpan(first) {
+		receipt.Gaps = append(receipt.Gaps, s.skip(first-1)...)
+	}
+	for _, g := range b.Gaps {
+		if s.settle(Span{g.From, g.To}) {
+			receipt.Gaps = append(receipt.Gaps, g)
+		}
+	}
+	for n, e := range b.Events {
+		receipt.Outcomes[n] = s.take(e)
+	}
+	for len(s.Above) > MaxSpans {
+		receipt.Gaps = append(receipt.Gaps, s.skip(s.Above[0].From-1)...)
+	}
+	return s, receipt, nil
+}
+
+// take settles one event. An invalid one is settled as well: sending it again would
+// not make it better.
+func (s *Stream) take(e api.Event) api.EventOutcome {
+	fresh := !s.numbers(e) || s.settle(Span{e.Seq, e.Seq})
+	outcome := api.EventOutcome{Seq: e.Seq, ID: e.ID, Status: api.EventAccepted}
+	if reason := invalid(e); reason != "" {
+		outcome.Status, outcome.Reason = api.EventRejected, reason
+	} else if !fresh {
+		outcome.Status = api.EventDuplicate
+	}
+	return outcome
+}
+
+// numbers reports whether an event has a place in the stream. The highest number has
+// none, so that Through+1 never overflows.
+func (s *Stream) numbers(e api.Event) bool {
+	return s.Epoch != "" && e.Seq != 0 && e.Seq != math.MaxUint64
+}
+
+// lowest is where a batch begins.
+func (s *Stream) lowest(b api.EventBatch) (first uint64, some bool) {
+	first = math.MaxUint64
+	for _, g := range b.Gaps {
+		first = min(first, g.From)
+	}
+	for _, e := range b.Events {
+		if s.numbers(e) {
+			first = min(first, e.Seq)
+		}
+	}
+	return first, first != math.MaxUint64
+}
+
+func (s *Stream) inSpan(seq uint64) bool {
+	return slices.ContainsFunc(s.Above, func(a Span) bool { return a.From <= seq && seq <= a.To })
+}
+
+// settle adds a span and reports whether any number of it is new.
+func (s *Stream) settle(n Span) bool {
+	n.From = max(n.From, s.Through+1)
+	if n.From > n.To {
+		return false
+	}
+	// The spans that touch n are those from i up to j; they and n become one.
+	i, _ := slices.BinarySearchFunc(s.Above, n.From-1, func(a Span, seq uint64) int { return cmp.Compare(a.To, seq) })
+	j := i
+	for j < len(s.Above) && s.Above[j].From <= n.To+1 {
+		j++
+	}
+	if j == i+1 && s.Above[i].From <= n.From && n.To <= s.Above[i].To {
+		return false
+	}
+	if j > i {
+		n.From, n.To = min(n.From, s.Above[i].From), max(n.To, s.Above[j-1].To)
+	}
+	s.Above = slices.Replace(s.Above, i, j, n)
+	s.absorb()
+	return true
+}
+
+// absorb moves Through over spans that have no hole below them.
+func (s *Stream) absorb() {
+	for len(s.Above) > 0 && s.Above[0].From <= s.Through+1 {
+		s.Through = max(s.Through, s.Above[0].To)
+		s.Above = s.Above[1:]
+	}
+}
+
+// skip gives up the holes through seq and returns them as gaps.
+func (s *Stream) skip(seq uint64) []api.Gap {
+	var gaps []api.Gap
+	for s.Through < seq {
+		hole := Span{s.Through + 1, seq}
+		if len(s.Above) > 0 {
+			hole.To = min(hole.To, s.Above[0].From-1)
+		}
+		gaps = append(gaps, api.Gap{From: hole.From, To: hole.To, Count: hole.To - hole.From + 1, Reason: ReasonSkipped})
+		s.Through = hole.To
+		s.absorb()
+	}
+	return gaps
+}
