@@ -27,7 +27,7 @@ func (l *Loaded) complete(writable func(string) bool) error {
 	return nil
 }
 
-func (l *Loaded) derived(key, from string) { l.origins[key] = origin{where: "from " + from} }
+func (l *Loaded) derived(key, from string) { l.origins[key] = "from " + from }
 
 // systemBase holds the base directories of agents that were installed for a whole
 // machine.

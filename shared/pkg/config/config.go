@@ -108,25 +108,25 @@ const (
 
 // Logging says what is logged, how, and how much of it is kept.
 type Logging struct {
-	Level       string `yaml:"level"`  // debug, info, warn or error
-	Format      string `yaml:"format"` // json or text
-	Destination string `yaml:"output"` // both, file or stdout
-	File        string `yaml:"file"`
-	MaxSize     int    `yaml:"max_size"`    // MiB, then the file is rotated
-	MaxBackups  int    `yaml:"max_backups"` // rotated files kept; 0 keeps all
-	MaxAge      int    `yaml:"max_age"`     // days; 0 keeps them for ever
-	Compress    bool   `yaml:"compress"`    // rotated files, with gzip
+	Level      string `yaml:"level"`  // debug, info, warn or error
+	Format     string `yaml:"format"` // json or text
+	Output     string `yaml:"output"` // both, file or stdout
+	File       string `yaml:"file"`
+	MaxSize    int    `yaml:"max_size"`    // MiB, then the file is rotated
+	MaxBackups int    `yaml:"max_backups"` // rotated files kept; 0 keeps all
+	MaxAge     int    `yaml:"max_age"`     // days; 0 keeps them for ever
+	Compress   bool   `yaml:"compress"`    // rotated files, with gzip
 }
 
 const (
 	defaultLevel  = "info"
 	defaultFormat = "json"
-	// defaultDestination is both: service managers and containers read standard output,
+	// defaultOutput is both: service managers and containers read standard output,
 	// people grep the file (F13).
-	defaultDestination = "both"
-	defaultMaxSize     = 100
-	defaultMaxBackups  = 5
-	defaultMaxAge      = 30
+	defaultOutput     = "both"
+	defaultMaxSize    = 100
+	defaultMaxBackups = 5
+	defaultMaxAge     = 30
 )
 
 // Security holds what protects the connection.
@@ -253,7 +253,7 @@ func Default(t api.AgentType) Config {
 			RateLimit: RateLimit{RequestsPerSecond: defaultRequestsPerSecond, Burst: defaultBurst},
 		},
 		Logging: Logging{
-			Level: defaultLevel, Format: defaultFormat, Destination: defaultDestination,
+			Level: defaultLevel, Format: defaultFormat, Output: defaultOutput,
 			MaxSize: defaultMaxSize, MaxBackups: defaultMaxBackups, MaxAge: defaultMaxAge, Compress: true,
 		},
 		Security: Security{TLS: TLS{MinVersion: defaultMinVersion}},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,22 +31,13 @@ type Loaded struct {
 	File     string   // the configuration file, empty when there is none
 	Warnings []string // what somebody should hear and nothing stops for
 
-	origins map[string]origin // by key; absent means default
-}
-
-// origin says where a value came from.
-type origin struct {
-	where string // as people read it
-	given bool   // somebody wrote the value there, so a mistake in it is theirs to correct there
+	origins map[string]string // by key; absent means default
 }
 
 // Origin says where the value of a key came from: file:line:column, the name of a
 // variable or flag, "from" and another key, or "default".
 func (l *Loaded) Origin(key string) string {
-	if o, ok := l.origins[key]; ok {
-		return o.where
-	}
-	return "default"
+	return cmp.Or(l.origins[key], "default")
 }
 
 // Load finds out what is in force. The error lists every mistake, one a line, as
@@ -54,7 +46,7 @@ func Load(o LoadOptions) (*Loaded, error) {
 	env := environment(o.Environ)
 	settings, warnings := envSettings(env)
 	settings = append(settings, flagSettings(o.Flags)...) // later ones win
-	l := &Loaded{Config: Default(o.Type), Warnings: warnings, origins: map[string]origin{}}
+	l := &Loaded{Config: Default(o.Type), Warnings: warnings, origins: map[string]string{}}
 
 	src, err := l.open(o, env, settings)
 	if err != nil {
@@ -120,7 +112,7 @@ func (l *Loaded) open(o LoadOptions, env map[string]string, settings []setting) 
 // earlyBase is the base directory as far as flags and environment tell it, which
 // is where the file is looked for. Mistakes in them are reported once all is known.
 func earlyBase(o LoadOptions, env map[string]string, settings []setting) string {
-	early := &Loaded{Config: Default(o.Type), origins: map[string]origin{}}
+	early := &Loaded{Config: Default(o.Type), origins: map[string]string{}}
 	early.apply(settings)
 	early.Config.expand(env, o.Hostname)
 	if err := early.completeBase(o.Writable); err != nil {
@@ -142,7 +134,7 @@ func (l *Loaded) decode(src []byte) (problems, error) {
 			continue
 		}
 		where := fmt.Sprintf("%s:%d:%d", l.File, node.Line, node.Column)
-		l.origins[leaf.key()] = origin{where, true}
+		l.origins[leaf.key()] = where
 		if node.ShortTag() == "!!null" {
 			ps = append(ps, &Problem{Where: where, Key: leaf.key(), Text: "has no value: give it one or remove the key"})
 		}
@@ -154,7 +146,7 @@ func (l *Loaded) decode(src []byte) (problems, error) {
 func (l *Loaded) apply(settings []setting) problems {
 	var ps problems
 	for _, s := range settings {
-		l.origins[s.key] = origin{s.where, true}
+		l.origins[s.key] = s.where
 		if err := find(&l.Config, s.key).set(s.text); err != nil {
 			ps = append(ps, &Problem{Where: s.where, Key: s.key, Text: err.Error()})
 		}
@@ -175,9 +167,7 @@ func (l *Loaded) verdict(ps problems, binary api.AgentType) problems {
 		}
 	}
 	for _, p := range ps {
-		if o := l.origins[p.Key]; o.given && p.Where == "" {
-			p.Where = o.where
-		}
+		p.Where = cmp.Or(p.Where, l.origins[p.Key])
 	}
 	return ps
 }

@@ -37,10 +37,12 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"api: {base_url: 'https://h:port'}", `a.yaml:3:17: api.base_url: "https://h:port": is not a URL; write for example https://stavily.example.com:8443`},
 		{"api: {base_url: 'https://h/agents/v1'}", `a.yaml:3:17: api.base_url: "https://h/agents/v1": must end after the host and port: the agent adds the paths of its API itself`},
 		{"api: {base_url: 'https://h?'}", `a.yaml:3:17: api.base_url: "https://h?": must end after the host and port: the agent adds the paths of its API itself`},
+		{"api: {timeout: -1s}", "a.yaml:3:16: api.timeout: -1s: must be positive"},
 		{"api: {poll_wait: 10m}", "a.yaml:3:18: api.poll_wait: 10m: must be positive and at most 5m"},
 		{"api: {max_concurrent: 65}", "a.yaml:3:23: api.max_concurrent: 65: must be from 1 to 64"},
 		{"api: {retry: {max_attempts: 0}}", "a.yaml:3:29: api.retry.max_attempts: 0: must be at least 1"},
 		{"api: {retry: {backoff: linear}}", `a.yaml:3:24: api.retry.backoff: "linear": must be exponential`},
+		{"api: {retry: {initial_interval: 0s}}", "a.yaml:3:33: api.retry.initial_interval: 0s: must be positive"},
 		{"api: {retry: {max_interval: 1ms}}", "a.yaml:3:29: api.retry.max_interval: 1ms: must be at least api.retry.initial_interval, which is 1s"},
 		{"api: {auth: {type: jwt}}", `a.yaml:3:20: api.auth.type: "jwt": must be certificate: agents prove who they are by mutual TLS`},
 		{"api: {rate_limit: {requests_per_second: .inf}}", "a.yaml:3:41: api.rate_limit.requests_per_second: +Inf: must be positive and at most 1000"},
@@ -53,6 +55,8 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"plugins: {max_memory: 256M}", `a.yaml:3:23: "256M" is not a size: write a whole number with B, KB, MB, GB, KiB, MiB or GiB, for example 256MB`},
 		{"plugins: {max_memory: 256}", "a.yaml:3:23: plugins.max_memory: 256B: must be at least 16MB"},
 		{"plugins: {allowed_plugins: [a, B]}", `a.yaml:3:28: plugins.allowed_plugins: plugin id "B": ` + idRule},
+		{"plugins: {blocked_plugins: [-a]}", `a.yaml:3:28: plugins.blocked_plugins: plugin id "-a": ` + idRule},
+		{"plugins: {python: {interpreter: ''}}", `a.yaml:3:33: plugins.python.interpreter: "": must be a name in PATH or an absolute path`},
 		{"spool: {max_bytes: 1KB}", "a.yaml:3:20: spool.max_bytes: 1KB: must be at least 4MiB"},
 		{"health: {port: 65536}", "a.yaml:3:16: health.port: 65536: must be from 0 (any free one) to 65535"},
 		{"health: {bind: 'localhost:8080'}", `a.yaml:3:16: health.bind: "localhost:8080": must be an IP address, for example 127.0.0.1, or 0.0.0.0 for all`},
@@ -103,9 +107,13 @@ func TestMistakesElsewhere(t *testing.T) {
 	}
 }
 
+// Agents of both kinds on one host do not collide (F18).
 func TestDefaultsAreValid(t *testing.T) {
-	for _, typ := range []api.AgentType{api.Sensor, api.Action} {
+	for typ, ports := range map[api.AgentType][2]int{api.Sensor: {8080, 9090}, api.Action: {8081, 9091}} {
 		c := Default(typ)
+		if got := [2]int{c.Health.Port, c.Metrics.Port}; got != ports {
+			t.Errorf("%s: ports %v, want %v", typ, got, ports)
+		}
 		c.Agent.ID, c.API.BaseURL = "a", "https://h"
 		if err := c.Validate(); err != nil {
 			t.Errorf("%s: %v", typ, err)

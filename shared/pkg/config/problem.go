@@ -8,7 +8,7 @@ import (
 
 // Problem is one mistake in a configuration.
 type Problem struct {
-	Where string // file:line:column, variable or flag; empty when nothing set the key
+	Where string // the origin of the key; empty when nothing set it
 	Key   string // dotted
 	Text  string // the value, and what it must be
 }

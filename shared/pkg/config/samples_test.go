@@ -29,6 +29,27 @@ func TestSamplesLoad(t *testing.T) {
 	}
 }
 
+// What people copied from the original README goes on to start their agents (R099).
+func TestOriginalSamplesLoad(t *testing.T) {
+	for name, environ := range map[string][]string{
+		"quick-start-sensor": nil,
+		"quick-start-action": nil,
+		"docker-sensor":      nil,
+		"tuning":             {"STAVILY_AGENT_ID=a", "STAVILY_API_BASE_URL=https://h"}, // a fragment
+	} {
+		typ := api.Sensor
+		if strings.Contains(name, "action") {
+			typ = api.Action
+		}
+		l, err := Load(LoadOptions{Type: typ, Environ: environ, Flags: parseFlags(t, "--config", filepath.Join("testdata", "original", name+".yaml"))})
+		if err != nil {
+			t.Error(err)
+		} else if strings.Contains(l.Config.API.Auth.CertFile, "{") {
+			t.Errorf("%s: cert_file is %s: {AGENT_ID} is not replaced", name, l.Config.API.Auth.CertFile)
+		}
+	}
+}
+
 func TestPluginSamplesLoad(t *testing.T) {
 	files, errs := LoadPluginFiles(filepath.Join(configs, "plugins"))
 	for _, err := range errs {
@@ -37,6 +58,34 @@ func TestPluginSamplesLoad(t *testing.T) {
 	if len(files) < 5 {
 		t.Errorf("%d samples, want at least five", len(files))
 	}
+	for _, f := range files {
+		known := settingsOf(t, f.Plugin)
+		for key := range f.Config {
+			if _, ok := known[key]; !ok {
+				t.Errorf("%s sets %q, which the plugin does not know: it has %v", f.File, key, known)
+			}
+		}
+	}
+}
+
+// settingsOf reads the schema in the manifest of an official plugin.
+func settingsOf(t *testing.T, id api.PluginID) map[string]any {
+	t.Helper()
+	manifests, err := filepath.Glob(filepath.Join(configs, "..", "plugins", "*", string(id), "plugin.yaml"))
+	if err != nil || len(manifests) != 1 {
+		t.Fatalf("manifests of %s: %v, %v: want one", id, manifests, err)
+	}
+	src, err := os.ReadFile(manifests[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest struct {
+		Configuration map[string]any `yaml:"configuration"`
+	}
+	if _, err := strictyaml.Load(manifests[0], src, &manifest, strictyaml.WarnUnknown()); err != nil {
+		t.Fatal(err)
+	}
+	return manifest.Configuration
 }
 
 // examples are the keys that have no default in common for all agents; the

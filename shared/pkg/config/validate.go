@@ -119,7 +119,7 @@ func checkURL(text string) error {
 func (l *Logging) check(ps *problems) {
 	ps.requireOneOf("logging.level", l.Level, "debug", "info", "warn", "error")
 	ps.requireOneOf("logging.format", l.Format, "json", "text")
-	ps.requireOneOf("logging.output", l.Destination, "both", "file", "stdout")
+	ps.requireOneOf("logging.output", l.Output, "both", "file", "stdout")
 	ps.require(l.MaxSize >= 1, "logging.max_size", l.MaxSize, "at least 1 (MiB)")
 	ps.require(l.MaxBackups >= 0, "logging.max_backups", l.MaxBackups, "0 (keep all) or more")
 	ps.require(l.MaxAge >= 0, "logging.max_age", l.MaxAge, "0 (keep for ever) or more days")

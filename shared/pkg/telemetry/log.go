@@ -17,11 +17,11 @@ import (
 // LogOptions say what is written and where. The rotation counts for the log file
 // and, in NewPluginLog, for each plugin's.
 type LogOptions struct {
-	Level       string    // debug, info, warn or error
-	Format      string    // json or text
-	Destination string    // both, file or stdout
-	Stdout      io.Writer // what stdout is
-	Redactor    *Redactor // nil redacts nothing
+	Level    string    // debug, info, warn or error
+	Format   string    // json or text
+	Output   string    // both, file or stdout
+	Stdout   io.Writer // what stdout is
+	Redactor *Redactor // nil redacts nothing
 
 	File       string // its directory must exist
 	MaxSizeMB  int    // MiB, then it is rotated; at least 1
@@ -50,18 +50,18 @@ func NewLogger(o LogOptions) (*slog.Logger, *slog.LevelVar, io.Closer, error) {
 	default:
 		return nil, nil, nil, fmt.Errorf("log format %q: must be json or text", o.Format)
 	}
-	if !slices.Contains([]string{"both", "file", "stdout"}, o.Destination) {
-		return nil, nil, nil, fmt.Errorf("log destination %q: must be both, file or stdout", o.Destination)
+	if !slices.Contains([]string{"both", "file", "stdout"}, o.Output) {
+		return nil, nil, nil, fmt.Errorf("log output %q: must be both, file or stdout", o.Output)
 	}
 	var closer io.Closer = io.NopCloser(nil)
-	if o.Destination != "stdout" {
+	if o.Output != "stdout" {
 		file, err := o.open(o.File)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("log to a file: %w", err)
 		}
 		out.to, closer = append(out.to, file), file
 	}
-	if o.Destination != "file" {
+	if o.Output != "file" {
 		out.to = append(out.to, o.Stdout)
 	}
 	return slog.New(handler), level, closer, nil

@@ -47,7 +47,7 @@ func TestARecordIsOneLine(t *testing.T) {
 		for _, format := range []string{"json", "text"} {
 			t.Run(name+"/"+format, func(t *testing.T) {
 				var out bytes.Buffer
-				log, _, _, err := NewLogger(LogOptions{Level: "info", Format: format, Destination: "stdout", Stdout: &out})
+				log, _, _, err := NewLogger(LogOptions{Level: "info", Format: format, Output: "stdout", Stdout: &out})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -103,7 +103,7 @@ func readFile(t *testing.T, path string) []byte {
 	return b
 }
 
-func TestDestinations(t *testing.T) {
+func TestOutputs(t *testing.T) {
 	for _, c := range []struct {
 		destination  string
 		file, stdout bool
@@ -111,7 +111,7 @@ func TestDestinations(t *testing.T) {
 		t.Run(c.destination, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a.log")
 			var out bytes.Buffer
-			log, _, closer, err := NewLogger(LogOptions{Level: "info", Format: "json", Destination: c.destination, Stdout: &out, File: path, MaxSizeMB: 1})
+			log, _, closer, err := NewLogger(LogOptions{Level: "info", Format: "json", Output: c.destination, Stdout: &out, File: path, MaxSizeMB: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +134,7 @@ type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-func TestOneDestinationDoesNotKeepFromTheOther(t *testing.T) {
+func TestOneOutputDoesNotKeepFromTheOther(t *testing.T) {
 	var out bytes.Buffer
 	l := &lines{to: []io.Writer{brokenPipe{}, &out}}
 	if _, err := io.WriteString(l, "x"); !errors.Is(err, io.ErrClosedPipe) || out.String() != "x\n" {
@@ -144,7 +144,7 @@ func TestOneDestinationDoesNotKeepFromTheOther(t *testing.T) {
 
 func TestLevelChangesWhileRunning(t *testing.T) {
 	var out bytes.Buffer
-	log, level, _, err := NewLogger(LogOptions{Level: "warn", Format: "text", Destination: "stdout", Stdout: &out})
+	log, level, _, err := NewLogger(LogOptions{Level: "warn", Format: "text", Output: "stdout", Stdout: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,9 +162,12 @@ func TestRotation(t *testing.T) {
 	if err := os.WriteFile(path, []byte("older\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log, _, closer, err := NewLogger(LogOptions{Level: "info", Format: "json", Destination: "file", File: path, MaxSizeMB: 1, MaxBackups: 2, Compress: true})
+	log, _, closer, err := NewLogger(LogOptions{Level: "info", Format: "json", Output: "file", File: path, MaxSizeMB: 1, MaxBackups: 2, Compress: true})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("an older log that all could read has mode %v, %v, want 0600", info.Mode(), err)
 	}
 	payload := strings.Repeat("x", 64<<10)
 	for range 6 << 20 / len(payload) {
@@ -200,13 +203,13 @@ func TestRotation(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	dir := t.TempDir()
-	good := LogOptions{Level: "info", Format: "json", Destination: "both", Stdout: io.Discard, File: filepath.Join(dir, "a.log"), MaxSizeMB: 1}
+	good := LogOptions{Level: "info", Format: "json", Output: "both", Stdout: io.Discard, File: filepath.Join(dir, "a.log"), MaxSizeMB: 1}
 	for want, change := range map[string]func(*LogOptions){
-		`log level "loud": must be`:         func(o *LogOptions) { o.Level = "loud" },
-		`log format "xml": must be`:         func(o *LogOptions) { o.Format = "xml" },
-		`log destination "syslog": must be`: func(o *LogOptions) { o.Destination = "syslog" },
-		"is not a regular file":             func(o *LogOptions) { o.File = dir },
-		"log to a file: open":               func(o *LogOptions) { o.File = filepath.Join(dir, "none", "a.log") },
+		`log level "loud": must be`:    func(o *LogOptions) { o.Level = "loud" },
+		`log format "xml": must be`:    func(o *LogOptions) { o.Format = "xml" },
+		`log output "syslog": must be`: func(o *LogOptions) { o.Output = "syslog" },
+		"is not a regular file":        func(o *LogOptions) { o.File = dir },
+		"log to a file: open":          func(o *LogOptions) { o.File = filepath.Join(dir, "none", "a.log") },
 	} {
 		o := good
 		change(&o)

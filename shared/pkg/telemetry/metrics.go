@@ -25,36 +25,40 @@ func NewRegistry(namespace string) *Registry {
 	return r
 }
 
-// Counter declares a counter; by convention its name ends in _total. Without
-// labels it is there, at zero, from the start.
-func (r *Registry) Counter(name, help string, labels ...string) *prometheus.CounterVec {
-	v := promauto.With(r.registry).NewCounterVec(prometheus.CounterOpts{Namespace: r.namespace, Name: name, Help: help}, labels)
-	if len(labels) == 0 {
-		v.WithLabelValues()
-	}
-	return v
+// Counter declares a counter; by convention its name ends in _total.
+func (r *Registry) Counter(name, help string) prometheus.Counter {
+	return r.factory().NewCounter(prometheus.CounterOpts{Namespace: r.namespace, Name: name, Help: help})
 }
 
-// Gauge declares a gauge. Without labels it is there, at zero, from the start.
-func (r *Registry) Gauge(name, help string, labels ...string) *prometheus.GaugeVec {
-	v := promauto.With(r.registry).NewGaugeVec(prometheus.GaugeOpts{Namespace: r.namespace, Name: name, Help: help}, labels)
-	if len(labels) == 0 {
-		v.WithLabelValues()
-	}
-	return v
+// CounterVec declares a counter for each combination of the labels' values, of
+// which there must be few: each is a time series for ever.
+func (r *Registry) CounterVec(name, help string, labels ...string) *prometheus.CounterVec {
+	return r.factory().NewCounterVec(prometheus.CounterOpts{Namespace: r.namespace, Name: name, Help: help}, labels)
+}
+
+// Gauge declares a gauge.
+func (r *Registry) Gauge(name, help string) prometheus.Gauge {
+	return r.factory().NewGauge(prometheus.GaugeOpts{Namespace: r.namespace, Name: name, Help: help})
+}
+
+// GaugeVec is to Gauge what CounterVec is to Counter.
+func (r *Registry) GaugeVec(name, help string, labels ...string) *prometheus.GaugeVec {
+	return r.factory().NewGaugeVec(prometheus.GaugeOpts{Namespace: r.namespace, Name: name, Help: help}, labels)
 }
 
 // GaugeFunc declares a gauge that value is asked for at every scrape, from any
 // goroutine.
 func (r *Registry) GaugeFunc(name, help string, value func() float64) {
-	promauto.With(r.registry).NewGaugeFunc(prometheus.GaugeOpts{Namespace: r.namespace, Name: name, Help: help}, value)
+	r.factory().NewGaugeFunc(prometheus.GaugeOpts{Namespace: r.namespace, Name: name, Help: help}, value)
 }
 
-// Histogram declares a histogram with the given upper bounds; by convention its
-// name ends in the unit, _seconds or _bytes.
-func (r *Registry) Histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	return promauto.With(r.registry).NewHistogramVec(prometheus.HistogramOpts{Namespace: r.namespace, Name: name, Help: help, Buckets: buckets}, labels)
+// HistogramVec declares a histogram with the given upper bounds; by convention its
+// name ends in the unit, _seconds or _bytes. labels may be empty.
+func (r *Registry) HistogramVec(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return r.factory().NewHistogramVec(prometheus.HistogramOpts{Namespace: r.namespace, Name: name, Help: help, Buckets: buckets}, labels)
 }
+
+func (r *Registry) factory() promauto.Factory { return promauto.With(r.registry) }
 
 const (
 	// A scrape gathers everything at once, so a few at a time are all that helps;

@@ -9,10 +9,11 @@ import (
 func TestMetricsAreServed(t *testing.T) {
 	r := NewRegistry("stavily_agent")
 	r.Counter("polls_total", "Polls.")
-	r.Counter("runs_total", "Runs.", "plugin", "status").WithLabelValues("p", "completed").Add(2)
-	r.Gauge("connected", "Whether the orchestrator answers.").WithLabelValues().Set(1)
+	r.CounterVec("runs_total", "Runs.", "plugin", "status").WithLabelValues("p", "completed").Add(2)
+	r.Gauge("connected", "Whether the orchestrator answers.").Set(1)
+	r.GaugeVec("monitor_up", "Whether a monitor runs.", "monitor").WithLabelValues("logs").Set(1)
 	r.GaugeFunc("spool_bytes", "Bytes that wait.", func() float64 { return 7 })
-	r.Histogram("run_seconds", "How long runs take.", []float64{1, 2}, "plugin").WithLabelValues("p").Observe(1.5)
+	r.HistogramVec("run_seconds", "How long runs take.", []float64{1, 2}, "plugin").WithLabelValues("p").Observe(1.5)
 
 	w := httptest.NewRecorder()
 	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -21,6 +22,7 @@ func TestMetricsAreServed(t *testing.T) {
 		"# TYPE stavily_agent_polls_total counter\nstavily_agent_polls_total 0\n",
 		"stavily_agent_runs_total{plugin=\"p\",status=\"completed\"} 2\n",
 		"stavily_agent_connected 1\n",
+		"stavily_agent_monitor_up{monitor=\"logs\"} 1\n",
 		"stavily_agent_spool_bytes 7\n",
 		"stavily_agent_run_seconds_bucket{plugin=\"p\",le=\"2\"} 1\n",
 		"\ngo_goroutines ",
