@@ -71,7 +71,7 @@ def cleanup_files(params, ctx):
 def granted(path, roots):
     """The real path of the directory `path`, if it is in one of the roots or is one; Refused otherwise."""
     if os.unlink not in os.supports_dir_fd:
-        raise stavily.Refused("this system cannot remove a file by its name in an open directory, which is what makes it safe")
+        raise stavily.Refused("this system cannot remove a file by its name in an open directory, the only safe way")
     if not os.path.isabs(path):
         raise stavily.Refused("path must be absolute, is {!r}".format(path))
     real = os.path.realpath(path)
@@ -84,7 +84,7 @@ def granted(path, roots):
 
 @contextmanager
 def opened(names, start=None):
-    """The directory that `names` lead to from the open directory `start`, or from the root; OSError at a symbolic link."""
+    """The directory that `names` lead to from the open one `start`, or from the root; OSError at a symbolic link."""
     # O_PATH, where there is one, needs no right to list the directories on the way.
     flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
     directory = os.open("/", flags) if start is None else os.dup(start)

@@ -70,8 +70,9 @@ def allowed(command, allow):
     A prefix is a list of arguments or, for a program with any arguments, its path.
     """
     if not isinstance(command, list):
-        told = 'command must be a list of arguments, such as ["/usr/bin/uptime", "-p"]: a text would need a shell, and there is none'
-        raise stavily.Refused(told)
+        example = '["/usr/bin/uptime", "-p"]'
+        told = "command must be a list of arguments, such as {}: a text would need a shell, and there is none"
+        raise stavily.Refused(told.format(example))
     if not command or not all(isinstance(argument, str) and "\0" not in argument for argument in command):
         raise stavily.Refused("command must begin with a program, and every argument must be a text without NUL")
     if not os.path.isabs(command[0]):

@@ -32,7 +32,7 @@ def webhook(message, ctx):
     """POST the message's content to config.url until it is taken or the retries are used up."""
     url = checked(ctx.config.url)
     body = json.dumps(payload(message)).encode()
-    headers = {"Content-Type": "application/json", "User-Agent": "stavily-webhook", "Idempotency-Key": ctx.idempotency_key}
+    headers = {"Content-Type": "application/json", "User-Agent": "stavily", "Idempotency-Key": ctx.idempotency_key}
     headers.update(ctx.config.headers)
     for number in itertools.count(1):
         attempt = post(url, headers, body, min(ctx.config.timeout, ctx.remaining))
@@ -70,7 +70,10 @@ def payload(message):
 
 
 def post(url, headers, body, timeout):
-    """Try once, with `timeout` seconds for each step. Redirects are not followed: a POST would arrive as a GET, or elsewhere."""
+    """Try once, with `timeout` seconds for each step.
+
+    Redirects are not followed: the message would arrive as a GET without it, or at somebody else's.
+    """
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = kind(url.hostname, url.port, timeout=timeout)
     try:
@@ -80,7 +83,8 @@ def post(url, headers, body, timeout):
     except ssl.SSLCertVerificationError as error:
         return Attempt(None, "the certificate of {} is not trusted: {}".format(url.hostname, error.verify_message))
     except (OSError, http.client.HTTPException) as error:
-        return Attempt(None, "no answer from {}: {}".format(url.hostname, error or type(error).__name__), retryable=True)
+        problem = "no answer from {}: {}".format(url.hostname, error or type(error).__name__)
+        return Attempt(None, problem, retryable=True)
     finally:
         connection.close()
 

@@ -59,12 +59,13 @@ def read_mounts():
     mounts; this one would see its container's.
     """
     host = os.environ.get("HOST_PROC")
-    with open(os.path.join(host, "1", "mounts") if host else "/proc/mounts", encoding="utf-8", errors="surrogateescape") as file:
+    path = os.path.join(host, "1", "mounts") if host else "/proc/mounts"
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
         return [parse(line) for line in file]
 
 
 def parse(line):
-    """One line of mounts, see fstab(5): space, tab, newline and backslash are written as \\040, \\011, \\012 and \\134."""
+    """One line of mounts, see proc(5): a space in a name is written as \\040, and so on."""
     device, mount, kind = (
         re.sub(r"\\([0-7]{3})", lambda code: chr(int(code.group(1), 8)), field) for field in line.split(" ")[:3]
     )

@@ -266,29 +266,32 @@ class Action(unittest.TestCase):
 class Signals(unittest.TestCase):
     """Signals at moments that a test from outside cannot hit."""
 
-    def setUp(self):
+    def test_before_the_action_began(self):
         @stavily.action
-        def act(params, ctx):
+        def act(ctx):
             return {"cancelled": ctx.cancelled}
 
-        self.host = Host(_handler.of(act), None)
-
-    def test_before_the_action_began(self):
-        self.host.answer(b'{"action": "initialize"}')
-        self.host.on_signal(signal.SIGTERM, None)
-        answer = json.loads(self.host.answer(b'{"action": "execute_action"}'))
+        host = Host(_handler.of(act), None)
+        host.answer(b'{"action": "initialize"}')
+        host.on_signal(signal.SIGTERM, None)
+        answer = json.loads(host.answer(b'{"action": "execute_action"}'))
         self.assertEqual(answer["data"]["data"], {"cancelled": True})
 
     def test_while_the_answer_is_written(self):
+        @stavily.sensor(interval=1)
+        def sense():
+            pass
+
+        host = Host(_handler.of(sense), None)
         written = []
 
         def write(line):  # a pipe that takes half of it, and then a signal comes
             half = line[: len(line) // 2 + 1]
             written.append(half)
-            self.host.on_signal(signal.SIGTERM, None)
+            host.on_signal(signal.SIGTERM, None)
             return len(half)
 
-        self.host.serve(io.BytesIO(b'{"action": "get_status"}\n' * 2), mock.Mock(write=write))
+        host.serve(io.BytesIO(b'{"action": "get_status"}\n' * 2), mock.Mock(write=write))
         self.assertEqual(json.loads(b"".join(written))["data"], "created")
 
 

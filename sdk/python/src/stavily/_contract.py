@@ -174,7 +174,7 @@ class Host:
     def _run(self, work: Request, argument: str, value: Dict[str, Any]) -> Answer:
         context = Context(
             instruction_id=str(work.get("id") or os.environ.get("STAVILY_INSTRUCTION_ID", "")),
-            idempotency_key=_object(work, "metadata").get("idempotency_key", ""),
+            idempotency_key=str(_object(work, "metadata").get("idempotency_key") or ""),
             config=self._initialized(),
             timeout=_seconds(work.get("timeout")),
             agent=self._agent,
