@@ -1,0 +1,169 @@
+package store
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// States of an agent.
+const (
+	Active  = "active"
+	Revoked = "revoked"
+)
+
+// Agent is an enrolled agent. Next… is a renewed certificate that has not been used
+// yet; until then both are good, afterwards only the new one.
+type Agent struct {
+	ID       api.AgentID
+	Type     api.AgentType
+	State    string // Active or Revoked
+	Name     string
+	Hostname string // as it said at enrolment
+	Tags     []string
+	Version  string
+	Status   string // what it said last: online, draining, offline
+
+	KeyHash        string
+	Serial         string
+	CertificatePEM string
+	NotAfter       time.Time
+
+	NextKeyHash        string
+	NextSerial         string
+	NextCertificatePEM string
+	NextNotAfter       time.Time
+
+	EnrolledAt    time.Time
+	LastSeen      time.Time
+	RevokedAt     time.Time
+	RevokedReason string
+
+	Plugins  []api.PluginInfo // nil: it has not told; empty: it has none
+	Monitors []api.MonitorInfo
+	Health   *api.Health
+	Sandbox  *api.Posture
+}
+
+// Token is an enrolment token. The token itself is not kept, only its hash.
+type Token struct {
+	Hash      string // SHA-256, hex
+	Type      api.AgentType
+	AgentID   api.AgentID // only this agent, which it may replace; empty: any new one
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	UsedAt    time.Time
+	UsedBy    api.AgentID
+	KeyHash   string // of the CSR that used it first: only that one may use it again
+	Note      string
+}
+
+// Event is an event as it was received. Cursor grows in the order in which events
+// were stored; the store sets it.
+type Event struct {
+	api.Event
+	Cursor     int64 `json:"-"`
+	Agent      api.AgentID
+	Epoch      string
+	ReceivedAt time.Time
+}
+
+// Gap is a loss of events that is known.
+type Gap struct {
+	api.Gap
+	Agent      api.AgentID
+	Epoch      string
+	ReceivedAt time.Time
+}
+
+// Workflow is one version of a workflow. An applied text never changes.
+type Workflow struct {
+	Name      string
+	Version   int // from 1
+	Text      string
+	Digest    string
+	AppliedAt time.Time
+}
+
+// Run is one run of a workflow. State belongs to package workflow.
+type Run struct {
+	ID         api.RunID
+	Workflow   string
+	Version    int
+	Status     string
+	EventID    api.EventID
+	Key        string // of its cooldown
+	CreatedAt  time.Time
+	StartedAt  time.Time
+	FinishedAt time.Time // zero: it is active
+	State      json.RawMessage
+}
+
+// History is one thing that happened in a run. Seq counts from 1 within the run.
+type History struct {
+	Run     api.RunID
+	Seq     int
+	At      time.Time
+	Kind    string
+	Step    string
+	Message string
+	Data    json.RawMessage
+}
+
+// Log is one line that a plugin wrote. The store sets Cursor.
+type Log struct {
+	Cursor      int64 `json:"-"`
+	At          time.Time
+	Agent       api.AgentID
+	Run         api.RunID
+	Instruction api.InstructionID
+	Plugin      api.PluginID
+	Level       string
+	Message     string
+}
+
+// Audit is who did what to what, in the transaction of its effect. The store sets Seq.
+type Audit struct {
+	Seq    int64 `json:"-"`
+	At     time.Time
+	Actor  string
+	Action string
+	Object string
+	Detail string
+}
+
+// EventQuery selects events in the order in which they were stored.
+type EventQuery struct {
+	Type   string // "": any
+	Agent  api.AgentID
+	After  int64 // only those with a higher cursor
+	Newest bool  // the newest first instead
+	Limit  int   // see PageSize
+}
+
+// RunQuery selects runs, newest first.
+type RunQuery struct {
+	Workflow string // "": any
+	Status   string
+	Before   api.RunID // only runs with a smaller id, which is older
+	Limit    int       // see PageSize
+}
+
+// LogQuery selects log lines in the order in which they were stored.
+type LogQuery struct {
+	Run         api.RunID // "": any
+	Instruction api.InstructionID
+	After       int64 // only those with a higher cursor
+	Limit       int   // see PageSize
+}
+
+// PageSize is how many records a query with this limit gives at most: 100 when it
+// does not say, and never more than 1000, which bounds the memory of one answer.
+func PageSize(limit int) int {
+	const usual, most = 100, 1000
+	if limit <= 0 {
+		return usual
+	}
+	return min(limit, most)
+}

@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/delivery"
+	"github.com/stavily/agents/orchestrator/internal/instruction"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// What callers branch on, with errors.Is.
+var (
+	ErrNotFound       = errors.New("not found")
+	ErrExists         = errors.New("exists already")
+	ErrFull           = errors.New("no space is left for the database: free some; what waits is tried again")
+	ErrUnknownOutcome = errors.New("the outcome of a commit is unknown: restart to recover")
+	ErrClosed         = errors.New("the store is closed")
+)
+
+// Store holds all organisations. It is safe for concurrent use.
+type Store interface {
+	// Org gives the part of one organisation. It reads nothing and cannot fail.
+	Org(api.OrgID) Scope
+	// Orgs lists the organisations that have anything, in order.
+	Orgs(context.Context) ([]api.OrgID, error)
+	// Close waits for what runs; what waits to run gets ErrClosed.
+	Close() error
+}
+
+// Scope is everything of one organisation.
+type Scope interface {
+	// Update runs fn in one transaction and returns once that is durable. An error of fn
+	// rolls it back and is returned as it is; a panic rolls it back and goes on in the
+	// caller. When ctx ends before fn began, fn is not run; once begun, it is completed.
+	Update(ctx context.Context, fn func(Tx) error) error
+	// View runs fn on one consistent state. ctx also ends its queries.
+	View(ctx context.Context, fn func(Reader) error) error
+}
+
+// Reader reads; it is of use only inside the function that it was given to, and not
+// concurrently. A record that is asked for by its key and is not there is ErrNotFound.
+type Reader interface {
+	AgentReader
+	EventReader
+	WorkflowReader
+	RunReader
+	InstructionReader
+	// Audit lists records with a higher Seq, oldest first, at most PageSize(limit).
+	Audit(after int64, limit int) ([]Audit, error)
+}
+
+// AgentReader reads agents and their tokens.
+type AgentReader interface {
+	Agent(api.AgentID) (Agent, error)
+	Agents() ([]Agent, error) // by id
+	Token(hash string) (Token, error)
+	Tokens() ([]Token, error) // newest first
+}
+
+// EventReader reads events and what is known of their streams.
+type EventReader interface {
+	// Stream is the zero stream with its epoch when nothing has come of it yet.
+	Stream(agent api.AgentID, epoch string) (delivery.Stream, error)
+	Event(api.EventID) (Event, error)
+	EventExists(api.EventID) (bool, error)
+	Events(EventQuery) ([]Event, error)
+	Gaps(api.AgentID) ([]Gap, error) // oldest first
+}
+
+// WorkflowReader reads workflows. The current version is the highest; a deleted
+// workflow has none until it is added again.
+type WorkflowReader interface {
+	Workflow(name string) (Workflow, error) // current
+	WorkflowVersion(name string, version int) (Workflow, error)
+	Workflows() ([]Workflow, error) // current ones, by name
+	// CooldownUntil is when the cooldown of a key ends; false when there is none.
+	CooldownUntil(workflow, key string) (time.Time, bool, error)
+}
+
+// RunReader reads runs and what was logged in them.
+type RunReader interface {
+	Run(api.RunID) (Run, error)
+	Runs(RunQuery) ([]Run, error)
+	// RunActive reports whether a run of the workflow with this key has not finished.
+	RunActive(workflow, key string) (bool, error)
+	History(api.RunID) ([]History, error) // by Seq
+	Logs(LogQuery) ([]Log, error)
+}
+
+// InstructionReader reads instructions.
+type InstructionReader interface {
+	Instruction(api.InstructionID) (instruction.Instruction, error)
+	RunInstructions(api.RunID) ([]instruction.Instruction, error) // by id
+	// Offerable lists what is pending, has not expired and fits the agent: its id, host
+	// and tags fit the target, and the plugin is among its ready ones, if it has told.
+	// The highest priority comes first, then the lowest id, which is the oldest.
+	Offerable(agent Agent, now time.Time, limit int) ([]instruction.Instruction, error)
+	// Due lists those that a Tick at now would change, the longest overdue first.
+	Due(now time.Time, limit int) ([]instruction.Instruction, error)
+	// NextDue is when Due has something next; false when nothing waits or runs.
+	NextDue() (time.Time, bool, error)
+}
+
+// Tx reads and writes in one transaction; what it wrote it reads back. Put… adds the
+// record or replaces the one with the same key. Add… is ErrExists when the key is
+// taken, and then the transaction can go on.
+type Tx interface {
+	Reader
+
+	PutAgent(Agent) error
+	PutToken(Token) error
+
+	PutStream(api.AgentID, delivery.Stream) error
+	AddEvent(Event) error
+	AddGap(Gap) error // a gap of the same stream that begins at the same number exists
+
+	// AddWorkflow adds a text as the current version and returns its number: one above
+	// the highest that the name ever had, deleted or not. Version of the record is not read.
+	AddWorkflow(Workflow) (version int, err error)
+	// DeleteWorkflow leaves its versions for the runs that began with them. It is
+	// ErrNotFound when there is no current one.
+	DeleteWorkflow(name string) error
+	SetCooldown(workflow, key string, until time.Time) error
+
+	PutRun(Run) error
+	AddHistory(History) error
+	AddLogs([]Log) error
+
+	PutInstruction(instruction.Instruction) error
+
+	AddAudit(Audit) error
+}
