@@ -16,6 +16,7 @@ var Layers = []Layer{
 	{"internal/strictyaml", nil},
 	{"internal/atomicfile", nil},
 	{"internal/policy", nil},
+	{"internal/cluster", []string{"internal/limits", "shared/pkg/api", "plugins"}},
 
 	{"shared/pkg/api", []string{"internal/limits"}},
 	{"shared/pkg/pki", []string{"shared/pkg/api", "internal"}},
@@ -29,7 +30,7 @@ var Layers = []Layer{
 	{"action-agent", []string{"shared/pkg"}},
 
 	{"orchestrator/internal/delivery", []string{"shared/pkg/api"}},
-	{"orchestrator/internal/instruction", []string{"shared/pkg/api"}},
+	{"orchestrator/internal/instruction", []string{"shared/pkg/api", "internal/limits"}},
 	{"orchestrator/internal/workflow", []string{"shared/pkg/api", "internal"}},
 	{"orchestrator/internal/store", []string{"shared/pkg/api", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "internal"}},
 	{"orchestrator/internal/ca", []string{"shared/pkg/api", "shared/pkg/pki", "internal"}},

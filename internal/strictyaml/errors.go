@@ -95,9 +95,15 @@ func plainTypes(msg string) string {
 	if got == "" {
 		got = fmt.Sprintf("%q", m[2])
 	}
-	return fmt.Sprintf("must be %s, not %s", describeType(m[3]), got)
+	want := describeType(m[3])
+	if want == "" {
+		return "must not be " + got
+	}
+	return fmt.Sprintf("must be %s, not %s", want, got)
 }
 
+// describeType says what a Go type takes, or "" where its name does not tell: a
+// named type may be a struct or a kind of text.
 func describeType(goType string) string {
 	switch t := strings.TrimLeft(goType, "*"); {
 	case strings.HasPrefix(t, "[]"):
@@ -110,8 +116,10 @@ func describeType(goType string) string {
 		return "a number"
 	case t == "bool":
 		return "true or false"
-	case t == "string":
+	case t == "string", strings.HasSuffix(t, "(TextUnmarshaler)"):
 		return "text"
+	case strings.HasPrefix(t, "struct"):
+		return "a mapping"
 	}
-	return "a mapping" // the only other targets are our own structs
+	return ""
 }

@@ -15,7 +15,10 @@ type step struct {
 	With map[string]any `yaml:"with"`
 }
 
+type kind string
+
 type sample struct {
+	Kind  kind           `yaml:"kind"`
 	Port  int            `yaml:"port"`
 	On    bool           `yaml:"on"`
 	Rate  float64        `yaml:"rate"`
@@ -50,6 +53,8 @@ func TestMistakes(t *testing.T) {
 		{"bool", "on: 3\n", `f:1:5: must be true or false, not "3"`},
 		{"list", "steps: 3\n", `f:1:8: must be a list, not "3"`},
 		{"mapping", "inner: []\n", `f:1:8: must be a mapping, not a list`},
+		{"named text", "kind: []\n", `f:1:7: must not be a list`},
+		{"named struct", "steps: [x]\n", `f:1:9: must not be "x"`},
 		{"own type", "self: bad\n", `f:1:7: must not be bad`},
 		{"two documents", "port: 1\n---\nport: 2\n", "f: holds more than one document: keep one a file and remove the '---' between them"},
 		{"syntax", "port: [1\n", "f:2:1: did not find expected ',' or ']' (while parsing a flow sequence that begins at line 1)"},
