@@ -1,0 +1,236 @@
+package workflow
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// graphs draws documents: up to seven actions with any acyclic needs, conditions of
+// every kind of outcome, and outputs.
+var graphs = rapid.Custom(func(t *rapid.T) string {
+	var b strings.Builder
+	b.WriteString(head + "outputs:\n- {plugin: both}\n- {plugin: bad, on: [failed], with: {x: '${{ event.data.absent }}'}}\n- {plugin: good, on: [completed]}\n")
+	n := rapid.IntRange(0, 7).Draw(t, "actions")
+	if n == 0 {
+		return b.String()
+	}
+	b.WriteString("actions:\n")
+	names := rapid.Permutation([]string{"s0", "s1", "s2", "s3", "s4", "s5", "s6"}).Draw(t, "names")[:n]
+	for i, name := range names {
+		needs := slices.DeleteFunc(slices.Clone(names[:i]), func(string) bool { return !rapid.Bool().Draw(t, "need") })
+		whens := []string{"", "", "", ", when: true", ", when: false", ", when: event.data.absent", ", with: {x: '${{ event.data.absent }}'}"}
+		for _, need := range needs {
+			whens = append(whens, fmt.Sprintf(", when: steps.%s.status == 'completed', with: {r: '${{ steps.%s.result }}'}", need, need))
+		}
+		fmt.Fprintf(&b, "- {plugin: p, id: %s, needs: [%s]%s}\n", name, strings.Join(needs, ", "), rapid.SampledFrom(whens).Draw(t, "when"))
+	}
+	return b.String()
+})
+
+var ends = rapid.SampledFrom([]api.InstructionStatus{api.Completed, api.Completed, api.Completed, api.Failed, api.TimedOut, api.Cancelled, api.Interrupted, api.Expired, api.Rejected})
+
+// walk is one run under random inputs, and what must hold of it.
+type walk struct {
+	t          *rapid.T
+	d          *Definition
+	s          State
+	dispatched map[string]bool
+	open       []string // dispatched and not ended
+	finished   int
+	past       []Input
+}
+
+func TestAnyInterleaving(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		src := graphs.Draw(t, "document")
+		d, err := Parse("f", []byte(src))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, src)
+		}
+		w := &walk{t: t, d: d, dispatched: map[string]bool{}}
+		s, effects, err := Start(d, "r", fullDisk("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.took(s, effects)
+		for range rapid.IntRange(0, 20).Draw(t, "inputs") {
+			w.apply(w.draw())
+		}
+		for len(w.open) > 0 { // every dispatched step ends some day
+			w.apply(w.end())
+		}
+		w.atTheEnd()
+	})
+}
+
+func (w *walk) draw() Input {
+	kinds := []string{"cancel", "repeat"}
+	for range 4 { // more often than the others
+		if len(w.open) > 0 {
+			kinds = append(kinds, "start", "end", "end")
+		}
+	}
+	switch rapid.SampledFrom(kinds).Draw(w.t, "kind") {
+	case "start":
+		return StepStarted{rapid.SampledFrom(w.open).Draw(w.t, "step")}
+	case "end":
+		return w.end()
+	case "repeat":
+		if len(w.past) > 0 {
+			return rapid.SampledFrom(w.past).Draw(w.t, "past")
+		}
+	}
+	return Cancel{}
+}
+
+func (w *walk) end() Input {
+	in := StepEnded{Step: rapid.SampledFrom(w.open).Draw(w.t, "step"), Status: ends.Draw(w.t, "status")}
+	if in.Status == api.Completed {
+		in.Result = json.RawMessage(`{"n": 1, "text": "<é>"}`)
+	} else {
+		in.Error = "it broke\xff"
+	}
+	return in
+}
+
+// apply takes one input through every way that must not matter.
+func (w *walk) apply(in Input) {
+	before := encode(w.t, w.s)
+	s, effects, err := Step(w.d, w.s, in)
+	if err != nil {
+		w.t.Fatalf("Step(%+v): %v", in, err)
+	}
+	if encode(w.t, w.s) != before {
+		w.t.Fatalf("Step(%+v) changed the state that it was given", in)
+	}
+	var stored State
+	if err := json.Unmarshal([]byte(before), &stored); err != nil {
+		w.t.Fatal(err)
+	}
+	s2, effects2, err := Step(w.d, stored, in)
+	if err != nil || encode(w.t, s2) != encode(w.t, s) || shown(effects2) != shown(effects) {
+		w.t.Fatalf("after a round trip, Step(%+v) is another: %v\n%s\n%s", in, err, shown(effects), shown(effects2))
+	}
+	if again, repeated, err := Step(w.d, s, in); err != nil || len(repeated) != 0 || encode(w.t, again) != encode(w.t, s) {
+		w.t.Fatalf("Step(%+v) a second time: %v, %s", in, err, shown(repeated))
+	}
+	w.past = append(w.past, in)
+	w.took(s, effects)
+}
+
+// took checks one transition against the one before.
+func (w *walk) took(s State, effects []Effect) {
+	for id, old := range w.s.Steps {
+		if old.Status.Ended() && encode(w.t, old) != encode(w.t, s.Steps[id]) {
+			w.t.Fatalf("step %s changed after it had ended: %+v, %+v", id, old, s.Steps[id])
+		}
+	}
+	if w.s.Status != "" && w.s.Status != Running && s.Status != w.s.Status {
+		w.t.Fatalf("status %s became %s", w.s.Status, s.Status)
+	}
+	if w.finished > 0 && len(effects) > 0 {
+		w.t.Fatalf("after the end: %s", shown(effects))
+	}
+	for _, e := range effects {
+		switch e := e.(type) {
+		case Dispatch:
+			w.mayDispatch(e, s)
+		case Finished:
+			w.finished++
+			if e.Status != s.Status || !s.Done {
+				w.t.Fatalf("%+v in state %s, done %v", e, s.Status, s.Done)
+			}
+		}
+	}
+	w.s = s
+	w.open = slices.DeleteFunc(w.open, func(id string) bool { return s.Steps[id].Status.Ended() })
+}
+
+func (w *walk) mayDispatch(e Dispatch, s State) {
+	if w.dispatched[e.Step] {
+		w.t.Fatalf("step %s was dispatched twice", e.Step)
+	}
+	if s.Cancelled && !e.Output {
+		w.t.Fatalf("step %s was dispatched after the cancel", e.Step)
+	}
+	if e.Output == (s.Status == Running) {
+		w.t.Fatalf("step %s (output %v) was dispatched in status %s", e.Step, e.Output, s.Status)
+	}
+	for _, a := range w.d.Actions {
+		for _, need := range a.Needs {
+			if n := s.Steps[need]; a.ID == e.Step && (!n.Status.Ended() || !n.Satisfied) {
+				w.t.Fatalf("step %s was dispatched before its need %s: %+v", e.Step, need, n)
+			}
+		}
+	}
+	w.dispatched[e.Step] = true
+	w.open = append(w.open, e.Step)
+}
+
+// atTheEnd checks what became of the run, knowing how its steps ended.
+func (w *walk) atTheEnd() {
+	if !w.s.Done || w.finished != 1 {
+		w.t.Fatalf("nothing is open, done is %v and the run finished %d times: %s", w.s.Done, w.finished, encode(w.t, w.s))
+	}
+	want := Completed
+	for _, a := range w.d.Actions {
+		s := w.s.Steps[a.ID]
+		if !s.Status.Ended() {
+			w.t.Fatalf("step %s never ended: %+v", a.ID, s)
+		}
+		blocked := slices.ContainsFunc(a.Needs, func(n string) bool { return !w.s.Steps[n].Satisfied })
+		if !w.s.Cancelled && blocked != (s.Status == StepSkipped && !s.Satisfied) {
+			w.t.Fatalf("step %s is %+v, blocked by its needs: %v", a.ID, s, blocked)
+		}
+		if !s.Satisfied {
+			want = Failed
+		}
+	}
+	if w.s.Status != want && w.s.Status != Cancelled || w.s.Status == Cancelled && !w.s.Cancelled {
+		w.t.Fatalf("status %s, want %s", w.s.Status, want)
+	}
+	if w.s.Status == Failed && w.s.Error == "" || w.s.Status == Completed && w.s.Error != "" {
+		w.t.Fatalf("status %s with the error %q", w.s.Status, w.s.Error)
+	}
+}
+
+func encode(t *rapid.T, v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func shown(effects []Effect) string { return fmt.Sprintf("%+v", effects) }
+
+// runAll runs a definition to its end with every step completed.
+func runAll(t testing.TB, d *Definition) {
+	t.Helper()
+	d.Decide(fullDisk("{}"))
+	s, effects, err := Start(d, "r", fullDisk("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(effects); i++ {
+		dispatch, ok := effects[i].(Dispatch)
+		if !ok {
+			continue
+		}
+		next, more, err := Step(d, s, StepEnded{Step: dispatch.Step, Status: api.Completed, Result: json.RawMessage(`{"n": 1}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, effects = next, append(effects, more...)
+	}
+	if !s.Done {
+		t.Errorf("every step has ended and the run is not done: %+v", s)
+	}
+}
