@@ -64,6 +64,7 @@ var (
 	RunCancel      = ID{"run_cancel"}
 	EventList      = ID{"event_list"}
 	EventFollow    = ID{"event_follow"}
+	AuditList      = ID{"audit_list"}
 )
 
 // Row is one route: what is served, to whom, and within which bounds.
@@ -131,6 +132,7 @@ var table = slices.Concat([]Row{
 	Row{ID: RunCancel, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/cancel", MaxBody: small},
 	Row{ID: EventList, Method: http.MethodGet, Pattern: "/api/v1/events"},
 	Row{ID: EventFollow, Method: http.MethodGet, Pattern: "/api/v1/events/follow"},
+	Row{ID: AuditList, Method: http.MethodGet, Pattern: "/api/v1/audit"},
 ))
 
 // operatorRows completes rows with what all routes of operators share.

@@ -1,0 +1,149 @@
+package agentapi
+
+import (
+	"context"
+	"crypto/x509"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/engine"
+	"github.com/stavily/agents/orchestrator/internal/route"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+const (
+	// maxWait is the longest long poll. Proxies and firewalls forget a silent
+	// connection after 60 s at the earliest.
+	maxWait = 60 * time.Second
+
+	// maxInstructions is how many one poll hands out: as many as an agent runs at once.
+	maxInstructions = 16
+
+	// idlePollInterval and busyPollInterval tell a plain poller when to come again.
+	idlePollInterval = 10
+	busyPollInterval = 5
+)
+
+// Handler returns the handler of the agents' listener.
+func Handler(e *engine.Engine, log *slog.Logger) (http.Handler, error) {
+	return route.Build(route.Agents, map[route.ID]route.Handler{
+		route.Enroll:       enroll(e),
+		route.Renew:        taking(e.Renew),
+		route.Heartbeat:    taking(e.Heartbeat),
+		route.Instructions: poll(e),
+		route.Progress:     about(e.Progress),
+		route.Result:       about(e.Result),
+		route.Events:       taking(e.Events),
+		route.Logs:         taking(e.Logs),
+	}, route.Options{Gate: gate{e}, Logger: log})
+}
+
+// gate lets the engine admit agents.
+type gate struct{ engine *engine.Engine }
+
+func (g gate) Admit(ctx context.Context, cert *x509.Certificate) (context.Context, route.Principal, func(), error) {
+	admitted, id, release, err := g.engine.Admit(ctx, cert)
+	if err != nil {
+		return nil, route.Principal{Kind: route.Anonymous}, nil, err
+	}
+	authenticated(ctx)
+	return admitted, principal(id), release, nil
+}
+
+func (g gate) Refused(ctx context.Context, p route.Principal, row route.Row, reason *api.Error) {
+	g.engine.Refused(ctx, identity(p), row.ID.String(), reason)
+}
+
+func principal(id pki.Identity) route.Principal {
+	kind := route.ActionAgent
+	if id.Type == api.Sensor {
+		kind = route.SensorAgent
+	}
+	return route.Principal{Kind: kind, Org: id.Org, Agent: id.Agent}
+}
+
+func identity(p route.Principal) pki.Identity {
+	typ := api.Action
+	if p.Kind == route.SensorAgent {
+		typ = api.Sensor
+	}
+	return pki.Identity{Org: p.Org, Type: typ, Agent: p.Agent}
+}
+
+// taking makes a handler of a call by an agent that takes a document.
+func taking[In, Out any](call func(context.Context, pki.Identity, In) (Out, error)) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		var in In
+		if err := c.Decode(&in); err != nil {
+			return nil, err
+		}
+		return call(ctx, identity(c.Principal), in)
+	}
+}
+
+// about makes a handler of a call by an agent that takes a document about the
+// instruction that the path names.
+func about[In, Out any](call func(context.Context, pki.Identity, api.InstructionID, In) (Out, error)) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		return taking(func(ctx context.Context, id pki.Identity, in In) (Out, error) {
+			return call(ctx, id, api.InstructionID(c.PathValue("id")), in)
+		})(ctx, c)
+	}
+}
+
+func enroll(e *engine.Engine) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		var r api.EnrollRequest
+		if err := c.Decode(&r); err != nil {
+			return nil, err
+		}
+		return e.Enroll(ctx, c.Token, r)
+	}
+}
+
+// poll answers 204 when a client that sent wait gets nothing; one that did not is
+// told when to come again.
+func poll(e *engine.Engine) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		seconds, err := number(c, "wait", 0)
+		if err != nil {
+			return nil, err
+		}
+		most, err := number(c, "max", 1)
+		if err != nil {
+			return nil, err
+		}
+		wait := min(time.Duration(seconds)*time.Second, maxWait)
+		most = min(max(most, 1), maxInstructions)
+		offers, err := e.Poll(ctx, identity(c.Principal), wait, most)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(offers) == 0 && wait > 0:
+			return nil, nil
+		case len(offers) == 0:
+			return api.PollResponse{Status: api.StatusNoInstructions, NextPollInterval: idlePollInterval}, nil
+		}
+		answer := api.PollResponse{Instruction: &offers[0], Status: api.StatusDelivered, NextPollInterval: busyPollInterval}
+		if most > 1 {
+			answer.Instructions = offers
+		}
+		return answer, nil
+	}
+}
+
+// number reads a query parameter: a whole number from 0 to 86400, or absent.
+func number(c *route.Call, name string, absent int) (int, error) {
+	text := c.Query.Get(name)
+	if text == "" {
+		return absent, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > 86400 {
+		return 0, api.Errorf(api.CodeInvalid, "Query parameter %s=%.40q: must be a whole number from 0 to 86400.", name, text)
+	}
+	return n, nil
+}

@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+// seenResolution is how stale an agent's last-seen time may be: a write for every
+// poll would cost more than it tells.
+const seenResolution = 30 * time.Second
+
+// Admit says whose certificate cert is and that it is good at this moment: in its
+// time, of an agent that is enrolled and not revoked, and the one issued last (or the
+// one before it, while the last has not been used). The TLS handshake has verified
+// the chain. The context it returns ends with an [*api.Error] as its cause when the
+// agent is revoked; release must be called when the request is done.
+func (e *Engine) Admit(ctx context.Context, cert *x509.Certificate) (admitted context.Context, id pki.Identity, release func(), err error) {
+	id, err = pki.ParseIdentity(cert)
+	if err != nil {
+		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "%v.", err)
+	}
+	now := e.now()
+	switch {
+	case id.TrustDomain != e.ca.TrustDomain():
+		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "The certificate is of trust domain %q, this orchestrator's is %q; enrol the agent here.", id.TrustDomain, e.ca.TrustDomain())
+	case now.After(cert.NotAfter):
+		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "The certificate ended at %s; enrol the agent again.", cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	// Watched from before the look at the agent's state, so that a revocation in
+	// between is not missed.
+	admitted, release = e.requests.enter(ctx, agentKey{id.Org, id.Agent})
+	if err := e.checkCurrent(admitted, id, cert); err != nil {
+		release()
+		return nil, id, nil, err
+	}
+	return admitted, id, release, nil
+}
+
+// checkCurrent holds the certificate against the agent's record.
+func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, cert *x509.Certificate) error {
+	serial := ca.Serial(cert)
+	agent, err := e.agent(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return api.Errorf(api.CodeBadCertificate, "No agent %s is enrolled in organisation %s; enrol it again.", id.Agent, id.Org)
+	case err != nil:
+		return err
+	case agent.State == store.Revoked:
+		return revoked(agent)
+	case agent.Type != id.Type:
+		return api.Errorf(api.CodeBadCertificate, "Agent %s is enrolled as a %s agent by now; enrol this one under another id.", id.Agent, agent.Type)
+	case serial == agent.NextSerial:
+		return e.activate(ctx, id, serial)
+	case serial != agent.Serial:
+		superseded := api.Errorf(api.CodeBadCertificate, "This certificate was replaced by a newer one that is in use; if the agent has not got that one, somebody else has: enrol it again with a token for its id.")
+		e.Refused(ctx, id, "superseded certificate "+serial, superseded)
+		return superseded
+	case e.now().Sub(agent.LastSeen) > seenResolution:
+		return e.seen(ctx, id)
+	}
+	return nil
+}
+
+func (e *Engine) agent(ctx context.Context, id pki.Identity) (a store.Agent, err error) {
+	err = e.View(ctx, id.Org, func(r store.Reader) (err error) {
+		a, err = r.Agent(id.Agent)
+		return err
+	})
+	return a, err
+}
+
+func revoked(a store.Agent) *api.Error {
+	return api.Errorf(api.CodeRevoked, "Agent %s was revoked at %s; to let it in again, enrol it with a token made for its id.", a.ID, a.RevokedAt.UTC().Format(time.RFC3339))
+}
+
+// activate makes the renewed certificate the only good one: it has been used, so the
+// agent has it.
+func (e *Engine) activate(ctx context.Context, id pki.Identity, serial string) error {
+	return e.update(ctx, id.Org, func(t *tx) error {
+		a, err := t.Agent(id.Agent)
+		if err != nil {
+			return err
+		}
+		if a.NextSerial != serial {
+			return nil // a request beside this one was first
+		}
+		a.Serial, a.KeyHash, a.CertificatePEM, a.NotAfter = a.NextSerial, a.NextKeyHash, a.NextCertificatePEM, a.NextNotAfter
+		a.NextSerial, a.NextKeyHash, a.NextCertificatePEM, a.NextNotAfter = "", "", "", time.Time{}
+		a.LastSeen = t.now
+		if err := t.audit(actor(id), "certificate.activate", string(id.Agent), "serial "+serial); err != nil {
+			return err
+		}
+		return t.PutAgent(a)
+	})
+}
+
+// Revoke refuses the agent from now on: its requests in flight end with that answer
+// once the revocation is durable. Revoking it again changes nothing.
+func (e *Engine) Revoke(ctx context.Context, org api.OrgID, id api.AgentID, reason string) error {
+	if len(reason) > maxText {
+		return api.Errorf(api.CodeInvalid, "The reason has %d bytes and may have %d.", len(reason), maxText)
+	}
+	var a store.Agent
+	err := e.update(ctx, org, func(t *tx) (err error) {
+		a, err = t.Agent(id)
+		if err != nil || a.State == store.Revoked {
+			return err
+		}
+		a.State, a.RevokedAt, a.RevokedReason = store.Revoked, t.now, reason
+		return errors.Join(t.PutAgent(a), t.audit(operator, "agent.revoke", string(id), reason))
+	})
+	if err != nil {
+		return err
+	}
+	e.requests.end(agentKey{org, id}, revoked(a))
+	return nil
+}
+
+func (e *Engine) seen(ctx context.Context, id pki.Identity) error {
+	return e.update(ctx, id.Org, func(t *tx) error {
+		a, err := t.Agent(id.Agent)
+		if err != nil {
+			return err
+		}
+		a.LastSeen = t.now
+		return t.PutAgent(a)
+	})
+}
+
+// Refused audits that an agent tried what it may not. That the record could not be
+// written is logged: the refusal stands either way.
+func (e *Engine) Refused(ctx context.Context, id pki.Identity, what string, reason *api.Error) {
+	// A caller that hangs up at once is audited as well.
+	err := e.update(context.WithoutCancel(ctx), id.Org, func(t *tx) error {
+		return t.audit(actor(id), "refused", what, string(reason.Code)+": "+reason.Message)
+	})
+	if err != nil {
+		e.log.ErrorContext(ctx, "audit of a refusal", "agent", id.Agent, "what", what, "error", err)
+	}
+}
+
+// Actors of audit records.
+const operator = "operator"
+
+func actor(id pki.Identity) string { return "agent " + string(id.Agent) }

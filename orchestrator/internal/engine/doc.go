@@ -1,0 +1,45 @@
+// Package engine is the thin I/O around the pure machines: it takes what agents and
+// operators ask, lets delivery, instruction and workflow decide, and makes each
+// transition one transaction of the store.
+//
+// It owns no state that it cannot rebuild from the store. What it keeps in memory is
+// who waits (polls, followers), which requests of an agent are in flight, and
+// compiled workflow definitions.
+//
+//	Events ─────▶ delivery.Accept ─ event rows ─ workflow.Start ─┐
+//	Result ─────▶ instruction.Step ─ Ended ───▶ workflow.Step ───┤
+//	reaper ─────▶ instruction.Step ─ Ended ───▶ workflow.Step ───┤ effects: Dispatch,
+//	CancelRun ────────────────────────────────▶ workflow.Step ───┘ CancelStep, Record, Finished
+//	                 all of one line in one transaction        │
+//	                                    after the commit: wake ▼ polls · followers · reaper
+//
+// # Invariants
+//
+//   - Nothing is answered or woken before its commit; a caller that got an
+//     answer finds its effect after any crash. A repeated request has one effect.
+//   - Identity is the certificate's ([Engine.Admit]); ids in bodies and paths are only
+//     compared. An agent that asks about another's instruction is told 404.
+//   - A run's state, its history and the instructions it decided on change together.
+//     One broken workflow fails its own runs and no batch of events.
+//   - Revoking an agent ends its requests in flight at once and refuses the next.
+//   - A renewed certificate takes the place of the old one when it is first used; until
+//     then both are good, so a lost answer strands nobody. The old one is refused and
+//     audited afterwards: somebody has a copy.
+//
+// # Concurrency
+//
+// All methods may be called concurrently. Transactions are ordered by the store's
+// single writer. [Engine.Run] is the reaper: it sleeps until the next lease or expiry
+// that the store knows, and a transaction that sets an earlier one wakes it.
+//
+// # Failure
+//
+// A commit with an unknown outcome ends Run with an error, so that the process exits
+// and the next one reads what is true. Any other error fails one request, which the
+// agent repeats.
+//
+// # How to debug it
+//
+// Every step of a run is a history row: `stavily runs show ID`. What was refused, and
+// every change of agents, tokens and workflows, is in the audit table.
+package engine

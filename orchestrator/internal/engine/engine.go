@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/instruction"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Options of an engine.
+type Options struct {
+	Logger   *slog.Logger
+	Now      func() time.Time // nil: time.Now
+	LeaseTTL time.Duration    // 0: 60 s; how long an offer or a silent execution holds
+}
+
+// leaseTTL is long enough for an agent to ride out a restart of the orchestrator and
+// short enough that a lost agent is noticed in a minute.
+const leaseTTL = 60 * time.Second
+
+// fullRetry is how long agents hold on to what they have when the disk is full: it
+// takes a person, or the rotation of something else, to change that.
+const fullRetry = 30 * time.Second
+
+// Engine is the orchestrator's core. Make it with [New].
+type Engine struct {
+	store store.Store
+	ca    *ca.Authority
+	log   *slog.Logger
+	now   func() time.Time
+	ttl   time.Duration
+
+	requests requests
+	polls    polls
+	events   pulse // an event was stored
+	runs     pulse // a run, its history or its logs changed
+	alarm    *alarm
+	programs programs
+	ids      *ids
+
+	fatalOnce sync.Once
+	fatal     chan struct{} // closed by fatalOnce
+	fatalErr  error         // set before fatal is closed
+}
+
+// New returns an engine over a store and a CA. Call [Engine.Run] for leases to run out.
+func New(s store.Store, authority *ca.Authority, o Options) *Engine {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.LeaseTTL == 0 {
+		o.LeaseTTL = leaseTTL
+	}
+	return &Engine{
+		store: s, ca: authority, log: o.Logger, now: o.Now, ttl: o.LeaseTTL,
+		alarm: newAlarm(), ids: newIDs(), fatal: make(chan struct{}),
+	}
+}
+
+// tx is one transition: a transaction, and what to do once it is durable.
+type tx struct {
+	store.Tx
+	engine *Engine
+	org    api.OrgID
+	now    time.Time
+
+	waiting []instruction.Target // work that waits for an agent
+	due     time.Time            // the earliest lease or expiry that was set
+	events  bool                 // an event was added
+	runs    bool                 // a run changed
+}
+
+// update runs f in one transaction and, once that is durable, wakes who waits for
+// what it did. f may return an [*api.Error], which rolls back and is the answer.
+func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) error {
+	var t *tx
+	err := e.store.Org(org).Update(ctx, func(st store.Tx) error {
+		t = &tx{Tx: st, engine: e, org: org, now: e.now()}
+		return f(t)
+	})
+	if errors.Is(err, store.ErrUnknownOutcome) {
+		e.fatalOnce.Do(func() {
+			e.fatalErr = err
+			close(e.fatal)
+		})
+	}
+	if errors.Is(err, store.ErrFull) {
+		full := api.Errorf(api.CodeUnavailable, "The orchestrator's disk is full; nothing is lost, try again when there is space.")
+		full.RetryAfter = fullRetry
+		return errors.Join(full, err)
+	}
+	if err != nil {
+		return err
+	}
+	for _, target := range t.waiting {
+		e.polls.wake(org, func(a store.Agent) bool { return fits(target, a) })
+	}
+	if !t.due.IsZero() {
+		e.alarm.set(t.due)
+	}
+	if t.events {
+		e.events.beat()
+	}
+	if t.runs {
+		e.runs.beat()
+	}
+	return nil
+}
+
+// View runs f on one consistent state of an organisation.
+func (e *Engine) View(ctx context.Context, org api.OrgID, f func(store.Reader) error) error {
+	return e.store.Org(org).View(ctx, f)
+}
+
+// EventsChanged returns a channel that is closed when the next event is stored. Take
+// it before reading, so that nothing falls between the two.
+func (e *Engine) EventsChanged() <-chan struct{} { return e.events.wait() }
+
+// RunsChanged returns a channel that is closed when a run, its history or its logs
+// change next.
+func (e *Engine) RunsChanged() <-chan struct{} { return e.runs.wait() }
+
+// audit records who did what, in the same transaction as its effect.
+func (t *tx) audit(actor, action, object, detail string) error {
+	return t.AddAudit(store.Audit{At: t.now, Actor: actor, Action: action, Object: object, Detail: detail})
+}

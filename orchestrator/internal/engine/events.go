@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/stavily/agents/orchestrator/internal/delivery"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+// epochPattern is any short word: ours are 32 hexadecimal digits, other agents may
+// write their 128 random bits otherwise. A client without a spool sends none.
+var epochPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{0,64}$`)
+
+// Events takes a batch in one transaction: the stream's mark, the events, the runs
+// of every workflow that they trigger, and the first instructions of those. The
+// answer comes after the commit; the same batch again gets the same answer and
+// changes nothing.
+func (e *Engine) Events(ctx context.Context, id pki.Identity, b api.EventBatch) (api.EventBatchResponse, error) {
+	if err := checkBatch(b); err != nil {
+		return api.EventBatchResponse{}, err
+	}
+	var answer api.EventBatchResponse
+	err := e.update(ctx, id.Org, func(t *tx) (err error) {
+		answer, err = t.take(id, b)
+		return err
+	})
+	return answer, err
+}
+
+func checkBatch(b api.EventBatch) error {
+	if n := max(len(b.Events), len(b.Gaps)); n > api.MaxBatchEvents {
+		return api.Errorf(api.CodeTooLarge, "The batch has %d events or gaps and may have %d; send fewer at a time.", n, api.MaxBatchEvents)
+	}
+	if !epochPattern.MatchString(b.Stream.Epoch) {
+		return api.Errorf(api.CodeInvalid, "stream.epoch %.80q: must be at most 64 letters, digits, '_' and '-'.", b.Stream.Epoch)
+	}
+	return nil
+}
+
+func (t *tx) take(id pki.Identity, b api.EventBatch) (api.EventBatchResponse, error) {
+	before, err := t.Stream(id.Agent, b.Stream.Epoch)
+	if err != nil {
+		return api.EventBatchResponse{}, err
+	}
+	agent, err := t.Agent(id.Agent)
+	if err != nil {
+		return api.EventBatchResponse{}, err
+	}
+	after, receipt, refusal := delivery.Accept(before, b)
+	if refusal != nil {
+		return api.EventBatchResponse{}, refusal
+	}
+	for n, ev := range b.Events {
+		if receipt.Outcomes[n].Status != api.EventAccepted {
+			continue
+		}
+		if err := t.takeEvent(agent, b.Stream.Epoch, ev, &receipt.Outcomes[n]); err != nil {
+			return api.EventBatchResponse{}, fmt.Errorf("event %s of agent %s: %w", ev.ID, id.Agent, err)
+		}
+	}
+	for _, g := range receipt.Gaps {
+		err := t.AddGap(store.Gap{Gap: g, Agent: id.Agent, Epoch: b.Stream.Epoch, ReceivedAt: t.now})
+		if err != nil && !errors.Is(err, store.ErrExists) {
+			return api.EventBatchResponse{}, fmt.Errorf("gap %d to %d of agent %s: %w", g.From, g.To, id.Agent, err)
+		}
+	}
+	return api.EventBatchResponse{AckedThrough: after.Through, Events: receipt.Outcomes}, t.PutStream(id.Agent, after)
+}
+
+// takeEvent stores an event that the stream accepts, unless its id is known or it is
+// too large, and starts what it triggers.
+func (t *tx) takeEvent(agent store.Agent, epoch string, ev api.Event, outcome *api.EventOutcome) error {
+	if n := eventSize(ev); n > api.MaxEventBytes {
+		outcome.Status, outcome.Reason = api.EventRejected, fmt.Sprintf("has %d bytes of data, metadata and tags, at most %d", n, api.MaxEventBytes)
+		return nil
+	}
+	err := t.AddEvent(store.Event{Event: ev, Agent: agent.ID, Epoch: epoch, ReceivedAt: t.now})
+	if errors.Is(err, store.ErrExists) { // of a client without numbers, or of a spool that was restored
+		outcome.Status = api.EventDuplicate
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.events = true
+	sender := workflow.Agent{ID: agent.ID, Name: agent.Name, Host: agent.Hostname, Tags: agent.Tags}
+	return t.trigger(workflow.Event{Event: ev, Agent: sender})
+}
+
+// eventSize is what an event weighs: its payload, for everything else is bounded.
+func eventSize(ev api.Event) int {
+	n := 0
+	for _, fields := range []map[string]json.RawMessage{ev.Data, ev.Metadata} {
+		for name, value := range fields {
+			n += len(name) + len(value)
+		}
+	}
+	for _, tag := range ev.Tags {
+		n += len(tag)
+	}
+	return n
+}

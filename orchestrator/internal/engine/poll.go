@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/instruction"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+// Poll offers at most max instructions to the agent. With nothing to offer it waits
+// until there is, at most wait, and then returns none.
+func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, max int) ([]api.Instruction, error) {
+	agent, err := e.agent(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	waiting, leave := e.polls.enter(id.Org, agent)
+	defer leave()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		offers, err := e.offer(ctx, id, max)
+		if err != nil || len(offers) > 0 || wait == 0 {
+			return offers, err
+		}
+		select {
+		case <-waiting.woken:
+		case <-timer.C:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// offer takes what there is for the agent now. It looks before it writes: most polls
+// find nothing, and of many that are woken for one instruction only one can have it.
+func (e *Engine) offer(ctx context.Context, id pki.Identity, max int) ([]api.Instruction, error) {
+	some := false
+	err := e.View(ctx, id.Org, func(r store.Reader) error {
+		found, err := offerable(r, id, e.now(), 1)
+		some = len(found) > 0
+		return err
+	})
+	if err != nil || !some {
+		return nil, err
+	}
+	var offers []api.Instruction
+	err = e.update(ctx, id.Org, func(t *tx) error {
+		found, err := offerable(t, id, t.now, max)
+		if err != nil {
+			return err
+		}
+		for _, i := range found {
+			i, err := t.step(i, instruction.Offer{Agent: id.Agent, Lease: newLease(), Now: t.now, TTL: e.ttl})
+			if err != nil {
+				return err
+			}
+			offers = append(offers, wire(i, t.now))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return offers, nil
+}
+
+// offerable asks for work with the agent's record of this moment: its plugins change
+// with its heartbeats.
+func offerable(r store.Reader, id pki.Identity, now time.Time, max int) ([]instruction.Instruction, error) {
+	agent, err := r.Agent(id.Agent)
+	if err != nil {
+		return nil, err
+	}
+	return r.Offerable(agent, now, max)
+}

@@ -1,0 +1,85 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+// What an agent says of itself in a heartbeat.
+const (
+	StatusOnline   = "online"
+	StatusDraining = "draining"
+	StatusOffline  = "offline"
+)
+
+// Heartbeat records that the agent lives and what it has. Its host name is not among
+// that: it was taken at enrolment, because it decides what same_host means.
+func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat) (api.HeartbeatResponse, error) {
+	if !slices.Contains([]string{StatusOnline, StatusDraining, StatusOffline}, h.Status) {
+		return api.HeartbeatResponse{}, api.Errorf(api.CodeInvalid, "status %.40q: must be online, draining or offline.", h.Status)
+	}
+	if err := checkTexts([]string{h.Version}); err != nil {
+		return api.HeartbeatResponse{}, err
+	}
+	gained := false
+	err := e.update(ctx, id.Org, func(t *tx) error {
+		a, err := t.Agent(id.Agent)
+		if err != nil {
+			return err
+		}
+		a.LastSeen, a.Status, a.Version = t.now, h.Status, h.Version
+		a.Health, a.Sandbox, a.Monitors = h.Health, h.Sandbox, h.Monitors
+		if h.Plugins != nil {
+			gained = !slices.Equal(a.Plugins, h.Plugins)
+			a.Plugins = h.Plugins
+		}
+		return t.PutAgent(a)
+	})
+	if err != nil {
+		return api.HeartbeatResponse{}, err
+	}
+	if gained { // work that waited for a plugin may have found its agent
+		e.polls.wake(id.Org, func(a store.Agent) bool { return a.ID == id.Agent })
+	}
+	return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil
+}
+
+// Logs keeps lines that plugins of the agent wrote. A line about an instruction that
+// is not the agent's is refused with the whole batch.
+func (e *Engine) Logs(ctx context.Context, id pki.Identity, b api.LogBatch) (api.LogBatchResponse, error) {
+	if len(b.Logs) > api.MaxLogLines {
+		return api.LogBatchResponse{}, api.Errorf(api.CodeTooLarge, "The batch has %d entries and may have %d; send fewer at a time.", len(b.Logs), api.MaxLogLines)
+	}
+	err := e.update(ctx, id.Org, func(t *tx) error {
+		runs := map[api.InstructionID]api.RunID{}
+		rows := make([]store.Log, len(b.Logs))
+		for n, l := range b.Logs {
+			if _, known := runs[l.InstructionID]; !known && l.InstructionID != "" {
+				i, err := t.own(id, l.InstructionID)
+				if err != nil {
+					return err
+				}
+				runs[i.ID] = i.RunID
+			}
+			rows[n] = store.Log{
+				At: l.Timestamp.Time, Agent: id.Agent, Instruction: l.InstructionID, Run: runs[l.InstructionID],
+				Level: l.Level, Plugin: l.Plugin, Message: cut(l.Message),
+			}
+		}
+		t.runs = true
+		return t.AddLogs(rows)
+	})
+	return api.LogBatchResponse{Accepted: len(b.Logs)}, err
+}
+
+// cut bounds one log line.
+func cut(line string) string {
+	if len(line) <= api.MaxLogLineBytes {
+		return line
+	}
+	return line[:api.MaxLogLineBytes] + "…"
+}

@@ -1,0 +1,261 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/instruction"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// outputLifetime is longer than an action's: a message is worth having when its agent
+// is back.
+const outputLifetime = 24 * time.Hour
+
+// saved is what a run's record holds as its state.
+type saved struct {
+	History int            `json:"history"` // how many history rows there are
+	State   workflow.State `json:"state"`
+}
+
+// trigger starts a run of every workflow in effect that an event is for. A workflow
+// that fails at this event fails alone.
+func (t *tx) trigger(ev workflow.Event) error {
+	programs, err := t.inEffect()
+	if err != nil {
+		return err
+	}
+	for _, p := range programs {
+		if !p.Matches(ev.Type) {
+			continue
+		}
+		decision, err := t.decide(p, ev)
+		if err != nil {
+			return err
+		}
+		if !decision.Run {
+			t.engine.log.Debug("workflow not started", "org", t.org, "workflow", p.name, "event", ev.ID, "reason", decision.Reason)
+			continue
+		}
+		if err := t.start(p, ev, decision.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decide is the definition's decision and, where there is a cooldown, the store's: a
+// run for the key that goes on counts as one that has just ended.
+func (t *tx) decide(p program, ev workflow.Event) (workflow.Decision, error) {
+	d := p.Decide(ev)
+	if !d.Run || p.Cooldown == 0 {
+		return d, nil
+	}
+	until, _, err := t.CooldownUntil(p.name, d.Key)
+	if err != nil {
+		return d, err
+	}
+	active, err := t.RunActive(p.name, d.Key)
+	if active {
+		until = t.now.Add(p.Cooldown)
+	}
+	return d.WithCooldown(until, t.now), err
+}
+
+func (t *tx) start(p program, ev workflow.Event, key string) error {
+	run := store.Run{
+		ID: api.RunID(t.engine.ids.next(t.now)), Workflow: p.name, Version: p.version, EventID: ev.ID, Key: key,
+		CreatedAt: t.now, StartedAt: t.now,
+	}
+	state, effects, err := workflow.Start(p.Definition, run.ID, ev)
+	if err != nil {
+		t.engine.log.Error("run cannot start", "org", t.org, "workflow", p.name, "event", ev.ID, "error", err)
+		return nil
+	}
+	return t.apply(run, p.Definition, saved{State: state}, effects)
+}
+
+// advance takes a run on by an input. A run that has ended takes none.
+func (t *tx) advance(id api.RunID, in workflow.Input) error {
+	run, err := t.Run(id)
+	if err != nil || !run.FinishedAt.IsZero() {
+		return err
+	}
+	d, err := t.definition(run)
+	if err != nil {
+		return t.abandon(run, err)
+	}
+	var was saved
+	if err := json.Unmarshal(run.State, &was); err != nil {
+		return t.abandon(run, err)
+	}
+	next, effects, err := workflow.Step(d, was.State, in)
+	if err != nil {
+		return t.abandon(run, err)
+	}
+	return t.apply(run, d, saved{was.History, next}, effects)
+}
+
+// apply stores the new state with its history, then does what it decided on. That
+// may end instructions and so take the run on again, from what is stored by then.
+func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []workflow.Effect) error {
+	t.runs = true
+	for _, effect := range effects {
+		if r, ok := effect.(workflow.Record); ok {
+			s.History++
+			h := store.History{Run: run.ID, Seq: s.History, At: t.now, Kind: string(r.Kind), Step: r.Step, Message: r.Message}
+			if err := t.AddHistory(h); err != nil {
+				return err
+			}
+		}
+	}
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("state of run %s: %w", run.ID, err)
+	}
+	run.State, run.Status = raw, string(s.State.Status)
+	if s.State.Done {
+		run.FinishedAt = t.now
+	}
+	if err := t.PutRun(run); err != nil {
+		return err
+	}
+	for _, effect := range effects {
+		if err := t.effect(run, d, s.State.Event, effect); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, effect workflow.Effect) error {
+	switch effect := effect.(type) {
+	case workflow.Dispatch:
+		return t.dispatch(run, ev, effect)
+	case workflow.CancelStep:
+		return t.cancelStep(run.ID, effect.Step)
+	case workflow.Finished:
+		if d.Cooldown > 0 {
+			return t.SetCooldown(run.Workflow, run.Key, t.now.Add(d.Cooldown))
+		}
+	}
+	return nil
+}
+
+// dispatch makes the instruction of a step.
+func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch) error {
+	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags}
+	if d.Target.SameHost {
+		target.Host = ev.Agent.Host
+		if target.Host == "" { // an empty host would be any
+			return t.advance(run.ID, workflow.StepEnded{
+				Step: d.Step, Status: api.Rejected,
+				Error: fmt.Sprintf("same_host: sensor agent %s enrolled without a host name; enrol it again with one", ev.Agent.ID),
+			})
+		}
+	}
+	spec := instruction.Spec{
+		ID: api.InstructionID(t.engine.ids.next(t.now)), RunID: run.ID, Workflow: run.Workflow, Step: d.Step, EventID: run.EventID,
+		Plugin: d.Plugin, Version: d.Version, Input: d.Input, Timeout: d.Timeout, Target: target, Idempotent: d.Idempotent,
+	}
+	if d.Output {
+		spec.ExpiresAt = t.now.Add(outputLifetime)
+	}
+	i := instruction.New(spec, t.now)
+	t.waiting = append(t.waiting, target)
+	t.due = earlier(t.due, i.Due())
+	return t.PutInstruction(i)
+}
+
+func (t *tx) cancelStep(run api.RunID, step string) error {
+	instructions, err := t.RunInstructions(run)
+	if err != nil {
+		return err
+	}
+	for _, i := range instructions {
+		if i.Step != step {
+			continue
+		}
+		if _, err := t.step(i, instruction.Cancel{Now: t.now}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kindAbandoned is the last history row of a run that could not go on.
+const kindAbandoned = "run_abandoned"
+
+// abandon ends a run that this program cannot take on, because it reads the workflow
+// or the state no more: it would stay "running" for ever, and the agent would send
+// its result for ever.
+func (t *tx) abandon(run store.Run, cause error) error {
+	t.engine.log.Error("run abandoned", "org", t.org, "run", run.ID, "error", cause)
+	history, err := t.History(run.ID)
+	if err != nil {
+		return err
+	}
+	t.runs = true
+	run.Status, run.FinishedAt = string(workflow.Failed), t.now
+	h := store.History{Run: run.ID, Seq: len(history) + 1, At: t.now, Kind: kindAbandoned, Message: cause.Error()}
+	if err := errors.Join(t.PutRun(run), t.AddHistory(h)); err != nil {
+		return err
+	}
+	instructions, err := t.RunInstructions(run.ID)
+	for _, i := range instructions {
+		_, failure := t.step(i, instruction.Cancel{Now: t.now})
+		err = errors.Join(err, failure)
+	}
+	return err
+}
+
+// kindLateResult is a history row of an agent that was given up as lost and told how
+// its attempt ended after the run had gone on.
+const kindLateResult = "late_result"
+
+// late puts on record what comes too late to change the run.
+func (t *tx) late(i instruction.Instruction) error {
+	run, err := t.Run(i.RunID)
+	if err != nil {
+		return err
+	}
+	var s saved
+	if err := json.Unmarshal(run.State, &s); err != nil {
+		return fmt.Errorf("state of run %s: %w", run.ID, err)
+	}
+	s.History++
+	if run.State, err = json.Marshal(s); err != nil {
+		return fmt.Errorf("state of run %s: %w", run.ID, err)
+	}
+	t.runs = true
+	message := fmt.Sprintf("agent %s was given up as lost and reports now: %s", i.Agent, i.Result.Status)
+	h := store.History{Run: run.ID, Seq: s.History, At: t.now, Kind: kindLateResult, Step: i.Step, Message: message}
+	return errors.Join(t.PutRun(run), t.AddHistory(h))
+}
+
+// CancelRun asks a run to end: what has not started never will, and agents are told
+// with their next report. [store.ErrNotFound] says that there is no such run.
+func (e *Engine) CancelRun(ctx context.Context, org api.OrgID, id api.RunID) (run store.Run, err error) {
+	err = e.update(ctx, org, func(t *tx) error {
+		run, err = t.Run(id)
+		if err != nil {
+			return err
+		}
+		if !run.FinishedAt.IsZero() {
+			return api.Errorf(api.CodeConflict, "Run %s has ended already: %s.", id, run.Status)
+		}
+		if err := t.advance(id, workflow.Cancel{Reason: "asked for by an operator"}); err != nil {
+			return err
+		}
+		if run, err = t.Run(id); err != nil {
+			return err
+		}
+		return t.audit(operator, "run.cancel", string(id), run.Workflow)
+	})
+	return run, err
+}

@@ -1,0 +1,151 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// programs are compiled definitions. It is a cache of the store: the texts of
+// versions never change, and the list of those in effect is dropped when it changes.
+type programs struct {
+	mu       sync.Mutex // guards the maps
+	current  map[api.OrgID][]program
+	versions map[versionKey]*workflow.Definition
+}
+
+// program is a workflow in effect.
+type program struct {
+	name    string
+	version int
+	*workflow.Definition
+}
+
+type versionKey struct {
+	org     api.OrgID
+	name    string
+	version int
+}
+
+func (p *programs) inEffect(org api.OrgID) ([]program, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list, ok := p.current[org]
+	return list, ok
+}
+
+func (p *programs) setInEffect(org api.OrgID, list []program) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		p.current = map[api.OrgID][]program{}
+	}
+	p.current[org] = list
+}
+
+// changed makes the next batch of events read what is in effect.
+func (p *programs) changed(org api.OrgID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.current, org)
+}
+
+// compiled returns the definition of one version, made by compile when it is needed
+// first.
+func (p *programs) compiled(key versionKey, compile func() (*workflow.Definition, error)) (*workflow.Definition, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d := p.versions[key]; d != nil {
+		return d, nil
+	}
+	d, err := compile()
+	if err != nil {
+		return nil, err
+	}
+	if p.versions == nil {
+		p.versions = map[versionKey]*workflow.Definition{}
+	}
+	p.versions[key] = d
+	return d, nil
+}
+
+// inEffect lists the workflows that events can trigger. It runs in transactions only:
+// the store lets one run at a time, so a list that it read is older than every change
+// that is still to drop it.
+func (t *tx) inEffect() ([]program, error) {
+	if list, ok := t.engine.programs.inEffect(t.org); ok {
+		return list, nil
+	}
+	current, err := t.Workflows()
+	if err != nil {
+		return nil, err
+	}
+	list := []program{}
+	for _, w := range current {
+		d, err := t.compile(w)
+		if err != nil { // it was good when it was applied: a later release reads less
+			t.engine.log.Error("workflow in effect cannot be read", "org", t.org, "workflow", w.Name, "version", w.Version, "error", err)
+			continue
+		}
+		list = append(list, program{w.Name, w.Version, d})
+	}
+	t.engine.programs.setInEffect(t.org, list)
+	return list, nil
+}
+
+// definition is the one that a run is pinned to.
+func (t *tx) definition(r store.Run) (*workflow.Definition, error) {
+	w, err := t.WorkflowVersion(r.Workflow, r.Version)
+	if err != nil {
+		return nil, fmt.Errorf("workflow %s version %d: %w", r.Workflow, r.Version, err)
+	}
+	return t.compile(w)
+}
+
+func (t *tx) compile(w store.Workflow) (*workflow.Definition, error) {
+	return t.engine.programs.compiled(versionKey{t.org, w.Name, w.Version}, func() (*workflow.Definition, error) {
+		return workflow.Parse(w.Name, []byte(w.Text))
+	})
+}
+
+// Apply checks a workflow and puts it into effect as a new version. changed is false
+// when its text is that of the version in effect. file names the text in errors,
+// which give the line and column of every mistake.
+func (e *Engine) Apply(ctx context.Context, org api.OrgID, file string, text []byte) (w store.Workflow, changed bool, err error) {
+	d, err := workflow.Parse(file, text)
+	if err != nil {
+		return w, false, api.Errorf(api.CodeInvalid, "%v", err)
+	}
+	err = e.update(ctx, org, func(t *tx) error {
+		w, err = t.Workflow(d.Name)
+		switch {
+		case err == nil && w.Digest == d.Digest():
+			return nil
+		case err != nil && !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+		changed = true
+		w = store.Workflow{Name: d.Name, Text: string(text), Digest: d.Digest(), AppliedAt: t.now}
+		if w.Version, err = t.AddWorkflow(w); err != nil {
+			return err
+		}
+		return t.audit(operator, "workflow.apply", d.Name, fmt.Sprintf("version %d, %s", w.Version, w.Digest))
+	})
+	e.programs.changed(org)
+	return w, changed && err == nil, err
+}
+
+// Delete lets a workflow start no more runs. Its versions stay, for the runs that
+// are pinned to them. [store.ErrNotFound] says that there is no such workflow.
+func (e *Engine) Delete(ctx context.Context, org api.OrgID, name string) error {
+	err := e.update(ctx, org, func(t *tx) error {
+		return errors.Join(t.DeleteWorkflow(name), t.audit(operator, "workflow.delete", name, ""))
+	})
+	e.programs.changed(org)
+	return err
+}

@@ -1,0 +1,133 @@
+package operatorapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// maxAnswer bounds one answer and one line of a stream: the largest is a page of
+// 500 events of 64 KiB.
+const maxAnswer = 64 << 20
+
+// ErrUnreachable is wrapped by errors that mean that no server answers.
+var ErrUnreachable = errors.New("no server answers")
+
+// Client calls the operator API of one server. It is safe for concurrent use.
+type Client struct {
+	http   http.Client
+	socket string
+	org    api.OrgID
+}
+
+// NewClient returns a client of the server that listens on socket, for one
+// organisation. It connects when it is first used.
+func NewClient(socket string, org api.OrgID) *Client {
+	c := &Client{socket: socket, org: org}
+	c.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}
+	return c
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Do makes one call. in, unless nil, is the body; the answer is decoded into out
+// unless that is nil. An answer that is no success is an [*api.Error]; when no
+// server answers the error wraps [ErrUnreachable].
+func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	resp, err := c.send(ctx, method, path, query, in)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNoContent || out == nil {
+		return nil
+	}
+	if err := limits.DecodeJSON(resp.Body, maxAnswer, out); err != nil {
+		return fmt.Errorf("answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// Follow calls each with every value of a stream until it ends, each returns an
+// error or ctx is done.
+func (c *Client) Follow(ctx context.Context, path string, query url.Values, each func(json.RawMessage) error) error {
+	resp, err := c.send(ctx, http.MethodGet, path, query, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := limits.NewLineReader(resp.Body, maxAnswer)
+	for {
+		line, _, err := lines.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%w any more: %w", ErrUnreachable, err)
+		}
+		if err := each(line); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, in any) (*http.Response, error) {
+	body, err := encode(in)
+	if err != nil {
+		return nil, err
+	}
+	full := url.Values{"org": {string(c.org)}}
+	for k, v := range query {
+		full[k] = v
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://stavily"+path+"?"+full.Encode(), body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("%w at %s: start one with `stavily server`, or name its directory with --data-dir: %w", ErrUnreachable, c.socket, err)
+	}
+	if resp.StatusCode < 300 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, failure(resp)
+}
+
+func encode(in any) (io.Reader, error) {
+	if in == nil {
+		return http.NoBody, nil
+	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.NewReader(b), nil
+}
+
+// failure reads the error of an answer.
+func failure(resp *http.Response) error {
+	var body api.ErrorBody
+	if err := limits.DecodeJSON(resp.Body, maxAnswer, &body); err != nil || body.Error == nil {
+		return fmt.Errorf("%s %s: answer %s without an error of ours: is it a stavily server?", resp.Request.Method, resp.Request.URL.Path, resp.Status)
+	}
+	body.Error.HTTPStatus = resp.StatusCode
+	return body.Error
+}

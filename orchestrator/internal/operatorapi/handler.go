@@ -1,0 +1,210 @@
+package operatorapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/engine"
+	"github.com/stavily/agents/orchestrator/internal/route"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// defaultOrg is the organisation of a request that names none.
+const defaultOrg = "default"
+
+// Pages of lists.
+const (
+	defaultLimit = 50
+	maxLimit     = 500
+)
+
+// Server is what operators are told about the server itself.
+type Server struct {
+	BaseURL string // where agents connect
+	CA      *ca.Authority
+}
+
+// Handler returns the handler of the operator socket.
+func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error) {
+	o := operators{e, s}
+	return route.Build(route.Operator, map[route.ID]route.Handler{
+		route.Health:         o.health,
+		route.TokenCreate:    o.tokenCreate,
+		route.TokenList:      o.tokenList,
+		route.AgentList:      o.agentList,
+		route.AgentShow:      o.agentShow,
+		route.AgentRevoke:    o.agentRevoke,
+		route.WorkflowApply:  o.workflowApply,
+		route.WorkflowList:   o.workflowList,
+		route.WorkflowShow:   o.workflowShow,
+		route.WorkflowDelete: o.workflowDelete,
+		route.RunList:        o.runList,
+		route.RunShow:        o.runShow,
+		route.RunLogs:        o.runLogs,
+		route.RunFollow:      o.runFollow,
+		route.RunCancel:      o.runCancel,
+		route.EventList:      o.eventList,
+		route.EventFollow:    o.eventFollow,
+		route.AuditList:      o.auditList,
+	}, route.Options{Logger: log})
+}
+
+// operators are the handlers.
+type operators struct {
+	engine *engine.Engine
+	server Server
+}
+
+// org is the organisation that a request is about.
+func org(c *route.Call) (api.OrgID, error) {
+	id := api.OrgID(c.Query.Get("org"))
+	if id == "" {
+		return defaultOrg, nil
+	}
+	if err := id.Validate(); err != nil {
+		return "", api.Errorf(api.CodeInvalid, "Query parameter org: %v.", err)
+	}
+	return id, nil
+}
+
+// whole reads a query parameter that is a whole number from least to most.
+func whole(c *route.Call, name string, absent, least, most int64) (int64, error) {
+	text := c.Query.Get(name)
+	if text == "" {
+		return absent, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, api.Errorf(api.CodeInvalid, "Query parameter %s=%.40q: must be a whole number from %d to %d.", name, text, least, most)
+	}
+	return n, nil
+}
+
+// read runs f over one view of the organisation that the request is about. That
+// something is not there is told as a 404 about the id in the path.
+func (o operators) read(ctx context.Context, c *route.Call, f func(store.Reader) error) error {
+	id, err := org(c)
+	if err != nil {
+		return err
+	}
+	return missing(c, o.engine.View(ctx, id, f))
+}
+
+func missing(c *route.Call, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return api.Errorf(api.CodeNotFound, "There is no %.80q here; the list command shows what there is.", c.PathValue("id"))
+	}
+	return err
+}
+
+// list reads records and converts each to what operators see.
+func list[Record, View any](ctx context.Context, o operators, c *route.Call, read func(store.Reader) ([]Record, error), view func(Record) View) (any, error) {
+	views := []View{}
+	err := o.read(ctx, c, func(r store.Reader) error {
+		records, err := read(r)
+		for _, record := range records {
+			views = append(views, view(record))
+		}
+		return err
+	})
+	return views, err
+}
+
+func (o operators) health(context.Context, *route.Call) (any, error) {
+	return Health{
+		Status: "ok", Version: api.Version, ServerTime: api.At(time.Now()), BaseURL: o.server.BaseURL,
+		TrustDomain: o.server.CA.TrustDomain(), CAFingerprint: o.server.CA.Fingerprint(), CANotAfter: api.At(o.server.CA.NotAfter()),
+	}, nil
+}
+
+func (o operators) tokenCreate(ctx context.Context, c *route.Call) (any, error) {
+	var r TokenRequest
+	if err := c.Decode(&r); err != nil {
+		return nil, err
+	}
+	id, err := org(c)
+	if err != nil {
+		return nil, err
+	}
+	spec := engine.TokenSpec{Type: r.AgentType, Agent: r.AgentID, TTL: time.Duration(r.TTLSeconds) * time.Second, Note: r.Note}
+	token, record, err := o.engine.CreateToken(ctx, id, spec)
+	if err != nil {
+		return nil, err
+	}
+	return NewToken{
+		Token: token, AgentType: r.AgentType, AgentID: r.AgentID, ExpiresAt: api.At(record.ExpiresAt),
+		BaseURL: o.server.BaseURL, CAFingerprint: o.server.CA.Fingerprint(),
+	}, nil
+}
+
+func (o operators) tokenList(ctx context.Context, c *route.Call) (any, error) {
+	return list(ctx, o, c, store.Reader.Tokens, viewToken)
+}
+
+func (o operators) agentList(ctx context.Context, c *route.Call) (any, error) {
+	return list(ctx, o, c, store.Reader.Agents, viewAgent)
+}
+
+func (o operators) agentShow(ctx context.Context, c *route.Call) (any, error) {
+	var a store.Agent
+	err := o.read(ctx, c, func(r store.Reader) (err error) {
+		a, err = r.Agent(api.AgentID(c.PathValue("id")))
+		return err
+	})
+	return viewAgent(a), err
+}
+
+func (o operators) agentRevoke(ctx context.Context, c *route.Call) (any, error) {
+	var r RevokeRequest
+	if err := c.Decode(&r); err != nil {
+		return nil, err
+	}
+	id, err := org(c)
+	if err != nil {
+		return nil, err
+	}
+	return nil, missing(c, o.engine.Revoke(ctx, id, api.AgentID(c.PathValue("id")), r.Reason))
+}
+
+func (o operators) workflowApply(ctx context.Context, c *route.Call) (any, error) {
+	var r ApplyRequest
+	if err := c.Decode(&r); err != nil {
+		return nil, err
+	}
+	id, err := org(c)
+	if err != nil {
+		return nil, err
+	}
+	w, changed, err := o.engine.Apply(ctx, id, r.File, []byte(r.Text))
+	return Applied{Name: w.Name, Version: w.Version, Changed: changed}, err
+}
+
+func (o operators) workflowList(ctx context.Context, c *route.Call) (any, error) {
+	return list(ctx, o, c, store.Reader.Workflows, func(w store.Workflow) Workflow {
+		w.Text = ""
+		return viewWorkflow(w)
+	})
+}
+
+func (o operators) workflowShow(ctx context.Context, c *route.Call) (any, error) {
+	var w store.Workflow
+	err := o.read(ctx, c, func(r store.Reader) (err error) {
+		w, err = r.Workflow(c.PathValue("id"))
+		return err
+	})
+	return viewWorkflow(w), err
+}
+
+func (o operators) workflowDelete(ctx context.Context, c *route.Call) (any, error) {
+	id, err := org(c)
+	if err != nil {
+		return nil, err
+	}
+	return nil, missing(c, o.engine.Delete(ctx, id, c.PathValue("id")))
+}

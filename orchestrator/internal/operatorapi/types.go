@@ -1,0 +1,174 @@
+package operatorapi
+
+import (
+	"encoding/json"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// SocketName is the name of the operator socket in the data directory.
+const SocketName = "operator.sock"
+
+// Health is the state of the server.
+type Health struct {
+	Status        string   `json:"status"` // ok
+	Version       string   `json:"version"`
+	ServerTime    api.Time `json:"server_time"`
+	BaseURL       string   `json:"base_url"` // where agents connect
+	TrustDomain   string   `json:"trust_domain"`
+	CAFingerprint string   `json:"ca_fingerprint"`
+	CANotAfter    api.Time `json:"ca_not_after"`
+}
+
+// TokenRequest asks for an enrolment token.
+type TokenRequest struct {
+	AgentType  api.AgentType `json:"agent_type"`
+	AgentID    api.AgentID   `json:"agent_id,omitempty"`    // only this agent, which it may replace
+	TTLSeconds int           `json:"ttl_seconds,omitempty"` // 0: one hour
+	Note       string        `json:"note,omitempty"`
+}
+
+// NewToken is a token that was just made, with all that an agent needs to use it.
+// The token itself is never shown again.
+type NewToken struct {
+	Token         string        `json:"token"`
+	AgentType     api.AgentType `json:"agent_type"`
+	AgentID       api.AgentID   `json:"agent_id,omitempty"`
+	ExpiresAt     api.Time      `json:"expires_at"`
+	BaseURL       string        `json:"base_url"`
+	CAFingerprint string        `json:"ca_fingerprint"`
+}
+
+// Token is one that was made earlier.
+type Token struct {
+	ID        string        `json:"id"`     // the beginning of its hash
+	Status    string        `json:"status"` // unused | used | expired
+	AgentType api.AgentType `json:"agent_type"`
+	AgentID   api.AgentID   `json:"agent_id,omitempty"`
+	CreatedAt api.Time      `json:"created_at"`
+	ExpiresAt api.Time      `json:"expires_at"`
+	UsedAt    api.Time      `json:"used_at"`
+	UsedBy    api.AgentID   `json:"used_by,omitempty"`
+	Note      string        `json:"note,omitempty"`
+}
+
+// Agent is one enrolled agent.
+type Agent struct {
+	ID                  api.AgentID       `json:"id"`
+	Type                api.AgentType     `json:"type"`
+	Name                string            `json:"name,omitempty"`
+	Hostname            string            `json:"hostname,omitempty"` // as it said at enrolment
+	Version             string            `json:"version,omitempty"`
+	Status              string            `json:"status"` // online | draining | offline | lost | revoked
+	Tags                []string          `json:"tags,omitempty"`
+	EnrolledAt          api.Time          `json:"enrolled_at"`
+	LastSeen            api.Time          `json:"last_seen"`
+	CertificateNotAfter api.Time          `json:"certificate_not_after"`
+	RevokedAt           api.Time          `json:"revoked_at"`
+	RevokedReason       string            `json:"revoked_reason,omitempty"`
+	Plugins             []api.PluginInfo  `json:"plugins,omitempty"`
+	Monitors            []api.MonitorInfo `json:"monitors,omitempty"`
+	Health              *api.Health       `json:"health,omitempty"`
+	Sandbox             *api.Posture      `json:"sandbox,omitempty"`
+}
+
+// RevokeRequest says why an agent is revoked.
+type RevokeRequest struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// ApplyRequest is the text of a workflow. File names it in errors.
+type ApplyRequest struct {
+	File string `json:"file"`
+	Text string `json:"text"`
+}
+
+// Applied says what became of a workflow that was applied.
+type Applied struct {
+	Name    string `json:"name"`
+	Version int    `json:"version"`
+	Changed bool   `json:"changed"` // false: the text is that of the current version
+}
+
+// Workflow is the current version of one workflow; Text is set when one is shown.
+type Workflow struct {
+	Name      string   `json:"name"`
+	Version   int      `json:"version"`
+	Digest    string   `json:"digest"`
+	AppliedAt api.Time `json:"applied_at"`
+	Text      string   `json:"text,omitempty"`
+}
+
+// Run is one run of a workflow.
+type Run struct {
+	ID         api.RunID   `json:"id"`
+	Workflow   string      `json:"workflow"`
+	Version    int         `json:"version"`
+	Status     string      `json:"status"`
+	EventID    api.EventID `json:"event_id,omitempty"`
+	Key        string      `json:"key,omitempty"`
+	CreatedAt  api.Time    `json:"created_at"`
+	StartedAt  api.Time    `json:"started_at"`
+	FinishedAt api.Time    `json:"finished_at"`
+}
+
+// RunDetail is a run with everything that happened in it.
+type RunDetail struct {
+	Run
+	Steps   []Step    `json:"steps"`
+	History []History `json:"history"`
+}
+
+// Step is the instruction of one step of a run.
+type Step struct {
+	Step        string                `json:"step"`
+	Instruction api.InstructionID     `json:"instruction"`
+	Plugin      api.PluginID          `json:"plugin"`
+	Status      api.InstructionStatus `json:"status"`
+	Attempt     int                   `json:"attempt"`
+	Agent       api.AgentID           `json:"agent,omitempty"`
+	Message     string                `json:"message,omitempty"`
+	CreatedAt   api.Time              `json:"created_at"`
+	StartedAt   api.Time              `json:"started_at"`
+	FinishedAt  api.Time              `json:"finished_at"`
+	Result      *api.Result           `json:"result,omitempty"`
+}
+
+// History is one thing that happened in a run.
+type History struct {
+	Seq     int             `json:"seq"`
+	At      api.Time        `json:"at"`
+	Kind    string          `json:"kind"`
+	Step    string          `json:"step,omitempty"`
+	Message string          `json:"message,omitempty"`
+	Data    json.RawMessage `json:"data,omitempty"`
+}
+
+// Log is one line that a plugin wrote.
+type Log struct {
+	Cursor      int64             `json:"cursor"`
+	At          api.Time          `json:"at"`
+	Agent       api.AgentID       `json:"agent,omitempty"`
+	Instruction api.InstructionID `json:"instruction,omitempty"`
+	Level       string            `json:"level,omitempty"`
+	Plugin      api.PluginID      `json:"plugin,omitempty"`
+	Message     string            `json:"message"`
+}
+
+// Event is an event as it was received.
+type Event struct {
+	api.Event
+	Cursor     int64       `json:"cursor"`
+	Agent      api.AgentID `json:"agent"`
+	ReceivedAt api.Time    `json:"received_at"`
+}
+
+// Audit is one change or refusal that is on record.
+type Audit struct {
+	Seq    int64    `json:"seq"`
+	At     api.Time `json:"at"`
+	Actor  string   `json:"actor"`
+	Action string   `json:"action"`
+	Object string   `json:"object"`
+	Detail string   `json:"detail,omitempty"`
+}
