@@ -1,0 +1,166 @@
+package catalog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+// maxPlugins bounds the entries of the plugins directory that are looked at.
+const maxPlugins = 1000
+
+// Options of a scan.
+type Options struct {
+	Agent  api.AgentType
+	Allows func(api.PluginID) bool // the agent's allow and block lists; nil allows all
+	Python Interpreter             // the zero value: there is none
+}
+
+// Installed is one directory that wants to be a plugin.
+type Installed struct {
+	Dir      string         // absolute
+	Plugin   *plugin.Plugin // nil when its manifest cannot be read
+	Warnings strictyaml.Errors
+	Refused  string // why it cannot be used, for people; empty when it can
+}
+
+// ID is the plugin's id, or the directory's name when the manifest cannot be read.
+func (i *Installed) ID() api.PluginID {
+	if i.Plugin == nil {
+		return api.PluginID(filepath.Base(i.Dir))
+	}
+	return i.Plugin.ID
+}
+
+// Info is the plugin as the heartbeat tells it.
+func (i *Installed) Info() api.PluginInfo {
+	info := api.PluginInfo{ID: i.ID(), State: "ready", Message: i.Refused}
+	if i.Refused != "" {
+		info.State = "refused"
+	}
+	if i.Plugin != nil {
+		info.Version, info.Digest, info.Type = i.Plugin.Version, i.Plugin.Digest, string(i.Plugin.Kind)
+	}
+	return info
+}
+
+// Scan looks at every directory in dir that holds a plugin.yaml, in the order of
+// their names. A directory that does not exist holds none.
+func Scan(dir string, o Options) ([]Installed, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("scan plugins: %w", err)
+	}
+	if len(entries) > maxPlugins {
+		return nil, fmt.Errorf("scan plugins: %s has %d entries, at most %d are looked at", dir, len(entries), maxPlugins)
+	}
+	var out []Installed
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		// A link to a directory is as good: that is how a version is switched.
+		if _, err := os.Stat(filepath.Join(path, plugin.ManifestName)); err != nil || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		out = append(out, load(path, o))
+	}
+	refuseOlder(out)
+	return out, nil
+}
+
+func load(path string, o Options) Installed {
+	i := Installed{Dir: path}
+	var err error
+	if i.Dir, err = filepath.Abs(path); err == nil {
+		i.Plugin, i.Warnings, err = plugin.Load(i.Dir)
+	}
+	if err == nil {
+		err = o.check(i.Plugin)
+	}
+	if err != nil {
+		i.Refused = err.Error()
+	}
+	return i
+}
+
+func (o Options) check(p *plugin.Plugin) error {
+	switch {
+	case o.Allows != nil && !o.Allows(p.ID):
+		return errors.New("the configuration of this agent does not let it run: see plugins.allowed_plugins and plugins.blocked_plugins")
+	case !p.Kind.RunsOn(o.Agent):
+		return fmt.Errorf("is a plugin of type %s: this is a %s agent", p.Kind, o.Agent)
+	}
+	if p.Runtime.Type != plugin.Python {
+		_, err := interpreterOf(p.Runtime.Type)
+		return err
+	}
+	if o.Python.Path == "" {
+		return errors.New("needs Python, and there is none: install Python 3.8 or newer, or set plugins.python.interpreter")
+	}
+	ok, err := p.Runtime.Accepts(o.Python.Version)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("needs Python %s: %s is %s; set plugins.python.interpreter to one that fits", p.Runtime.Version, o.Python.Path, o.Python.Version)
+	}
+	return nil
+}
+
+// refuseOlder leaves one usable version of each plugin: the highest, and of equal
+// ones the first.
+func refuseOlder(all []Installed) {
+	best := map[api.PluginID]*Installed{}
+	for i := range all {
+		this := &all[i]
+		if this.Refused != "" {
+			continue
+		}
+		other := best[this.Plugin.ID]
+		if other == nil {
+			best[this.Plugin.ID] = this
+			continue
+		}
+		older := this
+		if compareVersions(this.Plugin.Version, other.Plugin.Version) > 0 {
+			older, best[this.Plugin.ID] = other, this
+		}
+		winner := best[this.Plugin.ID]
+		older.Refused = fmt.Sprintf("version %s of %s in %s is used instead: remove one of the two", winner.Plugin.Version, winner.Plugin.ID, winner.Dir)
+	}
+}
+
+func compareVersions(a, b string) int {
+	va, errA := semver.NewVersion(a)
+	vb, errB := semver.NewVersion(b)
+	if errA != nil || errB != nil {
+		return cmp.Compare(a, b) // the manifest has checked both
+	}
+	return va.Compare(vb)
+}
+
+// Find gives the usable plugin with this id.
+func Find(all []Installed, id api.PluginID) (*plugin.Plugin, error) {
+	i := slices.IndexFunc(all, func(i Installed) bool { return i.ID() == id && i.Refused == "" })
+	if i >= 0 {
+		return all[i].Plugin, nil
+	}
+	i = slices.IndexFunc(all, func(i Installed) bool { return i.ID() == id })
+	if i >= 0 {
+		return nil, fmt.Errorf("plugin %s cannot be used: %s", id, all[i].Refused)
+	}
+	return nil, fmt.Errorf("plugin %s is not installed on this agent", id)
+}

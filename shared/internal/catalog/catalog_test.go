@@ -1,0 +1,189 @@
+package catalog
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+func manifest(id, version, more string) string {
+	return fmt.Sprintf("{id: %s, version: %s, type: sensor, runtime: {entry_point: main.py%s}}", id, version, more)
+}
+
+// install writes plugin directories below one and returns it.
+func install(t *testing.T, manifests map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range manifests {
+		sub := filepath.Join(dir, name)
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for file, content := range map[string]string{plugin.ManifestName: text, "main.py": "pass"} {
+			if err := os.WriteFile(filepath.Join(sub, file), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return dir
+}
+
+func TestScanSaysWhatCannotBeUsedAndWhy(t *testing.T) {
+	dir := install(t, map[string]string{
+		"good":      manifest("good", "1.0.0", ""),
+		"blocked":   manifest("blocked", "1.0.0", ""),
+		"broken":    "id: [",
+		"wrong":     manifest("Wrong Name", "1.0.0", ""),
+		"future":    manifest("future", "1.0.0", `, version: "4.0+"`),
+		"actor":     strings.Replace(manifest("actor", "1.0.0", ""), "sensor", "action", 1),
+		"noder":     manifest("noder", "1.0.0", ", type: node"),
+		"two-old":   manifest("two", "1.9.0", ""),
+		"two-new":   manifest("two", "1.10.0", ""),
+		"same-a":    manifest("same", "1.0.0", ""),
+		"same-b":    manifest("same", "1.0.0", ""),
+		".hidden":   manifest("hidden", "1.0.0", ""),
+		"elsewhere": manifest("linked", "1.0.0", ""),
+	})
+	t.Setenv("PATH", t.TempDir())
+	for _, other := range []string{"no-plugin", "file"} {
+		if err := os.Mkdir(filepath.Join(dir, other), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(filepath.Join(dir, "elsewhere"), filepath.Join(dir, "file", "real")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join("file", "real"), filepath.Join(dir, "linked")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Scan(dir, Options{
+		Agent: api.Sensor, Python: Interpreter{"/usr/bin/python3", "3.11.7"},
+		Allows: func(id api.PluginID) bool { return id != "blocked" },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"good": "", "linked": "", "two-new": "", "same-a": "",
+		"blocked": "see plugins.allowed_plugins",
+		"broken":  "broken/plugin.yaml:",
+		"wrong":   `plugin.yaml:1:6: id: plugin id "Wrong Name"`,
+		"future":  "needs Python 4.0+: /usr/bin/python3 is 3.11.7",
+		"actor":   "is a plugin of type action: this is a sensor agent",
+		"noder":   "needs node, which is not in PATH",
+		"two-old": "version 1.10.0 of two in " + filepath.Join(dir, "two-new") + " is used instead",
+		"same-b":  "version 1.0.0 of same in " + filepath.Join(dir, "same-a") + " is used instead",
+	}
+	seen := map[string]string{}
+	for _, i := range got {
+		name := filepath.Base(i.Dir)
+		seen[name] = i.Refused
+		if w, ok := want[name]; ok && !strings.Contains(i.Refused, w) || ok && (w == "") != (i.Refused == "") {
+			t.Errorf("%s: refused %q, want %q", name, i.Refused, w)
+		}
+		if info := i.Info(); (info.State == "ready") != (i.Refused == "") || info.Message != i.Refused || info.ID == "" {
+			t.Errorf("%s: info %+v", name, info)
+		}
+	}
+	if len(seen) != len(want) {
+		t.Errorf("found %v, want %d of them", seen, len(want))
+	}
+	if p, err := Find(got, "two"); err != nil || p.Version != "1.10.0" {
+		t.Errorf("Find(two) = %v, %v", p, err)
+	}
+	if _, err := Find(got, "future"); err == nil || !strings.Contains(err.Error(), "cannot be used: needs Python") {
+		t.Errorf("Find(future): %v", err)
+	}
+	if _, err := Find(got, "none"); err == nil || !strings.Contains(err.Error(), "not installed") {
+		t.Errorf("Find(none): %v", err)
+	}
+}
+
+func TestScanOfNothing(t *testing.T) {
+	if got, err := Scan(filepath.Join(t.TempDir(), "none"), Options{}); err != nil || got != nil {
+		t.Errorf("Scan = %v, %v; want nothing", got, err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Scan(file, Options{}); err == nil {
+		t.Error("a file was scanned")
+	}
+	dir := install(t, map[string]string{"a": manifest("a", "1.0.0", "")})
+	got, err := Scan(dir, Options{Agent: api.Sensor})
+	if err != nil || len(got) != 1 || !strings.Contains(got[0].Refused, "needs Python, and there is none") {
+		t.Errorf("without an interpreter: %+v, %v", got, err)
+	}
+}
+
+func TestResolvePython(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the fakes are shell scripts")
+	}
+	real, err := ResolvePython(t.Context(), "")
+	if err != nil {
+		t.Skip("no Python here: ", err)
+	}
+	if !filepath.IsAbs(real.Path) || !strings.HasPrefix(real.Version, "3.") {
+		t.Errorf("resolved %+v", real)
+	}
+	fake := func(text string) string {
+		path := filepath.Join(t.TempDir(), "python3")
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	// A shim runs the real one, and is left out from then on.
+	if got, err := ResolvePython(t.Context(), fake(`exec "`+real.Path+`" "$@"`)); err != nil || got != real {
+		t.Errorf("through a shim: %+v, %v; want %+v", got, err, real)
+	}
+	for text, want := range map[string]string{
+		`echo hello`:                                    "is not Python: it answered",
+		`echo broken >&2; exit 3`:                       "does not run: exit status 3: broken",
+		`echo '{"path": "/p", "version": "3.6.9"}'`:     "is Python 3.6.9, too old",
+		`echo '{"path": "python", "version": "3.9.9"}'`: "is not Python",
+	} {
+		if got, err := ResolvePython(t.Context(), fake(text)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "plugins.python.interpreter") {
+			t.Errorf("%s: %+v, %v; want %s", text, got, err, want)
+		}
+	}
+	if _, err := ResolvePython(t.Context(), "/no/such/python"); err == nil {
+		t.Error("a missing interpreter was found")
+	}
+}
+
+func TestCommand(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "bash"), []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin)
+	for typ, want := range map[string][]string{
+		plugin.Python:     {"/py", "/plugins/a/bin/run"},
+		plugin.Executable: {"/plugins/a/bin/run"},
+		plugin.Bash:       {filepath.Join(bin, "bash"), "/plugins/a/bin/run"},
+	} {
+		p := &plugin.Plugin{Dir: "/plugins/a", Manifest: plugin.Manifest{ID: "a", Runtime: plugin.Runtime{Type: typ, EntryPoint: "bin/run"}}}
+		path, args, err := Command(p, Interpreter{Path: "/py"})
+		if err != nil || path != want[0] {
+			t.Errorf("%s: %s, %v", typ, path, err)
+		}
+		if diff := cmp.Diff(want, args); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", typ, diff)
+		}
+	}
+	p := &plugin.Plugin{Manifest: plugin.Manifest{ID: "a", Runtime: plugin.Runtime{Type: plugin.Node}}}
+	if _, _, err := Command(p, Interpreter{}); err == nil || !strings.Contains(err.Error(), "plugin a: needs node") {
+		t.Errorf("without node: %v", err)
+	}
+}
