@@ -2,6 +2,7 @@ package instruction
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
@@ -20,6 +21,19 @@ type Target struct {
 	Agents []api.AgentID `json:"agents,omitempty"` // one of them
 	Host   string        `json:"host,omitempty"`   // the host name that the agent enrolled with
 	Tags   []string      `json:"tags,omitempty"`   // all of them
+}
+
+// Fits reports whether an agent with that id, host name and tags may run it.
+func (t Target) Fits(agent api.AgentID, host string, tags []string) bool {
+	if len(t.Agents) > 0 && !slices.Contains(t.Agents, agent) || t.Host != "" && t.Host != host {
+		return false
+	}
+	for _, tag := range t.Tags {
+		if !slices.Contains(tags, tag) {
+			return false
+		}
+	}
+	return true
 }
 
 // Spec is what is to be done, decided once and never changed.

@@ -2,8 +2,10 @@ package store
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -46,6 +48,17 @@ type Agent struct {
 	Sandbox  *api.Posture
 }
 
+// CanTake reports whether the agent may be offered an instruction: it is an action
+// agent, the target fits it, and the plugin is among those that it has ready, if it
+// has told which it has.
+func (a Agent) CanTake(plugin api.PluginID, target instruction.Target) bool {
+	const refused = "refused" // as in api.PluginInfo
+	ready := a.Plugins == nil || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool {
+		return p.ID == plugin && p.State != refused
+	})
+	return a.Type == api.Action && ready && target.Fits(a.ID, a.Hostname, a.Tags)
+}
+
 // Token is an enrolment token. The token itself is not kept, only its hash.
 type Token struct {
 	Hash      string // SHA-256, hex
@@ -63,7 +76,7 @@ type Token struct {
 // were stored; the store sets it.
 type Event struct {
 	api.Event
-	Cursor     int64 `json:"-"`
+	Cursor     int64
 	Agent      api.AgentID
 	Epoch      string
 	ReceivedAt time.Time
@@ -97,7 +110,7 @@ type Run struct {
 	CreatedAt  time.Time
 	StartedAt  time.Time
 	FinishedAt time.Time // zero: it is active
-	State      json.RawMessage
+	State      json.RawMessage `json:",omitempty"`
 }
 
 // History is one thing that happened in a run. Seq counts from 1 within the run.
@@ -108,12 +121,12 @@ type History struct {
 	Kind    string
 	Step    string
 	Message string
-	Data    json.RawMessage
+	Data    json.RawMessage `json:",omitempty"`
 }
 
 // Log is one line that a plugin wrote. The store sets Cursor.
 type Log struct {
-	Cursor      int64 `json:"-"`
+	Cursor      int64
 	At          time.Time
 	Agent       api.AgentID
 	Run         api.RunID
@@ -125,7 +138,7 @@ type Log struct {
 
 // Audit is who did what to what, in the transaction of its effect. The store sets Seq.
 type Audit struct {
-	Seq    int64 `json:"-"`
+	Seq    int64
 	At     time.Time
 	Actor  string
 	Action string

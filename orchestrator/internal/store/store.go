@@ -63,8 +63,10 @@ type AgentReader interface {
 type EventReader interface {
 	// Stream is the zero stream with its epoch when nothing has come of it yet.
 	Stream(agent api.AgentID, epoch string) (delivery.Stream, error)
-	Event(api.EventID) (Event, error)
-	EventExists(api.EventID) (bool, error)
+	// Event and EventExists look an event up by the agent that sent it and the id that
+	// this agent gave it: no agent can take an id away from another.
+	Event(api.AgentID, api.EventID) (Event, error)
+	EventExists(api.AgentID, api.EventID) (bool, error)
 	Events(EventQuery) ([]Event, error)
 	Gaps(api.AgentID) ([]Gap, error) // oldest first
 }
@@ -93,9 +95,8 @@ type RunReader interface {
 type InstructionReader interface {
 	Instruction(api.InstructionID) (instruction.Instruction, error)
 	RunInstructions(api.RunID) ([]instruction.Instruction, error) // by id
-	// Offerable lists what is pending, has not expired and fits the agent: its id, host
-	// and tags fit the target, and the plugin is among its ready ones, if it has told.
-	// The highest priority comes first, then the lowest id, which is the oldest.
+	// Offerable lists what is pending, has not expired, and what the agent can take (see
+	// Agent.CanTake). The highest priority comes first, then the lowest id, the oldest.
 	Offerable(agent Agent, now time.Time, limit int) ([]instruction.Instruction, error)
 	// Due lists those that a Tick at now would change, the longest overdue first.
 	Due(now time.Time, limit int) ([]instruction.Instruction, error)
@@ -114,7 +115,7 @@ type Tx interface {
 
 	PutStream(api.AgentID, delivery.Stream) error
 	AddEvent(Event) error
-	AddGap(Gap) error // a gap of the same stream that begins at the same number exists
+	PutGap(Gap) error // its key is where it begins in its stream
 
 	// AddWorkflow adds a text as the current version and returns its number: one above
 	// the highest that the name ever had, deleted or not. Version of the record is not read.
