@@ -85,13 +85,14 @@ func (e *Error) Status() int {
 
 // Retryable reports whether the same request may succeed later: 408, 425, 429
 // and every 5xx, never another 4xx.
-func (e *Error) Retryable() bool {
-	switch s := e.Status(); s {
+func (e *Error) Retryable() bool { return retryableStatus(e.Status()) }
+
+func retryableStatus(status int) bool {
+	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return true
-	default:
-		return s >= 500
 	}
+	return status >= 500
 }
 
 // CodeOf returns the class of err, or "" when err carries no *Error.

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+const (
+	// MaxPollBytes bounds the answer to a poll, all its instructions together. Strings
+	// of nothing take 3 bytes of JSON and 16 of memory, and more while a slice grows:
+	// 1 MiB of the worst there is costs an agent 36 MiB for a moment.
+	MaxPollBytes = 1 << 20
+
+	// maxOffers bounds the instructions of one answer. Decoding must count them: an
+	// empty one takes 3 bytes of JSON and 500 bytes of memory.
+	maxOffers = 64
+)
+
+// Poll asks for up to most instructions and lets the server hold the answer for up
+// to wait, in whole seconds, rounded up, until there is one. The call takes at most
+// wait plus the client's timeout. No instruction is no error.
+func (c *Client) Poll(ctx context.Context, wait time.Duration, most int) (PollResponse, error) {
+	most = max(most, 1)
+	query := url.Values{}
+	if wait > 0 {
+		wait = (wait + time.Second - 1).Truncate(time.Second)
+		query.Set("wait", strconv.Itoa(int(wait/time.Second)))
+	}
+	if most > 1 {
+		query.Set("max", strconv.Itoa(most))
+	}
+	k := call{method: http.MethodGet, path: PathInstructions, query: query, wait: wait, most: MaxPollBytes, mayBeEmpty: true}
+	answer, err := exchange(ctx, c, k, func(a pollAnswer) error { return c.checkPoll(a.response(), most) })
+	if err != nil {
+		return PollResponse{}, err
+	}
+	r := answer.response()
+	if r.Status == "" { // 204
+		r.Status = StatusNoInstructions
+	}
+	return r, nil
+}
+
+// pollAnswer decodes a PollResponse with a bound on its instructions.
+type pollAnswer struct {
+	PollResponse
+	Instructions offers `json:"instructions"` // instead of the embedded one
+}
+
+func (a pollAnswer) response() PollResponse {
+	a.PollResponse.Instructions = a.Instructions
+	return a.PollResponse
+}
+
+type offers []Instruction
+
+func (o *offers) UnmarshalJSON(b []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	switch open, err := dec.Token(); {
+	case err != nil || open == nil: // null
+		return err
+	case open != json.Delim('['):
+		return errors.New("instructions: must be a list")
+	}
+	for dec.More() {
+		if len(*o) == maxOffers {
+			return fmt.Errorf("more than %d instructions", maxOffers)
+		}
+		var one Instruction
+		if err := dec.Decode(&one); err != nil {
+			return err
+		}
+		*o = append(*o, one)
+	}
+	return nil
+}
+
+// Offers are the instructions of an answer, in whichever field they stand.
+func (r PollResponse) Offers() []Instruction {
+	if len(r.Instructions) == 0 && r.Instruction != nil {
+		return []Instruction{*r.Instruction}
+	}
+	return r.Instructions
+}

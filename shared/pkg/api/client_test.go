@@ -1,0 +1,449 @@
+package api_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki/pkitest"
+)
+
+var (
+	enrolled    = api.EnrollResponse{AgentID: agentID, OrganizationID: "acme", CertificatePEM: "cert", CAPEM: "ca"}
+	instruction = api.Instruction{ID: "01J9", AgentID: agentID, PluginID: "disk-cleaner", Attempt: 1, Lease: "l"}
+	batch       = api.EventBatch{Stream: api.Stream{Epoch: "e"}, Events: []api.Event{{Seq: 1, ID: "01J1"}, {Seq: 2, ID: "01J2"}}}
+	logs        = api.LogBatch{Logs: []api.LogEntry{{Message: "hello"}}}
+)
+
+// wire is a call with what must go over the wire for it and come back.
+type wire struct {
+	name     string
+	invoke   func(context.Context, *api.Client) (any, error)
+	request  string // method and URI
+	body     any    // nil for none
+	response any
+}
+
+var calls = []wire{
+	{"Enroll", func(ctx context.Context, c *api.Client) (any, error) {
+		return c.Enroll(ctx, " svt_secret\n", api.EnrollRequest{AgentID: agentID, CSRPEM: "csr"})
+	}, "POST /agents/v1/enroll", api.EnrollRequest{AgentID: agentID, CSRPEM: "csr"}, enrolled},
+	{"Renew", func(ctx context.Context, c *api.Client) (any, error) {
+		return c.Renew(ctx, api.CertificateRequest{CSRPEM: "csr"})
+	}, "POST /agents/v1/web-01/certificate", api.CertificateRequest{CSRPEM: "csr"}, enrolled},
+	{"Heartbeat", func(ctx context.Context, c *api.Client) (any, error) {
+		return c.Heartbeat(ctx, api.Heartbeat{Timestamp: now, Status: "online"})
+	}, "POST /agents/v1/web-01/heartbeat", api.Heartbeat{Timestamp: now, Status: "online"}, api.HeartbeatResponse{ServerTime: now, ConfigVersion: "7"}},
+	{"Poll", func(ctx context.Context, c *api.Client) (any, error) {
+		return c.Poll(ctx, 1500*time.Millisecond, 4)
+	}, "GET /agents/v1/web-01/instructions?max=4&wait=2", nil,
+		api.PollResponse{Instruction: &instruction, Instructions: []api.Instruction{instruction}, Status: api.StatusDelivered, NextPollInterval: 5}},
+	{"Progress", func(ctx context.Context, c *api.Client) (any, error) {
+		return c.Progress(ctx, "01J9", api.Progress{Status: api.Executing, Attempt: 1, Lease: "l"})
+	}, "PUT /agents/v1/web-01/instructions/01J9", api.Progress{Status: api.Executing, Attempt: 1, Lease: "l"},
+		api.ProgressResponse{Success: true, InstructionID: "01J9", UpdatedFields: []string{"status"}, LeaseExpiresAt: now, Cancel: true}},
+	{"Result", func(ctx context.Context, c *api.Client) (any, error) {
+		return c.Result(ctx, "01J9", api.Result{Status: api.Completed})
+	}, "POST /agents/v1/web-01/instructions/01J9/result", api.Result{Status: api.Completed}, api.ResultResponse{Acknowledged: true}},
+	{"Events", func(ctx context.Context, c *api.Client) (any, error) {
+		return c.Events(ctx, batch)
+	}, "POST /agents/v1/web-01/events", batch,
+		api.EventBatchResponse{AckedThrough: 1, Events: []api.EventOutcome{{Seq: 2, ID: "01J2", Status: api.EventRejected, Reason: "too big"}}}},
+	{"Logs", func(ctx context.Context, c *api.Client) (any, error) {
+		return c.Logs(ctx, logs)
+	}, "POST /agents/v1/web-01/logs", logs, api.LogBatchResponse{Accepted: 1}},
+}
+
+func TestCalls(t *testing.T) {
+	for _, k := range calls {
+		t.Run(k.name, func(t *testing.T) {
+			var got *http.Request
+			var body []byte
+			_, c := both(t, func(w http.ResponseWriter, r *http.Request) {
+				got = r
+				body, _ = io.ReadAll(r.Body)
+				reply(w, http.StatusOK, k.response)
+			}, func(o *api.ClientOptions) { o.BaseURL += "/"; o.UserAgent = "action-agent/1.2" })
+			answer, err := k.invoke(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(k.response, answer); diff != "" {
+				t.Errorf("answer (-sent +got):\n%s", diff)
+			}
+			if request := got.Method + " " + got.RequestURI; request != k.request {
+				t.Errorf("request %q, want %q", request, k.request)
+			}
+			if want, err := json.Marshal(k.body); k.body != nil && (err != nil || !bytes.Equal(body, want)) || k.body == nil && len(body) > 0 {
+				t.Errorf("body %s, want %s", body, want)
+			}
+			if got.Proto != "HTTP/2.0" {
+				t.Errorf("protocol %s, want HTTP/2.0", got.Proto)
+			}
+			if ua := got.Header.Get("User-Agent"); ua != "action-agent/1.2" {
+				t.Errorf("User-Agent %q", ua)
+			}
+			if id := got.Header.Get("X-Request-Id"); len(id) < 20 {
+				t.Errorf("X-Request-Id %q, want a random one", id)
+			}
+			token := ""
+			if k.name == "Enroll" {
+				token = "Bearer svt_secret"
+			}
+			if auth := got.Header.Get("Authorization"); auth != token {
+				t.Errorf("Authorization %q, want %q", auth, token)
+			}
+		})
+	}
+}
+
+func TestEmptyAnswers(t *testing.T) {
+	_, c := both(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	for _, k := range calls {
+		_, err := k.invoke(t.Context(), c)
+		if mayBeEmpty := k.name == "Heartbeat" || k.name == "Poll"; (err == nil) != mayBeEmpty {
+			t.Errorf("%s answered with 204: %v, allowed: %v", k.name, err, mayBeEmpty)
+		}
+	}
+	if r, err := c.Poll(t.Context(), time.Second, 1); err != nil || len(r.Offers()) != 0 || r.Status != api.StatusNoInstructions {
+		t.Errorf("Poll = %+v, %v, want no instructions", r, err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	sent := &api.Error{Code: api.CodeIdentityMismatch, Message: "This is \x1b[31mnot\u202e you.\nEnrol again.", RequestID: "r-1"}
+	_, c := both(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "7")
+		reply(w, http.StatusForbidden, api.ErrorBody{Error: sent})
+	})
+	for _, k := range calls {
+		_, err := k.invoke(t.Context(), c)
+		var got *api.Error
+		if !errors.As(err, &got) {
+			t.Fatalf("%s: %v, want an *api.Error", k.name, err)
+		}
+		want := &api.Error{Code: api.CodeIdentityMismatch, Message: "This is  [31mnot  you. Enrol again.", RequestID: "r-1", HTTPStatus: 403, RetryAfter: 7 * time.Second}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", k.name, diff)
+		}
+		if api.Retryable(err) {
+			t.Errorf("%s: a 403 is retryable", k.name)
+		}
+	}
+}
+
+func TestBadArguments(t *testing.T) {
+	s := newStand(t)
+	good := api.ClientOptions{BaseURL: "https://stavily.test:8443", TLS: s.client, Agent: agentID}
+	for name, spoil := range map[string]func(*api.ClientOptions){
+		"http":          func(o *api.ClientOptions) { o.BaseURL = "http://stavily.test" },
+		"no URL":        func(o *api.ClientOptions) { o.BaseURL = "" },
+		"no host":       func(o *api.ClientOptions) { o.BaseURL = "https://:8443" },
+		"no scheme":     func(o *api.ClientOptions) { o.BaseURL = "stavily.test:8443" },
+		"a password":    func(o *api.ClientOptions) { o.BaseURL = "https://a:b@stavily.test" },
+		"a query":       func(o *api.ClientOptions) { o.BaseURL = "https://stavily.test?x=1" },
+		"no TLS":        func(o *api.ClientOptions) { o.TLS = nil },
+		"no agent":      func(o *api.ClientOptions) { o.Agent = "" },
+		"a path for id": func(o *api.ClientOptions) { o.Agent = "../web-02" },
+	} {
+		o := good
+		spoil(&o)
+		if _, err := api.NewClient(o); err == nil {
+			t.Errorf("%s: NewClient = nil, want an error", name)
+		}
+	}
+	c := dial(t, good.BaseURL, s.client)
+	api.AnswerWith(c, roundTrip(func(*http.Request) (*http.Response, error) {
+		t.Error("a request was sent")
+		return nil, io.EOF
+	}))
+	for _, token := range []string{"", " ", "a b", "a\r\nX-Evil: 1", "ключ"} {
+		_, err := c.Enroll(t.Context(), token, api.EnrollRequest{})
+		if err == nil {
+			t.Errorf("Enroll with token %q = nil, want an error", token)
+		}
+		if err != nil && len(token) > 1 && strings.Contains(err.Error(), token) {
+			t.Errorf("Enroll with token %q repeats it: %v", token, err)
+		}
+	}
+	for _, id := range []api.InstructionID{"", "..", "a/b", "a?b"} {
+		if _, err := c.Result(t.Context(), id, api.Result{}); err == nil {
+			t.Errorf("Result of instruction %q = nil, want an error", id)
+		}
+	}
+}
+
+// roundTrip is a transport without a network.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestLargeBatchesAreCompressed(t *testing.T) {
+	large := api.EventBatch{Stream: api.Stream{Epoch: "e"}}
+	for i := range 500 {
+		large.Events = append(large.Events, api.Event{Seq: uint64(i + 1), ID: api.EventID(fmt.Sprintf("01J%d", i)), Type: "disk.space.high"})
+	}
+	var encodings []string
+	var got api.EventBatch
+	_, c := both(t, func(w http.ResponseWriter, r *http.Request) {
+		encodings = append(encodings, r.Header.Get("Content-Encoding"))
+		var body io.Reader = r.Body
+		if r.Header.Get("Content-Encoding") == "gzip" {
+			zr, err := gzip.NewReader(r.Body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			body = zr
+		}
+		got = api.EventBatch{}
+		if err := json.NewDecoder(body).Decode(&got); err != nil {
+			t.Error(err)
+		}
+		reply(w, http.StatusOK, api.EventBatchResponse{AckedThrough: 500})
+	})
+	for _, b := range []api.EventBatch{batch, large} {
+		if _, err := c.Events(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(b, got); diff != "" {
+			t.Errorf("batch (-sent +received):\n%s", diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"", "gzip"}, encodings); diff != "" {
+		t.Errorf("Content-Encoding of a small and a large batch (-want +got):\n%s", diff)
+	}
+}
+
+func TestRateLimitSparesHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := api.NewClient(api.ClientOptions{BaseURL: "https://stavily.test", TLS: &tls.Config{}, Agent: agentID, RequestsPerSecond: 2, Burst: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		api.AnswerWith(c, roundTrip(func(r *http.Request) (*http.Response, error) {
+			var body any = api.LogBatchResponse{Accepted: 1}
+			if strings.HasSuffix(r.URL.Path, "/heartbeat") {
+				body = api.HeartbeatResponse{ServerTime: now}
+			}
+			return answer(http.StatusOK, body), nil
+		}))
+		begin := time.Now()
+		for range 7 {
+			if _, err := c.Logs(t.Context(), logs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d := time.Since(begin); d != 2*time.Second {
+			t.Errorf("7 calls at 2 a second after a burst of 3 took %v, want 2s", d)
+		}
+		begin = time.Now()
+		for range 7 {
+			if err := beat(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d := time.Since(begin); d != 0 {
+			t.Errorf("7 heartbeats took %v, want no wait", d)
+		}
+	})
+}
+
+func answer(status int, v any) *http.Response {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(b))}
+}
+
+func TestLongPollIsNotCut(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	hold := make(chan time.Duration, 1)
+	_, c := both(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(<-hold):
+			w.WriteHeader(http.StatusNoContent)
+		case <-r.Context().Done():
+		}
+	}, within(timeout))
+	hold <- 3 * timeout
+	if _, err := c.Poll(t.Context(), time.Second, 1); err != nil {
+		t.Errorf("a poll held for %v of 1s: %v", 3*timeout, err)
+	}
+	hold <- time.Hour
+	begin := time.Now()
+	_, err := c.Poll(t.Context(), time.Second, 1)
+	if u := (*api.UnreachableError)(nil); !errors.As(err, &u) || u.Kind != api.KindNetwork {
+		t.Errorf("a poll that is never answered: %v, want a network error", err)
+	}
+	if d := time.Since(begin); d < time.Second+timeout {
+		t.Errorf("gave up after %v, want wait + timeout", d)
+	}
+}
+
+func TestOneConnection(t *testing.T) {
+	srv, c := both(t, alive)
+	if err := beat(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			if err := beat(t.Context(), c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := srv.connections.Load(); n != 1 {
+		t.Errorf("51 calls over %d connections, want 1", n)
+	}
+}
+
+// TestReconnect renews a certificate under an open poll: the poll stays, and the
+// next call shows the new certificate.
+func TestReconnect(t *testing.T) {
+	s := newStand(t)
+	serials := make(chan string, 2)
+	release := make(chan struct{})
+	srv := serve(t, s.server, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serials <- r.TLS.PeerCertificates[0].SerialNumber.String()
+		if r.Method == http.MethodGet {
+			<-release
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		alive(w, r)
+	}))
+	c := dial(t, srv.url, s.client)
+	polled := make(chan error)
+	go func() {
+		_, err := c.Poll(t.Context(), 30*time.Second, 1)
+		polled <- err
+	}()
+	first := <-serials
+	renewed := s.ca.Issue(pkitest.Agent(agentURI))
+	c.Reconnect(s.ca.ClientTLS(renewed))
+	if err := beat(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if second := <-serials; second == first || second != renewed.Leaf.SerialNumber.String() {
+		t.Errorf("after Reconnect the certificate is %s, want the renewed one", second)
+	}
+	close(release)
+	if err := <-polled; err != nil {
+		t.Errorf("the open poll: %v", err)
+	}
+}
+
+// TestDeadConnection: a path that swallows packets without a word ends a long poll
+// when a ping gets no answer, not when the poll's time is over.
+func TestDeadConnection(t *testing.T) {
+	s := newStand(t)
+	arrived := make(chan struct{})
+	srv := serve(t, s.server, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+	}))
+	relay := newRelay(t, strings.TrimPrefix(srv.url, "https://"))
+	c := dial(t, "https://"+relay.addr, s.client)
+	api.ReconnectWith(c, s.client, 100*time.Millisecond, 100*time.Millisecond, time.Second)
+	begin := time.Now()
+	failed := make(chan error)
+	go func() {
+		_, err := c.Poll(t.Context(), time.Minute, 1)
+		failed <- err
+	}()
+	<-arrived
+	relay.swallow()
+	err := <-failed
+	if u := (*api.UnreachableError)(nil); !errors.As(err, &u) || u.Kind != api.KindNetwork {
+		t.Errorf("%v, want a network error", err)
+	}
+	if d := time.Since(begin); d > 20*time.Second {
+		t.Errorf("noticed after %v", d)
+	}
+}
+
+// relay copies TCP to a target until it is told to swallow everything.
+type relay struct {
+	addr string
+	dead chan struct{}
+}
+
+func (r *relay) swallow() { close(r.dead) }
+
+func newRelay(t *testing.T, target string) *relay {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{addr: l.Addr().String(), dead: make(chan struct{})}
+	var all sync.WaitGroup
+	pump := func(to, from net.Conn) {
+		defer to.Close()
+		buf := make([]byte, 4096)
+		for {
+			n, err := from.Read(buf)
+			select {
+			case <-r.dead:
+				io.Copy(io.Discard, from)
+				return
+			default:
+			}
+			if err != nil {
+				return
+			}
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+	all.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", target)
+			if err != nil {
+				in.Close()
+				return
+			}
+			all.Go(func() { pump(in, out) })
+			all.Go(func() { pump(out, in) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); all.Wait() })
+	return r
+}
+
+func TestCancelledCallsSayCancelled(t *testing.T) {
+	arrived := make(chan struct{}, 1)
+	_, c := both(t, func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-arrived; cancel() }()
+	_, err := c.Poll(ctx, time.Minute, 1)
+	if !errors.Is(err, context.Canceled) || errors.As(err, new(*api.UnreachableError)) || api.Retryable(err) {
+		t.Errorf("%v, want the context's error, which is not retryable", err)
+	}
+}
