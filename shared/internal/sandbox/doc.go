@@ -43,7 +43,8 @@
 //
 // # Concurrency, failure
 //
-// All functions may be called concurrently. Each process has one goroutine that
+// All functions may be called concurrently. The forking thread (forkLoop) is the only
+// goroutine that outlives them. Each process has one goroutine that
 // owns its life and one that waits for it. A process that survives SIGKILL (stuck
 // in the kernel) is an error of Wait, after five seconds.
 //

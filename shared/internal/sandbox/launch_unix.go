@@ -132,16 +132,19 @@ func execError(digits string) error {
 // forkThread is the thread that all children are forked by.
 var forkThread = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
-	go func() {
-		// Locked for ever: were the thread to end, PDEATHSIG would kill every plugin.
-		runtime.LockOSThread()
-		adopt()
-		for f := range work {
-			f()
-		}
-	}()
+	go forkLoop(work)
 	return work
 })
+
+// forkLoop lives as long as the process. Its thread is locked for ever: were it to
+// end, PDEATHSIG would kill every plugin.
+func forkLoop(work <-chan func()) {
+	runtime.LockOSThread()
+	adopt()
+	for f := range work {
+		f()
+	}
+}
 
 // fork starts a launcher and registers it as a child that we started.
 func fork(files []*os.File) (*tree, error) {

@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) {
 	Main()
 	doomedAgent()
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/stavily/agents/shared/internal/sandbox.init.func1.1"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/stavily/agents/shared/internal/sandbox.forkLoop"))
 }
 
 func python(t *testing.T) string {
