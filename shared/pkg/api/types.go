@@ -70,7 +70,7 @@ type Heartbeat struct {
 	Status              string        `json:"status"` // online | draining | offline
 	Version             string        `json:"version,omitempty"`
 	Health              *Health       `json:"health,omitempty"`
-	Plugins             []PluginInfo  `json:"plugins,omitempty"`
+	Plugins             []PluginInfo  `json:"plugins,omitzero"`
 	Monitors            []MonitorInfo `json:"monitors,omitempty"`
 	Sandbox             *Posture      `json:"sandbox,omitempty"`
 	CertificateNotAfter Time          `json:"certificate_not_after"`
