@@ -15,6 +15,7 @@ var Layers = []Layer{
 	{"internal/limits", nil},
 	{"internal/strictyaml", nil},
 	{"internal/atomicfile", nil},
+	{"internal/lockfile", []string{"internal/limits"}},
 	{"internal/policy", nil},
 	{"internal/cluster", []string{"internal/limits", "shared/pkg/api", "plugins"}},
 

@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stavily/agents/shared/pkg/config"
+)
+
+// loader reads the configuration as it is in force for this process.
+type loader func() (*config.Loaded, error)
+
+// registerConfig gives a command and its subcommands the configuration's flags.
+func registerConfig(root *cobra.Command, role Role) loader {
+	flags := root.PersistentFlags()
+	config.RegisterFlags(flags)
+	return func() (*config.Loaded, error) {
+		hostname, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("ask for this host's name: %w", err)
+		}
+		loaded, err := config.Load(config.LoadOptions{
+			Type: role.Type, Flags: flags, Environ: os.Environ(), Hostname: hostname, Writable: writable,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%w: the configuration is not valid:\n%w", errUsage, err)
+		}
+		return loaded, nil
+	}
+}
+
+// writable tries, because permission bits do not tell about read-only mounts.
+func writable(dir string) bool {
+	f, err := os.CreateTemp(dir, ".stavily-probe-")
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return os.Remove(f.Name()) == nil
+}
+
+func configCommand(role Role, load loader) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Show or check the configuration",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	format := ""
+	show := &cobra.Command{
+		Use:     "show",
+		Short:   "Print every value in force with its origin; secrets are redacted",
+		Example: fmt.Sprintf("  %[1]s config show\n  %[1]s config show -o json", role.Program),
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			loaded, err := load()
+			if err != nil {
+				return err
+			}
+			return loaded.Show(cmd.OutOrStdout(), format)
+		},
+	}
+	show.Flags().StringVarP(&format, "output", "o", config.YAML, "yaml or json")
+	validate := &cobra.Command{
+		Use:     "validate FILE",
+		Short:   "Check a configuration file and say every mistake with file, line and column",
+		Example: fmt.Sprintf("  %s config validate configs/reference.yaml", role.Program),
+		Args:    exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cmd.Flag("config").Value.Set(args[0]); err != nil {
+				return err
+			}
+			cmd.Flag("config").Changed = true
+			loaded, err := load()
+			if err != nil {
+				return err
+			}
+			for _, warning := range loaded.Warnings {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", warning)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is valid for %s agent %s\n", args[0], role.Type, loaded.Config.Agent.ID)
+			return err
+		},
+	}
+	cmd.AddCommand(show, validate)
+	return cmd
+}
+
+func exactArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
+			return fmt.Errorf("%w: %w (usage: %s)", errUsage, err, cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+func enrollCommand(role Role, load loader) *cobra.Command {
+	var e enrollment
+	cmd := &cobra.Command{
+		Use:   "enroll",
+		Short: "Get this agent its certificate with a one-time token",
+		Long: `Makes a key on this host, sends a certificate request with a one-time token and stores the certificate under
+<base>/certificates. The orchestrator is recognised by its authority's fingerprint. Repeating the command after a
+lost answer is safe: the key is kept until the certificate is stored.
+
+"stavily tokens create" on the orchestrator prints this command complete.`,
+		Example: fmt.Sprintf("  %s enroll --base-url https://stavily.example.com:8443 --token svt_… --ca-fingerprint sha256:… --agent-id web-01", role.Program),
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if e.token == "" || e.fingerprint == "" {
+				return fmt.Errorf("%w: --token and --ca-fingerprint are needed: `stavily tokens create --type %s` prints both", errUsage, role.Type)
+			}
+			loaded, err := load()
+			if err != nil {
+				return err
+			}
+			return enroll(cmd.Context(), &loaded.Config, role, e, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&e.token, "token", "", "one-time enrolment token")
+	cmd.Flags().StringVar(&e.fingerprint, "ca-fingerprint", "", "fingerprint of the orchestrator's authority, sha256:…")
+	return cmd
+}
+
+var errUnhealthy = errors.New("unhealthy")
+
+func healthCommand(role Role, load loader) *cobra.Command {
+	ready := false
+	cmd := &cobra.Command{
+		Use:     "health",
+		Short:   "Ask the running agent of this configuration how it is; exit code 1 when it is not well",
+		Example: fmt.Sprintf("  %[1]s health\n  %[1]s health --ready", role.Program),
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			loaded, err := load()
+			if err != nil {
+				return err
+			}
+			path := loaded.Config.Health.Path
+			if ready {
+				path = loaded.Config.Health.ReadyPath
+			}
+			state := filepath.Join(loaded.Config.Agent.BaseDir, stateDir, "health.addr")
+			return askHealth(cmd.Context(), state, path, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether it can work, not only whether it lives")
+	return cmd
+}

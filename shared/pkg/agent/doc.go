@@ -1,0 +1,33 @@
+// Package agent is the runtime that both agents share, and the only door from
+// them to shared/internal.
+//
+// It owns everything that is the same in a sensor agent and an action agent:
+// the command line, configuration, the base directory and its lock, enrolment and
+// identity, the connection to the orchestrator, heartbeats, the plugin host, the
+// upload of plugin logs, health, readiness, metrics and shutdown. What only one of
+// them does is its [Role], in sensor-agent/internal/agent and
+// action-agent/internal/agent. If a line must change in both agents, it belongs here.
+//
+// # Life of a process
+//
+//	Main ─ flags ─ config ─ base directory + lock ─ logger
+//	  │
+//	  ├─ health and metrics listeners, forking thread      (from the first moment)
+//	  ├─ identity: certificate there? no → not ready, looks again every
+//	  │            agent.registration_retry_interval, executes nothing
+//	  └─ role components + heartbeat + plugin logs          (once enrolled)
+//	SIGTERM → contexts cancelled → components drain → exit 0; a second signal kills
+//
+// # Rules
+//
+// A component is a struct or function with Run(ctx) that blocks; [Health.Beat] says
+// that its loop makes progress, and a loop that misses its own limit turns /health
+// to 503. That the orchestrator is away is no failure: agents keep working, /health
+// stays 200 and a condition says since when.
+//
+// # How to debug it
+//
+// `sensor-agent config show` prints every value with its origin; GET /health on the
+// host lists conditions with since-when and remedy; data/state holds the ports that
+// were really bound; logs/plugins/<id>.log is what a plugin said.
+package agent

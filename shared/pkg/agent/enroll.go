@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/config"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+// enrollment is what `enroll` needs besides the configuration.
+type enrollment struct {
+	token       string
+	fingerprint string
+}
+
+// pendingKey keeps the key between the first request and a stored certificate. A
+// token is bound to the key that first used it, so a lost reply is repeated with
+// the same key and gets the same certificate.
+const pendingKey = "client.key.pending"
+
+// maxKeyFile is far above any PEM key: RSA-4096 takes 3.3 KiB.
+const maxKeyFile = 64 << 10
+
+// enroll makes a key, asks for a certificate with a one-time token, stores both
+// and, where there is no configuration file yet, writes one that starts this agent.
+func enroll(ctx context.Context, cfg *config.Config, role Role, e enrollment, out io.Writer) error {
+	release, err := openBase(cfg.Agent.BaseDir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	files := pki.Files{Cert: cfg.API.Auth.CertFile, Key: cfg.API.Auth.KeyFile, CA: cfg.API.Auth.CAFile}
+	pending := filepath.Join(filepath.Dir(files.Key), pendingKey)
+	key, err := keyToEnroll(pending)
+	if err != nil {
+		return err
+	}
+	answer, err := requestCertificate(ctx, cfg, role, e, key)
+	if err != nil {
+		return fmt.Errorf("enrol %s at %s: %w", cfg.Agent.ID, cfg.API.BaseURL, err)
+	}
+	if err := pki.SaveCredentials(files, key, []byte(answer.CertificatePEM), []byte(answer.CAPEM)); err != nil {
+		return err
+	}
+	if err := os.Remove(pending); err != nil {
+		return fmt.Errorf("remove the pending key: %w", err)
+	}
+	configFile, err := firstConfig(cfg, role, answer.OrganizationID)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "enrolled %s agent %s in organisation %s\n  base directory  %s\n  certificate     %s\n  configuration   %s\nstart it with:\n  %s --config %s\n",
+		role.Type, answer.AgentID, answer.OrganizationID, cfg.Agent.BaseDir, files.Cert, configFile, role.Program, configFile)
+	return nil
+}
+
+func keyToEnroll(pending string) (crypto.Signer, error) {
+	pem, err := limits.ReadFile(pending, maxKeyFile)
+	if err == nil {
+		return pki.ParseKey(pem)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the pending key: %w", err)
+	}
+	key, err := pki.GenerateKey()
+	if err != nil {
+		return nil, err
+	}
+	if pem, err = pki.EncodeKey(key); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(pending), dirMode); err != nil {
+		return nil, fmt.Errorf("make the certificates directory: %w", err)
+	}
+	return key, atomicfile.Write(pending, pem, 0o600)
+}
+
+func requestCertificate(ctx context.Context, cfg *config.Config, role Role, e enrollment, key crypto.Signer) (api.EnrollResponse, error) {
+	server, err := url.Parse(cfg.API.BaseURL)
+	if err != nil {
+		return api.EnrollResponse{}, err
+	}
+	tlsConfig, err := pki.PinnedTLS(e.fingerprint, server.Hostname())
+	if err != nil {
+		return api.EnrollResponse{}, err
+	}
+	client, err := api.NewClient(api.ClientOptions{
+		BaseURL: cfg.API.BaseURL, TLS: tlsConfig, Agent: cfg.Agent.ID,
+		Timeout: cfg.API.Timeout.Duration(), UserAgent: userAgent(role),
+	})
+	if err != nil {
+		return api.EnrollResponse{}, err
+	}
+	defer client.CloseIdle()
+	csr, err := pki.NewCSR(key, cfg.Agent.ID)
+	if err != nil {
+		return api.EnrollResponse{}, err
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return api.EnrollResponse{}, fmt.Errorf("ask for this host's name: %w", err)
+	}
+	request := api.EnrollRequest{
+		AgentID: cfg.Agent.ID, AgentType: role.Type, Name: cfg.Agent.Name, CSRPEM: string(csr),
+		Version: api.Version, Hostname: hostname, Tags: cfg.Agent.Tags,
+	}
+	return enrollPatiently(ctx, client, e.token, request)
+}
+
+// enrollAttempts is how often a request without an answer is repeated: enough for
+// a server that restarts, few enough that a person is not kept waiting.
+const enrollAttempts = 5
+
+func enrollPatiently(ctx context.Context, client *api.Client, token string, request api.EnrollRequest) (api.EnrollResponse, error) {
+	backoff := api.Backoff{Initial: 500 * time.Millisecond, Max: 5 * time.Second}
+	for attempt := 1; ; attempt++ {
+		answer, err := client.Enroll(ctx, token, request)
+		if err == nil || attempt == enrollAttempts || !api.Retryable(err) {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return answer, errors.Join(err, ctx.Err())
+		case <-time.After(backoff.Next(api.RetryAfter(err))):
+		}
+	}
+}
+
+// firstConfig writes the smallest configuration that starts this agent, unless
+// there is one already; it returns its path.
+func firstConfig(cfg *config.Config, role Role, org api.OrgID) (string, error) {
+	path := filepath.Join(cfg.Agent.BaseDir, "config", "agent.yaml")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	text := fmt.Sprintf("# Written by `%s enroll`. `%s config show` prints every value in force.\nagent:\n  id: %q\n  name: %q\n  type: %q\n  organization_id: %q\n  base_dir: %q\n",
+		role.Program, role.Program, cfg.Agent.ID, cfg.Agent.Name, role.Type, org, cfg.Agent.BaseDir)
+	text += fmt.Sprintf("api:\n  base_url: %q\n", cfg.API.BaseURL)
+	return path, atomicfile.Write(path, []byte(text), 0o600)
+}
+
+func userAgent(role Role) string { return role.Program + "/" + api.Version }

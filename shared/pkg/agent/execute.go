@@ -1,0 +1,143 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+// Execute runs an action or output plugin for an instruction to its end and says
+// how it went; there is always a result. Ending ctx stops the plugin. Attempt and
+// lease are the caller's to add.
+func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
+	begin := time.Now()
+	result, err := p.execute(ctx, t)
+	if err != nil {
+		result.Status, result.ErrorMessage = api.Failed, err.Error()
+	}
+	end := time.Now()
+	result.StartedAt, result.FinishedAt, result.DurationMS = api.At(begin), api.At(end), end.Sub(begin).Milliseconds()
+	result.Plugin = &api.PluginRef{ID: t.Plugin.ID, Version: t.Plugin.Version, Digest: t.Plugin.Digest}
+	result.Sandbox = p.Posture()
+	return result
+}
+
+func (p *Plugins) execute(ctx context.Context, t Task) (api.Result, error) {
+	_, whole, err := configuration(t.Plugin, t.Settings)
+	if err != nil {
+		return api.Result{}, err
+	}
+	parameters, err := t.parameters()
+	if err != nil {
+		return api.Result{}, err
+	}
+	var ran supervise.ActionResult
+	err = p.inRoom(ctx, t, func(r *room) error {
+		flags, err := t.flags(r)
+		if err != nil {
+			return err
+		}
+		ran, err = supervise.RunAction(ctx, supervise.Action{
+			Options:  supervise.Options{Spec: r.spec, Config: whole, Log: r.log, OnProgress: t.progress},
+			Contract: t.Plugin.Runtime.Contract,
+			Command:  t.command(parameters, r.spec.Limits),
+			Flags:    flags,
+		})
+		return err
+	})
+	if err != nil {
+		return api.Result{}, err
+	}
+	return p.judge(t, ran)
+}
+
+// parameters applies the manifest's schema to what the instruction brings.
+func (t Task) parameters() (map[string]json.RawMessage, error) {
+	if len(t.Plugin.Parameters) == 0 {
+		return t.Instruction.InputData, nil
+	}
+	out, err := t.Plugin.Parameters.Apply(t.Instruction.InputData)
+	if err != nil {
+		return nil, fmt.Errorf("parameters of %s: %w", t.Plugin.ID, err)
+	}
+	return out, nil
+}
+
+// command is what contract stdio is asked.
+func (t Task) command(parameters map[string]json.RawMessage, l sandbox.Limits) plugin.Command {
+	i, now := t.Instruction, api.At(time.Now())
+	metadata := map[string]json.RawMessage{"idempotency_key": quoted(string(i.ID)), "attempt": fmt.Append(nil, i.Attempt)}
+	if t.Plugin.Kind == plugin.Output {
+		content, err := json.Marshal(parameters)
+		if err != nil { // values that came as JSON go as JSON
+			content = nil
+		}
+		return plugin.Command{Action: plugin.SendOutput, Output: &plugin.Message{
+			ID: i.ID, Type: i.Context.Workflow, Content: content, Format: "json", Metadata: metadata, Timestamp: now,
+		}}
+	}
+	return plugin.Command{Action: plugin.ExecuteAction, ActionRequest: &plugin.ActionRequest{
+		ID: i.ID, Type: i.InstructionType, Parameters: parameters, Timeout: l.Time.Seconds(), Metadata: metadata, RequestedAt: now,
+		Context: map[string]json.RawMessage{
+			"workflow": quoted(i.Context.Workflow), "run_id": quoted(string(i.Context.RunID)),
+			"step": quoted(i.Context.Step), "event_id": quoted(string(i.Context.EventID)),
+		},
+	}}
+}
+
+func quoted(s string) json.RawMessage {
+	b, err := json.Marshal(s)
+	if err != nil { // text always marshals
+		return json.RawMessage("null")
+	}
+	return b
+}
+
+// flags are the arguments of contract script: the configuration, what the
+// instruction sets where the host's owner allows that, and the input file for
+// plugins that want it on the command line.
+func (t Task) flags(r *room) ([]string, error) {
+	explicit, _, err := configuration(t.Plugin, t.Settings)
+	if err != nil {
+		return nil, err
+	}
+	flags, err := plugin.Flags(explicit, t.Plugin.Configuration)
+	if err != nil {
+		return nil, err
+	}
+	arguments := t.Instruction.PluginConfiguration.Arguments
+	if len(arguments) > 0 || t.Plugin.InputFile {
+		flags = append(flags, "--input", filepath.Join(r.temp, inputFile))
+	}
+	return append(flags, arguments...), nil
+}
+
+// judge makes a result of how the run ended. Data over the limit of the wire is kept
+// whole in a file on this host and cut with a marker.
+func (p *Plugins) judge(t Task, ran supervise.ActionResult) (api.Result, error) {
+	code := ran.Exit.Code
+	out := api.Result{
+		Status: ran.Status, Result: ran.Data, ErrorMessage: ran.Error, ExitCode: &code,
+		ResourceUsage: &api.ResourceUsage{CPUSeconds: ran.Exit.CPU.Seconds(), MaxRSSBytes: ran.Exit.MaxRSS},
+	}
+	if ran.Exit.Reason != "" {
+		out.ErrorDetails = json.RawMessage(`{"reason":` + string(quoted(string(ran.Exit.Reason))) + `}`)
+	}
+	if len(ran.Data) <= api.MaxResultBytes && !ran.Truncated {
+		return out, nil
+	}
+	file := filepath.Join(p.rt.DataDir("cache"), "result-"+string(t.Instruction.ID)+".json")
+	if err := atomicfile.Write(file, ran.Data, 0o600); err != nil {
+		return out, err
+	}
+	out.Result = json.RawMessage(fmt.Sprintf(`{"truncated":true,"bytes":%d,"file":%s}`, len(ran.Data), quoted(file)))
+	return out, nil
+}

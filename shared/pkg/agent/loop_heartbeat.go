@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// farewellLimit bounds the last heartbeat: a server that is away must not hold up
+// the end of the process.
+const farewellLimit = 2 * time.Second
+
+// heartbeat tells the orchestrator at every interval that this agent lives and
+// what it has, and says goodbye when it ends.
+func (rt *Runtime) heartbeat(ctx context.Context) error {
+	every := rt.Config.Agent.HeartbeatInterval.Duration()
+	for {
+		rt.Health.Beat("heartbeat", every+2*rt.Config.API.Timeout.Duration())
+		rt.sendHeartbeat(ctx, "online")
+		select {
+		case <-ctx.Done():
+			farewell, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellLimit)
+			defer cancel()
+			rt.sendHeartbeat(farewell, "offline")
+			return nil
+		case <-rt.beatNow:
+		case <-time.After(every - time.Duration(rand.Int64N(int64(every)/10))): // up to 10 % early, so that a fleet spreads out
+		}
+	}
+}
+
+func (rt *Runtime) sendHeartbeat(ctx context.Context, status string) {
+	health := rt.Health.Snapshot()
+	begin := time.Now()
+	answer, err := rt.API.Heartbeat(ctx, api.Heartbeat{
+		Timestamp: api.At(begin), Status: status, Version: api.Version, Health: &health,
+		Plugins: rt.Plugins.Infos(), Monitors: rt.monitorInfos(), Sandbox: rt.Plugins.Posture(),
+		CertificateNotAfter: api.At(rt.identity.Leaf().NotAfter),
+	})
+	rt.noteContact(err)
+	if err == nil {
+		rt.noteSkew(begin, time.Now(), answer.ServerTime.Time)
+	}
+}
+
+const conditionOffline = "orchestrator_unreachable"
+
+// noteContact keeps the condition that says whether the orchestrator answers. It
+// logs the change and not every failure. A refusal never deletes anything (G5).
+func (rt *Runtime) noteContact(err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	was := rt.online.Swap(err == nil)
+	if err == nil {
+		rt.Health.Clear(conditionOffline)
+		if !was {
+			rt.Log.Info("connected to the orchestrator", "url", rt.Config.API.BaseURL)
+		}
+		return
+	}
+	rt.Health.Set(conditionOffline, Degraded, false, err.Error(), "nothing is lost: events and results are kept and sent when it answers")
+	if was {
+		rt.Log.Warn("orchestrator does not answer", telemetry.KeyError, err)
+	}
+}
+
+// maxSkew is how far the clocks may differ before people are told. Nothing of ours
+// depends on it (G7); times in logs and events do.
+const maxSkew = 30 * time.Second
+
+func (rt *Runtime) noteSkew(sent, received, server time.Time) {
+	middle := sent.Add(received.Sub(sent) / 2)
+	skew := middle.Sub(server).Abs()
+	if server.IsZero() || skew <= maxSkew {
+		rt.Health.Clear("clock_skew")
+		return
+	}
+	rt.Health.Set("clock_skew", Degraded, false,
+		fmt.Sprintf("this host's clock differs from the orchestrator's by %v", skew.Truncate(time.Second)),
+		"check the time service (chronyc tracking, timedatectl) on both hosts")
+}

@@ -1,0 +1,187 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/config"
+	"github.com/stavily/agents/shared/pkg/pki"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// Runtime is what a role's components stand on. Its fields are set before they
+// start and never change; all of it may be used concurrently.
+type Runtime struct {
+	Role    Role
+	Config  *config.Config
+	Log     *slog.Logger
+	Health  *Health
+	Metrics *telemetry.Registry
+	API     *api.Client
+	Plugins *Plugins
+	BootID  string // made anew at each start: tells one life of the agent from the next
+
+	identity *pki.Credentials
+	counts   *counts
+	logs     *logUpload
+	beatNow  chan struct{}
+	online   atomic.Bool
+	monitors atomic.Pointer[func() []api.MonitorInfo]
+}
+
+// run is the life of an agent from its configuration to its end.
+func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
+	cfg := &loaded.Config
+	release, err := openBase(cfg.Agent.BaseDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	log, closeLog, err := openLog(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	log = log.With(telemetry.KeyAgent, cfg.Agent.ID)
+	for _, w := range loaded.Warnings {
+		log.Warn("configuration", "warning", w)
+	}
+	log.Info("starting", "program", role.Program, "version", api.Version, "base_dir", cfg.Agent.BaseDir, "config", loaded.File)
+
+	rt, err := newRuntime(cfg, role, log)
+	if err != nil {
+		return err
+	}
+	components := append(rt.listeners(), Component{"agent", rt.work})
+	if err := runGroup(ctx, components); err != nil {
+		log.Error("stopped", telemetry.KeyError, err)
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func openLog(cfg *config.Config) (*slog.Logger, func() error, error) {
+	log, _, closer, err := telemetry.NewLogger(logOptions(cfg))
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the log: %w", err)
+	}
+	return log, closer.Close, nil
+}
+
+func logOptions(cfg *config.Config) telemetry.LogOptions {
+	l := cfg.Logging
+	return telemetry.LogOptions{
+		Level: l.Level, Format: l.Format, Output: l.Output, File: l.File, Stdout: os.Stdout,
+		MaxSizeMB: l.MaxSize, MaxBackups: l.MaxBackups, MaxAgeDays: l.MaxAge, Compress: l.Compress,
+	}
+}
+
+func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, error) {
+	metrics := telemetry.NewRegistry(cfg.Metrics.Namespace)
+	rt := &Runtime{
+		Role: role, Config: cfg, Log: log, Metrics: metrics,
+		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1),
+	}
+	rt.counts = newCounts(metrics, rt)
+	rt.logs = newLogUpload(rt.counts.logsDropped.Inc)
+	return rt, nil
+}
+
+func (rt *Runtime) listeners() []Component {
+	var out []Component
+	if h := rt.Config.Health; h.Enabled {
+		l := &listener{name: "health", addr: hostPort(h.Bind, h.Port), handler: healthHandler(rt.Health, h.Path, h.ReadyPath), base: rt.Config.Agent.BaseDir, health: rt.Health, log: rt.Log}
+		out = append(out, Component{"health endpoint", l.Run})
+	}
+	if m := rt.Config.Metrics; m.Enabled {
+		l := &listener{name: "metrics", addr: hostPort(m.Bind, m.Port), handler: rt.metricsHandler(), base: rt.Config.Agent.BaseDir, health: rt.Health, log: rt.Log}
+		out = append(out, Component{"metrics endpoint", l.Run})
+	}
+	return out
+}
+
+// conditionStarting keeps an agent from being ready before its components run.
+const conditionStarting = "starting"
+
+// work waits for the identity and then runs everything that needs it.
+func (rt *Runtime) work(ctx context.Context) error {
+	rt.Health.Set(conditionStarting, Degraded, true, "the agent is starting", "wait a moment")
+	creds, err := rt.awaitIdentity(ctx)
+	if err != nil {
+		return err
+	}
+	rt.identity = creds
+	if rt.API, err = rt.connect(creds); err != nil {
+		return err
+	}
+	defer rt.API.CloseIdle()
+	if rt.Plugins, err = openPlugins(ctx, rt); err != nil {
+		return err
+	}
+	defer rt.Plugins.logs.close()
+	role, err := rt.Role.Components(rt)
+	if err != nil {
+		return err
+	}
+	rt.Health.Clear(conditionStarting)
+	return runGroup(ctx, append(role,
+		Component{"heartbeat", rt.heartbeat},
+		Component{"plugin logs", func(ctx context.Context) error { return rt.logs.run(ctx, rt.sendLogs) }},
+	))
+}
+
+func (rt *Runtime) connect(creds *pki.Credentials) (*api.Client, error) {
+	c := rt.Config.API
+	return api.NewClient(api.ClientOptions{
+		BaseURL: c.BaseURL, TLS: creds.ClientTLS(rt.Config.Security.TLS.Version()), Agent: rt.Config.Agent.ID,
+		Timeout: c.Timeout.Duration(), UserAgent: userAgent(rt.Role),
+		RequestsPerSecond: c.RateLimit.RequestsPerSecond, Burst: c.RateLimit.Burst,
+	})
+}
+
+func (rt *Runtime) sendLogs(ctx context.Context, b api.LogBatch) error {
+	_, err := rt.API.Logs(ctx, b)
+	rt.noteContact(err)
+	return err
+}
+
+// Backoff is the pause between repeats of a call, as the configuration says.
+func (rt *Runtime) Backoff() *api.Backoff {
+	r := rt.Config.API.Retry
+	return &api.Backoff{Initial: r.InitialInterval.Duration(), Max: r.MaxInterval.Duration()}
+}
+
+// NoteContact tells the runtime how a call to the orchestrator went.
+func (rt *Runtime) NoteContact(err error) { rt.noteContact(err) }
+
+// ReportMonitors gives heartbeats their list of monitors.
+func (rt *Runtime) ReportMonitors(list func() []api.MonitorInfo) { rt.monitors.Store(&list) }
+
+func (rt *Runtime) monitorInfos() []api.MonitorInfo {
+	if list := rt.monitors.Load(); list != nil {
+		return (*list)()
+	}
+	return nil
+}
+
+// BeatSoon asks for a heartbeat now, because something that people watch changed.
+func (rt *Runtime) BeatSoon() {
+	select {
+	case rt.beatNow <- struct{}{}:
+	default:
+	}
+}
+
+// DataDir is a directory below data/ of the base directory; it need not exist yet.
+func (rt *Runtime) DataDir(name string) string {
+	return filepath.Join(rt.Config.Agent.BaseDir, "data", name)
+}

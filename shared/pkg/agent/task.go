@@ -1,0 +1,199 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/internal/agentsocket"
+	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/config"
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+// Task is one plugin process to be: what runs, for whom, and who hears of it.
+type Task struct {
+	Plugin      *plugin.Plugin
+	Settings    config.PluginFile // what the host's owner says about it
+	Instruction *api.Instruction  // nil for a sensor
+	Forever     bool              // a process that lives on has no time limit of its own
+
+	// Trigger takes a sensor's event and returns once it is durable; nil refuses.
+	Trigger func(context.Context, api.Event) (api.EventID, error)
+	// Progress hears how far an instruction has come; nil drops it.
+	Progress func(plugin.Progress)
+	// Line hears each line of the plugin's log besides its log file. Without it lines
+	// are copied to the orchestrator as they come.
+	Line func(text string)
+}
+
+// room is what a plugin process has to itself while it lives.
+type room struct {
+	spec sandbox.Spec
+	temp string
+	log  *pluginLog
+}
+
+// inRoom prepares what the process of a task needs (private directories, socket,
+// log, the order for the sandbox), calls use, and takes it away again.
+func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) error {
+	temp, err := os.MkdirTemp(filepath.Join(p.rt.Config.Agent.BaseDir, "tmp"), string(t.Plugin.ID)+"-")
+	if err != nil {
+		return fmt.Errorf("make a private directory for %s: %w", t.Plugin.ID, err)
+	}
+	defer os.RemoveAll(temp) // what resists is swept at the agent's next start
+	log, err := p.logOf(t)
+	if err != nil {
+		return err
+	}
+	socket := agentsocket.Options{Dir: temp, Plugin: t.Plugin.ID, Kind: t.Plugin.Kind, Monitor: t.Settings.Name, Handler: &caller{p, t, log}}
+	if t.Instruction != nil {
+		socket.Instruction = t.Instruction.ID
+	}
+	return agentsocket.Serve(ctx, socket, func(path string) error {
+		r := &room{temp: temp, log: log}
+		if err := p.furnish(t, r, path); err != nil {
+			return err
+		}
+		return use(r)
+	})
+}
+
+// furnish writes the order for the sandbox.
+func (p *Plugins) furnish(t Task, r *room, socket string) error {
+	home := filepath.Join(p.rt.DataDir("state"), "plugins", string(t.Plugin.ID))
+	if err := os.MkdirAll(home, dirMode); err != nil {
+		return fmt.Errorf("make the home of %s: %w", t.Plugin.ID, err)
+	}
+	env := sandbox.Environment{Agent: p.rt.Config.Agent.ID, Plugin: t.Plugin.ID, Home: home, Temp: r.temp, Socket: socket, SDK: p.sdk}
+	if err := forInstruction(t, r, &env); err != nil {
+		return err
+	}
+	program, args, err := catalog.Command(t.Plugin, p.python)
+	if err != nil {
+		return err
+	}
+	r.spec = sandbox.Spec{
+		Path: program, Args: args, Dir: t.Plugin.Dir,
+		Read: t.Plugin.Permissions.Read, Write: t.Plugin.Permissions.Write, Network: sandbox.Network(t.Plugin.Permissions.Network),
+		Limits: p.limits(t.Plugin, t.Settings, t.within()),
+	}
+	if t.Forever {
+		r.spec.Limits.Time = 0
+	}
+	r.spec.Env, err = env.List()
+	return err
+}
+
+func (t Task) progress(p plugin.Progress) {
+	if t.Progress != nil {
+		t.Progress(p)
+	}
+}
+
+// within is the time that the instruction allows, 0 where it does not say.
+func (t Task) within() time.Duration {
+	if t.Instruction == nil {
+		return 0
+	}
+	return time.Duration(t.Instruction.TimeoutSeconds) * time.Second
+}
+
+// inputFile is its name in the private directory.
+const inputFile = "input.json"
+
+// input is what contract script finds in its input file.
+type input struct {
+	InputData map[string]json.RawMessage `json:"input_data,omitempty"`
+	Context   api.InstructionContext     `json:"context"`
+	Variables map[string]json.RawMessage `json:"variables,omitempty"`
+}
+
+// forInstruction adds what only a process that serves an instruction has. Arguments
+// and environment from the wire take effect only where the host's owner said so.
+func forInstruction(t Task, r *room, env *sandbox.Environment) error {
+	i := t.Instruction
+	if i == nil {
+		return nil
+	}
+	env.Instruction, env.Traceparent = i.ID, i.TraceParent
+	text, err := json.Marshal(input{i.InputData, i.Context, i.Variables})
+	if err != nil {
+		return fmt.Errorf("write the input of %s: %w", i.ID, err)
+	}
+	env.Input = filepath.Join(r.temp, inputFile)
+	if err := atomicfile.Write(env.Input, text, 0o600); err != nil {
+		return err
+	}
+	from := i.PluginConfiguration
+	switch {
+	case len(from.Environment) > 0 && !t.Settings.Environment:
+		return fmt.Errorf("the instruction sets environment variables, which this host does not allow for %s: set `environment: true` in its file in config/plugins to allow it", t.Plugin.ID)
+	case len(from.Arguments) > 0 && !t.Settings.Arguments:
+		return fmt.Errorf("the instruction sets arguments, which this host does not allow for %s: set `arguments: true` in its file in config/plugins to allow it", t.Plugin.ID)
+	case from.EntryPoint != "" && from.EntryPoint != t.Plugin.Runtime.EntryPoint:
+		return fmt.Errorf("the instruction names entry point %q: only the manifest's, %q, runs here", from.EntryPoint, t.Plugin.Runtime.EntryPoint)
+	}
+	env.Extra = from.Environment
+	return nil
+}
+
+// caller answers one plugin process on its socket.
+type caller struct {
+	host *Plugins
+	task Task
+	log  *pluginLog
+}
+
+var errNoTriggers = errors.New("only sensor plugins report triggers: this one is not run as a sensor")
+
+func (c *caller) ReportTrigger(ctx context.Context, e api.Event) (api.EventID, error) {
+	if c.task.Trigger == nil {
+		return "", errNoTriggers
+	}
+	return c.task.Trigger(ctx, e)
+}
+
+func (c *caller) Logs(_ context.Context, entries []api.LogEntry) (int, error) {
+	for _, e := range entries {
+		c.log.entry(e)
+	}
+	return len(entries), nil
+}
+
+func (c *caller) Progress(_ context.Context, p plugin.Progress) error {
+	c.task.progress(p)
+	return nil
+}
+
+func (c *caller) Info() agentsocket.Info {
+	a := c.host.rt.Config.Agent
+	return agentsocket.Info{
+		AgentID: a.ID, Version: api.Version, Environment: a.Environment,
+		AgentType: c.host.rt.Role.Type, Organization: c.host.rt.identity.Identity().Org,
+	}
+}
+
+func (c *caller) Config(section string) (map[string]json.RawMessage, error) {
+	_, whole, err := configuration(c.task.Plugin, c.task.Settings)
+	if err != nil || section == "" {
+		return whole, err
+	}
+	value, found := whole[section]
+	if !found {
+		return nil, fmt.Errorf("there is no section %.80q in the configuration of %s", section, c.task.Plugin.ID)
+	}
+	var inner map[string]json.RawMessage
+	if err := limits.UnmarshalJSON(value, &inner); err != nil { // a plain value stands under its own name
+		return map[string]json.RawMessage{section: value}, nil
+	}
+	return inner, nil
+}
