@@ -109,7 +109,7 @@ type Run struct {
 	Key        string // of its cooldown
 	CreatedAt  time.Time
 	StartedAt  time.Time
-	FinishedAt time.Time // zero: it is active
+	FinishedAt time.Time       // zero: it is active
 	State      json.RawMessage `json:",omitempty"`
 }
 

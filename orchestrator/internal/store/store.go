@@ -63,10 +63,9 @@ type AgentReader interface {
 type EventReader interface {
 	// Stream is the zero stream with its epoch when nothing has come of it yet.
 	Stream(agent api.AgentID, epoch string) (delivery.Stream, error)
-	// Event and EventExists look an event up by the agent that sent it and the id that
-	// this agent gave it: no agent can take an id away from another.
+	// Event looks an event up by the agent that sent it and the id that this agent gave
+	// it: no agent can take an id away from another.
 	Event(api.AgentID, api.EventID) (Event, error)
-	EventExists(api.AgentID, api.EventID) (bool, error)
 	Events(EventQuery) ([]Event, error)
 	Gaps(api.AgentID) ([]Gap, error) // oldest first
 }

@@ -1,0 +1,116 @@
+package sqlite
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// reader reads one organisation's records. By convention ?1 of every statement is the
+// organisation, and a record is read from a column of its JSON.
+type reader struct {
+	session *session
+	org     api.OrgID
+}
+
+var _ store.Reader = reader{}
+
+// tx also writes them; then the record's JSON is the last argument.
+type tx struct {
+	reader
+	known bool                // the organisation is in table orgs
+	next  map[statement]int64 // by the statement that finds them: the next free numbers
+}
+
+var _ store.Tx = (*tx)(nil)
+
+// all reads the records of a query whose only column is their JSON.
+func all[T any](r reader, st statement, args ...any) ([]T, error) {
+	var out []T
+	err := r.session.rows(st, func(scan scanner) error {
+		var doc []byte
+		if err := scan(&doc); err != nil {
+			return err
+		}
+		var record T
+		if err := json.Unmarshal(doc, &record); err != nil {
+			return fmt.Errorf("record %T of organisation %s: %w", record, r.org, err)
+		}
+		out = append(out, record)
+		return nil
+	}, append([]any{r.org}, args...)...)
+	return out, err
+}
+
+// one reads the only record of a query, and is ErrNotFound when there is none.
+func one[T any](r reader, st statement, args ...any) (T, error) {
+	records, err := all[T](r, st, args...)
+	if err != nil || len(records) == 0 {
+		var none T
+		if err == nil {
+			err = store.ErrNotFound
+		}
+		return none, err
+	}
+	return records[0], nil
+}
+
+var addOrg = prepare(`INSERT INTO orgs (org) VALUES (?1) ON CONFLICT DO NOTHING`)
+
+// write runs a statement that writes, with args after the organisation.
+func (t *tx) write(st statement, args ...any) error {
+	if !t.known {
+		if err := t.session.exec(addOrg, t.org); err != nil {
+			return err
+		}
+		t.known = true
+	}
+	return t.session.exec(st, append([]any{t.org}, args...)...)
+}
+
+// put writes a record, with its columns in args.
+func (t *tx) put(st statement, record any, args ...any) error {
+	doc, err := encode(record)
+	if err != nil {
+		return err
+	}
+	return t.write(st, append(args, doc)...)
+}
+
+// number gives the next free number of a table; last finds the highest in use. It asks
+// once in a transaction.
+func (t *tx) number(last statement) (int64, error) {
+	n, asked := t.next[last]
+	if !asked {
+		if _, err := t.session.value(last, &n, t.org); err != nil {
+			return 0, err
+		}
+		n++
+	}
+	t.next[last] = n + 1
+	return n, nil
+}
+
+// encode makes the JSON of a record. It leaves <, > and & as they are: nothing of this
+// is HTML, and text that people search for stays as it was written.
+func encode(record any) (string, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(record); err != nil {
+		return "", fmt.Errorf("record %T: %w", record, err)
+	}
+	return string(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+}
+
+// nanos is how a time stands in a column; the zero time is null.
+func nanos(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixNano()
+}

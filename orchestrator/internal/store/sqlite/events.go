@@ -1,0 +1,66 @@
+package sqlite
+
+import (
+	"errors"
+
+	"github.com/stavily/agents/orchestrator/internal/delivery"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+var (
+	streamByEpoch = prepare(`SELECT doc FROM streams WHERE org = ?1 AND agent = ?2 AND epoch = ?3`)
+	putStream     = prepare(`INSERT INTO streams (org, agent, epoch, doc) VALUES (?1, ?2, ?3, ?4)
+		ON CONFLICT (org, agent, epoch) DO UPDATE SET doc = excluded.doc`)
+
+	eventByID    = prepare(`SELECT doc FROM events WHERE org = ?1 AND agent = ?2 AND id = ?3`)
+	eventsAfter  = prepare(`SELECT doc FROM events WHERE org = ?1 AND n > ?2 AND (?3 = '' OR type = ?3) AND (?4 = '' OR agent = ?4) ORDER BY n LIMIT ?5`)
+	newestEvents = prepare(`SELECT doc FROM events WHERE org = ?1 AND n > ?2 AND (?3 = '' OR type = ?3) AND (?4 = '' OR agent = ?4) ORDER BY n DESC LIMIT ?5`)
+	lastEvent    = prepare(`SELECT COALESCE(MAX(n), 0) FROM events WHERE org = ?1`)
+	addEvent     = prepare(`INSERT INTO events (org, n, agent, id, type, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)`)
+
+	gapsOfAgent = prepare(`SELECT doc FROM gaps WHERE org = ?1 AND agent = ?2 ORDER BY received, epoch, first`)
+	putGap      = prepare(`INSERT INTO gaps (org, agent, epoch, first, received, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+		ON CONFLICT (org, agent, epoch, first) DO UPDATE SET received = excluded.received, doc = excluded.doc`)
+)
+
+func (r reader) Stream(agent api.AgentID, epoch string) (delivery.Stream, error) {
+	s, err := one[delivery.Stream](r, streamByEpoch, agent, epoch)
+	if errors.Is(err, store.ErrNotFound) {
+		return delivery.Stream{Epoch: epoch}, nil
+	}
+	return s, err
+}
+
+func (t *tx) PutStream(agent api.AgentID, s delivery.Stream) error {
+	return t.put(putStream, s, agent, s.Epoch)
+}
+
+func (r reader) Event(agent api.AgentID, id api.EventID) (store.Event, error) {
+	return one[store.Event](r, eventByID, agent, id)
+}
+
+func (r reader) Events(q store.EventQuery) ([]store.Event, error) {
+	query := eventsAfter
+	if q.Newest {
+		query = newestEvents
+	}
+	return all[store.Event](r, query, q.After, q.Type, q.Agent, store.PageSize(q.Limit))
+}
+
+func (t *tx) AddEvent(e store.Event) (err error) {
+	if e.Cursor, err = t.number(lastEvent); err != nil {
+		return err
+	}
+	return t.put(addEvent, e, e.Cursor, e.Agent, e.ID, e.Type)
+}
+
+func (r reader) Gaps(agent api.AgentID) ([]store.Gap, error) {
+	return all[store.Gap](r, gapsOfAgent, agent)
+}
+
+// PutGap keeps the number that the gap begins at in 64 bits with a sign; of numbers
+// above 2^63 only the order suffers.
+func (t *tx) PutGap(g store.Gap) error {
+	return t.put(putGap, g, g.Agent, g.Epoch, int64(g.From), g.ReceivedAt.UnixNano())
+}

@@ -1,0 +1,178 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// maxReaders bounds the read connections: reads are short and use the processor, so
+// more than it has cores only multiply caches (2 MiB each).
+const maxReaders = 8
+
+// settings of every connection.
+var settings = []string{
+	"busy_timeout(5000)", // a backup or a person's sqlite3 holds the lock for moments
+	"journal_mode(WAL)",
+	"synchronous(FULL)",            // fsync at each commit; see the package documentation
+	"journal_size_limit(67108864)", // give a burst's 64 MiB and more of WAL back to the disk
+}
+
+// Store is a store.Store in one file.
+type Store struct {
+	db      *sql.DB
+	writer  *writer
+	readers chan *session // those not in use
+	close   func() error  // once
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the database at path, makes it if it is not there, and brings its schema
+// up to date. ctx bounds the opening only.
+func Open(ctx context.Context, path string) (*Store, error) {
+	s, err := open(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, path string) (_ *Store, err error) {
+	if err := own(path); err != nil {
+		return nil, err
+	}
+	dsn, err := dataSource(path)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	if err := migrate(ctx, db); err != nil {
+		return nil, err
+	}
+	writing, err := newSession(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{db: db, readers: make(chan *session, min(max(runtime.GOMAXPROCS(0), 2), maxReaders))}
+	for range cap(s.readers) {
+		r, err := newSession(ctx, db, "PRAGMA query_only = ON")
+		if err != nil {
+			return nil, err
+		}
+		s.readers <- r
+	}
+	s.writer = startWriter(writing)
+	s.close = sync.OnceValue(s.shut)
+	return s, nil
+}
+
+// own makes the file for its owner alone; SQLite gives its other files the same mode.
+func own(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Close())
+}
+
+// dataSource is the URI of a file (https://www.sqlite.org/uri.html), in which a path may
+// contain any character.
+func dataSource(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	slashed := filepath.ToSlash(abs)
+	if !strings.HasPrefix(slashed, "/") {
+		slashed = "/" + slashed // a drive letter
+	}
+	uri := url.URL{Scheme: "file", Path: slashed, RawQuery: url.Values{"_pragma": settings}.Encode()}
+	return uri.String(), nil
+}
+
+// Org gives the part of one organisation.
+func (s *Store) Org(org api.OrgID) store.Scope { return scope{s, org} }
+
+var allOrgs = prepare(`SELECT org FROM orgs ORDER BY org`)
+
+// Orgs lists the organisations that anything was ever written for.
+func (s *Store) Orgs(ctx context.Context) ([]api.OrgID, error) {
+	var orgs []api.OrgID
+	err := s.view(ctx, func(r *session) error {
+		return r.rows(allOrgs, func(scan scanner) error {
+			var org api.OrgID
+			err := scan(&org)
+			orgs = append(orgs, org)
+			return err
+		})
+	})
+	return orgs, err
+}
+
+// Close waits for the functions that run; none begins any more.
+func (s *Store) Close() error { return s.close() }
+
+func (s *Store) shut() error {
+	s.writer.close()
+	for range cap(s.readers) {
+		<-s.readers
+	}
+	return s.db.Close()
+}
+
+// scope is one organisation's part of a store.
+type scope struct {
+	store *Store
+	org   api.OrgID
+}
+
+func (s scope) View(ctx context.Context, fn func(store.Reader) error) error {
+	return s.store.view(ctx, func(r *session) error { return fn(reader{r, s.org}) })
+}
+
+func (s scope) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return s.store.writer.update(ctx, func(w *session) error {
+		return fn(&tx{reader: reader{w, s.org}, next: map[statement]int64{}})
+	})
+}
+
+func (s *Store) view(ctx context.Context, fn func(*session) error) (err error) {
+	if err := errors.Join(ctx.Err(), s.writer.refusal()); err != nil {
+		return err
+	}
+	var r *session
+	select {
+	case r = <-s.readers:
+	case <-s.writer.ended:
+		return s.writer.refusal()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { s.readers <- r }()
+	if err := r.exec(begin); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.rollback()) }()
+	return fn(r)
+}

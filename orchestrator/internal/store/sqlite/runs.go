@@ -1,0 +1,80 @@
+package sqlite
+
+import (
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+var (
+	runByID = prepare(`SELECT doc FROM runs WHERE org = ?1 AND id = ?2`)
+	// Two texts, so that each can use its index.
+	runsOfAll      = prepare(`SELECT doc FROM runs WHERE org = ?1 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
+	runsOfWorkflow = prepare(`SELECT doc FROM runs WHERE org = ?1 AND workflow = ?5 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
+	activeRun      = prepare(`SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND active = 1 LIMIT 1`)
+	putRun         = prepare(`INSERT INTO runs (org, id, workflow, key, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+		ON CONFLICT (org, id) DO UPDATE SET workflow = excluded.workflow, key = excluded.key, status = excluded.status, active = excluded.active, doc = excluded.doc`)
+
+	historyOfRun = prepare(`SELECT doc FROM history WHERE org = ?1 AND run = ?2 ORDER BY seq`)
+	addHistory   = prepare(`INSERT INTO history (org, run, seq, doc) VALUES (?1, ?2, ?3, ?4)`)
+
+	logsOfAll         = prepare(`SELECT doc FROM logs WHERE org = ?1 AND n > ?2 ORDER BY n LIMIT ?3`)
+	logsOfRun         = prepare(`SELECT doc FROM logs WHERE org = ?1 AND n > ?2 AND run = ?4 AND run <> '' ORDER BY n LIMIT ?3`)
+	logsOfInstruction = prepare(`SELECT doc FROM logs WHERE org = ?1 AND n > ?2 AND instruction = ?4 AND instruction <> '' AND (?5 = '' OR run = ?5) ORDER BY n LIMIT ?3`)
+	lastLog           = prepare(`SELECT COALESCE(MAX(n), 0) FROM logs WHERE org = ?1`)
+	addLog            = prepare(`INSERT INTO logs (org, n, run, instruction, doc) VALUES (?1, ?2, ?3, ?4, ?5)`)
+)
+
+func (r reader) Run(id api.RunID) (store.Run, error) { return one[store.Run](r, runByID, id) }
+
+// afterAllIDs sorts after every character that an id may have.
+const afterAllIDs = "~"
+
+func (r reader) Runs(q store.RunQuery) ([]store.Run, error) {
+	if q.Before == "" {
+		q.Before = afterAllIDs
+	}
+	if q.Workflow == "" {
+		return all[store.Run](r, runsOfAll, q.Status, q.Before, store.PageSize(q.Limit))
+	}
+	return all[store.Run](r, runsOfWorkflow, q.Status, q.Before, store.PageSize(q.Limit), q.Workflow)
+}
+
+func (r reader) RunActive(workflow, key string) (bool, error) {
+	var one int
+	return r.session.value(activeRun, &one, r.org, workflow, key)
+}
+
+func (t *tx) PutRun(r store.Run) error {
+	return t.put(putRun, r, r.ID, r.Workflow, r.Key, r.Status, r.FinishedAt.IsZero())
+}
+
+func (r reader) History(run api.RunID) ([]store.History, error) {
+	return all[store.History](r, historyOfRun, run)
+}
+
+func (t *tx) AddHistory(h store.History) error { return t.put(addHistory, h, h.Run, h.Seq) }
+
+func (r reader) Logs(q store.LogQuery) ([]store.Log, error) {
+	limit := store.PageSize(q.Limit)
+	switch {
+	case q.Instruction != "":
+		return all[store.Log](r, logsOfInstruction, q.After, limit, q.Instruction, q.Run)
+	case q.Run != "":
+		return all[store.Log](r, logsOfRun, q.After, limit, q.Run)
+	}
+	return all[store.Log](r, logsOfAll, q.After, limit)
+}
+
+func (t *tx) AddLogs(lines []store.Log) error {
+	for _, l := range lines {
+		n, err := t.number(lastLog)
+		if err != nil {
+			return err
+		}
+		l.Cursor = n
+		if err := t.put(addLog, l, n, l.Run, l.Instruction); err != nil {
+			return err
+		}
+	}
+	return nil
+}

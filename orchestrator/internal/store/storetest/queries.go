@@ -1,0 +1,268 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/stavily/agents/orchestrator/internal/instruction"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// keys of records, so that a test can say which it wants in a line.
+func keys[V any, K any](records []V, key func(V) K) []K {
+	out := []K{}
+	for _, r := range records {
+		out = append(out, key(r))
+	}
+	return out
+}
+
+func testEventPages(f *fixture) {
+	f.update(func(tx store.Tx) error {
+		for n := range 6 {
+			e := sampleEvent("x")
+			e.ID, e.Type, e.Agent = api.EventID(fmt.Sprint("E", n)), []string{"a.a", "b.b"}[n%2], []api.AgentID{"x", "y", "z"}[n/2]
+			if err := tx.AddEvent(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	all := read(f, org, func(r store.Reader) ([]store.Event, error) { return r.Events(store.EventQuery{}) })
+	f.equal("cursors", keys(all, func(e store.Event) int64 { return e.Cursor }), []int64{1, 2, 3, 4, 5, 6})
+	for _, c := range []struct {
+		query store.EventQuery
+		want  string
+	}{
+		{store.EventQuery{Limit: 2}, "[E0 E1]"},
+		{store.EventQuery{Limit: 2, After: 2}, "[E2 E3]"},
+		{store.EventQuery{After: 6}, "[]"},
+		{store.EventQuery{Limit: 2, Newest: true}, "[E5 E4]"},
+		{store.EventQuery{Newest: true, After: 4}, "[E5 E4]"},
+		{store.EventQuery{Type: "b.b"}, "[E1 E3 E5]"},
+		{store.EventQuery{Agent: "y"}, "[E2 E3]"},
+		{store.EventQuery{Agent: "y", Type: "a.a", Newest: true}, "[E2]"},
+	} {
+		got := read(f, org, func(r store.Reader) ([]store.Event, error) { return r.Events(c.query) })
+		f.equal(fmt.Sprintf("Events(%+v)", c.query), fmt.Sprint(keys(got, func(e store.Event) api.EventID { return e.ID })), c.want)
+	}
+}
+
+func testRunPages(f *fixture) {
+	f.update(func(tx store.Tx) error {
+		for n := range 6 {
+			r := sampleRun("x")
+			r.ID, r.Workflow, r.Status = api.RunID(fmt.Sprint("R", n)), []string{"a", "b"}[n%2], []string{"running", "failed", "failed"}[n/2]
+			if err := tx.PutRun(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, c := range []struct {
+		query store.RunQuery
+		want  string
+	}{
+		{store.RunQuery{}, "[R5 R4 R3 R2 R1 R0]"},
+		{store.RunQuery{Limit: 2}, "[R5 R4]"},
+		{store.RunQuery{Limit: 2, Before: "R4"}, "[R3 R2]"},
+		{store.RunQuery{Before: "R0"}, "[]"},
+		{store.RunQuery{Workflow: "a"}, "[R4 R2 R0]"},
+		{store.RunQuery{Workflow: "a", Before: "R4", Limit: 1}, "[R2]"},
+		{store.RunQuery{Status: "failed"}, "[R5 R4 R3 R2]"},
+		{store.RunQuery{Status: "failed", Workflow: "b"}, "[R5 R3]"},
+	} {
+		got := read(f, org, func(r store.Reader) ([]store.Run, error) { return r.Runs(c.query) })
+		f.equal(fmt.Sprintf("Runs(%+v)", c.query), fmt.Sprint(keys(got, func(r store.Run) api.RunID { return r.ID })), c.want)
+	}
+}
+
+func testLogPages(f *fixture) {
+	f.update(func(tx store.Tx) error {
+		var lines []store.Log
+		for n := range 4 {
+			l := sampleLog(fmt.Sprint("L", n))
+			l.Run, l.Instruction = []api.RunID{"r", ""}[n/2], []api.InstructionID{"i", "", "j", "i"}[n]
+			lines = append(lines, l)
+		}
+		return errors.Join(tx.AddLogs(lines[:3]), tx.AddLogs(lines[3:]))
+	})
+	for _, c := range []struct {
+		query store.LogQuery
+		want  string
+	}{
+		{store.LogQuery{}, "[L0 L1 L2 L3]"},
+		{store.LogQuery{After: 1, Limit: 2}, "[L1 L2]"},
+		{store.LogQuery{Run: "r"}, "[L0 L1]"},
+		{store.LogQuery{Run: "r", After: 1}, "[L1]"},
+		{store.LogQuery{Instruction: "i"}, "[L0 L3]"},
+		{store.LogQuery{Instruction: "i", Run: "r"}, "[L0]"},
+		{store.LogQuery{Instruction: "i", Limit: 1}, "[L0]"},
+	} {
+		got := read(f, org, func(r store.Reader) ([]store.Log, error) { return r.Logs(c.query) })
+		f.equal(fmt.Sprintf("Logs(%+v)", c.query), fmt.Sprint(keys(got, func(l store.Log) string { return l.Message })), c.want)
+	}
+}
+
+func testAuditPages(f *fixture) {
+	for n := range 3 {
+		f.update(func(tx store.Tx) error { return tx.AddAudit(sampleAudit(fmt.Sprint("A", n))) })
+	}
+	got := read(f, org, func(r store.Reader) ([]store.Audit, error) { return r.Audit(1, 1) })
+	if len(got) != 1 || got[0].Detail != "A1" || got[0].Seq != 2 {
+		f.Errorf("Audit(1, 1) = %+v, want A1 with seq 2", got)
+	}
+}
+
+func testWorkflowVersions(f *fixture) {
+	add := func(text string, want int) {
+		f.Helper()
+		f.update(func(tx store.Tx) error {
+			version, err := tx.AddWorkflow(sampleWorkflow(text))
+			if version != want {
+				f.Errorf("adding %s made version %d, want %d", text, version, want)
+			}
+			return err
+		})
+	}
+	current := func() string {
+		f.Helper()
+		texts := keys(read(f, org, store.Reader.Workflows), func(w store.Workflow) string { return w.Text })
+		return fmt.Sprint(texts)
+	}
+	add("one", 1)
+	add("two", 2)
+	f.equal("current", current(), "[two]")
+	f.update(func(tx store.Tx) error { return tx.DeleteWorkflow("clean") })
+	f.equal("current after the deletion", current(), "[]")
+	if err := f.store.Org(org).Update(f.Context(), func(tx store.Tx) error { return tx.DeleteWorkflow("clean") }); !errors.Is(err, store.ErrNotFound) {
+		f.Errorf("deleting it again: %v, want ErrNotFound", err)
+	}
+	old := read(f, org, func(r store.Reader) (store.Workflow, error) { return r.WorkflowVersion("clean", 2) })
+	f.equal("a deleted version", old.Text, "two")
+	add("three", 3)
+	f.equal("current after adding it again", current(), "[three]")
+}
+
+func testActiveRuns(f *fixture) {
+	active := func(workflow, key string) bool {
+		f.Helper()
+		return read(f, org, func(r store.Reader) (bool, error) { return r.RunActive(workflow, key) })
+	}
+	run := sampleRun("x")
+	run.FinishedAt = time.Time{}
+	f.update(func(tx store.Tx) error { return tx.PutRun(run) })
+	if !active("clean", "web-1") || active("clean", "web-2") || active("other", "web-1") {
+		f.Error("RunActive must be true for the workflow and key of the run, and for no other")
+	}
+	f.update(func(tx store.Tx) error { return tx.PutRun(sampleRun("finished")) })
+	if active("clean", "web-1") {
+		f.Error("RunActive is true for a run that has finished")
+	}
+}
+
+// offered makes instructions pending, of which nothing but the given matters.
+func offered(id string, change func(*instruction.Spec)) instruction.Instruction {
+	spec := instruction.Spec{ID: api.InstructionID(id), Plugin: "p", ExpiresAt: after(60)}
+	change(&spec)
+	return instruction.New(spec, start)
+}
+
+func (f *fixture) put(instructions ...instruction.Instruction) {
+	f.Helper()
+	f.update(func(tx store.Tx) error {
+		for _, i := range instructions {
+			if err := tx.PutInstruction(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func testOfferOrder(f *fixture) {
+	priority := func(p string) func(*instruction.Spec) {
+		return func(s *instruction.Spec) { s.Priority = p }
+	}
+	expired := offered("I7", func(s *instruction.Spec) { s.ExpiresAt = start })
+	taken, _, _ := instruction.Step(offered("I8", priority(api.PriorityHigh)), instruction.Offer{Agent: "a", Now: start, TTL: 1})
+	f.put(offered("I4", priority(api.PriorityNormal)), offered("I1", priority(api.PriorityLow)), offered("I5", priority(api.PriorityHigh)),
+		offered("I6", priority(api.PriorityHigh)), offered("I3", priority(api.PriorityNormal)), expired, taken)
+	agent := store.Agent{ID: "a", Type: api.Action}
+	for limit, want := range map[int]string{10: "[I5 I6 I3 I4 I1]", 3: "[I5 I6 I3]"} {
+		got := read(f, org, func(r store.Reader) ([]instruction.Instruction, error) { return r.Offerable(agent, start, limit) })
+		f.equal(fmt.Sprint("Offerable, at most ", limit), fmt.Sprint(keys(got, func(i instruction.Instruction) api.InstructionID { return i.ID })), want)
+	}
+}
+
+// testOfferFit holds an engine's idea of what fits against the one definition.
+func testOfferFit(f *fixture) {
+	round := 0
+	rapid.Check(f, func(t *rapid.T) {
+		round++
+		scope := f.store.Org(api.OrgID(fmt.Sprint("org", round)))
+		ids := rapid.SliceOfN(rapid.SampledFrom([]api.AgentID{"a", "b", "it's"}), 0, 2)
+		tags := rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", `"`}), 0, 2)
+		host := rapid.SampledFrom([]string{"", "h", "i"})
+		plugin := rapid.SampledFrom([]api.PluginID{"p", "q"})
+		agent := store.Agent{ID: "a", Type: rapid.SampledFrom([]api.AgentType{api.Action, api.Action, api.Sensor}).Draw(t, "type"), Hostname: host.Draw(t, "host"), Tags: tags.Draw(t, "tags")}
+		if rapid.Bool().Draw(t, "told") {
+			agent.Plugins = []api.PluginInfo{}
+			for _, p := range rapid.SliceOfNDistinct(plugin, 0, 2, rapid.ID[api.PluginID]).Draw(t, "plugins") {
+				agent.Plugins = append(agent.Plugins, api.PluginInfo{ID: p, State: rapid.SampledFrom([]string{"", "ready", "refused"}).Draw(t, "state")})
+			}
+		}
+		var want, got []api.InstructionID
+		err := scope.Update(f.Context(), func(tx store.Tx) error {
+			for n := range 4 {
+				i := offered(fmt.Sprint("I", n), func(s *instruction.Spec) {
+					s.Plugin, s.Target = plugin.Draw(t, "plugin"), instruction.Target{Agents: ids.Draw(t, "agents"), Host: host.Draw(t, "target host"), Tags: tags.Draw(t, "target tags")}
+				})
+				if agent.CanTake(i.Plugin, i.Target) {
+					want = append(want, i.ID)
+				}
+				if err := tx.PutInstruction(i); err != nil {
+					return err
+				}
+			}
+			found, err := tx.Offerable(agent, start, 10)
+			got = append(got, keys(found, func(i instruction.Instruction) api.InstructionID { return i.ID })...)
+			return err
+		})
+		if err != nil || !slices.Equal(got, want) {
+			t.Fatalf("Offerable(%+v) = %v, %v; want %v", agent, got, err, want)
+		}
+	})
+}
+
+func testDue(f *fixture) {
+	waiting := offered("I1", func(s *instruction.Spec) { s.ExpiresAt = after(30) })
+	lent, _, _ := instruction.Step(offered("I2", func(*instruction.Spec) {}), instruction.Offer{Agent: "a", Now: start, TTL: after(10).Sub(start)})
+	over := sampleInstruction("x")
+	f.put(waiting, lent, over)
+	due := func(at int, limit int) string {
+		f.Helper()
+		got := read(f, org, func(r store.Reader) ([]instruction.Instruction, error) { return r.Due(after(at), limit) })
+		return fmt.Sprint(keys(got, func(i instruction.Instruction) api.InstructionID { return i.ID }))
+	}
+	f.equal("due before anything is", due(9, 10), "[]")
+	f.equal("due at the end of the lease", due(10, 10), "[I2]")
+	f.equal("due at the end of both", due(30, 10), "[I2 I1]")
+	f.equal("the longest overdue", due(99, 1), "[I2]")
+	next, some, err := ask2(f, org, store.Reader.NextDue)
+	if err != nil || !some || !next.Equal(after(10)) {
+		f.Errorf("NextDue = %v, %v, %v; want %v", next, some, err, after(10))
+	}
+	for _, i := range []instruction.Instruction{waiting, lent} {
+		i, _, _ = instruction.Step(i, instruction.Cancel{Now: start})
+		f.put(i)
+	}
+	if next, some, err := ask2(f, org, store.Reader.NextDue); err != nil || some {
+		f.Errorf("NextDue when all have ended = %v, %v, %v", next, some, err)
+	}
+}

@@ -1,0 +1,204 @@
+package storetest
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/delivery"
+	"github.com/stavily/agents/orchestrator/internal/instruction"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// start is when all tests take place. Its nanoseconds must survive.
+var start = time.Date(2026, 3, 4, 5, 6, 7, 891234567, time.UTC)
+
+func after(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+
+// The samples have a value in every field, so that none is forgotten by an engine;
+// testRecords sees to it. note makes samples of the same key differ.
+
+func sampleAgent(note string) store.Agent {
+	return store.Agent{
+		ID: "web-1", Type: api.Action, State: store.Revoked, Name: note, Hostname: "web-1.example", Tags: []string{"role:web", "a<b&c>d"},
+		Version: "1.2.3", Status: "online", KeyHash: "sha256:1", Serial: "01", CertificatePEM: "pem", NotAfter: after(1),
+		NextKeyHash: "sha256:2", NextSerial: "02", NextCertificatePEM: "pem 2", NextNotAfter: after(2),
+		EnrolledAt: start, LastSeen: after(3), RevokedAt: after(4), RevokedReason: "stolen",
+		Plugins:  []api.PluginInfo{{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3", Type: "action", State: "ready", Message: "m"}},
+		Monitors: []api.MonitorInfo{{Name: "root", Plugin: "disk", State: "running", Message: "m", LastRun: api.At(start)}},
+		Health:   &api.Health{Status: "degraded", Conditions: []api.Condition{{Name: "spool", Status: "degraded", Since: api.At(start), Message: "m", Remedy: "r"}}},
+		Sandbox:  &api.Posture{Level: "full", Layers: map[string]string{"seccomp": "enforced"}},
+	}
+}
+
+func sampleToken(note string) store.Token {
+	return store.Token{
+		Hash: "ab12", Type: api.Sensor, AgentID: "web-1", CreatedAt: start, ExpiresAt: after(1),
+		UsedAt: after(2), UsedBy: "web-1", KeyHash: "sha256:1", Note: note,
+	}
+}
+
+func sampleEvent(note string) store.Event {
+	return store.Event{
+		Event: api.Event{
+			Seq: 1<<63 + 1, ID: "01EVENT", Type: "disk.space.high", Source: "disk", Monitor: "root", Timestamp: api.At(start), Severity: api.High,
+			Data:     map[string]json.RawMessage{"percent": json.RawMessage(`9.50`), "note": quoted(note)},
+			Metadata: map[string]json.RawMessage{"big": json.RawMessage(`12345678901234567890`)},
+			Tags:     []string{"t"}, Key: "web-1:/",
+		},
+		Cursor: 1, Agent: "web-1", Epoch: "e1", ReceivedAt: after(1),
+	}
+}
+
+func sampleStream(through uint64) delivery.Stream {
+	return delivery.Stream{Epoch: "e1", Through: through, Above: []delivery.Span{{From: 1 << 63, To: 1<<63 + 1}}}
+}
+
+func sampleGap(reason string) store.Gap {
+	return store.Gap{Gap: api.Gap{From: 1 << 63, To: 1<<63 + 1, Count: 2, Reason: reason}, Agent: "web-1", Epoch: "e1", ReceivedAt: start}
+}
+
+func sampleWorkflow(text string) store.Workflow {
+	return store.Workflow{Name: "clean", Version: 1, Text: text, Digest: "sha256:4", AppliedAt: start}
+}
+
+func sampleRun(note string) store.Run {
+	return store.Run{
+		ID: "01RUN", Workflow: "clean", Version: 1, Status: "completed", EventID: "01EVENT", Key: "web-1",
+		CreatedAt: start, StartedAt: after(1), FinishedAt: after(2), State: quoted(note),
+	}
+}
+
+func sampleHistory(message string) store.History {
+	return store.History{Run: "01RUN", Seq: 1, At: start, Kind: "step", Step: "clean", Message: message, Data: json.RawMessage(`{"a":[1,2.50]}`)}
+}
+
+func sampleLog(message string) store.Log {
+	return store.Log{Cursor: 1, At: start, Agent: "web-1", Run: "01RUN", Instruction: "01INSTR", Plugin: "disk-cleaner", Level: "info", Message: message}
+}
+
+func sampleAudit(detail string) store.Audit {
+	return store.Audit{Seq: 1, At: start, Actor: "operator", Action: "token.create", Object: "ab12", Detail: detail}
+}
+
+func sampleInstruction(note string) instruction.Instruction {
+	percent, code := 12.5, 3
+	return instruction.Instruction{
+		Spec: instruction.Spec{
+			ID: "01INSTR", RunID: "01RUN", Workflow: "clean", Step: "clean", EventID: "01EVENT", Plugin: "disk-cleaner", Version: "^1",
+			Input: map[string]json.RawMessage{"path": quoted(note)}, Timeout: time.Minute,
+			Target:   instruction.Target{Agents: []api.AgentID{"web-1"}, Host: "web-1.example", Tags: []string{"role:web"}},
+			Priority: api.PriorityHigh, Idempotent: true, MaxAttempts: 3, ExpiresAt: after(60),
+		},
+		Status: api.Interrupted, Attempt: 2, Agent: "web-1", Lease: "lease", BootID: "boot", LeaseUntil: after(30),
+		CreatedAt: start, OfferedAt: after(1), StartedAt: after(2), FinishedAt: after(3),
+		Spent: true, LostAgent: true, CancelRequested: true, Percent: &percent, Message: "m",
+		Result: &api.Result{
+			Status: api.Interrupted, Result: json.RawMessage(`{"n":1.0}`), ErrorMessage: "e", ErrorDetails: json.RawMessage(`{"started":true}`), ExecutionLog: []string{"l"},
+			Attempt: 2, Lease: "lease", StartedAt: api.At(start), FinishedAt: api.At(start), DurationMS: 5, ResourceUsage: &api.ResourceUsage{CPUSeconds: 1.5, MaxRSSBytes: 6},
+			ExitCode: &code, Plugin: &api.PluginRef{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3"}, Sandbox: &api.Posture{Level: "full", Layers: map[string]string{"l": "off"}},
+		},
+	}
+}
+
+func quoted(s string) json.RawMessage {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // a string is always JSON
+	}
+	return text
+}
+
+// everything writes one record of each kind, marked with note.
+func everything(note string) func(store.Tx) error {
+	return write(
+		func(tx store.Tx) error { return tx.PutAgent(sampleAgent(note)) },
+		func(tx store.Tx) error { return tx.PutToken(sampleToken(note)) },
+		func(tx store.Tx) error { return tx.AddEvent(sampleEvent(note)) },
+		func(tx store.Tx) error { return tx.PutStream("web-1", sampleStream(uint64(len(note)))) },
+		func(tx store.Tx) error { return tx.PutGap(sampleGap(note)) },
+		func(tx store.Tx) error { _, err := tx.AddWorkflow(sampleWorkflow(note)); return err },
+		func(tx store.Tx) error { return tx.SetCooldown("clean", "web-1", after(len(note))) },
+		func(tx store.Tx) error { return tx.PutRun(sampleRun(note)) },
+		func(tx store.Tx) error { return tx.AddHistory(sampleHistory(note)) },
+		func(tx store.Tx) error { return tx.AddLogs([]store.Log{sampleLog(note)}) },
+		func(tx store.Tx) error { return tx.PutInstruction(sampleInstruction(note)) },
+		func(tx store.Tx) error { return tx.AddAudit(sampleAudit(note)) },
+	)
+}
+
+// probe is one question and what it answers once everything(note) was written.
+type probe struct {
+	name string
+	ask  func(store.Reader) (any, error)
+	want func(note string) any
+}
+
+// found adapts a query for a record, listed one for a list with one element.
+func found[V any](ask func(store.Reader) (V, error)) func(store.Reader) (any, error) {
+	return func(r store.Reader) (any, error) { return ask(r) }
+}
+
+func listed[V any](ask func(store.Reader) ([]V, error)) func(store.Reader) (any, error) {
+	return func(r store.Reader) (any, error) {
+		switch all, err := ask(r); {
+		case err != nil || len(all) > 1:
+			return all, err
+		case len(all) == 0:
+			return nil, store.ErrNotFound
+		default:
+			return all[0], nil
+		}
+	}
+}
+
+// probes ask in every way that there is.
+func probes() []probe {
+	agent := func(n string) any { return sampleAgent(n) }
+	token := func(n string) any { return sampleToken(n) }
+	event := func(n string) any { return sampleEvent(n) }
+	workflow := func(n string) any { return sampleWorkflow(n) }
+	run := func(n string) any { return sampleRun(n) }
+	line := func(n string) any { return sampleLog(n) }
+	instr := func(n string) any { return sampleInstruction(n) }
+	return []probe{
+		{"agent", found(func(r store.Reader) (store.Agent, error) { return r.Agent("web-1") }), agent},
+		{"agents", listed(store.Reader.Agents), agent},
+		{"token", found(func(r store.Reader) (store.Token, error) { return r.Token("ab12") }), token},
+		{"tokens", listed(store.Reader.Tokens), token},
+		{"event", found(func(r store.Reader) (store.Event, error) { return r.Event("web-1", "01EVENT") }), event},
+		{"events", listed(func(r store.Reader) ([]store.Event, error) { return r.Events(store.EventQuery{}) }), event},
+		{"gaps", listed(func(r store.Reader) ([]store.Gap, error) { return r.Gaps("web-1") }), func(n string) any { return sampleGap(n) }},
+		{"workflow", found(func(r store.Reader) (store.Workflow, error) { return r.Workflow("clean") }), workflow},
+		{"workflow version", found(func(r store.Reader) (store.Workflow, error) { return r.WorkflowVersion("clean", 1) }), workflow},
+		{"workflows", listed(store.Reader.Workflows), workflow},
+		{"run", found(func(r store.Reader) (store.Run, error) { return r.Run("01RUN") }), run},
+		{"runs", listed(func(r store.Reader) ([]store.Run, error) { return r.Runs(store.RunQuery{}) }), run},
+		{"history", listed(func(r store.Reader) ([]store.History, error) { return r.History("01RUN") }), func(n string) any { return sampleHistory(n) }},
+		{"logs", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{}) }), line},
+		{"logs of run", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{Run: "01RUN"}) }), line},
+		{"logs of instruction", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{Instruction: "01INSTR"}) }), line},
+		{"instruction", found(func(r store.Reader) (instruction.Instruction, error) { return r.Instruction("01INSTR") }), instr},
+		{"instructions of run", listed(func(r store.Reader) ([]instruction.Instruction, error) { return r.RunInstructions("01RUN") }), instr},
+		{"audit", listed(func(r store.Reader) ([]store.Audit, error) { return r.Audit(0, 0) }), func(n string) any { return sampleAudit(n) }},
+		{"stream", found(askStream), func(n string) any { return sampleStream(uint64(len(n))) }},
+		{"cooldown", found(askCooldown), func(n string) any { return after(len(n)) }},
+	}
+}
+
+// askStream and askCooldown make absence ErrNotFound, as it is for records.
+func askStream(r store.Reader) (delivery.Stream, error) {
+	s, err := r.Stream("web-1", "e1")
+	if err == nil && s.Through == 0 && len(s.Above) == 0 {
+		err = store.ErrNotFound
+	}
+	return s, err
+}
+
+func askCooldown(r store.Reader) (time.Time, error) {
+	until, some, err := r.CooldownUntil("clean", "web-1")
+	if err == nil && !some {
+		err = store.ErrNotFound
+	}
+	return until, err
+}
