@@ -173,6 +173,25 @@ func TestPayloadCannotPoseAsRecord(t *testing.T) {
 	}
 }
 
+// A clean end is sealed: records that are missing after it are a loss, even when
+// the file ends where a record does.
+func TestCutAfterCloseIsCounted(t *testing.T) {
+	_, places, _ := sample(t)
+	dir := t.TempDir()
+	l, _ := open(t, dir, Options{})
+	for _, p := range places {
+		appendTo(t, l, strings.Repeat("x", p.to-p.from-headerSize))
+	}
+	closeLog(t, l)
+	if err := os.Truncate(segmentPath(dir, 1), int64(places[3].to)); err != nil {
+		t.Fatal(err)
+	}
+	l, found := open(t, dir, Options{})
+	if diff := cmp.Diff([]Range{{5, 6}}, found.Lost); diff != "" || l.Last() != 6 {
+		t.Errorf("last number %d, lost (-want +got):\n%s", l.Last(), diff)
+	}
+}
+
 func TestMissingSegmentIsCounted(t *testing.T) {
 	dir := t.TempDir()
 	l, _ := open(t, dir, Options{SegmentBytes: 1}) // a segment for each record

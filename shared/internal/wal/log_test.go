@@ -272,6 +272,28 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A write that failed after half of a group must not leave that half to recovery,
+// whose members were told that they are not on disk.
+func TestFailedGroupLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	d := newDisk()
+	l, _ := open(t, dir, Options{disk: d})
+	d.before = func(op, _ string) error {
+		if op == "write" {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	two := appendRecord(appendRecord(nil, []byte("one")), []byte("two"))
+	if _, err := l.flush(two, 2); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("flush = %v, want ENOSPC", err)
+	}
+	l, _ = open(t, dir, Options{})
+	if got := read1(t, l); len(got) != 0 {
+		t.Errorf("refused records came back: %v", got)
+	}
+}
+
 // A new segment that can neither be made nor removed would cut off what is later
 // appended to the one before it.
 func TestHalfMadeSegmentEndsTheLog(t *testing.T) {
