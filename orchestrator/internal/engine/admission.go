@@ -35,7 +35,7 @@ func (e *Engine) Admit(ctx context.Context, cert *x509.Certificate) (admitted co
 	}
 	// Watched from before the look at the agent's state, so that a revocation in
 	// between is not missed.
-	admitted, release = e.requests.enter(ctx, agentKey{id.Org, id.Agent})
+	admitted, release = e.watch(ctx, agentKey{id.Org, id.Agent})
 	if err := e.checkCurrent(admitted, id, cert); err != nil {
 		release()
 		return nil, id, nil, err
@@ -119,7 +119,7 @@ func (e *Engine) Revoke(ctx context.Context, org api.OrgID, id api.AgentID, reas
 	if err != nil {
 		return err
 	}
-	e.requests.end(agentKey{org, id}, revoked(a))
+	e.end(agentKey{org, id}, revoked(a))
 	return nil
 }
 

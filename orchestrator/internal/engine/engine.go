@@ -36,10 +36,10 @@ type Engine struct {
 	now   func() time.Time
 	ttl   time.Duration
 
-	requests requests
-	polls    polls
-	events   pulse // an event was stored
-	runs     pulse // a run, its history or its logs changed
+	requests crowd[agentKey, context.CancelCauseFunc] // in flight, to end them when the agent is revoked
+	polls    crowd[api.OrgID, poll]                   // that wait for work
+	events   pulse                                    // an event was stored
+	runs     pulse                                    // a run, its history or its logs changed
 	alarm    *alarm
 	programs programs
 	ids      *ids
@@ -99,7 +99,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		return err
 	}
 	for _, target := range t.waiting {
-		e.polls.wake(org, func(a store.Agent) bool { return fits(target, a) })
+		e.wake(org, func(a store.Agent) bool { return target.Fits(a.ID, a.Hostname, a.Tags) })
 	}
 	if !t.due.IsZero() {
 		e.alarm.set(t.due)

@@ -49,7 +49,7 @@ func (e *Engine) Enroll(ctx context.Context, token string, r api.EnrollRequest) 
 		return api.EnrollResponse{}, err
 	}
 	if replaced {
-		e.requests.end(agentKey{org, r.AgentID}, api.Errorf(api.CodeBadCertificate, "Agent %s was enrolled again with another key.", r.AgentID))
+		e.end(agentKey{org, r.AgentID}, api.Errorf(api.CodeBadCertificate, "Agent %s was enrolled again with another key.", r.AgentID))
 	}
 	return api.EnrollResponse{AgentID: r.AgentID, OrganizationID: org, CertificatePEM: certificate, CAPEM: e.ca.PEM()}, nil
 }

@@ -66,8 +66,8 @@ func (t *tx) take(id pki.Identity, b api.EventBatch) (api.EventBatchResponse, er
 		}
 	}
 	for _, g := range receipt.Gaps {
-		err := t.AddGap(store.Gap{Gap: g, Agent: id.Agent, Epoch: b.Stream.Epoch, ReceivedAt: t.now})
-		if err != nil && !errors.Is(err, store.ErrExists) {
+		err := t.PutGap(store.Gap{Gap: g, Agent: id.Agent, Epoch: b.Stream.Epoch, ReceivedAt: t.now})
+		if err != nil {
 			return api.EventBatchResponse{}, fmt.Errorf("gap %d to %d of agent %s: %w", g.From, g.To, id.Agent, err)
 		}
 	}

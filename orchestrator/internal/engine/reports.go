@@ -43,7 +43,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 		return api.HeartbeatResponse{}, err
 	}
 	if gained { // work that waited for a plugin may have found its agent
-		e.polls.wake(id.Org, func(a store.Agent) bool { return a.ID == id.Agent })
+		e.wake(id.Org, func(a store.Agent) bool { return a.ID == id.Agent })
 	}
 	return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil
 }

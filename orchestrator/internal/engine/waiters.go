@@ -2,13 +2,47 @@ package engine
 
 import (
 	"context"
-	"slices"
 	"sync"
 
-	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 )
+
+// crowd is who is there under each key. A place lives as long as the request that
+// takes it, so a crowd is as large as the number of requests in flight at most.
+type crowd[K comparable, V any] struct {
+	mu      sync.Mutex // guards present
+	present map[K]map[*V]struct{}
+}
+
+// enter takes a place and returns the function that gives it back.
+func (c *crowd[K, V]) enter(key K, v *V) (leave func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.present == nil {
+		c.present = map[K]map[*V]struct{}{}
+	}
+	if c.present[key] == nil {
+		c.present[key] = map[*V]struct{}{}
+	}
+	c.present[key][v] = struct{}{}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if delete(c.present[key], v); len(c.present[key]) == 0 {
+			delete(c.present, key)
+		}
+	}
+}
+
+// each calls f, which must not block, for all that are there under key.
+func (c *crowd[K, V]) each(key K, f func(*V)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for v := range c.present[key] {
+		f(v)
+	}
+}
 
 // agentKey names an agent of any organisation.
 type agentKey struct {
@@ -16,98 +50,38 @@ type agentKey struct {
 	agent api.AgentID
 }
 
-// requests are the requests in flight of every agent, so that revoking an agent can
-// end them. An entry lives as long as its request.
-type requests struct {
-	mu      sync.Mutex // guards byAgent
-	byAgent map[agentKey]map[*request]struct{}
-}
-
-type request struct{ cancel context.CancelCauseFunc }
-
-// enter adds a request. The context it returns ends with leave, or with the cause
-// given to end.
-func (r *requests) enter(ctx context.Context, key agentKey) (watched context.Context, leave func()) {
+// watch adds a request to those in flight of an agent. The context it returns ends
+// with leave, or with the cause given to [Engine.end].
+func (e *Engine) watch(ctx context.Context, key agentKey) (watched context.Context, leave func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	q := &request{cancel}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.byAgent[key] == nil {
-		r.byAgent[key] = map[*request]struct{}{}
-	}
-	r.byAgent[key][q] = struct{}{}
+	gone := e.requests.enter(key, &cancel)
 	return ctx, func() {
+		gone()
 		cancel(nil)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if delete(r.byAgent[key], q); len(r.byAgent[key]) == 0 {
-			delete(r.byAgent, key)
-		}
 	}
 }
 
-// end cancels every request of the agent with cause.
-func (r *requests) end(key agentKey, cause error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for q := range r.byAgent[key] {
-		q.cancel(cause)
-	}
+// end cancels every request of the agent, with the answer it gets.
+func (e *Engine) end(key agentKey, answer *api.Error) {
+	e.requests.each(key, func(cancel *context.CancelCauseFunc) { (*cancel)(answer) })
 }
 
-// polls are the long polls that wait for work.
-type polls struct {
-	mu    sync.Mutex // guards byOrg
-	byOrg map[api.OrgID]map[*poll]struct{}
-}
-
-// poll is one waiting agent, as it was enrolled. woken has room for one signal, so
-// that waking never blocks and none is lost between two looks at the store.
+// poll is one agent that waits for work, as it was enrolled. woken has room for one
+// signal, so that waking never blocks and none is lost between two looks at the store.
 type poll struct {
 	agent store.Agent
 	woken chan struct{}
 }
 
-// enter adds a poll. Enter before the first look at the store, so that work that is
-// committed after the look wakes it.
-func (p *polls) enter(org api.OrgID, agent store.Agent) (w *poll, leave func()) {
-	w = &poll{agent: agent, woken: make(chan struct{}, 1)}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.byOrg[org] == nil {
-		p.byOrg[org] = map[*poll]struct{}{}
-	}
-	p.byOrg[org][w] = struct{}{}
-	return w, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if delete(p.byOrg[org], w); len(p.byOrg[org]) == 0 {
-			delete(p.byOrg, org)
-		}
-	}
-}
-
-// wake signals the polls of org whose agent fits: usually one, of thousands that wait.
-func (p *polls) wake(org api.OrgID, fits func(store.Agent) bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for w := range p.byOrg[org] {
-		if !fits(w.agent) {
-			continue
+// wake signals the polls of agents that fit: usually one, of thousands that wait.
+func (e *Engine) wake(org api.OrgID, fits func(store.Agent) bool) {
+	e.polls.each(org, func(p *poll) {
+		if !fits(p.agent) {
+			return
 		}
 		select {
-		case w.woken <- struct{}{}:
+		case p.woken <- struct{}{}:
 		default: // it is about to look anyway
 		}
-	}
-}
-
-// fits reports whether an instruction with this target could be for the agent. It is
-// the cheap half of [store.InstructionReader.Offerable], which decides.
-func fits(t instruction.Target, a store.Agent) bool {
-	hasTag := func(tag string) bool { return slices.Contains(a.Tags, tag) }
-	return a.Type == api.Action &&
-		(len(t.Agents) == 0 || slices.Contains(t.Agents, a.ID)) &&
-		(t.Host == "" || t.Host == a.Hostname) &&
-		!slices.ContainsFunc(t.Tags, func(tag string) bool { return !hasTag(tag) })
+	})
 }

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+)
+
+const pathAgents = "/api/v1/agents"
+
+func agentsCommand(o *options) *cobra.Command {
+	return group("agents", "List, show and revoke agents", agentsList(o), agentsShow(o), agentsRevoke(o))
+}
+
+func agentsList(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the enrolled agents",
+		Example: "  stavily agents list\n  stavily agents list -o json | jq -r '.[].id'",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var agents []operatorapi.Agent
+			if err := o.client().Do(cmd.Context(), http.MethodGet, pathAgents, nil, nil, &agents); err != nil {
+				return err
+			}
+			return show(cmd.OutOrStdout(), o, agents, "No agents. Enrol one with: stavily tokens create --type sensor",
+				"ID|TYPE|STATUS|HOST|VERSION|SANDBOX|LAST SEEN", func(a operatorapi.Agent) []string {
+					return []string{string(a.ID), string(a.Type), a.Status, a.Hostname, a.Version, sandboxLevel(a), ago(a.LastSeen)}
+				})
+		},
+	}
+}
+
+func sandboxLevel(a operatorapi.Agent) string {
+	if a.Sandbox == nil {
+		return ""
+	}
+	return a.Sandbox.Level
+}
+
+func agentsShow(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show ID",
+		Short:   "Show one agent: certificate, health, plugins, monitors",
+		Example: "  stavily agents show web-01",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var a operatorapi.Agent
+			if err := o.client().Do(cmd.Context(), http.MethodGet, pathOf(pathAgents, args[0]), nil, nil, &a); err != nil {
+				return err
+			}
+			if o.output == "json" {
+				return showJSON(cmd.OutOrStdout(), a)
+			}
+			return showAgent(cmd, a)
+		},
+	}
+}
+
+func showAgent(cmd *cobra.Command, a operatorapi.Agent) error {
+	pairs := [][2]string{
+		{"Agent", string(a.ID)}, {"Name", a.Name}, {"Type", string(a.Type)}, {"Status", a.Status},
+		{"Host", a.Hostname}, {"Version", a.Version}, {"Tags", strings.Join(a.Tags, ", ")}, {"Sandbox", sandboxLevel(a)},
+		{"Enrolled", full(a.EnrolledAt)}, {"Last seen", full(a.LastSeen)}, {"Certificate ends", full(a.CertificateNotAfter)},
+		{"Revoked", full(a.RevokedAt)}, {"Reason", a.RevokedReason},
+	}
+	if a.Health != nil {
+		pairs = append(pairs, [2]string{"Health", a.Health.Status})
+		for _, c := range a.Health.Conditions {
+			pairs = append(pairs, [2]string{"  " + c.Status, strings.Join([]string{c.Name + ": " + c.Message, c.Remedy}, " ")})
+		}
+	}
+	for _, p := range a.Plugins {
+		pairs = append(pairs, [2]string{"Plugin", strings.TrimSpace(fmt.Sprintf("%s %s (%s) %s %s", p.ID, p.Version, p.Type, p.State, p.Message))})
+	}
+	for _, m := range a.Monitors {
+		pairs = append(pairs, [2]string{"Monitor", strings.TrimSpace(fmt.Sprintf("%s (%s) %s %s", m.Name, m.Plugin, m.State, m.Message))})
+	}
+	return facts(cmd.OutOrStdout(), pairs...)
+}
+
+func agentsRevoke(o *options) *cobra.Command {
+	var r operatorapi.RevokeRequest
+	c := &cobra.Command{
+		Use:   "revoke ID",
+		Short: "Refuse an agent from now on",
+		Long: `Refuse an agent from now on: its requests in flight end within a second and its
+certificate is good for nothing. What it had begun is reported as interrupted when
+its lease runs out. To let it in again, enrol it with a token for its id.`,
+		Example: "  stavily agents revoke web-01 --reason 'host was reinstalled'",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathAgents, args[0], "revoke"), nil, r, nil); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.ErrOrStderr(), "Agent %s is revoked.\n", args[0])
+			return err
+		},
+	}
+	c.Flags().StringVar(&r.Reason, "reason", "", "kept with the agent and in the audit log")
+	return c
+}

@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+)
+
+// envDataDir names the data directory where --data-dir does not.
+const envDataDir = "STAVILY_DATA_DIR"
+
+// options are the flags that all commands share.
+type options struct {
+	dataDir string
+	org     string
+	output  string
+}
+
+// New returns the whole command tree. Others may add commands to it before it is
+// given to [Execute].
+func New() *cobra.Command {
+	o := &options{}
+	root := &cobra.Command{
+		Use:   "stavily",
+		Short: "Event-driven automation: sensors notice, workflows decide, actions act",
+		Long: `stavily runs the orchestrator and operates it.
+
+Commands other than "server" talk to the server of the data directory through
+its socket, as the user that the server runs as.
+
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
+		Example: `  stavily server --hostname orchestrator.example.com
+  stavily tokens create --type sensor --agent-id web-01
+  stavily workflows apply -f disk-full.yaml
+  stavily events follow`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return o.check() },
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&o.dataDir, "data-dir", defaultDataDir(), "`directory` of the server's data and socket (environment: "+envDataDir+")")
+	flags.StringVar(&o.org, "org", "default", "organisation to operate in")
+	flags.StringVarP(&o.output, "output", "o", "table", "output `format`: table or json")
+	root.AddCommand(serverCommand(o), versionCommand(o),
+		tokensCommand(o), agentsCommand(o), workflowsCommand(o), runsCommand(o), eventsCommand(o), auditCommand(o))
+	return root
+}
+
+// usageError is an error in how a command was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func (o *options) check() error {
+	if o.output != "table" && o.output != "json" {
+		return usageError{fmt.Errorf("--output %q: must be table or json", o.output)}
+	}
+	if err := api.OrgID(o.org).Validate(); err != nil {
+		return usageError{fmt.Errorf("--org: %w", err)}
+	}
+	return nil
+}
+
+func (o *options) client() *operatorapi.Client {
+	return operatorapi.NewClient(filepath.Join(o.dataDir, operatorapi.SocketName), api.OrgID(o.org))
+}
+
+// Execute runs the command that args name and returns the exit code of the process.
+// The first SIGINT or SIGTERM cancels the command's context, a second one kills.
+func Execute(ctx context.Context, root *cobra.Command, args []string) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // gives the second signal its default effect back
+	markUsage(root)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	var refusal *api.Error
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitOK // asked for by the signal
+	case errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command "):
+		fmt.Fprintf(cmd.ErrOrStderr(), "stavily: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
+		return exitUsage
+	case errors.Is(err, operatorapi.ErrUnreachable):
+		say(cmd.ErrOrStderr(), err.Error())
+		return exitUnreachable
+	case errors.As(err, &refusal):
+		say(cmd.ErrOrStderr(), refusal.Message)
+		return exitFailed
+	default:
+		say(cmd.ErrOrStderr(), err.Error())
+		return exitFailed
+	}
+}
+
+func say(w io.Writer, message string) { fmt.Fprintf(w, "stavily: %s\n", printable(message)) }
+
+// markUsage makes mistakes in flags and arguments recognisable, in all commands.
+func markUsage(c *cobra.Command) {
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		markUsage(sub)
+	}
+}
+
+// group is a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.NoArgs, // an unknown subcommand is wrong usage and not a request for help
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(commands...)
+	return c
+}
+
+// pathOf is the path of one object of a collection, or of something of it.
+func pathOf(collection, id string, rest ...string) string {
+	return strings.Join(append([]string{collection, url.PathEscape(id)}, rest...), "/")
+}
+
+// systemDataDir is where a packaged server keeps its data.
+var systemDataDir = filepath.Join("/var", "lib", "stavily", "server")
+
+// defaultDataDir is the environment's, else the system's if this user may write
+// there, else one below the working directory.
+func defaultDataDir() string {
+	if dir := os.Getenv(envDataDir); dir != "" {
+		return dir
+	}
+	if writable(systemDataDir) {
+		return systemDataDir
+	}
+	return "stavily-server"
+}

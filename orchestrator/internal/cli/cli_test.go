@@ -1,0 +1,219 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/orchestrator/internal/server/servertest"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// run executes a command line and returns its exit code and what it printed.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	t.Setenv(envDataDir, "")
+	var out, errs bytes.Buffer
+	root := New()
+	root.SetOut(&out)
+	root.SetErr(&errs)
+	code = Execute(t.Context(), root, args)
+	return code, out.String(), errs.String()
+}
+
+func TestExitCodes(t *testing.T) {
+	s := servertest.Start(t)
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("name: x\nbogus: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want int
+		says string // on standard error
+	}{
+		{[]string{"version"}, exitOK, ""},
+		{[]string{"agents"}, exitOK, ""},
+		{[]string{"agents", "list"}, exitOK, ""},
+		{[]string{"bogus"}, exitUsage, "unknown command"},
+		{[]string{"agents", "bogus"}, exitUsage, "unknown command"},
+		{[]string{"agents", "list", "--bogus"}, exitUsage, "unknown flag"},
+		{[]string{"agents", "list", "extra"}, exitUsage, "unknown command"},
+		{[]string{"agents", "show"}, exitUsage, "accepts 1 arg"},
+		{[]string{"agents", "list", "-o", "xml"}, exitUsage, "must be table or json"},
+		{[]string{"agents", "list", "--org", "Not An Org"}, exitUsage, "organization id"},
+		{[]string{"tokens", "create"}, exitUsage, "must be sensor or action"},
+		{[]string{"workflows", "apply"}, exitUsage, "--file is required"},
+		{[]string{"server", "--log-level", "loud"}, exitUsage, "--log-level"},
+		{[]string{"agents", "show", "nobody"}, exitFailed, "nobody"},
+		{[]string{"agents", "revoke", "nobody"}, exitFailed, "nobody"},
+		{[]string{"runs", "logs", "nothing"}, exitFailed, "nothing"},
+		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "48h"}, exitFailed, "24h"},
+		{[]string{"workflows", "apply", "-f", "no-such-file"}, exitFailed, "no-such-file: no such file"},
+		{[]string{"workflows", "apply", "-f", bad}, exitFailed, bad + ":2:1: "},
+		{[]string{"agents", "list", "--data-dir", t.TempDir()}, exitUnreachable, "stavily server"},
+	} {
+		code, _, stderr := run(t, append([]string{"--data-dir", s.DataDir}, c.args...)...)
+		if code != c.want || !strings.Contains(stderr, c.says) {
+			t.Errorf("stavily %s = %d and %q, want %d and %q", strings.Join(c.args, " "), code, stderr, c.want, c.says)
+		}
+		if code == exitUsage && !strings.Contains(stderr, "--help") {
+			t.Errorf("stavily %s: %q does not lead to the help", strings.Join(c.args, " "), stderr)
+		}
+	}
+}
+
+// TestHelp holds the help of every command in one golden file, and that whoever reads
+// it finds an example.
+func TestHelp(t *testing.T) {
+	var all bytes.Buffer
+	var visit func(c *cobra.Command, path []string)
+	visit = func(c *cobra.Command, path []string) {
+		code, stdout, _ := run(t, append(append([]string{}, path...), "--help")...)
+		if code != exitOK {
+			t.Errorf("stavily %s --help exits %d", strings.Join(path, " "), code)
+		}
+		all.WriteString("$ " + strings.Join(append(append([]string{"stavily"}, path...), "--help"), " ") + "\n" + stdout + "\n")
+		if c.RunE != nil && !c.HasSubCommands() && c.Example == "" {
+			t.Errorf("stavily %s has no example", strings.Join(path, " "))
+		}
+		for _, sub := range c.Commands() {
+			visit(sub, append(append([]string{}, path...), sub.Name()))
+		}
+	}
+	visit(New(), nil)
+	// The default of --data-dir depends on who runs the test and where.
+	text := strings.NewReplacer(`default "`+defaultDataDir()+`"`, `default "DIR"`, `default "stavily-server"`, `default "DIR"`, `default "`+systemDataDir+`"`, `default "DIR"`).Replace(all.String())
+	golden := filepath.Join("testdata", "help.golden")
+	if *update {
+		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text); diff != "" {
+		t.Errorf("the help changed; if that is meant, run the test with -update (-want +got):\n%s", diff)
+	}
+}
+
+func TestTokensCreatePrintsACommandToCopy(t *testing.T) {
+	s := servertest.Start(t)
+	code, stdout, stderr := run(t, "--data-dir", s.DataDir, "tokens", "create", "--type", "action", "--agent-id", "web-01")
+	if code != exitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	token, _, _ := strings.Cut(stdout, "\n")
+	fingerprint := s.Token(api.Sensor, "").CAFingerprint
+	want := "action-agent enroll --base-url " + s.URL() + " --token " + token + " --ca-fingerprint " + fingerprint + " --agent-id web-01\n"
+	if !strings.HasPrefix(token, "svt_default_") || !strings.Contains(stdout, want) {
+		t.Errorf("printed\n%s\nwant the command\n%s", stdout, want)
+	}
+	if _, stdout, _ := run(t, "--data-dir", s.DataDir, "tokens", "create", "--type", "sensor"); !strings.Contains(stdout, "sensor-agent enroll ") || !strings.Contains(stdout, "--agent-id <agent-id>\n") {
+		t.Errorf("a token for any agent printed\n%s", stdout)
+	}
+	_, stdout, _ = run(t, "--data-dir", s.DataDir, "tokens", "create", "--type", "sensor", "-o", "json")
+	var parsed operatorapi.NewToken
+	if err := json.Unmarshal([]byte(stdout), &parsed); err != nil || parsed.BaseURL != s.URL() || parsed.CAFingerprint != fingerprint {
+		t.Errorf("as JSON: %s (%v)", stdout, err)
+	}
+}
+
+// TestOperating goes through the commands against a real server.
+func TestOperating(t *testing.T) {
+	s := servertest.Start(t)
+	sensor := s.Enrol(api.Sensor, "sensor-1", "host-a")
+	file := filepath.Join(t.TempDir(), "w.yaml")
+	text := "name: clean\ntriggers:\n  - event: disk.full\nactions:\n  - plugin: cleaner\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// step runs a command, and wants it to print all of says on either stream.
+	step := func(args string, says ...string) string {
+		t.Helper()
+		code, stdout, stderr := run(t, append([]string{"--data-dir", s.DataDir}, strings.Fields(args)...)...)
+		for _, want := range says {
+			if !strings.Contains(stdout+stderr, want) {
+				t.Errorf("stavily %s printed %q %q, want %q in it", args, stdout, stderr, want)
+			}
+		}
+		if code != exitOK {
+			t.Errorf("stavily %s = %d: %s", args, code, stderr)
+		}
+		return stdout
+	}
+	step("runs list", "No runs.")
+	step("workflows apply -f "+file, "Workflow clean is now at version 1.")
+	step("workflows apply -f "+file, "unchanged at version 1")
+	step("workflows list", "NAME", "clean")
+	if got := step("workflows show clean"); got != text {
+		t.Errorf("workflows show printed %q, want what was applied", got)
+	}
+	_, err := sensor.Events(t.Context(), api.EventBatch{Stream: api.Stream{Epoch: "e"}, Events: []api.Event{{
+		Seq: 1, ID: "E1", Type: "disk.full", Severity: api.High, Timestamp: api.At(time.Now()), Monitor: "evil\x1b[2J\nline",
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := step("events list", "E1", "disk.full", "sensor-1", " ago"); strings.Contains(got, "\x1b") || strings.Count(got, "\n") != 2 {
+		t.Errorf("events list printed %q: control characters of an event reached the terminal", got)
+	}
+	step("agents list", "sensor-1", "host-a")
+	step("agents show sensor-1", "Certificate ends:")
+	run := string(s.Runs()[0].ID)
+	step("runs list", run, "clean (1)", "running")
+	step("runs show "+run, "cleaner", "run_started")
+	step("runs cancel "+run, "cancelled")
+	step("runs follow "+run, "run_finished")
+	step("runs logs " + run)
+	step("tokens list", "used", "sensor-1")
+	step("agents revoke sensor-1 --reason test", "Agent sensor-1 is revoked.")
+	step("agents list", "revoked")
+	step("workflows delete clean", "deleted")
+	step("workflows list", "No workflows.")
+	step("audit list", "agent.revoke", "workflow.delete", "run.cancel", "operator")
+	var runs []operatorapi.Run
+	if err := json.Unmarshal([]byte(step("runs list -o json")), &runs); err != nil || len(runs) != 1 || runs[0].Status != "cancelled" {
+		t.Errorf("runs list -o json = %+v, %v", runs, err)
+	}
+	if got := step("workflows list -o json"); got != "[]\n" {
+		t.Errorf("an empty list as JSON = %q, want []", got)
+	}
+}
+
+func TestRelativeTimes(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		900 * time.Millisecond: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m1s", 11*time.Minute + 30*time.Second: "11m",
+		90 * time.Minute: "1h30m", 49 * time.Hour: "2d",
+	} {
+		if got := rough(d); got != want {
+			t.Errorf("rough(%s) = %q, want %q", d, got, want)
+		}
+	}
+	if got := ago(api.Time{}); got != "" {
+		t.Errorf("ago(never) = %q, want nothing", got)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain ä": "plain ä", "\x1b[2J": `\x1b[2J`, "a\u202eb": `a\u202eb`, "\x00": `\x00`, "\u2028": `\u2028`, "a\nb": "a\nb", "\xff": "\ufffd",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

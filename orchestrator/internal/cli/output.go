@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// show prints rows as JSON, or for people as a table under titles, which are
+// separated by "|". Without rows people get the sentence none.
+func show[T any](w io.Writer, o *options, rows []T, none, titles string, cells func(T) []string) error {
+	if o.output == "json" {
+		if rows == nil {
+			rows = []T{}
+		}
+		return showJSON(w, rows)
+	}
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(w, none)
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, strings.ReplaceAll(titles, "|", "\t"))
+	for _, r := range rows {
+		line := cells(r)
+		for i := range line {
+			line[i] = cell(line[i])
+		}
+		fmt.Fprintln(tw, strings.Join(line, "\t"))
+	}
+	return tw.Flush()
+}
+
+func showJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// facts prints lines of a name and a value, leaving out empty values.
+func facts(w io.Writer, pairs ...[2]string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, p := range pairs {
+		if p[1] != "" {
+			fmt.Fprintf(tw, "%s:\t%s\n", p[0], cell(p[1]))
+		}
+	}
+	return tw.Flush()
+}
+
+// cell makes s fit into one cell: printable, on one line, and never empty, so that
+// columns can be cut by scripts.
+func cell(s string) string {
+	s = strings.ReplaceAll(strings.ReplaceAll(printable(s), "\n", `\n`), "\t", `\t`)
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// printable escapes what could drive a terminal or reorder a line: every character
+// that is not printable but newline and tab.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+	}
+	return b.String()
+}
+
+// ago writes an instant relative to now, as people say it: "5m ago", "in 3h".
+func ago(t api.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	d := time.Until(t.Time)
+	if d >= 0 {
+		return "in " + rough(d)
+	}
+	return rough(-d) + " ago"
+}
+
+// rough writes a duration in its largest unit, or the two largest where one is coarse.
+func rough(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < time.Minute:
+		return strconv.Itoa(int(d/time.Second)) + "s"
+	case d < 10*time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < time.Hour:
+		return strconv.Itoa(int(d/time.Minute)) + "m"
+	case d < day:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	default:
+		return strconv.Itoa(int(d/day)) + "d"
+	}
+}
+
+// full writes an instant absolutely, with the relative form for people.
+func full(t api.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05 MST") + " (" + ago(t) + ")"
+}

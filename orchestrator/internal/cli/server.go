@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stavily/agents/orchestrator/internal/server"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+func serverCommand(o *options) *cobra.Command {
+	var so server.Options
+	var level, format string
+	c := &cobra.Command{
+		Use:   "server",
+		Short: "Run the orchestrator",
+		Long: `Run the orchestrator: the agents' API over mutual TLS, the workflow engine, the
+certificate authority and the operator socket.
+
+The data directory is made at the first start, with a new certificate authority.
+Only one server runs on a directory at a time. SIGTERM and SIGINT stop it after
+the requests in flight, with exit code 0.`,
+		Example: `  stavily server
+  stavily server --listen :8443 --hostname orchestrator.example.com --hostname 10.0.0.5`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLogger(cmd.ErrOrStderr(), level, format)
+			if err != nil {
+				return usageError{err}
+			}
+			so.DataDir, so.Logger = o.dataDir, log
+			return server.Run(cmd.Context(), so)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&so.Listen, "listen", ":8443", "`address` that agents connect to")
+	f.StringArrayVar(&so.Hostnames, "hostname", nil, "`name` or IP address that agents reach this server by; the first is shown in enrolment commands (default: this host's name and localhost)")
+	f.StringVar(&so.TrustDomain, "trust-domain", "", "trust domain of a CA that is made at this start (default \"stavily\")")
+	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&format, "log-format", "text", "text or json")
+	return c
+}
+
+func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: must be debug, info, warn or error", level)
+	}
+	ho := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, ho)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, ho)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: must be text or json", format)
+}
+
+func versionCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version of this program",
+		Example: "  stavily version -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v := map[string]string{"version": api.Version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+			if o.output == "json" {
+				return showJSON(cmd.OutOrStdout(), v)
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "stavily %s (%s, %s)\n", v["version"], v["go"], v["platform"])
+			return err
+		},
+	}
+}

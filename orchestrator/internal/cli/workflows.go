@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+)
+
+const pathWorkflows = "/api/v1/workflows"
+
+func workflowsCommand(o *options) *cobra.Command {
+	return group("workflows", "Apply, list, show and delete workflows",
+		workflowsApply(o), workflowsList(o), workflowsShow(o), workflowsDelete(o))
+}
+
+func workflowsApply(o *options) *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "apply -f FILE|-",
+		Short: "Check a workflow and put it into effect",
+		Long: `Check a workflow and put it into effect as a new version. Runs that have begun stay
+on the version they began with. Every mistake is printed as file:line:column.`,
+		Example: "  stavily workflows apply -f disk-full.yaml\n  generate-workflow | stavily workflows apply -f -",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := readWorkflow(cmd.InOrStdin(), file)
+			if err != nil {
+				return err
+			}
+			var applied operatorapi.Applied
+			if err := o.client().Do(cmd.Context(), http.MethodPost, pathWorkflows, nil, r, &applied); err != nil {
+				return err
+			}
+			if o.output == "json" {
+				return showJSON(cmd.OutOrStdout(), applied)
+			}
+			said := "Workflow %s is unchanged at version %d.\n"
+			if applied.Changed {
+				said = "Workflow %s is now at version %d.\n"
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), said, applied.Name, applied.Version)
+			return err
+		},
+	}
+	c.Flags().StringVarP(&file, "file", "f", "", "`file` with the workflow, or - for standard input (required)")
+	return c
+}
+
+func readWorkflow(stdin io.Reader, file string) (operatorapi.ApplyRequest, error) {
+	var text []byte
+	var err error
+	switch file {
+	case "":
+		return operatorapi.ApplyRequest{}, usageError{errors.New("--file is required: the workflow to apply, or - for standard input")}
+	case "-":
+		file = "stdin"
+		text, err = limits.ReadAll(stdin, strictyaml.MaxBytes)
+	default:
+		text, err = limits.ReadFile(file, strictyaml.MaxBytes)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return operatorapi.ApplyRequest{}, fmt.Errorf("%s: no such file", file)
+	}
+	return operatorapi.ApplyRequest{File: file, Text: string(text)}, err
+}
+
+func workflowsList(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the workflows in effect",
+		Example: "  stavily workflows list",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var workflows []operatorapi.Workflow
+			if err := o.client().Do(cmd.Context(), http.MethodGet, pathWorkflows, nil, nil, &workflows); err != nil {
+				return err
+			}
+			return show(cmd.OutOrStdout(), o, workflows, "No workflows. Apply one with: stavily workflows apply -f FILE",
+				"NAME|VERSION|APPLIED|DIGEST", func(w operatorapi.Workflow) []string {
+					return []string{w.Name, strconv.Itoa(w.Version), ago(w.AppliedAt), w.Digest}
+				})
+		},
+	}
+}
+
+func workflowsShow(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show NAME",
+		Short:   "Print the text of a workflow as it is in effect",
+		Example: "  stavily workflows show disk-full > disk-full.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var w operatorapi.Workflow
+			if err := o.client().Do(cmd.Context(), http.MethodGet, pathOf(pathWorkflows, args[0]), nil, nil, &w); err != nil {
+				return err
+			}
+			if o.output == "json" {
+				return showJSON(cmd.OutOrStdout(), w)
+			}
+			_, err := io.WriteString(cmd.OutOrStdout(), w.Text)
+			return err
+		},
+	}
+}
+
+func workflowsDelete(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "delete NAME",
+		Short:   "Let a workflow start no more runs",
+		Long:    "Let a workflow start no more runs. Runs that have begun end as they would have,\nand its history stays.",
+		Example: "  stavily workflows delete disk-full",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.client().Do(cmd.Context(), http.MethodDelete, pathOf(pathWorkflows, args[0]), nil, nil, nil); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.ErrOrStderr(), "Workflow %s is deleted.\n", args[0])
+			return err
+		},
+	}
+}

@@ -1,0 +1,187 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stavily/agents/orchestrator/internal/agentapi"
+	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/engine"
+	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+// drainLimit is how long requests in flight get once the server is asked to stop.
+// None waits then; the longest is the upload of 2 MiB over a slow line. systemd
+// kills a unit after 90 s.
+const drainLimit = 20 * time.Second
+
+// Options of a server.
+type Options struct {
+	DataDir     string
+	Listen      string   // address of the agents' listener, for example ":8443"
+	Hostnames   []string // names and IP addresses of the server; empty: the host's name and the loopback ones
+	TrustDomain string   // see ca.Options
+	Logger      *slog.Logger
+	Ready       func(addr net.Addr) // called once both listeners accept; may be nil
+}
+
+// Run runs a server until ctx is done, and returns nil then, or until a part of it
+// fails. Only one server runs on a data directory; a second one gets an error that
+// says so.
+func Run(ctx context.Context, o Options) (err error) {
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	unlock, err := lock(filepath.Join(o.DataDir, "server.lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	st, err := sqlite.Open(ctx, filepath.Join(o.DataDir, "stavily.db"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	hosts := hostnames(o.Hostnames)
+	authority, err := ca.Open(filepath.Join(o.DataDir, "ca"), ca.Options{TrustDomain: o.TrustDomain, Hosts: hosts})
+	if err != nil {
+		return err
+	}
+	e := engine.New(st, authority, engine.Options{Logger: o.Logger})
+	agents, operators, err := listen(ctx, o)
+	if err != nil {
+		return err
+	}
+	info := operatorapi.Server{BaseURL: baseURL(hosts[0], agents.Addr()), CA: authority}
+	return run(ctx, o, e, info, agents, operators)
+}
+
+// run serves on both listeners, which it closes.
+func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Server, agents, operators net.Listener) error {
+	agentHandler, err := agentapi.Handler(e, o.Logger)
+	if err != nil {
+		return err
+	}
+	operatorHandler, err := operatorapi.Handler(e, info, o.Logger)
+	if err != nil {
+		return err
+	}
+	agentServer := agentapi.Server(agentHandler, o.Logger)
+	operatorServer := &http.Server{Handler: operatorHandler, ReadHeaderTimeout: 10 * time.Second}
+	tlsConfig := pki.ServerTLS(info.CA.ServerCertificate, info.CA.Pool())
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return e.Run(ctx) })
+	group.Go(func() error { return serve(ctx, agentServer, agentapi.Listener(agents, tlsConfig)) })
+	group.Go(func() error { return serve(ctx, operatorServer, operators) })
+	o.Logger.Info("listening", "address", agents.Addr().String(), "base_url", info.BaseURL)
+	o.Logger.Info("certificate authority", "fingerprint", info.CA.Fingerprint(), "not_after", info.CA.NotAfter())
+	o.Logger.Info("operator socket", "path", operators.Addr().String())
+	if o.Ready != nil {
+		o.Ready(agents.Addr())
+	}
+	return group.Wait()
+}
+
+// stopping is the answer to requests that wait when the server stops.
+var stopping = &api.Error{Code: api.CodeUnavailable, Message: "The orchestrator stops; try again.", RetryAfter: time.Second}
+
+// serve runs srv on l until ctx is done and requests in flight have ended.
+func serve(ctx context.Context, srv *http.Server, l net.Listener) error {
+	requests, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	srv.BaseContext = func(net.Listener) context.Context { return requests }
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(l) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	cancel(stopping)
+	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
+	defer done()
+	err := srv.Shutdown(drain)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests in flight after %s: %w", drainLimit, err), srv.Close())
+	}
+	<-ended
+	return err
+}
+
+// listen opens both listeners or neither.
+func listen(ctx context.Context, o Options) (agents, operators net.Listener, err error) {
+	var lc net.ListenConfig
+	agents, err = lc.Listen(ctx, "tcp", o.Listen)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen for agents: %w; choose another address with --listen", err)
+	}
+	operators, err = listenOperators(ctx, filepath.Join(o.DataDir, operatorapi.SocketName))
+	if err != nil {
+		agents.Close()
+		return nil, nil, err
+	}
+	return agents, operators, nil
+}
+
+// listenOperators opens the operator socket. The lock on the data directory says
+// that a socket that is there belongs to a server that was killed.
+func listenOperators(ctx context.Context, path string) (net.Listener, error) {
+	if most := maxSocketPath; len(path) > most {
+		return nil, fmt.Errorf("operator socket %s: its path has %d bytes and sockets take %d (unix(7)); use a shorter --data-dir", path, len(path), most)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("operator socket: %w", err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("operator socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("operator socket: %w", err)
+	}
+	return l, nil
+}
+
+// maxSocketPath is sizeof(sockaddr_un.sun_path) without its final zero on the
+// systems that have the least (macOS and the BSDs: 104; Linux: 108).
+const maxSocketPath = 103
+
+// hostnames returns the names of the server's certificate, first the one to show.
+// Loopback always works, so that agents on the same host need no name.
+func hostnames(given []string) []string {
+	names := slices.Clone(given)
+	if len(names) == 0 {
+		if h, err := os.Hostname(); err == nil && h != "" {
+			names = append(names, h)
+		}
+	}
+	for _, always := range []string{"localhost", "127.0.0.1", "::1"} {
+		if !slices.Contains(names, always) {
+			names = append(names, always)
+		}
+	}
+	return names
+}
+
+// baseURL is what agents are told to connect to.
+func baseURL(host string, listens net.Addr) string {
+	port := strconv.Itoa(listens.(*net.TCPAddr).Port)
+	return "https://" + net.JoinHostPort(host, port)
+}
