@@ -32,10 +32,11 @@ var settings = []string{
 
 // Store is a store.Store in one file.
 type Store struct {
-	db      *sql.DB
-	writer  *writer
-	readers chan *session // those not in use
-	close   func() error  // once
+	db       *sql.DB
+	sessions []*session // all there are, the writer's last
+	writer   *writer
+	readers  chan *session // those not in use
+	close    func() error  // once
 }
 
 var _ store.Store = (*Store)(nil)
@@ -50,7 +51,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-func open(ctx context.Context, path string) (_ *Store, err error) {
+func open(ctx context.Context, path string) (*Store, error) {
 	if err := own(path); err != nil {
 		return nil, err
 	}
@@ -62,29 +63,49 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
-	if err := migrate(ctx, db); err != nil {
-		return nil, err
-	}
-	writing, err := newSession(ctx, db)
-	if err != nil {
-		return nil, err
-	}
 	s := &Store{db: db, readers: make(chan *session, min(max(runtime.GOMAXPROCS(0), 2), maxReaders))}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.disconnect())
+	}
+	s.close = sync.OnceValue(s.shut)
+	return s, nil
+}
+
+func (s *Store) start(ctx context.Context) error {
+	if err := migrate(ctx, s.db); err != nil {
+		return err
+	}
 	for range cap(s.readers) {
-		r, err := newSession(ctx, db, "PRAGMA query_only = ON")
+		r, err := s.connect(ctx, "PRAGMA query_only = ON")
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.readers <- r
 	}
-	s.writer = startWriter(writing)
-	s.close = sync.OnceValue(s.shut)
-	return s, nil
+	w, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	s.writer = startWriter(w)
+	return nil
+}
+
+func (s *Store) connect(ctx context.Context, settings ...string) (*session, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &session{conn: conn}
+	s.sessions = append(s.sessions, c)
+	return c, c.prepare(ctx, settings)
+}
+
+func (s *Store) disconnect() error {
+	var err error
+	for _, c := range s.sessions {
+		err = errors.Join(err, c.close())
+	}
+	return errors.Join(err, s.db.Close())
 }
 
 // own makes the file for its owner alone; SQLite gives its other files the same mode.
@@ -138,7 +159,7 @@ func (s *Store) shut() error {
 	for range cap(s.readers) {
 		<-s.readers
 	}
-	return s.db.Close()
+	return s.disconnect()
 }
 
 // scope is one organisation's part of a store.

@@ -36,28 +36,36 @@ var (
 // session is one connection with its prepared statements. It is used by one goroutine
 // at a time. Its calls take no context: a statement that was begun is completed.
 type session struct {
+	conn   *sql.Conn
 	stmts  []*sql.Stmt
 	broken error // what ended the transaction; see fail
 }
 
-// newSession opens a connection, which lives until db is closed.
-func newSession(ctx context.Context, db *sql.DB, settings ...string) (*session, error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (s *session) prepare(ctx context.Context, settings []string) error {
 	for _, setting := range settings {
-		if _, err := conn.ExecContext(ctx, setting); err != nil {
-			return nil, fmt.Errorf("%s: %w", setting, err)
+		if _, err := s.conn.ExecContext(ctx, setting); err != nil {
+			return fmt.Errorf("%s: %w", setting, err)
 		}
 	}
-	s := &session{stmts: make([]*sql.Stmt, len(texts))}
-	for n, text := range texts {
-		if s.stmts[n], err = conn.PrepareContext(ctx, text); err != nil {
-			return nil, fmt.Errorf("prepare %s: %w", text, err)
+	for _, text := range texts {
+		stmt, err := s.conn.PrepareContext(ctx, text)
+		if err != nil {
+			return fmt.Errorf("prepare %s: %w", text, err)
 		}
+		s.stmts = append(s.stmts, stmt)
 	}
-	return s, nil
+	return nil
+}
+
+// close gives the connection back to its database, which closes it. database/sql does
+// not close statements that were prepared on a connection of their own, and SQLite keeps
+// the files open as long as there is one.
+func (s *session) close() error {
+	var err error
+	for _, stmt := range s.stmts {
+		err = errors.Join(err, stmt.Close())
+	}
+	return errors.Join(err, s.conn.Close())
 }
 
 // exec runs a statement that returns no rows. A key that is taken is ErrExists.

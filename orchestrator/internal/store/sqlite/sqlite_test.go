@@ -1,14 +1,31 @@
 package sqlite
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
+	"testing/fstest"
+	"testing/synctest"
 
 	"go.uber.org/goleak"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/store/storetest"
+	"github.com/stavily/agents/shared/pkg/api"
 )
+
+func TestMain(m *testing.M) {
+	if child := os.Getenv(childEnv); child != "" {
+		os.Exit(runChild(child, os.Getenv(dirEnv)))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func openIn(t testing.TB, dir string) *Store {
 	t.Helper()
@@ -19,7 +36,262 @@ func openIn(t testing.TB, dir string) *Store {
 	return s
 }
 
+// with opens a store for the length of a test.
+func with(t testing.TB) *Store {
+	s := openIn(t, t.TempDir())
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func note(detail string) func(store.Tx) error {
+	return func(tx store.Tx) error { return tx.AddAudit(store.Audit{Detail: detail}) }
+}
+
+// notes are the details of all audit records of organisation o.
+func notes(t testing.TB, s *Store) []string {
+	t.Helper()
+	var out []string
+	err := s.Org("o").View(t.Context(), func(r store.Reader) error {
+		for after := int64(0); ; {
+			page, err := r.Audit(after, 1000)
+			if err != nil || len(page) == 0 {
+				return err
+			}
+			for _, a := range page {
+				out, after = append(out, a.Detail), a.Seq
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 func TestConformance(t *testing.T) {
-	defer goleak.VerifyNone(t)
 	storetest.Run(t, func(t *testing.T, dir string) store.Store { return openIn(t, dir) })
+}
+
+func TestSettings(t *testing.T) {
+	s := with(t)
+	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "busy_timeout": "5000", "journal_size_limit": "67108864"} {
+		for _, c := range s.sessions {
+			var got string
+			if err := c.conn.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&got); err != nil || got != want {
+				t.Errorf("%s = %q, %v; want %q", name, got, err, want)
+			}
+		}
+	}
+}
+
+// Odd paths reach the file that they name, and all files are their owner's.
+func TestFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a b%41#c")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "stavily.db"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := openIn(t, dir)
+	if err := s.Org("o").Update(t.Context(), note("x")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"stavily.db", "stavily.db-wal", "stavily.db-shm"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mode := info.Mode(); runtime.GOOS != "windows" && mode != 0o600 {
+			t.Errorf("%s has mode %v", name, mode)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "stavily.db-wal")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after Close the WAL is there (%v): a connection is still open", err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	newer := t.TempDir()
+	s := openIn(t, newer)
+	if _, err := s.db.ExecContext(t.Context(), `INSERT INTO schema_version VALUES (99, 'later', 'now')`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	foreign := t.TempDir()
+	if err := os.WriteFile(filepath.Join(foreign, "stavily.db"), []byte(strings.Repeat("not a database. ", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{
+		newer:                            "a newer stavily has written it",
+		foreign:                          "not a database",
+		filepath.Join(t.TempDir(), "no"): "no such file",
+	} {
+		s, err := Open(t.Context(), filepath.Join(dir, "stavily.db"))
+		if err == nil || !strings.Contains(err.Error(), want) && runtime.GOOS != "windows" {
+			t.Errorf("Open = %v, %v; want an error with %q", s, err, want)
+		}
+	}
+}
+
+func TestMigrationsAreNumbered(t *testing.T) {
+	if all, err := readMigrations(migrations); err != nil || len(all) == 0 {
+		t.Errorf("ours: %v, %v", all, err)
+	}
+	for _, names := range [][]string{{"0002_a.sql"}, {"0001_a.sql", "0001_b.sql"}, {"0001_a.sql", "0003_b.sql"}, {"first.sql"}} {
+		dir := fstest.MapFS{}
+		for _, name := range names {
+			dir["migrations/"+name] = &fstest.MapFile{}
+		}
+		if all, err := readMigrations(dir); err == nil {
+			t.Errorf("%v: %v, want an error", names, all)
+		}
+	}
+}
+
+// When the first of a group returns, all who had waited behind it are durable as well.
+func TestGroupSharesACommit(t *testing.T) {
+	const waiting = maxGroup - 1
+	synctest.Test(t, func(t *testing.T) {
+		s := with(t)
+		began, finish := make(chan struct{}), make(chan struct{})
+		var all sync.WaitGroup
+		all.Go(func() {
+			err := s.Org("o").Update(t.Context(), func(tx store.Tx) error {
+				close(began)
+				<-finish
+				return note("first")(tx)
+			})
+			if got := len(notes(t, s)); err != nil || got != 1+waiting {
+				t.Errorf("%v; %d of %d are durable when the first is", err, got, 1+waiting)
+			}
+		})
+		<-began
+		for range waiting {
+			all.Go(func() {
+				if err := s.Org("o").Update(t.Context(), note("behind")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait() // until all of them wait
+		close(finish)
+		all.Wait()
+	})
+}
+
+// A function that meets a full disk has no effect, even if it hides the error; those
+// beside it have theirs, and the store goes on.
+func TestFullInTheMiddle(t *testing.T) {
+	s := with(t)
+	if err := s.Org("o").Update(t.Context(), note("before")); err != nil {
+		t.Fatal(err)
+	}
+	writing := s.writer.session.conn
+	pages := func(pragma string) {
+		t.Helper()
+		if _, err := writing.ExecContext(t.Context(), pragma); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages("PRAGMA max_page_count = 1") // rounded up to what is in use
+	large := strings.Repeat("x", 1<<20)
+	err := s.Org("o").Update(t.Context(), func(tx store.Tx) error {
+		first := note(large)(tx)
+		second := note("small")(tx)
+		if !errors.Is(first, store.ErrFull) || !errors.Is(second, store.ErrFull) {
+			t.Errorf("writes = %v, %v; want both to be ErrFull", first, second)
+		}
+		return nil
+	})
+	if !errors.Is(err, store.ErrFull) {
+		t.Errorf("Update = %v, want ErrFull", err)
+	}
+	pages("PRAGMA max_page_count = 1000000")
+	if err := s.Org("o").Update(t.Context(), note("after")); err != nil {
+		t.Error(err)
+	}
+	if got := fmt.Sprint(notes(t, s)); got != "[before after]" {
+		t.Errorf("the store has %.80s", got)
+	}
+}
+
+// An error in which SQLite undoes the whole transaction is everybody's.
+func TestLostTransaction(t *testing.T) {
+	s := with(t)
+	err := s.writer.update(t.Context(), func(w *session) error { return w.exec(rollback) })
+	if err == nil {
+		t.Error("a function whose transaction is gone was answered with success")
+	}
+	if err := s.Org("o").Update(t.Context(), note("next")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFunctionThatExits(t *testing.T) {
+	s := with(t)
+	err := s.Org("o").Update(t.Context(), func(tx store.Tx) error {
+		runtime.Goexit()
+		return nil
+	})
+	if !errors.Is(err, errExited) {
+		t.Errorf("Update = %v, want %v", err, errExited)
+	}
+	if err := s.Org("o").Update(t.Context(), note("x")); !errors.Is(err, errExited) {
+		t.Errorf("the next one = %v, want %v", err, errExited)
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
+			s := with(b)
+			work := make(chan struct{})
+			var all sync.WaitGroup
+			for range callers {
+				all.Go(func() {
+					for range work {
+						if err := s.Org("o").Update(b.Context(), note("x")); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			for b.Loop() {
+				work <- struct{}{}
+			}
+			close(work)
+			all.Wait()
+		})
+	}
+}
+
+func BenchmarkEvents(b *testing.B) {
+	const rows = 100
+	s := with(b)
+	n := 0
+	for b.Loop() {
+		err := s.Org("o").Update(b.Context(), func(tx store.Tx) error {
+			for range rows {
+				n++
+				if err := tx.AddEvent(store.Event{Event: api.Event{ID: api.EventID(fmt.Sprint(n)), Type: "disk.space.high"}, Agent: "a"}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
 }
