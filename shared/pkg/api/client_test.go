@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,6 +123,42 @@ func TestEmptyAnswers(t *testing.T) {
 	}
 	if r, err := c.Poll(t.Context(), time.Second, 1); err != nil || len(r.Offers()) != 0 || r.Status != api.StatusNoInstructions {
 		t.Errorf("Poll = %+v, %v, want no instructions", r, err)
+	}
+}
+
+// TestAnswersThatAreNoSuccess: 200 and JSON, and yet not what was asked for.
+func TestAnswersThatAreNoSuccess(t *testing.T) {
+	for _, k := range []struct{ call, answer, word string }{
+		{"Enroll", `{"agent_id":"web-02","organization_id":"acme","certificate_pem":"c","ca_pem":"c"}`, "web-02"},
+		{"Enroll", `{"agent_id":"web-01","organization_id":"acme","ca_pem":"c"}`, "certificate_pem"},
+		{"Renew", `{"agent_id":"web-01","organization_id":"../acme","certificate_pem":"c","ca_pem":"c"}`, "organization id"},
+		{"Heartbeat", `{"config_version":"1"}`, "server_time"},
+		{"Poll", `{}`, "status"},
+		{"Poll", `{"status":"instruction_delivered","instruction":null}`, "0 instructions"},
+		{"Poll", `{"status":"no_pending_instructions","instruction":{"id":"a","agent_id":"web-01"}}`, "1 instructions"},
+		{"Poll", `{"status":"instruction_delivered","instruction":{"id":"a","agent_id":"web-02"}}`, "web-02"},
+		{"Poll", `{"status":"instruction_delivered","instruction":{"id":"../a","agent_id":"web-01"}}`, "instruction id"},
+		{"Poll", `{"status":"instruction_delivered","instructions":[` + strings.Repeat(`{"id":"a","agent_id":"web-01"},`, 4) + `{"id":"a","agent_id":"web-01"}]}`, "at most 4"},
+		{"Poll", `{"status":"no_pending_instructions","instructions":"none"}`, "must be a list"},
+		{"Progress", `{"success":false,"instruction_id":"01J9"}`, "success is false"},
+		{"Progress", `{"success":true,"instruction_id":"01J8"}`, "01J8"},
+		{"Result", `{"acknowledged":false}`, "acknowledged"},
+		{"Events", `{"acked_through":1,"events":[]}`, "01J2"},
+		{"Events", `{"acked_through":2,"events":[{"id":"01J2","status":"perhaps"}]}`, "perhaps"},
+		{"Logs", `{"accepted":2}`, "2 of 1"},
+		{"Logs", `null`, "must be an object"},
+		{"Logs", `{"accepted":1}{}`, "after the document"},
+		{"Logs", ``, "ends after 0 bytes"},
+	} {
+		_, c := both(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, k.answer)
+		})
+		i := slices.IndexFunc(calls, func(w wire) bool { return w.name == k.call })
+		_, err := calls[i].invoke(t.Context(), c)
+		if u := (*api.UnreachableError)(nil); !errors.As(err, &u) || u.Kind != api.KindNotStavily || !strings.Contains(err.Error(), k.word) {
+			t.Errorf("%s answered with %.100s: %v, want %s with %q", k.call, k.answer, err, api.KindNotStavily, k.word)
+		}
 	}
 }
 
@@ -313,6 +350,38 @@ func TestOneConnection(t *testing.T) {
 	all.Wait()
 	if n := srv.connections.Load(); n != 1 {
 		t.Errorf("51 calls over %d connections, want 1", n)
+	}
+}
+
+// TestServerWithoutHTTP2: a heartbeat passes while a poll is open, on a connection of
+// its own.
+func TestServerWithoutHTTP2(t *testing.T) {
+	s := newStand(t)
+	conf := s.server.Clone()
+	conf.NextProtos = []string{"http/1.1"}
+	polling, release := make(chan struct{}), make(chan struct{})
+	srv := serve(t, conf, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			close(polling)
+			<-release
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		alive(w, r)
+	}))
+	c := dial(t, srv.url, s.client)
+	polled := make(chan error)
+	go func() {
+		_, err := c.Poll(t.Context(), 30*time.Second, 1)
+		polled <- err
+	}()
+	<-polling
+	if err := beat(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	if err := <-polled; err != nil {
+		t.Error(err)
 	}
 }
 
