@@ -11,7 +11,7 @@
 //
 //   - At most 64 connections of one address have not shown a good certificate; one
 //     more is closed. Agents that have are not counted, so a NAT can hide thousands.
-//   - A handshake or request header that takes over 10 s ends the connection, as do
+//   - A handshake or request header that takes over 5 s ends the connection, as do
 //     3 minutes without a request. A long poll is never cut by these: it lasts up to
 //     60 s, and HTTP/2 pings find clients that are gone.
 //   - TLS sessions are not resumed, so every connection verifies its certificate.

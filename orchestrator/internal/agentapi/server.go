@@ -12,8 +12,9 @@ import (
 
 // Limits of the listener.
 const (
-	// headerTimeout bounds the TLS handshake and the header of each request.
-	headerTimeout = 10 * time.Second
+	// headerTimeout bounds the TLS handshake and the header of each request. Both fit in
+	// a few packets; 5 s leaves room for two that are lost.
+	headerTimeout = 5 * time.Second
 
 	// idleTimeout is longer than two long polls, so an agent between two requests
 	// keeps its connection.

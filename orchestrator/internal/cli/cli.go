@@ -71,6 +71,10 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// placesError is lines of file:line:column: message. They are printed as they are,
+// so that editors find the places.
+type placesError struct{ error }
+
 func (o *options) check() error {
 	if o.output != "table" && o.output != "json" {
 		return usageError{fmt.Errorf("--output %q: must be table or json", o.output)}
@@ -96,6 +100,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	var refusal *api.Error
 	var usage usageError
+	var places placesError
 	switch {
 	case err == nil:
 		return exitOK
@@ -107,6 +112,9 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 	case errors.Is(err, operatorapi.ErrUnreachable):
 		say(cmd.ErrOrStderr(), err.Error())
 		return exitUnreachable
+	case errors.As(err, &places):
+		fmt.Fprintln(cmd.ErrOrStderr(), printable(places.Error()))
+		return exitFailed
 	case errors.As(err, &refusal):
 		say(cmd.ErrOrStderr(), refusal.Message)
 		return exitFailed

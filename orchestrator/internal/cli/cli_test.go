@@ -65,6 +65,9 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"agents", "list", "--data-dir", t.TempDir()}, exitUnreachable, "stavily server"},
 	} {
 		code, _, stderr := run(t, append([]string{"--data-dir", s.DataDir}, c.args...)...)
+		if strings.HasPrefix(c.says, bad) && !strings.HasPrefix(stderr, bad) {
+			t.Errorf("stavily %s: %q does not begin with the place", strings.Join(c.args, " "), stderr)
+		}
 		if code != c.want || !strings.Contains(stderr, c.says) {
 			t.Errorf("stavily %s = %d and %q, want %d and %q", strings.Join(c.args, " "), code, stderr, c.want, c.says)
 		}

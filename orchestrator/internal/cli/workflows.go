@@ -13,6 +13,7 @@ import (
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/internal/strictyaml"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 const pathWorkflows = "/api/v1/workflows"
@@ -37,7 +38,12 @@ on the version they began with. Every mistake is printed as file:line:column.`,
 				return err
 			}
 			var applied operatorapi.Applied
-			if err := o.client().Do(cmd.Context(), http.MethodPost, pathWorkflows, nil, r, &applied); err != nil {
+			err = o.client().Do(cmd.Context(), http.MethodPost, pathWorkflows, nil, r, &applied)
+			var mistakes *api.Error
+			if errors.As(err, &mistakes) && mistakes.Code == api.CodeInvalid {
+				return placesError{errors.New(mistakes.Message)}
+			}
+			if err != nil {
 				return err
 			}
 			if o.output == "json" {

@@ -58,6 +58,12 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
+// Stop stops the orchestrator.
+func (s *Server) Stop() {
+	s.t.Helper()
+	s.stop()
+}
+
 // Restart stops the orchestrator and starts it again on the same directory and port.
 func (s *Server) Restart() {
 	s.t.Helper()

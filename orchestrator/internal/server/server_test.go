@@ -1,0 +1,148 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/orchestrator/internal/server"
+	"github.com/stavily/agents/orchestrator/internal/server/servertest"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fails runs a server that must not start and wants this in its error.
+func fails(t *testing.T, o server.Options, says string) {
+	t.Helper()
+	o.Logger = slog.New(slog.DiscardHandler)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.Ready = func(net.Addr) { cancel() }
+	err := server.Run(ctx, o)
+	if err == nil || !strings.Contains(err.Error(), says) {
+		t.Errorf("Run = %v, want an error with %q", err, says)
+	}
+}
+
+func TestOneServerPerDirectory(t *testing.T) {
+	s := servertest.Start(t)
+	fails(t, server.Options{DataDir: s.DataDir, Listen: "127.0.0.1:0"}, "held by another server")
+	s.Enrol(api.Sensor, "sensor-1", "a") // the first one is unharmed
+}
+
+func TestStartThatCannotBe(t *testing.T) {
+	s := servertest.Start(t)
+	fails(t, server.Options{DataDir: t.TempDir(), Listen: s.Addr}, "--listen")
+	fails(t, server.Options{DataDir: filepath.Join(t.TempDir(), strings.Repeat("x", 120)), Listen: "127.0.0.1:0"}, "shorter --data-dir")
+	fails(t, server.Options{DataDir: t.TempDir(), Listen: "127.0.0.1:0", TrustDomain: "Not A Domain"}, "trust domain")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, server.Options{DataDir: file, Listen: "127.0.0.1:0"}, "data directory")
+}
+
+func TestOnlyTheOwnerMayOpenTheSocket(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no permission bits; the directory's ACL guards the socket")
+	}
+	s := servertest.Start(t)
+	for name, want := range map[string]os.FileMode{operatorapi.SocketName: 0o600, "stavily.db": 0o600, "ca": 0o700, "ca/ca.key": 0o600} {
+		info, err := os.Stat(filepath.Join(s.DataDir, name))
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want %v", name, info.Mode().Perm(), err, want)
+		}
+	}
+}
+
+// TestLeftoverOfAKilledServer starts where a socket file was left behind.
+func TestLeftoverOfAKilledServer(t *testing.T) {
+	s := servertest.Start(t)
+	s.Stop()
+	l, err := net.Listen("unix", filepath.Join(s.DataDir, operatorapi.SocketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	s.Restart()
+	s.Runs()
+}
+
+// TestStartSaysThreeLines holds that a start says where, who and how to operate, and
+// nothing else; and that secrets are not among it.
+func TestStartSaysThreeLines(t *testing.T) {
+	dir, err := os.MkdirTemp("", "stavily")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	var log lockedBuffer
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = server.Run(ctx, server.Options{
+		DataDir: dir, Listen: "127.0.0.1:0", Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Ready: func(net.Addr) { cancel() },
+	})
+	if err != nil {
+		t.Fatalf("Run ended with %v, want nil when it is asked to stop", err)
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 3 || !strings.Contains(log.String(), "fingerprint=sha256:") || !strings.Contains(log.String(), "operator.sock") {
+		t.Errorf("a start says %d lines, want three:\n%s", len(lines), log.String())
+	}
+}
+
+// lockedBuffer is a bytes.Buffer for several writers.
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestServesBothProtocols holds that plain HTTP/1.1 clients work as HTTP/2 ones do.
+func TestServesBothProtocols(t *testing.T) {
+	s := servertest.Start(t)
+	sensor := s.Enrol(api.Sensor, "sensor-1", "a")
+	for _, protocol := range []string{"h2", "http/1.1"} {
+		client := s.HTTP(sensor)
+		transport := client.Transport.(*http.Transport)
+		if protocol == "http/1.1" {
+			transport.ForceAttemptHTTP2 = false
+			transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+		}
+		resp, err := client.Post(s.URL()+"/agents/v1/sensor-1/heartbeat", "application/json", strings.NewReader(`{"status": "online"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		client.CloseIdleConnections()
+		if resp.StatusCode != http.StatusOK || (resp.ProtoMajor == 2) != (protocol == "h2") {
+			t.Errorf("%s: %s over %s", protocol, resp.Status, resp.Proto)
+		}
+	}
+}
