@@ -97,7 +97,7 @@ func becauseOfServerCertificate(err error, a attempt) (Kind, string) {
 	var failed *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &name):
-		return KindCertificate, fmt.Sprintf("the certificate of %s is not for that name: %v; use one of its names in api.base_url, or start the server with this one (--host)", a.host, name)
+		return KindCertificate, fmt.Sprintf("the certificate of %s is not for that name: %v; use one of its names in api.base_url, or start the server with --hostname %s", a.host, name, a.request.URL.Hostname())
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return KindCertificate, outOfTime(invalid.Cert, a)
 	case errors.As(err, &unknown):

@@ -169,7 +169,7 @@ func TestServerCertificates(t *testing.T) {
 		words []string
 	}{
 		"another CA":    {pkitest.New(t, "other").Issue(pkitest.Server()), []string{"unknown authority", "api.auth.ca_file"}},
-		"another name":  {s.ca.Issue(elsewhere), []string{"not for that name", "127.0.0.1", "api.base_url"}},
+		"another name":  {s.ca.Issue(elsewhere), []string{"not for that name", "--hostname 127.0.0.1", "api.base_url"}},
 		"expired":       {s.ca.Issue(pkitest.Valid(pkitest.Server(), -2*time.Hour, -time.Hour)), []string{"expired at", "clock", time.Now().UTC().Format(time.DateOnly)}},
 		"not yet valid": {s.ca.Issue(pkitest.Valid(pkitest.Server(), time.Hour, 2*time.Hour)), []string{"not valid before", "clock behind"}},
 		"a client's":    {s.ca.Issue(forClients), []string{"was refused", "usage"}},
