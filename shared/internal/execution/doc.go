@@ -1,0 +1,37 @@
+// Package execution is what an action agent remembers of its instructions: a pure
+// machine for the life of one attempt, and a journal that survives kill -9 and power
+// loss.
+//
+//	          Accept              Start               End                Report
+//	(unknown) ──────▶ accepted ──────────▶ started ─────────▶ ended ──────────────▶ reported
+//	                     │  │                                   ▲                     ▲
+//	                     │  └── End: rejected, expired ─────────┘                     │
+//	                     └───── Report: the claim was refused, it is not ours ────────┘
+//
+//	after a restart:  accepted → ended, interrupted, error_details {"started":false}
+//	                  started  → ended, interrupted, error_details {"started":true}
+//	                  ended    → sent again                 reported → only remembered
+//
+// The plugin is started after the record of Start is durable, so an attempt that has
+// none has not run, whatever else is lost. A result is sent until Report; its record
+// is durable before it is first sent.
+//
+// # Invariants
+//
+//   - Every method returns after its record is durable (wal, fsync).
+//   - An attempt that was accepted once is Seen for the retention, 30 days, so that an
+//     orchestrator that was restored from a backup cannot have it run again. At most
+//     [maxRemembered] attempts are remembered; the oldest go first.
+//   - Compaction writes what is still needed before it gives the old segments back, and
+//     replaying both is the same as replaying one.
+//
+// # Concurrency, failure
+//
+// The journal may be used concurrently; what it knows changes only after the record is
+// durable. When a write fails the method returns the error and nothing has changed;
+// the caller must not go on with what it wanted to record.
+//
+// # How to debug it
+//
+// `strings data/state/journal/*.wal` shows the records; each is one JSON document.
+package execution

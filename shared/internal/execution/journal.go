@@ -1,0 +1,273 @@
+package execution
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/internal/wal"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Options of a journal. The zero value is usable.
+type Options struct {
+	Retention time.Duration    // how long reported attempts are remembered; 0: 30 days
+	Now       func() time.Time // nil: time.Now
+}
+
+const (
+	defaultRetention = 30 * 24 * time.Hour
+
+	// maxRemembered bounds the memory: an attempt takes about 200 bytes here and on
+	// disk, so this many take 20 MB each. An agent that runs one a minute needs 43,200.
+	maxRemembered = 100_000
+
+	// compactAbove is the size of the log at which it is written anew, if half of it
+	// or more is not needed any longer.
+	compactAbove = 4 << 20
+)
+
+// Journal remembers attempts. See the package documentation.
+type Journal struct {
+	retention time.Duration
+	now       func() time.Time
+	log       *wal.Log
+
+	mu      sync.Mutex // guards the fields below, and keeps records in the order of their effects
+	entries map[Key]Entry
+	live    int64 // size of the log after it was last written anew
+}
+
+// Open reads the journal in dir, which is made when it is missing, and ends what a
+// former process left open: those attempts are then Unreported as interrupted.
+// damage says what could not be read back, for people; it is empty when all could.
+func Open(dir string, o Options) (j *Journal, damage string, err error) {
+	j = &Journal{retention: cmp.Or(o.Retention, defaultRetention), now: o.Now, entries: map[Key]Entry{}}
+	if j.now == nil {
+		j.now = time.Now
+	}
+	log, found, err := wal.Open(dir, wal.Options{})
+	if err != nil {
+		return nil, "", fmt.Errorf("open the journal: %w", err)
+	}
+	j.log = log
+	bad := 0
+	err = log.Scan(log.First(), func(_ uint64, payload []byte) bool {
+		bad += j.replay(payload)
+		return true
+	})
+	if err == nil {
+		err = j.restart()
+	}
+	if err != nil {
+		log.Close()
+		return nil, "", fmt.Errorf("open the journal: %w", err)
+	}
+	if bad > 0 || len(found.Lost) > 0 {
+		damage = fmt.Sprintf("the journal in %s is damaged: %d records cannot be read and numbers %v are lost; what they said is not known any more", dir, bad, found.Lost)
+	}
+	return j, damage, nil
+}
+
+// replay takes a record back, which is a list of entries, and returns how many of
+// them mean nothing.
+func (j *Journal) replay(payload []byte) (bad int) {
+	var entries []Entry
+	if err := limits.UnmarshalJSON(payload, &entries); err != nil {
+		return 1
+	}
+	for _, e := range entries {
+		if !j.take(e) {
+			bad++
+		}
+	}
+	return bad
+}
+
+// take puts one entry back. It holds the attempt's whole state but for the instruction
+// and result, which may stand in an earlier one, so the last one counts.
+func (j *Journal) take(e Entry) bool {
+	old := j.entries[e.Key]
+	if e.Phase != Reported {
+		e.Instruction = cmp.Or(e.Instruction, old.Instruction)
+		e.Result = cmp.Or(e.Result, old.Result)
+	}
+	complete := e.ID.Validate() == nil
+	switch e.Phase {
+	case Accepted, Started:
+		complete = complete && e.Instruction != nil
+	case Ended:
+		complete = complete && e.Instruction != nil && e.Result != nil
+	case Reported:
+	default:
+		complete = false
+	}
+	if complete {
+		j.entries[e.Key] = e
+	}
+	return complete
+}
+
+func (j *Journal) restart() error {
+	for _, key := range slices.Collect(maps.Keys(j.entries)) {
+		if p := j.entries[key].Phase; p != Accepted && p != Started {
+			continue
+		}
+		if err := j.step(key, Restart{}); err != nil {
+			return err
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.compact()
+}
+
+// Accept records an offer before it is claimed.
+func (j *Journal) Accept(i api.Instruction) error {
+	return j.step(Key{i.ID, i.Attempt}, Accept{i})
+}
+
+// Starting records that the plugin is about to be started.
+func (j *Journal) Starting(id api.InstructionID, attempt int) error {
+	return j.step(Key{id, attempt}, Start{})
+}
+
+// Ended records the result, which is then Unreported.
+func (j *Journal) Ended(id api.InstructionID, attempt int, r api.Result) error {
+	return j.step(Key{id, attempt}, End{r})
+}
+
+// Reported records that the orchestrator has had its last word on the attempt.
+func (j *Journal) Reported(id api.InstructionID, attempt int) error {
+	return j.step(Key{id, attempt}, Report{})
+}
+
+// Seen reports whether the attempt was accepted before, as far as it is remembered.
+func (j *Journal) Seen(id api.InstructionID, attempt int) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, seen := j.entries[Key{id, attempt}]
+	return seen
+}
+
+// Unreported lists the attempts whose results wait to be acknowledged, the oldest
+// first. Their instruction and result are set and must not be changed.
+func (j *Journal) Unreported() []Entry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var out []Entry
+	for _, e := range j.entries {
+		if e.Phase == Ended {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b Entry) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Attempt, b.Attempt))
+	})
+	return out
+}
+
+// Close closes the log.
+func (j *Journal) Close() error { return j.log.Close() }
+
+// step takes one transition: first on disk, then in memory.
+func (j *Journal) step(key Key, in Input) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	old := j.entries[key]
+	old.Key = key
+	next, err := Step(old, in, j.now())
+	if err != nil {
+		return err
+	}
+	record := next
+	if old.Phase != "" { // what an earlier record of the attempt brought is not written again
+		record.Instruction = nil
+	}
+	if err := j.append([]Entry{record}); err != nil {
+		return fmt.Errorf("journal attempt %d of instruction %s as %s: %w", key.Attempt, key.ID, next.Phase, err)
+	}
+	j.entries[key] = next
+	if j.log.Size() > compactAbove && j.log.Size() > 2*j.live {
+		return j.compact()
+	}
+	return nil
+}
+
+func (j *Journal) append(entries []Entry) error {
+	payload, err := json.Marshal(entries)
+	if err == nil {
+		_, err = j.log.Append(payload)
+	}
+	return err
+}
+
+// compact forgets what is too old and writes the rest anew, then gives the old
+// segments back. A crash in between leaves both, which says the same twice. The
+// caller holds mu.
+func (j *Journal) compact() error {
+	j.forget()
+	before := j.log.Last()
+	if err := j.log.Rotate(); err != nil {
+		return fmt.Errorf("compact the journal: %w", err)
+	}
+	if err := j.rewrite(); err != nil {
+		return fmt.Errorf("compact the journal: %w", err)
+	}
+	if err := j.log.Release(before); err != nil {
+		return fmt.Errorf("compact the journal: %w", err)
+	}
+	j.live = j.log.Size()
+	return nil
+}
+
+// rewriteGroup is how many remembered attempts share a record, and so an fsync. Those
+// with an instruction and result, which may have a megabyte, have one of their own.
+const rewriteGroup = 500
+
+func (j *Journal) rewrite() error {
+	var group []Entry
+	for _, e := range j.entries {
+		if e.Phase != Reported {
+			if err := j.append([]Entry{e}); err != nil {
+				return err
+			}
+			continue
+		}
+		if group = append(group, e); len(group) == rewriteGroup {
+			if err := j.append(group); err != nil {
+				return err
+			}
+			group = nil
+		}
+	}
+	if len(group) == 0 {
+		return nil
+	}
+	return j.append(group)
+}
+
+// forget drops reported attempts beyond the retention and the bound.
+func (j *Journal) forget() {
+	var reported []Entry
+	for key, e := range j.entries {
+		switch {
+		case e.Phase != Reported:
+		case j.now().Sub(e.At) > j.retention:
+			delete(j.entries, key)
+		default:
+			reported = append(reported, e)
+		}
+	}
+	if over := len(reported) - maxRemembered; over > 0 {
+		slices.SortFunc(reported, func(a, b Entry) int { return a.At.Compare(b.At) })
+		for _, e := range reported[:over] {
+			delete(j.entries, e.Key)
+		}
+	}
+}

@@ -1,0 +1,281 @@
+package execution
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+func instruction(id string, attempt int) api.Instruction {
+	return api.Instruction{ID: api.InstructionID(id), Attempt: attempt, PluginID: "p", Lease: "l-" + id}
+}
+
+func completed() api.Result {
+	return api.Result{Status: api.Completed, Result: json.RawMessage(`{"n":1}`), Attempt: 1, Lease: "l"}
+}
+
+func open(t *testing.T, dir string, o Options) *Journal {
+	t.Helper()
+	j, damage, err := Open(dir, o)
+	if err != nil || damage != "" {
+		t.Fatalf("Open: %v, damage %q", err, damage)
+	}
+	t.Cleanup(func() { j.Close() })
+	return j
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// summary is what a caller sees of a journal: status and details of each result that
+// waits, by attempt.
+func summary(j *Journal) map[string]string {
+	out := map[string]string{}
+	for _, e := range j.Unreported() {
+		out[fmt.Sprintf("%s/%d", e.ID, e.Attempt)] = string(e.Result.Status) + string(e.Result.ErrorDetails)
+	}
+	return out
+}
+
+func TestARestartDecidesByTheJournal(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, Options{})
+	for _, id := range []string{"accepted", "started", "ended", "reported", "refused"} {
+		must(t, j.Accept(instruction(id, 1)))
+	}
+	for _, id := range []api.InstructionID{"started", "ended", "reported"} {
+		must(t, j.Starting(id, 1))
+	}
+	for _, id := range []api.InstructionID{"ended", "reported"} {
+		must(t, j.Ended(id, 1, completed()))
+	}
+	must(t, j.Reported("reported", 1))
+	must(t, j.Reported("refused", 1)) // the claim was refused: nothing to send
+	must(t, j.Close())
+
+	j = open(t, dir, Options{})
+	want := map[string]string{
+		"accepted/1": `interrupted{"started":false}`,
+		"started/1":  `interrupted{"started":true}`,
+		"ended/1":    "completed",
+	}
+	if diff := cmp.Diff(want, summary(j)); diff != "" {
+		t.Errorf("to be reported after a restart (-want +got):\n%s", diff)
+	}
+	for _, id := range []api.InstructionID{"accepted", "started", "ended", "reported", "refused"} {
+		if !j.Seen(id, 1) || j.Seen(id, 2) {
+			t.Errorf("%s: seen %v, its next attempt %v; want true, false", id, j.Seen(id, 1), j.Seen(id, 2))
+		}
+	}
+	for _, e := range j.Unreported() {
+		if e.Result.Attempt != 1 || e.Result.Status == api.Interrupted && e.Result.Lease != "l-"+string(e.ID) {
+			t.Errorf("result of %s is not under its attempt and lease: %+v", e.ID, e.Result)
+		}
+	}
+}
+
+func TestInputsThatDoNotFit(t *testing.T) {
+	j := open(t, t.TempDir(), Options{})
+	must(t, j.Accept(instruction("a", 1)))
+	for what, err := range map[string]error{
+		"accept twice":         j.Accept(instruction("a", 1)),
+		"start what is absent": j.Starting("b", 1),
+		"end what is absent":   j.Ended("b", 1, completed()),
+		"report the absent":    j.Reported("b", 1),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", what)
+		}
+	}
+	must(t, j.Ended("a", 1, completed()))
+	if err := j.Starting("a", 1); err == nil {
+		t.Error("started after it ended")
+	}
+	must(t, j.Reported("a", 1))
+	if err := j.Ended("a", 1, completed()); err == nil {
+		t.Error("ended after it was reported")
+	}
+}
+
+func TestRetentionAndCompaction(t *testing.T) {
+	dir, now := t.TempDir(), time.Unix(1e9, 0)
+	clock := Options{Retention: time.Hour, Now: func() time.Time { return now }}
+	j := open(t, dir, clock)
+	must(t, j.Accept(instruction("open", 1)))
+	big := completed()
+	big.ErrorMessage = strings.Repeat("x", 200<<10)
+	for n := range 60 { // 12 MB: more than compactAbove
+		id := fmt.Sprintf("i%d", n)
+		must(t, j.Accept(instruction(id, 1)))
+		must(t, j.Ended(api.InstructionID(id), 1, big))
+		must(t, j.Reported(api.InstructionID(id), 1))
+	}
+	if size := j.log.Size(); size > 2*compactAbove {
+		t.Errorf("the log has %d bytes though nearly nothing in it is needed", size)
+	}
+	if !j.Seen("i0", 1) {
+		t.Error("forgotten within the retention")
+	}
+	must(t, j.Close())
+	now = now.Add(2 * time.Hour)
+	j = open(t, dir, clock)
+	if j.Seen("i0", 1) {
+		t.Error("remembered beyond the retention")
+	}
+	if diff := cmp.Diff(map[string]string{"open/1": `interrupted{"started":false}`}, summary(j)); diff != "" {
+		t.Errorf("what waits (-want +got):\n%s", diff)
+	}
+}
+
+func TestDamageIsSaidAndTheRestKept(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, Options{})
+	must(t, j.append([]Entry{{Key: Key{"../x", 1}, Phase: Ended}}))
+	must(t, j.Accept(instruction("good", 1)))
+	_, err := j.log.Append([]byte("no JSON"))
+	must(t, err)
+	must(t, j.Close())
+	j, damage, err := Open(dir, Options{})
+	must(t, err)
+	defer j.Close()
+	if !strings.Contains(damage, "2 records") || !j.Seen("good", 1) {
+		t.Errorf("damage %q, good is seen: %v", damage, j.Seen("good", 1))
+	}
+}
+
+const envCrash = "EXECUTION_TEST_CRASH"
+
+// TestMain is also the process that dies: it takes attempts through their lives and
+// says each step that the journal has confirmed.
+func TestMain(m *testing.M) {
+	dir := os.Getenv(envCrash)
+	if dir == "" {
+		os.Exit(m.Run())
+	}
+	j, _, err := Open(dir, Options{})
+	if err != nil {
+		panic(err)
+	}
+	for n := 0; ; n++ {
+		id := api.InstructionID(fmt.Sprintf("i%d-%d", os.Getpid(), n))
+		for _, step := range []func() error{
+			func() error { return j.Accept(instruction(string(id), 1)) },
+			func() error { return j.Starting(id, 1) },
+			func() error { return j.Ended(id, 1, completed()) },
+		} {
+			if err := step(); err != nil {
+				panic(err)
+			}
+			fmt.Println(id, j.entries[Key{id, 1}].Phase)
+		}
+	}
+}
+
+// Killed at any moment, the journal knows at least what it had confirmed.
+func TestKill(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "journal")
+	confirmed := map[api.InstructionID]Phase{}
+	for round := range 8 {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), envCrash+"="+dir)
+		out, err := child.StdoutPipe()
+		must(t, err)
+		must(t, child.Start())
+		lines := bufio.NewScanner(out)
+		for n := 0; n < 10+7*round && lines.Scan(); n++ {
+			var id, phase string
+			if _, err := fmt.Sscan(lines.Text(), &id, &phase); err != nil {
+				t.Fatalf("child said %q", lines.Text())
+			}
+			confirmed[api.InstructionID(id)] = Phase(phase)
+		}
+		must(t, child.Process.Kill())
+		for lines.Scan() { // what it said before it died counts too
+			var id, phase string
+			if _, err := fmt.Sscan(lines.Text(), &id, &phase); err == nil {
+				confirmed[api.InstructionID(id)] = Phase(phase)
+			}
+		}
+		child.Wait()
+	}
+	j := open(t, dir, Options{})
+	results := map[api.InstructionID]*api.Result{}
+	for _, e := range j.Unreported() {
+		results[e.ID] = e.Result
+	}
+	for id, phase := range confirmed {
+		r := results[id]
+		switch {
+		case r == nil:
+			t.Errorf("%s was confirmed as %s and is not known", id, phase)
+		case phase == Ended && r.Status != api.Completed:
+			t.Errorf("%s had ended and is now %s", id, r.Status)
+		case phase == Started && string(r.ErrorDetails) == `{"started":false}`:
+			t.Errorf("%s had started and is said not to have", id)
+		}
+	}
+	if len(confirmed) < 8 {
+		t.Fatalf("only %d attempts: the test proves nothing", len(confirmed))
+	}
+}
+
+// Whatever comes in whatever order: the phase only grows, and a started attempt is
+// never called not started.
+func TestMachine(t *testing.T) {
+	order := map[Phase]int{"": 0, Accepted: 1, Started: 2, Ended: 3, Reported: 4}
+	rapid.Check(t, func(t *rapid.T) {
+		var e Entry
+		ran := false
+		inputs := []Input{Accept{instruction("a", 1)}, Start{}, End{completed()}, Report{}, Restart{}}
+		for _, n := range rapid.SliceOf(rapid.IntRange(0, len(inputs)-1)).Draw(t, "inputs") {
+			next, err := Step(e, inputs[n], time.Unix(1, 0))
+			if err != nil {
+				if diff := cmp.Diff(e, next); diff != "" {
+					t.Fatalf("an input that was refused changed the entry:\n%s", diff)
+				}
+				continue
+			}
+			if order[next.Phase] < order[e.Phase] {
+				t.Fatalf("%s became %s", e.Phase, next.Phase)
+			}
+			ran = ran || next.Phase == Started
+			if next.Phase == Ended && ran && string(next.Result.ErrorDetails) == `{"started":false}` {
+				t.Fatal("a started attempt is said not to have started")
+			}
+			e = next
+		}
+	})
+}
+
+func FuzzReplay(f *testing.F) {
+	good, err := json.Marshal([]Entry{{Key: Key{"a", 1}, Phase: Accepted, Instruction: new(api.Instruction)}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`[{"id":"a","phase":"ended"}]`))
+	f.Fuzz(func(t *testing.T, record []byte) {
+		j := &Journal{entries: map[Key]Entry{}}
+		j.replay(record)
+		for key, e := range j.entries {
+			if e.Phase != Reported && e.Instruction == nil || key.ID.Validate() != nil {
+				t.Errorf("took %+v", e)
+			}
+		}
+	})
+}

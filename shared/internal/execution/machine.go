@@ -1,0 +1,120 @@
+package execution
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Phase is how far an attempt has come on this agent.
+type Phase string
+
+// The phases, in their order.
+const (
+	Accepted Phase = "accepted"
+	Started  Phase = "started"
+	Ended    Phase = "ended"
+	Reported Phase = "reported"
+)
+
+// Key names one attempt of one instruction.
+type Key struct {
+	ID      api.InstructionID `json:"id"`
+	Attempt int               `json:"attempt"`
+}
+
+// Entry is what is known of one attempt. The instruction and its result are kept
+// until the attempt is reported.
+type Entry struct {
+	Key
+	Phase       Phase            `json:"phase"`
+	At          time.Time        `json:"at"` // of the latest change
+	Instruction *api.Instruction `json:"instruction,omitempty"`
+	Result      *api.Result      `json:"result,omitempty"`
+}
+
+// Input is something that happens to an attempt.
+type Input interface{ input() }
+
+type (
+	// Accept takes an offer.
+	Accept struct{ Instruction api.Instruction }
+	// Start says that the plugin is about to be started.
+	Start struct{}
+	// End says how the attempt ended.
+	End struct{ Result api.Result }
+	// Report says that the orchestrator has had its last word.
+	Report struct{}
+	// Restart says that the agent's process is a new one.
+	Restart struct{}
+)
+
+func (Accept) input()  {}
+func (Start) input()   {}
+func (End) input()     {}
+func (Report) input()  {}
+func (Restart) input() {}
+
+// Step takes one transition. The zero Entry is an attempt that is not known. An input
+// that does not fit the phase is an error, and the entry stays.
+func Step(e Entry, in Input, now time.Time) (Entry, error) {
+	next := e
+	next.At = now
+	switch in := in.(type) {
+	case Accept:
+		if e.Phase != "" {
+			return e, fmt.Errorf("accept attempt %d of instruction %s: it is %s", e.Attempt, e.ID, e.Phase)
+		}
+		next.Key, next.Phase, next.Instruction = Key{in.Instruction.ID, in.Instruction.Attempt}, Accepted, &in.Instruction
+		return next, nil
+	case Start:
+		next.Phase = Started
+		return e.from(next, Accepted)
+	case End:
+		next.Phase, next.Result = Ended, &in.Result
+		return e.from(next, Accepted, Started)
+	case Report:
+		next.Phase, next.Instruction, next.Result = Reported, nil, nil
+		return e.from(next, Accepted, Ended)
+	case Restart:
+		return e.restart(now)
+	}
+	return e, fmt.Errorf("no input of an execution: %T", in)
+}
+
+// from is next where the phase is one of those, and an error elsewhere.
+func (e Entry) from(next Entry, phases ...Phase) (Entry, error) {
+	for _, p := range phases {
+		if e.Phase == p {
+			return next, nil
+		}
+	}
+	if e.Phase == "" {
+		return e, fmt.Errorf("attempt %d of instruction %s is not known here", e.Attempt, e.ID)
+	}
+	return e, fmt.Errorf("attempt %d of instruction %s is %s and cannot become %s", e.Attempt, e.ID, e.Phase, next.Phase)
+}
+
+// restart ends what a former process left open. Whether the plugin may have run is
+// what the orchestrator needs to know to decide about another attempt.
+func (e Entry) restart(now time.Time) (Entry, error) {
+	switch e.Phase {
+	case Accepted:
+		return Step(e, End{interrupted(e, now, false, "the agent ended before it started the plugin")}, now)
+	case Started:
+		return Step(e, End{interrupted(e, now, true, "the agent ended while the plugin may have been running")}, now)
+	}
+	return e, nil
+}
+
+func interrupted(e Entry, now time.Time, started bool, why string) api.Result {
+	return api.Result{
+		Status: api.Interrupted, ErrorMessage: why, ErrorDetails: StartedDetails(started),
+		Attempt: e.Attempt, Lease: e.Instruction.Lease, StartedAt: api.At(e.At), FinishedAt: api.At(now),
+	}
+}
+
+// StartedDetails are the error_details of an interrupted attempt: whether the plugin
+// may have had effects.
+func StartedDetails(started bool) []byte { return fmt.Appendf(nil, `{"started":%t}`, started) }
