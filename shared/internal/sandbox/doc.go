@@ -23,13 +23,14 @@
 //
 // # Death of a tree (Linux)
 //
-// Every plugin process is a child subreaper, so what its children leave behind
-// becomes its own child and can always be found by walking down from it. Kill asks
-// the group with TERM, waits, stops the first process so that it starts nothing
-// more, kills everything below it, then itself. Once the first process is dead its
-// leftovers fall to the agent, also a subreaper: a direct child of the agent that
-// it did not start and that is in another session can only be such a leftover, and
-// is killed and reaped. The agent's own helpers stay in its session and are safe.
+// Every plugin process is a child subreaper (PR_SET_CHILD_SUBREAPER): what its
+// children leave behind becomes its own child, so that all of a running tree can be
+// found, counted and told from another plugin's by walking down from it. Kill asks
+// the group with TERM, waits, and kills the group. With the first process dead its
+// leftovers fall to the agent, also a subreaper: a direct child of the agent that it
+// did not start and that is in another session can only be such a leftover, and is
+// killed and reaped, again and again until none is found. The agent's own helpers
+// stay in its session and are safe.
 //
 // # Invariants
 //

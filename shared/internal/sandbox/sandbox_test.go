@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,8 +58,10 @@ func script(t *testing.T, source string) Spec {
 	}
 }
 
-// mark names the processes of one test: children inherit it.
-func mark(t *testing.T) string { return "mark-" + strings.ReplaceAll(t.Name(), "/", "-") }
+// mark names the processes of one test of this run: children inherit it.
+func mark(t *testing.T) string {
+	return fmt.Sprintf("mark-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
+}
 
 func start(t *testing.T, s Spec) run {
 	t.Helper()

@@ -41,17 +41,13 @@ func (t *tree) terminate() bool {
 // killPause lets killed processes die before the next look.
 const killPause = 2 * time.Millisecond
 
-// kill ends everything below the first process, then itself, then what fell to us.
+// kill ends the process group, and then what of the tree is not in it: with its
+// first process dead, that falls to us.
 func (t *tree) kill(ended <-chan struct{}) error {
-	unix.Kill(t.pid, unix.SIGSTOP) // it starts nothing more, and still adopts
-	deadline := time.Now().Add(deathLimit)
-	for killBelow(t.pid) > 0 && time.Now().Before(deadline) {
-		time.Sleep(killPause)
-	}
 	unix.Kill(-t.pid, unix.SIGKILL)
 	select {
 	case <-ended:
-	case <-time.After(time.Until(deadline)):
+	case <-time.After(deathLimit):
 		return fmt.Errorf("process %d does not die: it hangs in the kernel", t.pid)
 	}
 	return sweepStrays(time.Now().Add(deathLimit))
@@ -96,37 +92,30 @@ func (t *tree) usage() usage {
 	return u
 }
 
-// killBelow sends SIGKILL to everything that descends from pid and reports how
-// many were still alive.
-func killBelow(pid int) int {
-	n := 0
+// killBelow sends SIGKILL to everything that descends from pid.
+func killBelow(pid int) {
 	for _, child := range childrenOf(pid) {
-		n += killBelow(child)
-		if killChild(child, pid) {
-			n++
-		}
+		killBelow(child)
+		killChild(child, pid)
 	}
-	return n
 }
 
-// killChild sends SIGKILL to pid if it is, still, a living child of parent. The
-// descriptor is taken before the look, so a reused number cannot be hit.
-func killChild(pid, parent int) bool {
+// killChild sends SIGKILL to pid if it is, still, a child of parent. The descriptor
+// is taken before the look, so a reused number cannot be hit. Whoever is missed,
+// because its parent died meanwhile, is found at the next look.
+func killChild(pid, parent int) {
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil && !errors.Is(err, unix.ENOSYS) {
-		return false // it is gone
-	}
-	if fd >= 0 && err == nil {
+	if err == nil {
 		defer unix.Close(fd)
 	}
 	s, ok := statOf(pid)
-	if !ok || s.parent != parent || s.state == 'Z' || s.state == 'X' {
-		return false
+	switch {
+	case !ok || s.parent != parent:
+	case err == nil:
+		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	case errors.Is(err, unix.ENOSYS): // Linux < 5.3 has no descriptors of processes
+		unix.Kill(pid, unix.SIGKILL)
 	}
-	if err != nil { // Linux < 5.3 has no descriptors of processes
-		return unix.Kill(pid, unix.SIGKILL) == nil
-	}
-	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
 }
 
 // sweepStrays ends what ended plugins left behind and fell to this process.
@@ -144,8 +133,9 @@ func sweepStrays(deadline time.Time) error {
 }
 
 // killStrays kills every child of this process that it did not start and that is
-// in another session, with its descendants; it reaps those that are dead and
-// reports how many are not.
+// in another session, with its descendants, reaps those that are dead, and reports
+// how many it found. Only a look that finds none is the last: who dies leaves its
+// children to us.
 func killStrays() int {
 	me := os.Getpid()
 	children.Lock()
@@ -154,19 +144,18 @@ func killStrays() int {
 	if err != nil {
 		return 0 // cannot fail for the calling process (getsid(2))
 	}
-	left := 0
+	found := 0
 	for _, pid := range childrenOf(me) {
 		s, ok := statOf(pid)
 		if children.ours[pid] || !ok || s.parent != me || s.session == session {
 			continue
 		}
+		found++
 		killBelow(pid)
 		killChild(pid, me)
-		if got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); err == nil && got != pid {
-			left++
-		}
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // if it is not dead yet, next time
 	}
-	return left
+	return found
 }
 
 // below lists the descendants of pid, parents first.
@@ -206,10 +195,7 @@ func childrenOf(pid int) []int {
 }
 
 // stat is the part of proc_pid_stat(5) that is needed here.
-type stat struct {
-	state           byte
-	parent, session int
-}
+type stat struct{ parent, session int }
 
 func statOf(pid int) (stat, bool) {
 	b, err := limits.ReadFile("/proc/"+strconv.Itoa(pid)+"/stat", maxProcFile)
@@ -224,7 +210,7 @@ func statOf(pid int) (stat, bool) {
 	}
 	parent, err1 := strconv.Atoi(f[1])
 	session, err2 := strconv.Atoi(f[3])
-	return stat{state: f[0][0], parent: parent, session: session}, err1 == nil && err2 == nil
+	return stat{parent, session}, err1 == nil && err2 == nil
 }
 
 // resident is the resident size of one process, from proc_pid_statm(5).
