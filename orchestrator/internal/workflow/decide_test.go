@@ -43,7 +43,7 @@ func TestDecide(t *testing.T) {
 				Clause{`when event.data.mount != "/boot"`, ``, expr.Undecided})}},
 		{"missing field", when, `{"mount": "/"}`, Decision{
 			Reason: "when cannot be evaluated: event.data.percent is missing: test for it with has(event.data.percent)", Clauses: append(on[:2:2],
-				Clause{"when event.data.percent >= variables.limit", "variables.limit = 90", expr.Failed},
+				Clause{"when event.data.percent >= variables.limit", "", expr.Failed},
 				Clause{`when event.data.mount != "/boot"`, `event.data.mount = "/"`, expr.Met})}},
 		{"unreadable", when, `{"percent": 1e999}`, Decision{
 			Reason: "event.data.percent: number 1e999 is out of range", Clauses: append(on[:2:2],
@@ -76,7 +76,7 @@ func TestKeysDoNotRunTogether(t *testing.T) {
 }
 
 func TestCooldown(t *testing.T) {
-	d := parse(t, head+"cooldown: 30m\nactions: [{plugin: a}]")
+	d := parse(t, head+"cooldown: 30m\nwhen: 'true'\nactions: [{plugin: a}]")
 	e := fullDisk("{}")
 	e.Type = "a.b"
 	decision := d.Decide(e)
@@ -87,11 +87,11 @@ func TestCooldown(t *testing.T) {
 		t.Errorf("within the cooldown: %+v", cooling)
 	}
 	for _, until := range []time.Time{{}, now, now.Add(-time.Second)} {
-		if after := decision.WithCooldown(until, now); !after.Run || after.Clauses[2] != (Clause{"no cooldown", "", expr.Met}) {
+		if after := decision.WithCooldown(until, now); !after.Run || after.Clauses[3] != (Clause{"no cooldown", "", expr.Met}) {
 			t.Errorf("after the cooldown: %+v", after)
 		}
 	}
-	if got := cooling.Clauses[2]; got != (Clause{"no cooldown", "12m0s left, until 2026-01-02T03:12:00Z", expr.NotMet}) {
+	if got := cooling.Clauses[3]; got != (Clause{"no cooldown", "12m0s left, until 2026-01-02T03:12:00Z", expr.NotMet}) {
 		t.Errorf("a later decision wrote into this one: %+v", got)
 	}
 	e.Type = "other"

@@ -1,7 +1,7 @@
 package workflow
 
 import (
-	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 
@@ -56,7 +56,7 @@ func (c *checker) noteReads(p *expr.Program) *expr.Program {
 // away (quotes, escapes, indentation, folded line ends); where it loses the thread
 // it is the scalar's beginning.
 func place(src string, n *yaml.Node, offset int) (line, column int) {
-	s := scanner{rest: []rune(src), line: 1, column: 1}
+	s := scanner{rest: src, line: 1, column: 1}
 	for s.line < n.Line || s.line == n.Line && s.column < n.Column {
 		if !s.next() {
 			return n.Line, n.Column
@@ -77,22 +77,28 @@ func place(src string, n *yaml.Node, offset int) (line, column int) {
 
 // scanner walks over the characters of a source.
 type scanner struct {
-	rest         []rune
+	rest         string
 	line, column int
 	escapes      bool // in a double-quoted scalar
 }
 
-func (s *scanner) next() bool {
-	if len(s.rest) == 0 {
-		return false
+// here is the next character and its length in bytes, or 0, 0 at the end.
+func (s *scanner) here() (rune, int) {
+	if s.rest == "" {
+		return 0, 0
 	}
-	if s.rest[0] == '\n' {
+	return utf8.DecodeRuneInString(s.rest)
+}
+
+func (s *scanner) next() bool {
+	c, size := s.here()
+	if c == '\n' {
 		s.line, s.column = s.line+1, 1
 	} else {
 		s.column++
 	}
-	s.rest = s.rest[1:]
-	return true
+	s.rest = s.rest[size:]
+	return size > 0
 }
 
 // open goes over what stands before the first character of a value.
@@ -109,9 +115,9 @@ func (s *scanner) open(style yaml.Style) {
 
 // find goes on to the next place that can stand for r.
 func (s *scanner) find(r rune) bool {
-	for len(s.rest) > 0 {
-		switch c := s.rest[0]; {
-		case c == r, c == '\n' && r == ' ', s.escaped():
+	for s.rest != "" {
+		c, _ := s.here()
+		if c == r || c == '\n' && r == ' ' || s.escaped() {
 			return true
 		}
 		s.next()
@@ -121,7 +127,7 @@ func (s *scanner) find(r rune) bool {
 
 // escaped reports whether an escape sequence that stands for a character is next.
 func (s *scanner) escaped() bool {
-	return s.escapes && len(s.rest) > 1 && s.rest[0] == '\\' && !strings.ContainsRune("\r\n", s.rest[1])
+	return s.escapes && len(s.rest) > 1 && s.rest[0] == '\\' && s.rest[1] != '\r' && s.rest[1] != '\n'
 }
 
 // consume goes over the character or escape sequence that find stopped at.

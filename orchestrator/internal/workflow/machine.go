@@ -157,7 +157,7 @@ func (m *machine) advance() {
 	if m.s.Status == Running && m.allEnded(m.d.Actions) {
 		m.decide()
 	}
-	if m.s.Status != Running && !m.s.Done && m.allEnded(m.d.Outputs) {
+	if m.s.Status != Running && m.allEnded(m.d.Outputs) {
 		m.s.Done = true
 		m.record(RunFinished, "", "%s", m.s.Status)
 		m.emit(Finished{m.s.Status})

@@ -138,6 +138,15 @@ func TestAFailureStopsItsBranchOnly(t *testing.T) {
 	}
 }
 
+func TestTheFirstFailureIsTheRuns(t *testing.T) {
+	r := begin(t, branches, "{}")
+	r.step(StepEnded{Step: "d", Status: api.TimedOut})
+	r.step(StepEnded{Step: "a", Status: api.Failed, Error: "later"})
+	if r.s.Error != "step d: timeout" {
+		t.Errorf("error = %q, want the first failure", r.s.Error)
+	}
+}
+
 func TestASkippedStepSatisfies(t *testing.T) {
 	r := begin(t, head+`
 actions:
@@ -283,12 +292,22 @@ actions:
 }
 
 func TestInputsAreBounded(t *testing.T) {
-	r := begin(t, "name: w\nvariables: {x: 1}\ntriggers: [{event: '**'}]\nactions:\n- {plugin: a, with: {x: ["+
-		strings.Repeat(`"${{ event.data.s }}",`, 6)+"]}}\n- {plugin: b, with: {x: '"+strings.Repeat("${{ event.data.s }}", 6)+"'}}\n- {plugin: c, with: {a: '${{ event.data.s }}', b: '${{ event.data.s }}'}}",
+	const s = "${{ event.data.s }}" // 60 KiB
+	r := begin(t, head+"actions:\n"+
+		"- {plugin: a, with: {x: ["+strings.Repeat("'"+s+"',", 5)+"]}}\n"+
+		"- {plugin: b, with: {x: '"+strings.Repeat(s, 5)+"'}}\n"+
+		"- {plugin: c, with: {x: ["+strings.Repeat("{k: '- "+s+"'},", 5)+"]}}\n"+
+		"- {plugin: d, with: {v: '"+s+"', w: '"+s+"', x: '"+s+"', y: '"+s+"', z: '"+s+"'}}\n"+
+		"- {plugin: e, with: {x: '"+s+"', y: '"+s+"'}}\n",
 		fmt.Sprintf(`{"s": %q}`, strings.Repeat("y", 60<<10)))
-	r.want("running: failed failed dispatched", "a", "b", "c")
-	if got := r.s.Steps["b"].Error; !strings.Contains(got, "too large") {
-		t.Errorf("error = %q", got)
+	r.want("running: failed failed failed failed dispatched", "a", "b", "c", "d", "e")
+	for id, want := range map[string]string{
+		"a": "with.x[4]: the value is too large: more than 262144 bytes", "b": "with.x: the value is too large: more than 262144 bytes",
+		"c": "with.x[4].k: the input is too large: more than 262144 bytes", "d": "with: the input is too large: more than 262144 bytes",
+	} {
+		if got := r.s.Steps[id].Error; got != want {
+			t.Errorf("%s: %s, want %s", id, got, want)
+		}
 	}
 }
 

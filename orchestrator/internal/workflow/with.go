@@ -16,8 +16,11 @@ import (
 // so that one step's result can be the next one's input.
 const MaxInputBytes = api.MaxResultBytes
 
+var errInputTooLarge = fmt.Errorf("the input is %w: more than %d bytes", limits.ErrTooLarge, MaxInputBytes)
+
 // template is a value of `with`: JSON with expressions in it. append adds it to b
-// as JSON, no longer than MaxInputBytes; the error names the value.
+// as JSON. What expressions add stops at MaxInputBytes, what the document itself
+// holds is bounded by MaxBytes; the error names the value.
 type template interface {
 	append(b []byte, values expr.Values) ([]byte, error)
 }
@@ -49,7 +52,7 @@ type field struct {
 }
 
 func (t constant) append(b []byte, _ expr.Values) ([]byte, error) {
-	return bounded(append(b, t...))
+	return append(b, t...), nil
 }
 
 func (t computed) append(b []byte, values expr.Values) ([]byte, error) {
@@ -76,10 +79,10 @@ func (t composed) append(b []byte, values expr.Values) ([]byte, error) {
 		}
 	}
 	quoted, err := json.Marshal(string(text))
-	if err != nil {
-		return b, located(t.where, err)
+	if err == nil && len(b)+len(quoted) > MaxInputBytes {
+		err = errInputTooLarge
 	}
-	return bounded(append(b, quoted...))
+	return append(b, quoted...), located(t.where, err)
 }
 
 func (t list) append(b []byte, values expr.Values) ([]byte, error) {
@@ -93,7 +96,7 @@ func (t list) append(b []byte, values expr.Values) ([]byte, error) {
 			return b, err
 		}
 	}
-	return bounded(append(b, ']'))
+	return append(b, ']'), nil
 }
 
 func (t object) append(b []byte, values expr.Values) ([]byte, error) {
@@ -111,7 +114,7 @@ func (t object) append(b []byte, values expr.Values) ([]byte, error) {
 			return b, err
 		}
 	}
-	return bounded(append(b, '}'))
+	return append(b, '}'), nil
 }
 
 func located(where string, err error) error {
@@ -119,13 +122,6 @@ func located(where string, err error) error {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	return nil
-}
-
-func bounded(b []byte) ([]byte, error) {
-	if len(b) > MaxInputBytes {
-		return b, fmt.Errorf("with: %w: more than %d bytes", limits.ErrTooLarge, MaxInputBytes)
-	}
-	return b, nil
 }
 
 // render computes the input of a step.
@@ -138,7 +134,7 @@ func render(with []field, values expr.Values) (map[string]json.RawMessage, error
 			return nil, err
 		}
 		if total += len(f.key) + len(b); total > MaxInputBytes {
-			return nil, fmt.Errorf("with: %w: more than %d bytes", limits.ErrTooLarge, MaxInputBytes)
+			return nil, located("with", errInputTooLarge)
 		}
 		input[f.key] = b
 	}

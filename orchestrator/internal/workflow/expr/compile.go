@@ -56,6 +56,9 @@ func (e *Env) Compile(source string, scope Scope) (*Program, []Problem) {
 	if issues.Err() != nil {
 		return nil, []Problem{syntaxProblem(source, issues.Errors()[0])}
 	}
+	if celast.ExceedsDepth(parsed.NativeRep(), maxDepth) {
+		return nil, []Problem{{0, fmt.Sprintf("is nested deeper than %d: split it, or compute it in a plugin", maxDepth)}}
+	}
 	refs := references{scope: scope, info: parsed.NativeRep().SourceInfo()}
 	if refs.check(parsed.NativeRep().Expr()); refs.macro {
 		return nil, refs.problems // the types would only complain about what follows from it

@@ -13,6 +13,11 @@ import (
 // length: 100 KiB took 0.4 s and 170 MB.
 const MaxSource = 4 << 10
 
+// maxDepth is how deep an expression may nest; && and || do not count, since CEL
+// balances them. The type check takes time by the fourth power of it: two lists of
+// 240 levels in a ?: took ten seconds.
+const maxDepth = 32
+
 // costLimit bounds one evaluation: about one unit for an operation and one for
 // ten bytes of text looked at. It is enough to look at every byte of the largest
 // event (64 KiB) a dozen times, and stops nested loops within milliseconds.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stavily/agents/internal/limits"
@@ -125,6 +127,7 @@ func TestMistakesInASource(t *testing.T) {
 		{`foo(1)`, `3: unknown function "foo"`},
 		{`event.tags.map(x, x + "!")`, `14: map is not available: use exists or all, or compute it in a plugin`},
 		{`event.id.matches("(")`, `17: invalid matches argument`},
+		{`event.id.matches("(a{20}){30}")`, `17: regex program size 662 exceeds limit of 500`},
 		{`steps.after.status`, `6: step "after" may not have ended here: name it in needs`},
 		{`steps.claen.status`, `6: unknown step "claen": did you mean "clean"?`},
 		{`steps["nope"].status`, `6: unknown step "nope": there is clean, disk-cleaner, after`},
@@ -132,6 +135,7 @@ func TestMistakesInASource(t *testing.T) {
 		{`steps[event.key].status`, `0: steps must be followed by the id of one step: steps.clean or steps["disk-cleaner"]`},
 		{`event.tags.exists(event, true)`, `17: "event" has its own meaning: give the variable of the loop another name`},
 		{`event{id: "x"}`, `5: unknown name "event"`},
+		{strings.Repeat("[", 33) + strings.Repeat("]", 33), `0: is nested deeper than 32: split it, or compute it in a plugin`},
 		{strings.Repeat("(", 300) + strings.Repeat(")", 300), `expression recursion limit`},
 		{`"` + strings.Repeat("x", MaxSource) + `"`, `0: is 4098 bytes long, at most 4096: compute it in a plugin`},
 	} {
@@ -189,6 +193,7 @@ func TestFailuresNameWhatTheyMean(t *testing.T) {
 		{`event.data.percent * 1.5`, `event.data.percent * 1.5: * does not take int and double`},
 		{`event.data.percent && true`, `event.data.percent && true: && does not take int and bool`},
 		{`size(event.data.percent)`, `size(event.data.percent): size does not take int`},
+		{`event.id.matches("(a{20}" + "){30}")`, `regex program size 662 exceeds limit of 500`},
 		{`1 / 0`, `1 / 0: division by zero`},
 		{`int(event.data.mount)`, `int(event.data.mount): type conversion error from 'string' to 'int'`},
 	} {
@@ -244,17 +249,27 @@ func spent(f func()) (time.Duration, uint64) {
 	return took, after.TotalAlloc - before.TotalAlloc
 }
 
+// sum adds n terms in a balanced tree, which nests as little as it can.
+func sum(term string, n int) string {
+	if n == 1 {
+		return term
+	}
+	return "(" + sum(term, n/2) + "+" + sum(term, n-n/2) + ")"
+}
+
 // A hostile document and a hostile event together must not stop the orchestrator.
 func TestCostIsBounded(t *testing.T) {
 	list := "[" + strings.Repeat("1,", 20000) + "1]"
 	data := fmt.Sprintf(`{"text": %q, "list": %s}`, strings.Repeat("a", 60<<10), list)
 	for name, source := range map[string]string{
 		"nested loops":  `event.data.list.all(a, event.data.list.all(b, event.data.list.all(c, a == b && b == c)))`,
-		"concatenation": strings.Repeat("event.data.text+", 200) + `""`,
-		"in a loop":     `event.data.list.all(a, size(` + strings.Repeat("event.data.text+", 100) + `"") > 0)`,
-		"lists":         strings.Repeat("event.data.list+", 200) + "[1]",
+		"concatenation": sum("event.data.text", 200),
+		"in a loop":     `event.data.list.all(a, size(` + sum("event.data.text", 100) + `) > 0)`,
+		"sums compared": `event.data.list.all(a, ` + sum("event.data.list", 60) + ` == ` + sum("trigger.data.list", 60) + `)`,
+		"lists":         sum("event.data.list", 200),
 		"comparisons":   `event.data.list.all(a, event.data == trigger.data)`,
 		"membership":    `event.data.list.all(a, event.data in [event.data.list, event.data, trigger.data])`,
+		"search":        `event.data.list.all(a, !(2 in event.data.list))`,
 		"slow pattern":  `event.data.text.matches("(a?){80}a{80}b")`,
 		"pattern":       `event.data.list.all(a, event.data.text.matches("(a*)*(a|b)*$"))`,
 		"made pattern":  `event.data.text.matches("((a{1,100}){1,10}" + event.data.text)`,
@@ -272,6 +287,16 @@ func TestCostIsBounded(t *testing.T) {
 			}
 			t.Logf("took %v and %d KiB", took, allocated>>10)
 		})
+	}
+}
+
+// Matching takes time by the text times the pattern, and is charged so.
+func TestMatchingCostsByThePattern(t *testing.T) {
+	text := types.String(strings.Repeat("a", 60<<10))
+	short := *toll{}.CallCost("matches", "", []ref.Val{text, types.String("a{9}")}, types.True)
+	long := *toll{}.CallCost("matches", "", []ref.Val{text, types.String("(a?){80}a{80}b{99}c*")}, types.True)
+	if short < 10_000 || long < 3*short || long > costLimit {
+		t.Errorf("costs %d with a short pattern and %d with one five times as long", short, long)
 	}
 }
 
