@@ -80,6 +80,9 @@ func showAgent(cmd *cobra.Command, a operatorapi.Agent) error {
 	for _, m := range a.Monitors {
 		pairs = append(pairs, [2]string{"Monitor", strings.TrimSpace(fmt.Sprintf("%s (%s) %s %s", m.Name, m.Plugin, m.State, m.Message))})
 	}
+	for _, g := range a.Gaps {
+		pairs = append(pairs, [2]string{"Events lost", fmt.Sprintf("%d (numbers %d to %d): %s, %s", g.Count, g.From, g.To, g.Reason, ago(g.ReceivedAt))})
+	}
 	return facts(cmd.OutOrStdout(), pairs...)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
@@ -14,7 +16,7 @@ import (
 
 // seenResolution is how stale an agent's last-seen time may be: a write for every
 // poll would cost more than it tells.
-const seenResolution = 30 * time.Second
+const seenResolution = time.Minute
 
 // Admit says whose certificate cert is and that it is good at this moment: in its
 // time, of an agent that is enrolled and not revoked, and the one issued last (or the
@@ -134,9 +136,12 @@ func (e *Engine) seen(ctx context.Context, id pki.Identity) error {
 	})
 }
 
-// Refused audits that an agent tried what it may not. That the record could not be
-// written is logged: the refusal stands either way.
+// Refused audits that an agent tried what it may not, once a minute for each agent and
+// thing. That the record could not be written is logged: the refusal stands either way.
 func (e *Engine) Refused(ctx context.Context, id pki.Identity, what string, reason *api.Error) {
+	if !e.refusals.first(actor(id)+" "+what, e.now()) {
+		return
+	}
 	// A caller that hangs up at once is audited as well.
 	err := e.update(context.WithoutCancel(ctx), id.Org, func(t *tx) error {
 		return t.audit(actor(id), "refused", what, string(reason.Code)+": "+reason.Message)
@@ -144,6 +149,36 @@ func (e *Engine) Refused(ctx context.Context, id pki.Identity, what string, reas
 	if err != nil {
 		e.log.ErrorContext(ctx, "audit of a refusal", "agent", id.Agent, "what", what, "error", err)
 	}
+}
+
+// Bounds on records of refusals, so that one that is repeated at full speed does not
+// fill the disk.
+const (
+	refusalPause = time.Minute
+	maxRefusals  = 4096 // that are remembered, some 100 bytes each
+)
+
+// refusals are those of the last minute.
+type refusals struct {
+	mu   sync.Mutex // guards last
+	last map[string]time.Time
+}
+
+// first reports whether what was not refused within the last minute.
+func (r *refusals) first(what string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if since := now.Sub(r.last[what]); since >= 0 && since < refusalPause {
+		return false
+	}
+	if len(r.last) >= maxRefusals {
+		maps.DeleteFunc(r.last, func(_ string, t time.Time) bool { return now.Sub(t) >= refusalPause || now.Before(t) })
+	}
+	if r.last == nil || len(r.last) >= maxRefusals {
+		r.last = map[string]time.Time{}
+	}
+	r.last[what] = now
+	return true
 }
 
 // Actors of audit records.

@@ -40,6 +40,7 @@ type Engine struct {
 	polls    crowd[api.OrgID, poll]                   // that wait for work
 	events   pulse                                    // an event was stored
 	runs     pulse                                    // a run, its history or its logs changed
+	refusals refusals
 	alarm    *alarm
 	programs programs
 	ids      *ids

@@ -31,9 +31,9 @@ type application struct {
 // key that first used it: the same request again, after a lost answer, gets the same
 // certificate; anybody else is refused.
 func (e *Engine) Enroll(ctx context.Context, token string, r api.EnrollRequest) (api.EnrollResponse, error) {
-	org, ok := tokenOrg(token)
-	if !ok {
-		return api.EnrollResponse{}, badToken("is not one that this orchestrator makes; copy it whole")
+	org, err := e.findToken(ctx, token)
+	if err != nil {
+		return api.EnrollResponse{}, err
 	}
 	a, err := newApplication(token, r)
 	if err != nil {
@@ -45,6 +45,10 @@ func (e *Engine) Enroll(ctx context.Context, token string, r api.EnrollRequest) 
 		certificate, replaced, err = t.enroll(a)
 		return err
 	})
+	var refusal *api.Error
+	if errors.As(err, &refusal) { // somebody has a token that was not meant for them
+		e.Refused(ctx, pki.Identity{Org: org, Type: r.AgentType, Agent: r.AgentID}, "enrolment", refusal)
+	}
 	if err != nil {
 		return api.EnrollResponse{}, err
 	}
@@ -52,6 +56,23 @@ func (e *Engine) Enroll(ctx context.Context, token string, r api.EnrollRequest) 
 		e.end(agentKey{org, r.AgentID}, api.Errorf(api.CodeBadCertificate, "Agent %s was enrolled again with another key.", r.AgentID))
 	}
 	return api.EnrollResponse{AgentID: r.AgentID, OrganizationID: org, CertificatePEM: certificate, CAPEM: e.ca.PEM()}, nil
+}
+
+// findToken looks before anything is parsed or written: whoever guesses tokens costs
+// one read.
+func (e *Engine) findToken(ctx context.Context, token string) (api.OrgID, error) {
+	org, ok := tokenOrg(token)
+	if !ok {
+		return "", badToken("is not one that this orchestrator makes; copy it whole")
+	}
+	err := e.View(ctx, org, func(r store.Reader) error {
+		_, err := r.Token(tokenHash(token))
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return "", badToken("is unknown")
+	}
+	return org, err
 }
 
 func badToken(what string) *api.Error {
@@ -100,9 +121,6 @@ func parseCSR(pem string) (*x509.CertificateRequest, string, error) {
 // another key, or with a later certificate, is locked out by it.
 func (t *tx) enroll(a application) (certificate string, replaced bool, err error) {
 	token, err := t.Token(a.tokenHash)
-	if errors.Is(err, store.ErrNotFound) {
-		return "", false, badToken("is unknown")
-	}
 	if err != nil {
 		return "", false, err
 	}

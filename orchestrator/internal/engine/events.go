@@ -27,11 +27,18 @@ func (e *Engine) Events(ctx context.Context, id pki.Identity, b api.EventBatch) 
 		return api.EventBatchResponse{}, err
 	}
 	var answer api.EventBatchResponse
+	var lost []api.Gap
 	err := e.update(ctx, id.Org, func(t *tx) (err error) {
-		answer, err = t.take(id, b)
+		answer, lost, err = t.take(id, b)
 		return err
 	})
-	return answer, err
+	if err != nil {
+		return api.EventBatchResponse{}, err
+	}
+	for _, g := range lost {
+		e.log.WarnContext(ctx, "events lost", "org", id.Org, "agent", id.Agent, "count", g.Count, "from", g.From, "to", g.To, "reason", g.Reason)
+	}
+	return answer, nil
 }
 
 func checkBatch(b api.EventBatch) error {
@@ -44,34 +51,36 @@ func checkBatch(b api.EventBatch) error {
 	return nil
 }
 
-func (t *tx) take(id pki.Identity, b api.EventBatch) (api.EventBatchResponse, error) {
+// take settles a batch and returns what is known to be lost by it.
+func (t *tx) take(id pki.Identity, b api.EventBatch) (answer api.EventBatchResponse, lost []api.Gap, err error) {
 	before, err := t.Stream(id.Agent, b.Stream.Epoch)
 	if err != nil {
-		return api.EventBatchResponse{}, err
+		return answer, nil, err
 	}
 	agent, err := t.Agent(id.Agent)
 	if err != nil {
-		return api.EventBatchResponse{}, err
+		return answer, nil, err
 	}
 	after, receipt, refusal := delivery.Accept(before, b)
 	if refusal != nil {
-		return api.EventBatchResponse{}, refusal
+		return answer, nil, refusal
 	}
 	for n, ev := range b.Events {
 		if receipt.Outcomes[n].Status != api.EventAccepted {
 			continue
 		}
 		if err := t.takeEvent(agent, b.Stream.Epoch, ev, &receipt.Outcomes[n]); err != nil {
-			return api.EventBatchResponse{}, fmt.Errorf("event %s of agent %s: %w", ev.ID, id.Agent, err)
+			return answer, nil, fmt.Errorf("event %s of agent %s: %w", ev.ID, id.Agent, err)
 		}
 	}
 	for _, g := range receipt.Gaps {
 		err := t.PutGap(store.Gap{Gap: g, Agent: id.Agent, Epoch: b.Stream.Epoch, ReceivedAt: t.now})
 		if err != nil {
-			return api.EventBatchResponse{}, fmt.Errorf("gap %d to %d of agent %s: %w", g.From, g.To, id.Agent, err)
+			return answer, nil, fmt.Errorf("gap %d to %d of agent %s: %w", g.From, g.To, id.Agent, err)
 		}
 	}
-	return api.EventBatchResponse{AckedThrough: after.Through, Events: receipt.Outcomes}, t.PutStream(id.Agent, after)
+	answer = api.EventBatchResponse{AckedThrough: after.Through, Events: receipt.Outcomes}
+	return answer, receipt.Gaps, t.PutStream(id.Agent, after)
 }
 
 // takeEvent stores an event that the stream accepts, unless its id is known or it is

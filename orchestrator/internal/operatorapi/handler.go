@@ -152,12 +152,20 @@ func (o operators) agentList(ctx context.Context, c *route.Call) (any, error) {
 }
 
 func (o operators) agentShow(ctx context.Context, c *route.Call) (any, error) {
-	var a store.Agent
-	err := o.read(ctx, c, func(r store.Reader) (err error) {
-		a, err = r.Agent(api.AgentID(c.PathValue("id")))
+	var view Agent
+	err := o.read(ctx, c, func(r store.Reader) error {
+		a, err := r.Agent(api.AgentID(c.PathValue("id")))
+		if err != nil {
+			return err
+		}
+		view = viewAgent(a)
+		gaps, err := r.Gaps(a.ID)
+		for _, g := range gaps {
+			view.Gaps = append(view.Gaps, Gap{g.Gap, api.At(g.ReceivedAt)})
+		}
 		return err
 	})
-	return viewAgent(a), err
+	return view, err
 }
 
 func (o operators) agentRevoke(ctx context.Context, c *route.Call) (any, error) {

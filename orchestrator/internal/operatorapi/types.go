@@ -70,6 +70,13 @@ type Agent struct {
 	Monitors            []api.MonitorInfo `json:"monitors,omitempty"`
 	Health              *api.Health       `json:"health,omitempty"`
 	Sandbox             *api.Posture      `json:"sandbox,omitempty"`
+	Gaps                []Gap             `json:"gaps,omitempty"` // set when one agent is shown
+}
+
+// Gap is a loss of events that is known.
+type Gap struct {
+	api.Gap
+	ReceivedAt api.Time `json:"received_at"`
 }
 
 // RevokeRequest says why an agent is revoked.
