@@ -13,7 +13,7 @@ import (
 // The limits of a document and of its values.
 const (
 	maxSteps       = 100 // actions and outputs together: a person can still follow the graph
-	maxTriggers    = 50
+	maxTriggers    = 50  // each is tried on every event of the organisation
 	maxExpressions = 500 // each takes about 0.1 ms to compile
 	maxTimeout     = 24 * time.Hour
 	maxCooldown    = 365 * 24 * time.Hour

@@ -79,7 +79,7 @@ func (d *Decision) refuse(format string, args ...any) {
 func (d *Decision) trigger(triggers []Trigger, eventType string) {
 	for _, t := range triggers {
 		if met := t.pattern.match(eventType); met || len(triggers) == 1 {
-			d.add(strings.TrimSpace("trigger "+t.ID)+" is "+t.Pattern, eventType, met)
+			d.add(strings.TrimSpace("trigger "+t.ID)+" takes "+t.Pattern, eventType, met)
 			if met {
 				return
 			}

@@ -2,7 +2,9 @@ package workflow
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +31,7 @@ func fullDisk(data string) Event {
 
 func TestDecide(t *testing.T) {
 	const when = "name: w\nvariables: {limit: 90}\ntriggers: [{id: disk, event: disk.**}]\nactions: [{plugin: a}]\nwhen: event.data.percent >= variables.limit && event.data.mount != '/boot'\n"
-	on := []Clause{{"mode is live", "live", expr.Met}, {"trigger disk is disk.**", "disk.space.high", expr.Met}}
+	on := []Clause{{"mode is live", "live", expr.Met}, {"trigger disk takes disk.**", "disk.space.high", expr.Met}}
 	for _, c := range []struct {
 		name, src, data string
 		want            Decision
@@ -98,4 +100,26 @@ func TestCooldown(t *testing.T) {
 	if not := d.Decide(e).WithCooldown(now.Add(time.Hour), now); !strings.HasPrefix(not.Reason, "no trigger") {
 		t.Errorf("reason = %q, want the first thing that was not met", not.Reason)
 	}
+}
+
+// One definition serves every event of every connection at once.
+func TestConcurrentUse(t *testing.T) {
+	d := parse(t, everything)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			e := fullDisk(fmt.Sprintf(`{"percent": %d, "mount": "/m%d"}`, 90+i, i))
+			d.Decide(e)
+			_, effects, err := Start(d, "r", e)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, effect := range effects {
+				if sent, ok := effect.(Dispatch); ok && string(sent.Input["path"]) != fmt.Sprintf(`"/m%d"`, i) {
+					t.Errorf("the event of run %d became %s", i, sent.Input)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

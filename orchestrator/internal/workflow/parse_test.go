@@ -114,11 +114,11 @@ const head = "name: w\ntriggers: [{event: a.b}]\n"
 
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct{ name, src, want string }{
-		{"nothing", ``, `f: name is missing: give the workflow a name such as clean-when-full`},
+		{"nothing", ``, "f: name is missing: give the workflow a name such as clean-when-full\nf: there is nothing to do: name a plugin under actions or outputs\nf: triggers is missing"},
 		{"name", "name: Disk_Full\ntriggers: [{event: a}]\nactions: [{plugin: a}]", `f:1:7: name "Disk_Full": must be 1 to 63 characters`},
 		{"no trigger", "name: w\nactions: [{plugin: a}]", `f:1:1: triggers is missing`},
 		{"nothing to do", head, `f:1:1: there is nothing to do`},
-		{"no plugin", head + "actions: [{id: x}]", `f:3:11: plugin is missing`},
+		{"no plugin", head + "actions: [{with: {}}]", `f:3:11: plugin is missing`},
 		{"unknown key", head + "actions: [{plugin: a, wth: {}}]", `f:3:23: unknown key "wth" in actions[0]: did you mean "with"?`},
 		{"key twice", head + "actions: [{plugin: a}]\nname: x", `f:4:1: key "name" stands twice`},
 		{"wrong type", head + "actions: [{plugin: a, needs: x}]", `f:3:30: must be a list, not "x"`},
@@ -160,7 +160,7 @@ func TestMistakes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, err := Parse("f", []byte(c.src))
-			if err == nil || d != nil || !strings.Contains(err.Error(), c.want) {
+			if err == nil || d != nil || !strings.Contains(err.Error(), c.want) || strings.Count(err.Error(), "\n") != strings.Count(c.want, "\n") {
 				t.Errorf("Parse(%q)\n got %v\nwant %s", c.src, err, c.want)
 			}
 		})

@@ -56,11 +56,10 @@ func (c *checker) plugged(path []any, p plugged, taken map[string]bool) StepDefi
 			c.fail(where, "plugin version %q: must be a version or a range such as 1.2.0, ^1.2 or >=1, <3", version)
 		}
 	}
-	if s.ID == "" && !c.doc.Has(at(path, "id")) {
-		s.ID = plugin
-		c.id(where, s.ID, taken)
-	} else {
+	if c.doc.Has(at(path, "id")) {
 		c.id(at(path, "id"), s.ID, taken)
+	} else if s.ID = plugin; s.Plugin.Validate() == nil { // else the plugin has been told
+		c.id(where, s.ID, taken)
 	}
 	s.Timeout = c.duration(at(path, "timeout"), p.Timeout, defaultTimeout, time.Second, maxTimeout)
 	s.Target = c.target(at(path, "agents"), p.Agents)

@@ -131,6 +131,9 @@ func (e *Env) fieldSentence(field string, node celast.Expr, info *celast.SourceI
 		return fmt.Sprintf("unknown field %q", field)
 	}
 	object := text(node.AsSelect().Operand(), info)
+	if object == Variables && len(e.variables) == 0 {
+		return fmt.Sprintf("unknown variable %q: there are no variables", field)
+	}
 	if object == Variables {
 		return fmt.Sprintf("unknown variable %q%s", field, suggest(field, e.variables))
 	}
