@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/stavily/agents/shared/pkg/agent"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// handle takes one offer to its end: journal, claim, run, journal.
+func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Time) {
+	log := w.rt.Log.With(telemetry.KeyInstruction, i.ID, telemetry.KeyAttempt, i.Attempt, telemetry.KeyPlugin, i.PluginID)
+	if w.journal.Seen(i.ID, i.Attempt) {
+		log.Warn("offered again what this agent has had: not run a second time")
+		return
+	}
+	if err := w.journal.Accept(i); err != nil {
+		log.Error("not run: the journal takes nothing", telemetry.KeyError, err)
+		return
+	}
+	task, err := w.examine(i)
+	if err != nil {
+		log.Warn("rejected", telemetry.KeyError, err)
+		w.end(i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
+		return
+	}
+	switch err := w.claim(ctx, i, received); {
+	case err == nil:
+	case errors.Is(err, errExpired):
+		w.end(i, api.Result{Status: api.Expired, ErrorMessage: err.Error()})
+		return
+	case ctx.Err() != nil: // the claim may have arrived; the next start tells that nothing ran
+		return
+	default:
+		log.Info("not ours any more", telemetry.KeyError, err)
+		w.note(w.journal.Reported(i.ID, i.Attempt))
+		return
+	}
+	if err := w.journal.Starting(i.ID, i.Attempt); err != nil {
+		log.Error("not run: the journal takes nothing", telemetry.KeyError, err)
+		w.end(i, notStarted("the agent could not write its journal: "+err.Error()))
+		return
+	}
+	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
+	result := w.run(ctx, i, task)
+	log.Info("ended", "status", result.Status, "duration_ms", result.DurationMS)
+	w.finished.WithLabelValues(string(i.PluginID), string(result.Status)).Inc()
+	w.took.WithLabelValues(string(i.PluginID)).Observe(float64(result.DurationMS) / 1000)
+	w.end(i, result)
+}
+
+// examine checks what the wire says against this host before anything is claimed.
+func (w *worker) examine(i api.Instruction) (agent.Task, error) {
+	if err := errors.Join(i.ID.Validate(), i.PluginID.Validate()); err != nil {
+		return agent.Task{}, err
+	}
+	if !slices.Contains([]string{"execute", "manual", "workflow", "scheduled", "api"}, i.InstructionType) {
+		return agent.Task{}, fmt.Errorf("instruction type %.40q is not taken by this version of the agent", i.InstructionType)
+	}
+	p, err := w.rt.Plugins.Find(i.PluginID)
+	if err != nil {
+		return agent.Task{}, err
+	}
+	if err := fits(p, i.PluginConfiguration); err != nil {
+		return agent.Task{}, err
+	}
+	return agent.Task{Plugin: p, Settings: w.rt.Plugins.SettingsOf(p.ID), Instruction: &i}, nil
+}
+
+// fits holds the installed plugin against the version and digest that are asked for.
+func fits(p *plugin.Plugin, want api.PluginConfiguration) error {
+	if want.Digest != "" && want.Digest != p.Digest {
+		return fmt.Errorf("plugin %s: %s is installed and %s is asked for", p.ID, p.Digest, want.Digest)
+	}
+	if want.Version == "" {
+		return nil
+	}
+	constraint, err := semver.NewConstraint(want.Version)
+	if err != nil {
+		return fmt.Errorf("plugin %s: version %.80q is no constraint: %w", p.ID, want.Version, err)
+	}
+	version, err := semver.NewVersion(p.Version)
+	if err != nil || !constraint.Check(version) {
+		return fmt.Errorf("plugin %s: version %s is installed and %s is asked for", p.ID, p.Version, want.Version)
+	}
+	return nil
+}
+
+var errExpired = errors.New("it expired before it could start")
+
+// claim asks for the right to start until there is an answer or the instruction has
+// expired, by this host's monotonic clock.
+func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Time) error {
+	backoff := w.rt.Backoff()
+	for {
+		if left := time.Duration(i.ExpiresInSeconds)*time.Second - time.Since(received); i.ExpiresInSeconds > 0 && left <= 0 {
+			return errExpired
+		}
+		_, err := w.rt.API.Progress(ctx, i.ID, api.Progress{Status: api.Executing, Attempt: i.Attempt, Lease: i.Lease, BootID: w.rt.BootID})
+		w.rt.NoteContact(err)
+		if err == nil || !api.Retryable(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(backoff.Next(api.RetryAfter(err))):
+		}
+	}
+}
+
+// run runs the plugin while its lease is renewed.
+func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) api.Result {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l := newLive()
+	task.Line, task.Progress = l.line, l.progress
+	var renewing sync.WaitGroup
+	stop := make(chan struct{})
+	renewing.Go(func() { w.renew(ctx, i, l, stop, cancel) })
+	result := w.rt.Plugins.Execute(ctx, task)
+	close(stop)
+	renewing.Wait()
+	result.ExecutionLog = l.rest()
+	cause := context.Cause(ctx)
+	if result.Status == api.Cancelled && !errors.Is(cause, errCancelled) {
+		// Ended because the agent ends, or because the attempt is not its own any more.
+		result.Status = api.Interrupted
+		result.ErrorMessage = "the agent stopped while the plugin ran"
+		result.ErrorDetails = agent.StartedDetails(true)
+	}
+	return result
+}
+
+// end journals a result and wakes the report loop.
+func (w *worker) end(i api.Instruction, r api.Result) {
+	r.Attempt, r.Lease = i.Attempt, i.Lease
+	if r.FinishedAt.IsZero() {
+		r.StartedAt, r.FinishedAt = api.At(time.Now()), api.At(time.Now())
+	}
+	w.note(w.journal.Ended(i.ID, i.Attempt, r))
+	select {
+	case w.ended <- struct{}{}:
+	default:
+	}
+}
+
+// note reports that the journal could not be written. What is in memory is still
+// sent; after a crash the attempt is reported as interrupted.
+func (w *worker) note(err error) {
+	if err != nil {
+		w.rt.Health.Set("journal", agent.Failing, true, err.Error(), "free disk space or repair the file system of the base directory, then restart the agent")
+		w.rt.Log.Error("journal", telemetry.KeyError, err)
+	}
+}
+
+func notStarted(why string) api.Result {
+	return api.Result{Status: api.Interrupted, ErrorMessage: why, ErrorDetails: agent.StartedDetails(false)}
+}

@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// Causes of the end of a run from outside.
+var (
+	errCancelled = errors.New("cancelled by the orchestrator")
+	errFenced    = errors.New("the attempt is not this agent's any more")
+)
+
+const (
+	// Lines are shown to people who follow a run; a second is soon enough and keeps a
+	// chatty plugin at one call a second.
+	flushEvery = time.Second
+	// An agent that is told to cancel stops within this time; the lease needs less.
+	renewEvery = 5 * time.Second
+)
+
+// live is what a running plugin has said that the orchestrator has not got yet.
+type live struct {
+	mu      sync.Mutex // guards the fields below
+	lines   []string
+	lost    int
+	percent *float64
+	changed bool
+}
+
+func newLive() *live { return &live{} }
+
+func (l *live) line(text string) {
+	if len(text) > api.MaxLogLineBytes {
+		text = text[:api.MaxLogLineBytes] + "…"
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.lines) >= api.MaxLogLines-1 { // one is for the remark
+		l.lost++
+		return
+	}
+	l.lines = append(l.lines, text)
+	l.changed = true
+}
+
+func (l *live) progress(p plugin.Progress) {
+	l.mu.Lock()
+	l.percent, l.changed = p.Percent, true
+	l.mu.Unlock()
+	if p.Message != "" {
+		l.line("progress: " + p.Message)
+	}
+}
+
+// take hands over what has come since the last time.
+func (l *live) take() (lines []string, percent *float64, changed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines, percent, changed = l.lines, l.percent, l.changed
+	if l.lost > 0 {
+		lines = append(lines, fmt.Sprintf("agent: %d lines are left out here; logs/plugins on the host has them", l.lost))
+	}
+	l.lines, l.lost, l.changed = nil, 0, false
+	return lines, percent, changed
+}
+
+// giveBack returns lines that could not be sent; they go before the newer ones.
+func (l *live) giveBack(lines []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(lines, l.lines...)
+	if over := len(l.lines) - (api.MaxLogLines - 1); over > 0 {
+		l.lines, l.lost = l.lines[:len(l.lines)-over], l.lost+over
+	}
+	l.changed = true
+}
+
+// rest is what the result carries.
+func (l *live) rest() []string {
+	lines, _, _ := l.take()
+	return lines
+}
+
+// renew reports progress until stop is closed: at once when there is something new,
+// and often enough to keep the lease and to hear of a cancellation. It cancels the
+// run when the orchestrator says so, or that the attempt is somebody else's.
+func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-chan struct{}, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		lines, percent, changed := l.take()
+		if !changed && time.Since(last) < renewEvery {
+			continue
+		}
+		last = time.Now()
+		answer, err := w.rt.API.Progress(ctx, i.ID, api.Progress{Status: api.Executing, ExecutionLog: lines, Percent: percent, Attempt: i.Attempt, Lease: i.Lease})
+		w.rt.NoteContact(err)
+		switch {
+		case err == nil && answer.Cancel:
+			cancel(errCancelled)
+			return
+		case err == nil:
+		case final(err):
+			w.rt.Log.Warn("stopping", telemetry.KeyInstruction, i.ID, telemetry.KeyAttempt, i.Attempt, telemetry.KeyError, err)
+			cancel(errFenced)
+			return
+		default:
+			l.giveBack(lines)
+		}
+	}
+}

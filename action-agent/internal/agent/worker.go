@@ -1,0 +1,190 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stavily/agents/shared/pkg/agent"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// worker is the state of the role's loops.
+type worker struct {
+	rt      *agent.Runtime
+	journal *agent.Journal
+	slots   chan struct{} // holds a token for each instruction that may run
+	ended   chan struct{} // pulse: there may be something to report
+
+	finished *prometheus.CounterVec
+	took     *prometheus.HistogramVec
+}
+
+func newWorker(rt *agent.Runtime, journal *agent.Journal) *worker {
+	w := &worker{
+		rt: rt, journal: journal,
+		slots:    make(chan struct{}, rt.Config.API.MaxConcurrent),
+		ended:    make(chan struct{}, 1),
+		finished: rt.Metrics.CounterVec("instructions_total", "Instructions that ended on this agent, by outcome.", "plugin", "outcome"),
+		took: rt.Metrics.HistogramVec("instruction_seconds", "Time from the start of the plugin to its end.",
+			[]float64{.01, .05, .1, .5, 1, 5, 10, 60, 300, 1800}, "plugin"),
+	}
+	for range cap(w.slots) {
+		w.slots <- struct{}{}
+	}
+	return w
+}
+
+// resume tells what a former process left behind. The journal has ended it already;
+// the report loop sends it.
+func (w *worker) resume() {
+	for _, e := range w.journal.Unreported() {
+		w.rt.Log.Info("a former process left a result", telemetry.KeyInstruction, e.ID, telemetry.KeyAttempt, e.Attempt, "status", e.Result.Status)
+	}
+}
+
+// poll asks for work as long as there is room for it, and ends when everything that
+// it started has ended.
+func (w *worker) poll(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	wait := w.rt.Config.API.PollWait.Duration()
+	patience := wait + 3*w.rt.Config.API.Timeout.Duration()
+	backoff := w.rt.Backoff()
+	for {
+		w.rt.Health.Beat("poll", patience)
+		free := w.take(ctx, patience)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if free == 0 {
+			continue // all busy: beat again and go on waiting
+		}
+		answer, err := w.rt.API.Poll(ctx, wait, free)
+		w.rt.NoteContact(err)
+		offers := answer.Offers()
+		for range free - len(offers) {
+			w.slots <- struct{}{}
+		}
+		for _, offer := range offers {
+			received := time.Now()
+			running.Go(func() {
+				defer func() { w.slots <- struct{}{} }()
+				w.handle(ctx, offer, received)
+			})
+		}
+		if err == nil {
+			backoff.Reset()
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff.Next(api.RetryAfter(err))):
+		}
+	}
+}
+
+// take waits for a free slot, at most for limit, and takes all that are free.
+func (w *worker) take(ctx context.Context, limit time.Duration) int {
+	select {
+	case <-w.slots:
+	case <-ctx.Done():
+		return 0
+	case <-time.After(limit / 2):
+		return 0
+	}
+	free := 1
+	for {
+		select {
+		case <-w.slots:
+			free++
+		default:
+			return free
+		}
+	}
+}
+
+// report sends every result until it is acknowledged, the oldest first.
+func (w *worker) report(ctx context.Context) error {
+	backoff := w.rt.Backoff()
+	for {
+		w.rt.Health.Beat("report", 4*w.rt.Config.API.Timeout.Duration()+w.rt.Config.API.Retry.MaxInterval.Duration())
+		err := w.sendAll(ctx)
+		pause := time.Duration(0)
+		if err != nil {
+			pause = backoff.Next(api.RetryAfter(err))
+		} else {
+			backoff.Reset()
+		}
+		if stopped := w.awaitResult(ctx, pause); stopped {
+			w.farewell(ctx)
+			return nil
+		}
+	}
+}
+
+// awaitResult waits for a result, or for pause after a failure, and reports whether
+// the agent ends.
+func (w *worker) awaitResult(ctx context.Context, pause time.Duration) bool {
+	ended, again := w.ended, time.After(w.rt.Config.API.Timeout.Duration())
+	if pause > 0 {
+		ended, again = nil, time.After(pause)
+	}
+	select {
+	case <-ctx.Done():
+		return true
+	case <-ended:
+	case <-again: // also to beat
+	}
+	return false
+}
+
+// farewellLimit bounds how long the end of the process waits for results to be
+// taken; what is not is sent at the next start.
+const farewellLimit = 5 * time.Second
+
+// farewell waits for the instructions that are being stopped and sends their results.
+func (w *worker) farewell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellLimit)
+	defer cancel()
+	for range cap(w.slots) {
+		select {
+		case <-w.slots:
+		case <-ctx.Done():
+		}
+	}
+	if err := w.sendAll(ctx); err != nil {
+		w.rt.Log.Warn("results wait for the next start", telemetry.KeyError, err)
+	}
+}
+
+// sendAll sends what the journal holds; the first that nobody takes stops it.
+func (w *worker) sendAll(ctx context.Context) error {
+	for _, e := range w.journal.Unreported() {
+		_, err := w.rt.API.Result(ctx, e.ID, *e.Result)
+		w.rt.NoteContact(err)
+		if err != nil && !final(err) {
+			return err
+		}
+		if err != nil {
+			w.rt.Log.Warn("result refused", telemetry.KeyInstruction, e.ID, telemetry.KeyAttempt, e.Attempt, telemetry.KeyError, err)
+		}
+		if err := w.journal.Reported(e.ID, e.Attempt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// final reports whether the orchestrator has said the last word about an attempt:
+// it has another outcome, another attempt, or no such instruction.
+func final(err error) bool {
+	switch api.CodeOf(err) {
+	case api.CodeConflict, api.CodeGone, api.CodeNotFound, api.CodeInvalid, api.CodeMalformed, api.CodeTooLarge:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,183 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stavily/agents/shared/pkg/agent"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// outbox takes events from plugins and keeps them until the orchestrator has them.
+type outbox struct {
+	rt    *agent.Runtime
+	spool *agent.Spool
+
+	accepted  *prometheus.CounterVec
+	delivered prometheus.Counter
+	rejected  prometheus.Counter
+}
+
+func newOutbox(rt *agent.Runtime, spool *agent.Spool) *outbox {
+	o := &outbox{
+		rt: rt, spool: spool,
+		accepted:  rt.Metrics.CounterVec("events_accepted_total", "Events that plugins were told are accepted, by monitor.", "monitor"),
+		delivered: rt.Metrics.Counter("events_delivered_total", "Events that the orchestrator acknowledged."),
+		rejected:  rt.Metrics.Counter("events_rejected_total", "Events that the orchestrator refused for good."),
+	}
+	rt.Metrics.GaugeFunc("spool_events", "Events that wait for the orchestrator.", func() float64 { return float64(o.stats().Depth) })
+	rt.Metrics.GaugeFunc("spool_bytes", "Size of the event spool on disk.", func() float64 { return float64(o.stats().Bytes) })
+	rt.Metrics.GaugeFunc("spool_oldest_seconds", "Age of the first event that waits.", func() float64 {
+		if oldest := o.stats().Oldest; !oldest.IsZero() {
+			return time.Since(oldest).Seconds()
+		}
+		return 0
+	})
+	return o
+}
+
+// stats of a spool that cannot be read are empty; reading it for delivery says why.
+func (o *outbox) stats() (s agent.SpoolStats) {
+	s, _ = o.spool.Stats()
+	return s
+}
+
+// acceptLimit is how long a plugin waits for room in a full spool before it is told.
+const acceptLimit = 30 * time.Second
+
+// accept gives an event its id and returns once it is on disk.
+func (o *outbox) accept(ctx context.Context, e api.Event) (api.EventID, error) {
+	e.ID = api.EventID(ulid.Make().String())
+	payload, err := json.Marshal(e)
+	if err != nil {
+		return "", fmt.Errorf("event %s: %w", e.Type, err)
+	}
+	if len(payload) > api.MaxEventBytes {
+		return "", fmt.Errorf("event %s has %d bytes and may have %d: send less data", e.Type, len(payload), api.MaxEventBytes)
+	}
+	ctx, cancel := context.WithTimeout(ctx, acceptLimit)
+	defer cancel()
+	if _, err := o.spool.Append(ctx, payload, e.Severity == api.Critical); err != nil {
+		o.rt.Health.Set("spool", agent.Degraded, false, err.Error(), "see whether the orchestrator can be reached and the disk has room")
+		return "", err
+	}
+	o.rt.Health.Clear("spool")
+	o.accepted.WithLabelValues(e.Monitor).Inc()
+	return e.ID, nil
+}
+
+// deliver sends what waits, in order, until ctx ends.
+func (o *outbox) deliver(ctx context.Context) error {
+	defer o.spool.Close()
+	limit := o.rt.Config.API.Timeout.Duration()
+	var state agent.Delivery
+	var input agent.DeliveryInput = o.appended()
+	for {
+		o.rt.Health.Beat("delivery", deliveryPatience+4*limit)
+		var effects []agent.DeliveryEffect
+		state, effects = agent.StepDelivery(state, input)
+		var err error
+		if input, err = o.carryOut(ctx, effects); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if input != nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-o.spool.Appended():
+		case <-time.After(limit): // to beat
+		}
+		input = o.appended()
+	}
+}
+
+// deliveryPatience is the longest pause of the machine, with what a wrong Retry-After
+// may add.
+const deliveryPatience = 20 * time.Minute
+
+func (o *outbox) appended() agent.Appended {
+	s := o.stats()
+	return agent.Appended{Acked: s.Last - s.Depth, Last: s.Last}
+}
+
+// carryOut does what the machine wants and returns what came of it; nil when nothing
+// is under way.
+func (o *outbox) carryOut(ctx context.Context, effects []agent.DeliveryEffect) (input agent.DeliveryInput, err error) {
+	for _, e := range effects {
+		switch e := e.(type) {
+		case agent.Ack:
+			err = o.spool.Ack(e.Through)
+		case agent.SetAside:
+			o.rt.Log.Error("an event that the orchestrator never takes is set aside", "seq", e.Seq, "reason", e.Reason)
+			err = o.spool.SetAside(e.Seq, e.Reason)
+		case agent.Renew:
+			o.rt.Log.Warn("the orchestrator knows numbers that were never given out: the stream goes on under a new epoch")
+			err = o.spool.Renew()
+		case agent.Wait:
+			input = agent.Elapsed{}
+			select {
+			case <-ctx.Done():
+			case <-time.After(e.Duration):
+			}
+		case agent.Send:
+			input, err = o.send(ctx, e.Max)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return input, nil
+}
+
+// batchRoom leaves space in a batch for its envelope.
+const batchRoom = api.MaxBatchBytes - api.MaxEventBytes
+
+// send makes one call and tells what came of it. An error is the spool's.
+func (o *outbox) send(ctx context.Context, most int) (agent.DeliveryInput, error) {
+	b, err := o.spool.Batch(most, batchRoom)
+	if err != nil {
+		return nil, err
+	}
+	batch := api.EventBatch{Stream: api.Stream{Epoch: b.Epoch}, Events: make([]api.Event, len(b.Records)), Gaps: b.Gaps}
+	first := uint64(0)
+	for i, r := range b.Records {
+		if err := json.Unmarshal(r.Payload, &batch.Events[i]); err != nil { // its checksum held: it never was an event
+			if err := o.spool.SetAside(r.Seq, "corrupt"); err != nil {
+				return nil, err
+			}
+			return o.send(ctx, most)
+		}
+		batch.Events[i].Seq = r.Seq
+		first = b.Records[0].Seq
+	}
+	answer, err := o.rt.API.Events(ctx, batch)
+	o.rt.NoteContact(err)
+	if err != nil {
+		return agent.NotTaken(err, b.Items(), first), nil
+	}
+	o.count(answer)
+	return agent.Answered{AckedThrough: answer.AckedThrough, Last: o.stats().Last, Records: len(b.Records), Random: rand.Float64()}, nil
+}
+
+func (o *outbox) count(answer api.EventBatchResponse) {
+	for _, e := range answer.Events {
+		if e.Status == api.EventRejected {
+			o.rejected.Inc()
+			o.rt.Log.Warn("event refused", telemetry.KeyEvent, e.ID, "reason", e.Reason)
+			continue
+		}
+		o.delivered.Inc()
+	}
+}

@@ -1,0 +1,27 @@
+package agent
+
+import (
+	"github.com/stavily/agents/shared/pkg/agent"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Role is the sensor agent.
+func Role() agent.Role {
+	return agent.Role{
+		Type:       api.Sensor,
+		Program:    "sensor-agent",
+		Summary:    "Runs sensor plugins and reports the events that they notice",
+		Components: components,
+	}
+}
+
+func components(rt *agent.Runtime) ([]agent.Component, error) {
+	spool, err := rt.OpenSpool()
+	if err != nil {
+		return nil, err
+	}
+	out := newOutbox(rt, spool)
+	set := newMonitors(rt, out)
+	rt.ReportMonitors(set.infos)
+	return append(set.components(), agent.Component{Name: "delivery", Run: out.deliver}), nil
+}

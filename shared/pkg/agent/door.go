@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"math/rand/v2"
+
+	"github.com/stavily/agents/shared/internal/delivery"
+	"github.com/stavily/agents/shared/internal/execution"
+	"github.com/stavily/agents/shared/internal/spool"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// What roles use of shared/internal, under one roof.
+type (
+	// Spool keeps events until the orchestrator has them.
+	Spool = spool.Spool
+	// SpoolStats tell how a Spool is.
+	SpoolStats = spool.Stats
+	// Journal remembers instructions over crashes.
+	Journal = execution.Journal
+
+	// Delivery is the state of the pure machine that decides what to send and when.
+	Delivery = delivery.State
+	// DeliveryInput is what happens to it, DeliveryEffect what it wants done.
+	DeliveryInput  = delivery.Input
+	DeliveryEffect = delivery.Effect
+	// The inputs.
+	Appended = delivery.Appended
+	Answered = delivery.Answered
+	Failed   = delivery.Failed
+	Elapsed  = delivery.Elapsed
+	// The effects.
+	Send     = delivery.Send
+	Wait     = delivery.Wait
+	Ack      = delivery.Ack
+	SetAside = delivery.SetAside
+	Renew    = delivery.Renew
+)
+
+// StepDelivery takes one transition of a Delivery.
+func StepDelivery(s Delivery, in DeliveryInput) (Delivery, []DeliveryEffect) {
+	return delivery.Step(s, in)
+}
+
+// NotTaken is the input for a batch whose call failed; see delivery.Classify.
+func NotTaken(err error, items int, first uint64) Failed {
+	class, after := delivery.Classify(err)
+	return Failed{Class: class, RetryAfter: after, Items: items, First: first, Random: rand.Float64()}
+}
+
+// StartedDetails are the error_details of an interrupted attempt.
+func StartedDetails(started bool) []byte { return execution.StartedDetails(started) }
+
+// OpenSpool opens this agent's event spool. The caller closes it.
+func (rt *Runtime) OpenSpool() (*Spool, error) {
+	s, err := spool.Open(rt.DataDir("spool"), spool.Options{MaxBytes: rt.Config.Spool.MaxBytes.Bytes()})
+	if err != nil {
+		return nil, err
+	}
+	if r := s.Recovery(); len(r.Lost) > 0 || len(r.Damaged) > 0 {
+		rt.Health.Set("spool_damaged", Degraded, false, "part of the event spool was damaged; what is lost is reported to the orchestrator as gaps", "check the disk; the damaged files are kept beside the spool as *.bad")
+		rt.Log.Error("spool damaged", "lost", r.Lost, "files", r.Damaged)
+	}
+	return s, nil
+}
+
+// OpenJournal opens this agent's journal of instructions. The caller closes it.
+func (rt *Runtime) OpenJournal() (*Journal, error) {
+	j, damage, err := execution.Open(rt.DataDir("journal"), execution.Options{})
+	if damage != "" {
+		rt.Health.Set("journal_damaged", Degraded, false, damage, "check the disk; an instruction whose record is lost is reaped by the orchestrator")
+		rt.Log.Error("journal damaged", telemetry.KeyError, damage)
+	}
+	return j, err
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stavily/agents/internal/cluster"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+//go:embed plugins
+var benchPlugins embed.FS
+
+// bench is a fresh cluster for one measurement.
+type bench struct {
+	*cluster.Cluster
+	scale
+	dir string
+}
+
+func inCluster(ctx context.Context, bin string, s scale, measure func(context.Context, *bench) ([]Figure, error)) (_ []Figure, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "stavily-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	var log lastLines
+	c, err := cluster.New(cluster.Options{Dir: dir, Bin: bin, Log: log.add})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err = errors.Join(err, c.Close()); err != nil {
+			err = fmt.Errorf("%w\n%s", err, log.String())
+		}
+	}()
+	if err := c.StartServer(ctx); err != nil {
+		return nil, err
+	}
+	return measure(ctx, &bench{c, s, dir})
+}
+
+// add enrols an agent and gives it one of the benchmark's plugins.
+func (b *bench) add(ctx context.Context, id api.AgentID, typ api.AgentType, plugin string) (*cluster.Agent, error) {
+	a, err := b.AddAgent(ctx, id, typ)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := fs.Sub(benchPlugins, "plugins/"+plugin)
+	if err != nil {
+		return nil, err
+	}
+	return a, os.CopyFS(filepath.Join(a.Base, "data", "plugins", plugin), tree)
+}
+
+// lastLines keeps what the processes printed last, for when something fails.
+type lastLines struct {
+	mu    sync.Mutex // guards lines
+	lines []string
+}
+
+func (l *lastLines) add(process, line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, process+": "+line)
+	l.lines = l.lines[max(0, len(l.lines)-30):]
+}
+
+func (l *lastLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.lines, "\n")
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// latency measures from `accepted` at the sensor plugin to the first statement of
+// the action plugin, on one clock.
+func latency(ctx context.Context, b *bench) ([]Figure, error) {
+	sensor, err := b.add(ctx, "bench-s", "sensor", "bench-sensor")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.add(ctx, "bench-a", "action", "bench-action"); err != nil {
+		return nil, err
+	}
+	accepted, started := filepath.Join(b.dir, "accepted"), filepath.Join(b.dir, "started")
+	if err := b.apply(ctx, fmt.Sprintf(latencyWorkflow, started)); err != nil {
+		return nil, err
+	}
+	monitor := fmt.Sprintf("plugin: bench-sensor\nconfig: {count: %d, pause: %g, out: %q}\n", b.events, b.pause.Seconds(), accepted)
+	if err := sensor.Configure("bench", monitor); err != nil {
+		return nil, err
+	}
+	for _, id := range []string{"bench-a", "bench-s"} {
+		if err := b.start(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	from, to, err := b.awaitPairs(ctx, accepted, started)
+	if err != nil {
+		return nil, err
+	}
+	var took []float64
+	for seq, t := range to {
+		took = append(took, float64(t-from[seq])/float64(time.Millisecond))
+	}
+	slices.Sort(took)
+	return []Figure{
+		{"p50", quantile(took, 0.50), "ms"},
+		{"p99", quantile(took, 0.99), "ms"},
+		{"samples", float64(len(took)), ""},
+	}, nil
+}
+
+const latencyWorkflow = `name: bench
+triggers:
+  - event: bench.tick
+actions:
+  - id: go
+    plugin: bench-action
+    with: {seq: "${{ event.data.seq }}", out: %q}
+`
+
+func (b *bench) apply(ctx context.Context, text string) error {
+	file := filepath.Join(b.dir, "workflow.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return err
+	}
+	_, err := b.CLI(ctx, "workflows", "apply", "-f", file)
+	return err
+}
+
+// awaitPairs reads both files until every event has been acted on.
+func (b *bench) awaitPairs(ctx context.Context, accepted, started string) (from, to map[int]int64, err error) {
+	for {
+		if to, err = readTimes(started); err != nil {
+			return nil, nil, err
+		}
+		if len(to) == b.events {
+			from, err = readTimes(accepted)
+			return from, to, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("%d of %d events were acted on: %w", len(to), b.events, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// readTimes reads "seq nanoseconds" lines; a last line that is still being written
+// is left for the next look.
+func readTimes(path string) (map[int]int64, error) {
+	text, err := os.ReadFile(path)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	out := map[int]int64{}
+	for line := range strings.Lines(string(text)) {
+		var seq int
+		var t int64
+		if !strings.HasSuffix(line, "\n") {
+			break
+		}
+		if _, err := fmt.Sscan(line, &seq, &t); err != nil {
+			return nil, fmt.Errorf("%s: %q: %w", path, line, err)
+		}
+		if _, twice := out[seq]; twice {
+			return nil, fmt.Errorf("%s: event %d was acted on twice", path, seq)
+		}
+		out[seq] = t
+	}
+	return out, err
+}
+
+// quantile of sorted values, by the nearest rank.
+func quantile(sorted []float64, q float64) float64 {
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}

@@ -1,0 +1,80 @@
+// The benchmarks of the system as a whole: real processes, mutual TLS, fsync on.
+//
+//	go run ./test/bench           a table, then the same as JSON on the last line
+//	go run ./test/bench -quick    smaller counts, to see that it works
+//
+// Build first: it runs the programs in bin/.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"time"
+)
+
+// Figure is one measured number.
+type Figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+}
+
+// scale says how much is measured.
+type scale struct {
+	events int           // latency samples
+	pause  time.Duration // between them
+	idle   time.Duration // for which idle processes are watched
+	intake time.Duration // for which events are pushed
+	agents int           // that push
+}
+
+var (
+	full  = scale{events: 300, pause: 50 * time.Millisecond, idle: time.Minute, intake: 15 * time.Second, agents: 8}
+	quick = scale{events: 30, pause: 20 * time.Millisecond, idle: 3 * time.Second, intake: 2 * time.Second, agents: 2}
+)
+
+func main() {
+	bin := flag.String("bin", "bin", "directory of the programs")
+	small := flag.Bool("quick", false, "small counts, to see that it works")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	s := full
+	if *small {
+		s = quick
+	}
+	if err := measureAll(ctx, *bin, s); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func measureAll(ctx context.Context, bin string, s scale) error {
+	fmt.Printf("%s/%s, %d cores, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	var all []Figure
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context, *bench) ([]Figure, error)
+	}{
+		{"event accepted by the agent → first statement of the action plugin (cold Python included)", latency},
+		{"connected and idle, no plugin running", idle},
+		{"durable event intake over mutual TLS, synchronous=FULL", intake},
+	} {
+		fmt.Println(part.name)
+		figures, err := inCluster(ctx, bin, s, part.measure)
+		if err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+		for _, f := range figures {
+			fmt.Printf("  %-44s %12.2f %s\n", f.Name, f.Value, f.Unit)
+		}
+		fmt.Println()
+		all = append(all, figures...)
+	}
+	return json.NewEncoder(os.Stdout).Encode(all)
+}

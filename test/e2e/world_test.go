@@ -1,0 +1,221 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/internal/cluster"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// binDir holds the programs, built once for all tests of this package.
+var binDir string
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "stavily-e2e-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
+		"../../sensor-agent/cmd/sensor-agent", "../../action-agent/cmd/action-agent", "../../orchestrator/cmd/stavily")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
+		return 1
+	}
+	binDir = dir
+	return m.Run()
+}
+
+// kills is how often a crash test kills.
+func kills(t *testing.T) int {
+	t.Helper()
+	text, set := os.LookupEnv("STAVILY_E2E_COUNT")
+	if !set {
+		return 5
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("STAVILY_E2E_COUNT=%q: must be a positive number", text)
+	}
+	return n
+}
+
+// world is a server and what a test needs around it.
+type world struct {
+	*cluster.Cluster
+	t   *testing.T
+	ctx context.Context
+	dir string
+}
+
+// newWorld starts a server. At the end of the test everything is stopped, and what
+// the processes printed is shown if the test failed.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts real processes")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	w := &world{t: t, ctx: ctx, dir: t.TempDir()}
+	var mu sync.Mutex
+	var printed strings.Builder
+	log := func(process, line string) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(&printed, "%s: %s\n", process, line)
+	}
+	var err error
+	w.Cluster, err = cluster.New(cluster.Options{Dir: w.dir, Bin: binDir, Log: log})
+	w.must(err)
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Errorf("stop the processes: %v", err)
+		}
+		if t.Failed() {
+			mu.Lock()
+			defer mu.Unlock()
+			t.Logf("the processes printed:\n%s", printed.String())
+		}
+	})
+	w.must(w.StartServer(ctx))
+	return w
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// agent enrols an agent with further plugins from testdata and with files of
+// config/plugins, by name; it does not start it.
+func (w *world) agent(id api.AgentID, typ api.AgentType, plugins []string, settings map[string]string) *cluster.Agent {
+	w.t.Helper()
+	a, err := w.AddAgent(w.ctx, id, typ)
+	w.must(err)
+	for _, p := range plugins {
+		w.must(os.CopyFS(filepath.Join(a.Base, "data", "plugins", p), os.DirFS(filepath.Join("testdata", "plugins", p))))
+	}
+	for name, text := range settings {
+		w.must(a.Configure(name, text))
+	}
+	return a
+}
+
+func (w *world) start(ids ...api.AgentID) {
+	w.t.Helper()
+	for _, id := range ids {
+		w.must(w.StartAgent(w.ctx, id))
+	}
+}
+
+func (w *world) apply(text string) {
+	w.t.Helper()
+	file := filepath.Join(w.t.TempDir(), "workflow.yaml")
+	w.must(os.WriteFile(file, []byte(text), 0o600))
+	_, err := w.CLI(w.ctx, "workflows", "apply", "-f", file)
+	w.must(err)
+}
+
+// cli decodes what a command prints with -o json.
+func cli[T any](w *world, args ...string) (out T) {
+	w.t.Helper()
+	text, err := w.CLI(w.ctx, append(args, "-o", "json")...)
+	w.must(err)
+	if err := json.Unmarshal(text, &out); err != nil {
+		w.t.Fatalf("stavily %s: %v in %q", strings.Join(args, " "), err, text)
+	}
+	return out
+}
+
+type run struct {
+	ID      string `json:"id"`
+	Status  string `json:"status"`
+	EventID string `json:"event_id"`
+	Steps   []struct {
+		Step    string      `json:"step"`
+		Status  string      `json:"status"`
+		Attempt int         `json:"attempt"`
+		Message string      `json:"message"`
+		Result  *api.Result `json:"result"`
+	} `json:"steps"`
+}
+
+func (w *world) runs() []run        { return cli[[]run](w, "runs", "list", "--limit", "500") }
+func (w *world) show(id string) run { return cli[run](w, "runs", "show", id) }
+func (w *world) events() []eventRecord {
+	return cli[[]eventRecord](w, "events", "list", "--limit", "500")
+}
+
+type eventRecord struct {
+	api.Event
+	Agent api.AgentID `json:"agent"`
+}
+
+// await asks until check returns nil, and fails with its last error.
+func (w *world) await(what string, check func() error) {
+	w.t.Helper()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-w.ctx.Done():
+			w.t.Fatalf("%s: %v", what, errors.Join(err, w.ctx.Err()))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// awaitRun waits until exactly one run exists and has ended.
+func (w *world) awaitRun() run {
+	w.t.Helper()
+	var found run
+	w.await("one run that ended", func() error {
+		runs := w.runs()
+		if len(runs) != 1 {
+			return fmt.Errorf("%d runs", len(runs))
+		}
+		found = w.show(runs[0].ID)
+		if !ended(found.Status) {
+			return fmt.Errorf("the run is %s: %+v", found.Status, found.Steps)
+		}
+		return nil
+	})
+	return found
+}
+
+func ended(status string) bool {
+	return status == "completed" || status == "failed" || status == "cancelled"
+}
+
+// effects reads the lines that plugins appended to a file.
+func effects(t *testing.T, path string) []string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(text))
+}
