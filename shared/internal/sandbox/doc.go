@@ -38,9 +38,9 @@
 //     plus one second after Kill, the end of ctx, a limit or the plugin's own exit.
 //   - No process is signalled by a number that could have been reused.
 //   - Every limit that ends a process has a name in [Exit.Reason].
-//   - When the agent dies, so does the first process of every plugin. Its children
-//     are only ended with it where a process-id namespace holds them, which this
-//     level does not have.
+//   - When the agent dies, so does the first process of every plugin. What that had
+//     started lives on until the next agent of the same base directory ends it
+//     ([Reclaim]); ending it at once takes a process-id namespace.
 //
 // # Concurrency, failure
 //

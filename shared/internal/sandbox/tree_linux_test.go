@@ -195,7 +195,7 @@ func TestPluginsOutliveTheThreadThatAskedForThem(t *testing.T) {
 	}
 }
 
-// doomedAgent is the agent of the next test.
+// doomedAgent is the agent of the next tests.
 func doomedAgent() {
 	spec := os.Getenv("STAVILY_TEST_DOOMED")
 	if spec == "" {
@@ -204,17 +204,19 @@ func doomedAgent() {
 	python, source, _ := strings.Cut(spec, "\n")
 	p, err := Start(context.Background(), Spec{
 		Path: python, Args: []string{"python3", "-S", "-E", "-c", source}, Dir: "/", Stdout: os.Stdout,
-		Env: []string{"STAVILY_TEST_MARK=" + os.Getenv("STAVILY_TEST_MARK")},
+		Env: []string{"STAVILY_TEST_MARK=" + os.Getenv("STAVILY_TEST_MARK"), "STAVILY_PLUGIN_ID=p", "HOME=" + os.Getenv("HOME")},
 	})
 	fmt.Println(err)
 	p.Wait()
 }
 
-func TestPluginsDieWithTheAgent(t *testing.T) {
+// killAgent runs a plugin under an agent and kills that as soon as it is up.
+func killAgent(t *testing.T, home, source string) {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{
-		"STAVILY_TEST_MARK=" + mark(t),
-		"STAVILY_TEST_DOOMED=" + python(t) + "\n" + lingering + "print('up', flush=True)\nlinger()",
+		"HOME=" + home, "STAVILY_TEST_MARK=" + mark(t),
+		"STAVILY_TEST_DOOMED=" + python(t) + "\n" + lingering + source + "\nprint('up', flush=True)\nlinger()",
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -231,7 +233,35 @@ func TestPluginsDieWithTheAgent(t *testing.T) {
 	}
 	cmd.Process.Signal(syscall.SIGKILL)
 	cmd.Wait()
+}
+
+func TestPluginsDieWithTheAgent(t *testing.T) {
+	killAgent(t, "/", "")
 	await(t, "the plugin to die with its agent", func() bool { return len(marked(t)) == 0 })
+}
+
+// What a plugin had started lives on when its agent is killed, until the next agent
+// of the same base directory ends it.
+func TestReclaim(t *testing.T) {
+	base := t.TempDir()
+	killAgent(t, filepath.Join(base, "state", "p"), "child(); daemon()")
+	await(t, "the plugin to die with its agent", func() bool { return len(marked(t)) == 2 })
+	for _, other := range []string{base + "x", filepath.Join(base, "state", "p"), t.TempDir()} {
+		if n, err := Reclaim(other); n != 0 || err != nil {
+			t.Errorf("Reclaim of another base ended %d, %v", n, err)
+		}
+	}
+	if n, err := Reclaim(base + "/"); n != 2 || err != nil {
+		t.Errorf("Reclaim = %d, %v; want 2", n, err)
+	}
+	if left := marked(t); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+	// They fell to this process, as a subreaper above their agent; init would have
+	// reaped them.
+	if err := sweepStrays(time.Now().Add(time.Second)); err != nil {
+		t.Error(err)
+	}
 }
 
 // Nothing is left open by starts, successful or not.

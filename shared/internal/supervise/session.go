@@ -361,25 +361,28 @@ func (s *Session) declareEnd() {
 	s.fail(f)
 }
 
-// inputEnd is how long a plugin may take to end by itself after its input ended.
-const inputEnd = time.Second
+// orderly is how long a plugin may take to hear stop and to end by itself after the
+// end of its input.
+const orderly = time.Second
 
 // Close ends the plugin in order: stop, the end of its input, then TERM and after
 // grace KILL. It returns when nothing of it is left, at most grace and two seconds
-// later; grace 0 forces at once. It may be called many times.
+// later, of which one is its chance to end by itself; grace 0 forces at once. It may
+// be called many times.
 func (s *Session) Close(grace time.Duration) (sandbox.Exit, error) {
 	s.mu.Lock()
 	s.closing = true
 	usable := s.fault == nil
 	s.mu.Unlock()
+	limit := time.After(min(grace, orderly))
 	if usable && grace > 0 {
-		s.sayGoodbye(min(grace, inputEnd))
+		s.sayGoodbye(min(grace, orderly))
 	}
 	s.stdin.Close()
-	if usable && grace > 0 {
+	if usable {
 		select {
 		case <-s.process.Done():
-		case <-time.After(min(grace, inputEnd)):
+		case <-limit:
 		}
 	}
 	s.process.Kill(grace)
