@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+// audit lists the records of an action.
+func (w world) audit(action string) (found []store.Audit) {
+	w.t.Helper()
+	w.read(func(r store.Reader) error {
+		all, err := r.Audit(0, 1000)
+		for _, a := range all {
+			if a.Action == action {
+				found = append(found, a)
+			}
+		}
+		return err
+	})
+	return found
+}
+
+func TestTokenOrg(t *testing.T) {
+	for _, org := range []api.OrgID{"default", "a_b", "x.y-z", "svt_"} {
+		token := newToken(org)
+		if got, ok := tokenOrg(token); !ok || got != org {
+			t.Errorf("tokenOrg(%q) = %q, %v, want %q", token, got, ok, org)
+		}
+	}
+	if newToken("default") == newToken("default") {
+		t.Error("two tokens are equal")
+	}
+}
+
+func FuzzTokenOrg(f *testing.F) {
+	for _, seed := range []string{"", "svt_", "svt__", "svt_default_x", newToken("a_b"), "svt_../x_y", "SVT_default_x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		org, ok := tokenOrg(token)
+		if ok && (org.Validate() != nil || !strings.HasPrefix(token, tokenPrefix+string(org)+"_")) {
+			t.Errorf("tokenOrg(%q) = %q", token, org)
+		}
+	})
+}
+
+func TestEnrolmentThatIsNotValid(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		token, _, err := w.CreateToken(t.Context(), "default", TokenSpec{Type: api.Sensor})
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := pki.GenerateKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		good := api.EnrollRequest{AgentID: "s", AgentType: api.Sensor, CSRPEM: csr(t, key)}
+		for what, change := range map[string]func(*api.EnrollRequest){
+			"no id":             func(r *api.EnrollRequest) { r.AgentID = "" },
+			"an id with a path": func(r *api.EnrollRequest) { r.AgentID = "a/../b" },
+			"no type":           func(r *api.EnrollRequest) { r.AgentType = "" },
+			"no request":        func(r *api.EnrollRequest) { r.CSRPEM = "" },
+			"a damaged request": func(r *api.EnrollRequest) { r.CSRPEM = strings.Replace(r.CSRPEM, "A", "B", 5) },
+			"a weak key":        func(r *api.EnrollRequest) { r.CSRPEM = weakCSR(t) },
+			"a long name":       func(r *api.EnrollRequest) { r.Name = strings.Repeat("x", maxText+1) },
+			"many tags":         func(r *api.EnrollRequest) { r.Tags = make([]string, maxTags+1) },
+		} {
+			r := good
+			change(&r)
+			_, err := w.Enroll(t.Context(), token, r)
+			w.wantCode(what, err, api.CodeInvalid)
+		}
+		_, err = w.Enroll(t.Context(), token, good)
+		w.wantCode("the token after all that", err, "")
+	})
+}
+
+func weakCSR(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+}
+
+// TestStolenTokenIsOnRecord holds that whoever comes second with a token is noticed,
+// and that guessing tokens leaves nothing.
+func TestStolenTokenIsOnRecord(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		token, _, err := w.CreateToken(t.Context(), "default", TokenSpec{Type: api.Sensor})
+		if err != nil {
+			t.Fatal(err)
+		}
+		enrol := func(token string, id api.AgentID) error {
+			key, err := pki.GenerateKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = w.Enroll(t.Context(), token, api.EnrollRequest{AgentID: id, AgentType: api.Sensor, CSRPEM: csr(t, key)})
+			return err
+		}
+		w.wantCode("the first", enrol(token, "s"), "")
+		w.wantCode("a thief", enrol(token, "thief"), api.CodeBadToken)
+		w.wantCode("a guess", enrol("svt_default_guess", "thief"), api.CodeBadToken)
+		if found := w.audit("refused"); len(found) != 1 || found[0].Actor != "agent thief" || !strings.Contains(found[0].Detail, "bad_token") {
+			t.Errorf("on record: %+v, want the thief once", found)
+		}
+		if found := w.audit("agent.enroll"); len(found) != 1 || strings.Contains(fmt.Sprint(found), token) {
+			t.Errorf("on record: %+v, want the first enrolment, without the token", found)
+		}
+	})
+}
+
+func TestCopiedCertificateIsOnRecordOnceAMinute(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		old := w.enrol(api.Sensor, "s", "h")
+		answer, err := w.Renew(t.Context(), old.Identity, api.CertificateRequest{CSRPEM: csr(t, old.key)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		admit := func(cert *x509.Certificate) error {
+			_, _, release, err := w.Admit(t.Context(), cert)
+			if err == nil {
+				release()
+			}
+			return err
+		}
+		w.wantCode("the new certificate", admit(certificate(t, answer.CertificatePEM)), "")
+		for range 3 {
+			w.wantCode("the old one", admit(old.cert), api.CodeBadCertificate)
+		}
+		if found := w.audit("refused"); len(found) != 1 {
+			t.Errorf("on record %d times within a minute, want once", len(found))
+		}
+		time.Sleep(refusalPause)
+		w.wantCode("the old one", admit(old.cert), api.CodeBadCertificate)
+		if found := w.audit("refused"); len(found) != 2 {
+			t.Errorf("on record %d times after a minute, want twice", len(found))
+		}
+	})
+}
+
+// TestRevocationMissesNobody revokes while requests come in: whoever was admitted is
+// ended, whoever comes later is refused, and nobody is in between.
+func TestRevocationMissesNobody(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		a := w.enrol(api.Action, "a", "h")
+		var wg sync.WaitGroup
+		begin := make(chan struct{})
+		for range 50 {
+			wg.Go(func() {
+				<-begin
+				ctx, _, release, err := w.Admit(t.Context(), a.cert)
+				if err == nil {
+					<-ctx.Done() // for ever, if it was missed: the bubble would say so
+					err = context.Cause(ctx)
+					release()
+				}
+				w.wantCode("a request", err, api.CodeRevoked)
+			})
+		}
+		close(begin)
+		if err := w.Revoke(t.Context(), "default", "a", "test"); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		if err := w.Revoke(t.Context(), "default", "a", "again"); err != nil {
+			t.Errorf("revoked twice: %v", err)
+		}
+		if found := w.audit("agent.revoke"); len(found) != 1 {
+			t.Errorf("on record %d times, want once", len(found))
+		}
+		if err := w.Revoke(t.Context(), "default", "nobody", ""); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("nobody revoked: %v, want not found", err)
+		}
+	})
+}
+
+func TestLastSeenIsWrittenAtMostOnceAMinute(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		a := w.enrol(api.Sensor, "s", "h")
+		seen := func() (at time.Time) {
+			_, _, release, err := w.Admit(t.Context(), a.cert)
+			if err != nil {
+				t.Fatal(err)
+			}
+			release()
+			w.read(func(r store.Reader) error {
+				rec, err := r.Agent("s")
+				at = rec.LastSeen
+				return err
+			})
+			return at
+		}
+		first := seen()
+		time.Sleep(seenResolution / 2)
+		if got := seen(); !got.Equal(first) {
+			t.Errorf("written again after %s", got.Sub(first))
+		}
+		time.Sleep(seenResolution)
+		if got := seen(); time.Since(got) != 0 {
+			t.Errorf("%s old", time.Since(got))
+		}
+	})
+}

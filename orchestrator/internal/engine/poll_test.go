@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// TestEveryInstructionIsOfferedOnce lets many agents wait while work comes in.
+func TestEveryInstructionIsOfferedOnce(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		const agents, events = 12, 30
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(simple("", ""))
+		var mu sync.Mutex
+		offered := map[api.InstructionID]int{}
+		var wg sync.WaitGroup
+		for n := range agents {
+			a := w.enrol(api.Action, api.AgentID(fmt.Sprintf("a%d", n)), "h")
+			wg.Go(func() {
+				for {
+					offers, err := w.Poll(t.Context(), a.Identity, 30*time.Second, 2)
+					if err != nil {
+						t.Error(err)
+					}
+					if len(offers) == 0 {
+						return
+					}
+					mu.Lock()
+					for _, i := range offers {
+						offered[i.ID]++
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		for n := range events {
+			w.sends(s, event(uint64(n+1)), api.EventAccepted)
+		}
+		wg.Wait() // they go when there was nothing for 30 s: no lease has run out by then
+		if len(offered) != events {
+			t.Errorf("%d instructions were offered, want %d", len(offered), events)
+		}
+		for id, n := range offered {
+			if n != 1 {
+				t.Errorf("%s was offered %d times", id, n)
+			}
+		}
+	})
+}
+
+func TestLogsBelongToTheirRun(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+		w.apply(simple("", ""))
+		w.sends(s, event(1), api.EventAccepted)
+		i := w.takes(a)
+		long := strings.Repeat("x", 2*api.MaxLogLineBytes)
+		answer, err := w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: []api.LogEntry{
+			{InstructionID: i.ID, Message: "of the run", Timestamp: api.At(time.Now())}, {Message: long, Timestamp: api.At(time.Now())},
+		}})
+		if err != nil || answer.Accepted != 2 {
+			t.Errorf("logs = %+v, %v, want two accepted", answer, err)
+		}
+		w.read(func(r store.Reader) error {
+			of, err := r.Logs(store.LogQuery{Run: w.runsAre("running")[0].ID})
+			if err != nil || len(of) != 1 || of[0].Message != "of the run" || of[0].Agent != "a" {
+				t.Errorf("lines of the run: %+v", of)
+			}
+			all, err := r.Logs(store.LogQuery{})
+			if len(all) != 2 || len(all[1].Message) > api.MaxLogLineBytes+4 {
+				t.Errorf("%d lines, the last of %d bytes", len(all), len(all[len(all)-1].Message))
+			}
+			return err
+		})
+		_, err = w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: make([]api.LogEntry, api.MaxLogLines+1)})
+		w.wantCode("too many lines", err, api.CodeTooLarge)
+	})
+}
+
+func TestReportsThatAreNotValid(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+		w.apply(simple("", ""))
+		w.sends(s, event(1), api.EventAccepted)
+		i := w.takes(a)
+		lines := make([]string, api.MaxLogLines+1)
+		for what, c := range map[string]struct {
+			p    api.Progress
+			want api.Code
+		}{
+			"progress that is a result": {api.Progress{Status: api.Completed}, api.CodeInvalid},
+			"progress without a status": {api.Progress{}, api.CodeInvalid},
+			"too long a log":            {api.Progress{Status: api.Executing, ExecutionLog: lines}, api.CodeTooLarge},
+		} {
+			_, err := w.Progress(t.Context(), a.Identity, i.ID, c.p)
+			w.wantCode(what, err, c.want)
+		}
+		big := json.RawMessage(`"` + strings.Repeat("x", api.MaxResultBytes) + `"`)
+		for what, c := range map[string]struct {
+			r    api.Result
+			want api.Code
+		}{
+			"a result that is progress": {api.Result{Status: api.Executing}, api.CodeInvalid},
+			"too large a result":        {api.Result{Status: api.Completed, Result: big}, api.CodeTooLarge},
+			"too long a log":            {api.Result{Status: api.Completed, ExecutionLog: lines}, api.CodeTooLarge},
+			"a stale lease":             {api.Result{Status: api.Completed, Lease: "stale"}, api.CodeConflict},
+			"another attempt":           {api.Result{Status: api.Completed, Attempt: 2}, api.CodeConflict},
+		} {
+			_, err := w.Result(t.Context(), a.Identity, i.ID, c.r)
+			w.wantCode(what, err, c.want)
+		}
+		_, err := w.Heartbeat(t.Context(), a.Identity, api.Heartbeat{Status: "dancing"})
+		w.wantCode("a status that nobody knows", err, api.CodeInvalid)
+		w.claims(a, i)
+		w.wantCode("the result after all that", w.reports(a, i, api.Completed), "")
+	})
+}
+
+// TestOneBrokenWorkflowFailsAlone applies one whose condition fails at the event.
+func TestOneBrokenWorkflowFailsAlone(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(simple("", ""))
+		w.apply("name: broken\ntriggers:\n  - event: test\nwhen: event.data.missing > 1\nactions:\n  - plugin: p\n")
+		w.apply("name: fails-at-dispatch\ntriggers:\n  - event: test\nactions:\n  - id: act\n    plugin: p\n    with: {x: \"${{ event.data.missing }}\"}\n")
+		w.sends(s, event(1), api.EventAccepted)
+		w.runsAre("running", "failed")
+	})
+}
