@@ -35,8 +35,8 @@ type Definition struct {
 
 	digest    string
 	variables map[string]any
-	when      *expr.Program // nil: always
-	read      map[string]bool
+	when      *expr.Program   // nil: always
+	read      map[string]bool // ids of the actions whose results expressions read
 }
 
 // Trigger is a pattern of event types that starts the workflow.

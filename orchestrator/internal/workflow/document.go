@@ -86,7 +86,7 @@ func Parse(file string, src []byte) (*Definition, error) {
 	if doc == nil {
 		return nil, err
 	}
-	c := checker{doc: doc, src: string(src), def: &Definition{digest: digestOf(src)}}
+	c := checker{doc: doc, src: string(src), def: &Definition{digest: digestOf(src), read: map[string]bool{}}}
 	c.unknownKeys()
 	if err == nil {
 		c.definition(text)

@@ -226,8 +226,6 @@ func argumentTypes(call celast.CallExpr, state interpreter.EvalState) string {
 	for _, arg := range args {
 		if v, ok := state.Value(arg.ID()); ok {
 			names = append(names, plainType(v.Type().TypeName()))
-		} else if arg.Kind() == celast.LiteralKind {
-			names = append(names, plainType(arg.AsLiteral().Type().TypeName()))
 		}
 	}
 	return strings.Join(names, " and ")

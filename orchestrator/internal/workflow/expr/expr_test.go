@@ -122,6 +122,8 @@ func TestMistakesInASource(t *testing.T) {
 		{`event.id > 1`, `9: > does not take (string, int)`},
 		{"event.agent\n  > 1", `14: > does not take (an agent, int)`},
 		{`variables.limit * 1.5`, `16: * does not take (int, double)`},
+		{`true ? 1 : "x"`, `5: ?: does not take (bool, int, string)`},
+		{`google.protobuf.Nope{}`, `unknown name "google.protobuf.Nope"`},
 		{`event.id["x"]`, `8: […] does not take (string, string)`},
 		{`event.id.exists(x, true)`, `5: exists and all take a list or a map, not string`},
 		{`foo(1)`, `3: unknown function "foo"`},
@@ -192,6 +194,8 @@ func TestFailuresNameWhatTheyMean(t *testing.T) {
 		{`event.data.items[7]`, `event.data.items[7]: index out of bounds: 7`},
 		{`event.data.percent * 1.5`, `event.data.percent * 1.5: * does not take int and double`},
 		{`event.data.percent && true`, `event.data.percent && true: && does not take int and bool`},
+		{`event.data.mount.startsWith(event.data.percent)`, `event.data.mount.startsWith(event.data.percent): startsWith does not take string and int`},
+		{`event.data.percent + "x"`, `event.data.percent + "x": + does not take int and string`},
 		{`size(event.data.percent)`, `size(event.data.percent): size does not take int`},
 		{`event.id.matches("(a{20}" + "){30}")`, `regex program size 662 exceeds limit of 500`},
 		{`1 / 0`, `1 / 0: division by zero`},
@@ -200,6 +204,42 @@ func TestFailuresNameWhatTheyMean(t *testing.T) {
 		_, err := compile(t, c.source).Eval(values(t, fullDisk))
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: err = %v, want %s", c.source, err, c.want)
+		}
+	}
+}
+
+func TestAnExpensiveEvaluationIsStopped(t *testing.T) {
+	list := "[" + strings.Repeat("1,", 5000) + "1]"
+	_, err := compile(t, `event.data.all(a, event.data.all(b, a == b))`).Eval(values(t, `{"list": `+list+`}`))
+	if err != nil {
+		t.Errorf("a loop over one key: %v", err)
+	}
+	_, err = compile(t, `event.data.list.all(a, event.data.list.all(b, a == b))`).Eval(values(t, `{"list": `+list+`}`))
+	if want := "costs more than 100000 operations: compute it in a plugin"; err == nil || err.Error() != want {
+		t.Errorf("err = %v, want %s", err, want)
+	}
+}
+
+func TestText(t *testing.T) {
+	for source, want := range map[string]string{
+		`event.key`:                         `/`,
+		`event.data.percent`:                `97`,
+		`event.data.deep`:                   `{"a":{"b":true}}`,
+		`event.timestamp`:                   `2026-01-02T03:04:05Z`,
+		`duration("1500ms")`:                `1.5s`,
+		`variables.nothing`:                 `null`,
+		`[event.timestamp]`:                 `["2026-01-02T03:04:05Z"]`,
+		`event.data.load * variables.ratio`: `0.75`,
+	} {
+		v, err := compile(t, source).Eval(values(t, fullDisk))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := v.AppendText([]byte("x "), 100); err != nil || string(got) != "x "+want {
+			t.Errorf("%s = %q, %v; want %q", source, got, err, want)
+		}
+		if _, err := v.AppendText([]byte("x "), 2); !errors.Is(err, limits.ErrTooLarge) {
+			t.Errorf("%s in two bytes: err = %v, want ErrTooLarge", source, err)
 		}
 	}
 }
@@ -220,6 +260,11 @@ func TestFindings(t *testing.T) {
 			{`event.data.absent > 1`, ``, Failed},
 			{`has(event.key)`, ``, Met},
 		}},
+		{`size(event.tags) + int(event.data["percent"]) in [98] && event.data.mount.startsWith("/")`, true, []Finding{
+			{`size(event.tags) + int(event.data["percent"]) in [98]`, `event.data["percent"] = 97, event.tags = ["prod"]`, Met},
+			{`event.data.mount.startsWith("/")`, `event.data.mount = "/"`, Met},
+		}},
+		{`[event.id, event.key][0] == "e1"`, true, []Finding{{`[event.id, event.key][0] == "e1"`, `event.id = "e1", event.key = "/"`, Met}}},
 		{`event.tags.exists(x, x == "prod")`, true, []Finding{{`event.tags.exists(x, x == "prod")`, `event.tags = ["prod"]`, Met}}},
 		{`true`, true, []Finding{{`true`, ``, Met}}},
 		{`event.id == "e1" || event.data.absent`, true, []Finding{{`event.id == "e1" || event.data.absent`, `event.id = "e1"`, Met}}},
