@@ -182,7 +182,7 @@ func (s *server) uploadLogs(ctx context.Context, params json.RawMessage) (any, e
 	}
 	var entries []api.LogEntry
 	for _, l := range p.Logs[:min(len(p.Logs), api.MaxLogLines)] {
-		e := api.LogEntry{Timestamp: api.At(time.Now()), Level: "info", Plugin: s.opts.Plugin, InstructionID: s.opts.Instruction, Message: clip(l.Message)}
+		e := api.LogEntry{Timestamp: api.At(time.Now()), Level: "info", Plugin: s.opts.Plugin, InstructionID: s.opts.Instruction, Message: plugin.LogText(l.Message)}
 		if level, ok := levels[strings.ToLower(l.Level)]; ok {
 			e.Level = level
 		}
@@ -199,13 +199,6 @@ func (s *server) uploadLogs(ctx context.Context, params json.RawMessage) (any, e
 	return struct {
 		Accepted int `json:"accepted"`
 	}{n}, nil
-}
-
-func clip(s string) string {
-	if len(s) <= api.MaxLogLineBytes {
-		return s
-	}
-	return strings.ToValidUTF8(s[:api.MaxLogLineBytes], "") + "…"
 }
 
 func (s *server) agentInfo(context.Context, json.RawMessage) (any, error) {
@@ -242,6 +235,6 @@ func (s *server) progress(ctx context.Context, params json.RawMessage) (any, err
 	if p.Percent != nil && !(*p.Percent >= 0 && *p.Percent <= 100) {
 		return nil, wrong("progress", fmt.Errorf("percent: must be from 0 to 100, is %v", *p.Percent))
 	}
-	p.Message = clip(p.Message)
+	p.Message = plugin.LogText(p.Message)
 	return empty{}, s.opts.Handler.Progress(ctx, p)
 }

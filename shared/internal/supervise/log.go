@@ -1,17 +1,16 @@
 package supervise
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
 // LogSink takes a plugin's log, line by line, valid UTF-8, at most
@@ -44,10 +43,7 @@ func newThrottle(sink LogSink) *throttle {
 }
 
 func (t *throttle) line(stream string, text []byte) {
-	if len(text) > api.MaxLogLineBytes {
-		text = append(text[:api.MaxLogLineBytes:api.MaxLogLineBytes], "…"...)
-	}
-	clean := strings.ToValidUTF8(string(text), "\uFFFD")
+	clean := plugin.LogText(string(text))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if stream == "stderr" && strings.TrimSpace(clean) != "" {
@@ -85,14 +81,11 @@ func (t *throttle) reason() string {
 
 // pump passes a stream on as log until its end.
 func (t *throttle) pump(stream string, r io.Reader) {
-	lines := limits.NewLineReader(r, api.MaxLogLineBytes)
+	lines := limits.NewLineReader(r, api.MaxLogLineBytes+1) // one more shows that there was more
 	for {
-		line, cut, err := lines.Next()
+		line, _, err := lines.Next()
 		if err != nil {
 			return // the end, or the pipe was closed after the process's death
-		}
-		if cut {
-			line = append(line[:len(line):len(line)], " … (cut)"...)
 		}
 		t.line(stream, line)
 	}
@@ -142,9 +135,3 @@ func (t *Transcript) Lines() []string {
 	out = append(out, t.last[t.next:]...)
 	return append(out, t.last[:t.next]...)
 }
-
-// closedOutputWait is how long the end of a process may come after the end of its
-// output. Both come within a millisecond unless the process closed its output.
-const closedOutputWait = 500 * time.Millisecond
-
-var errSessionClosed = errors.New("the session is closed")

@@ -26,7 +26,13 @@ const (
 
 	// faultGrace is what a plugin gets that broke its contract.
 	faultGrace = time.Second
+
+	// closedOutputWait is how long the end of a process may come after the end of
+	// its output. Both come within a millisecond unless it closed its output.
+	closedOutputWait = 500 * time.Millisecond
 )
+
+var errSessionClosed = errors.New("the session is closed")
 
 // Options of a session.
 type Options struct {
@@ -155,9 +161,10 @@ func (s *Session) Err() error {
 }
 
 // Call sends one command and waits for its answer, which may be one without
-// success. When ctx ends after the command was sent, the plugin is at fault and
-// killed, since a late answer could be taken for the next one's. The error is a
-// *Fault, or says that the session is closed or that the command was never sent.
+// success. When ctx ends after the command was sent, the plugin is killed, since a
+// late answer could be taken for the next one's; at a deadline it is at fault. The
+// error is a *Fault, or says that the session is closed, that the caller gave up, or
+// that the command was never sent.
 func (s *Session) Call(ctx context.Context, c plugin.Command) (plugin.Response, error) {
 	line, err := json.Marshal(c)
 	if err != nil {
@@ -189,9 +196,18 @@ func (s *Session) Call(ctx context.Context, c plugin.Command) (plugin.Response, 
 			return plugin.Response{}, s.Err()
 		}
 	case <-ctx.Done():
-		s.fail(faultf(Silent, "did not answer %s in time", c.Action))
+		s.fail(silence(ctx, "did not answer %s in time", c.Action))
 		return plugin.Response{}, s.Err()
 	}
+}
+
+// silence is the plugin's fault when its time ran out, and nobody's when the caller
+// did not want to wait any more.
+func silence(ctx context.Context, format string, args ...any) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("given up while waiting for the plugin: %w", ctx.Err())
+	}
+	return faultf(Silent, format, args...)
 }
 
 // expect notes that the next answer belongs to a command.
@@ -214,7 +230,7 @@ func (s *Session) send(ctx context.Context, line []byte) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.fail(faultf(Silent, "does not read its commands"))
+		s.fail(silence(ctx, "does not read its commands"))
 	default:
 		select { // the reader tells when it is dead
 		case <-s.failed:

@@ -160,6 +160,18 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+func TestACallerThatGivesUpBlamesNobody(t *testing.T) {
+	s, _ := open(t, Options{Spec: spec(t, "rogue.py", "hang")})
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := s.Call(ctx, plugin.Command{Action: plugin.DetectTriggers}); !errors.Is(err, context.Canceled) || kind(err) != "" {
+		t.Errorf("err = %v", err)
+	}
+	if _, err := s.Close(0); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnAnswerAmongInvalidText(t *testing.T) {
 	s, log := open(t, Options{Spec: spec(t, "rogue.py", "utf8")})
 	r, err := s.Call(t.Context(), plugin.Command{Action: plugin.DetectTriggers})

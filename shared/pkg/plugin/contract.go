@@ -86,6 +86,17 @@ type LogRecord struct {
 	Timestamp api.Time `json:"timestamp"`
 }
 
+// LogText makes one line of a log of what a plugin wrote: valid UTF-8 of at most
+// api.MaxLogLineBytes, ending in "…" where it was longer.
+func LogText(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= api.MaxLogLineBytes {
+		return text
+	}
+	const more = "…"
+	return strings.ToValidUTF8(text[:api.MaxLogLineBytes-len(more)], "") + more
+}
+
 // Progress is how far an action is.
 type Progress struct {
 	Percent *float64 `json:"percent"` // 0 to 100

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -63,6 +64,19 @@ func TestCommandsOnTheWire(t *testing.T) {
 	} {
 		if got, err := json.Marshal(c.in); err != nil || string(got) != c.want {
 			t.Errorf("%s, %v; want %s", got, err, c.want)
+		}
+	}
+}
+
+func TestLogText(t *testing.T) {
+	for _, in := range []string{
+		"short", "\xff", strings.Repeat("x", api.MaxLogLineBytes), strings.Repeat("x", api.MaxLogLineBytes+1),
+		strings.Repeat("é", api.MaxLogLineBytes), strings.Repeat("a\xff", api.MaxLogLineBytes/2),
+	} {
+		got := LogText(in)
+		whole := len(strings.ToValidUTF8(in, "\uFFFD")) <= api.MaxLogLineBytes
+		if len(got) > api.MaxLogLineBytes || !utf8.ValidString(got) || strings.HasSuffix(got, "…") == whole {
+			t.Errorf("LogText of %d bytes = %d bytes ending in %q", len(in), len(got), got[max(0, len(got)-5):])
 		}
 	}
 }
