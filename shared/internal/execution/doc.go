@@ -13,15 +13,17 @@
 //	                  ended    → sent again                 reported → only remembered
 //
 // The plugin is started after the record of Start is durable, so an attempt that has
-// none has not run, whatever else is lost. A result is sent until Report; its record
-// is durable before it is first sent.
+// none has not run. Where records are missing, an accepted attempt may have lost its
+// Start and is reported as started: in doubt nothing runs twice. A result is sent until
+// Report; its record is durable before it is first sent.
 //
 // # Invariants
 //
 //   - Every method returns after its record is durable (wal, fsync).
-//   - An attempt that was accepted once is Seen for the retention, 30 days, so that an
+//   - An attempt that may have run is Seen for the retention, 30 days, so that an
 //     orchestrator that was restored from a backup cannot have it run again. At most
-//     [maxRemembered] attempts are remembered; the oldest go first.
+//     [maxRemembered] attempts are remembered; the oldest go first. One that was
+//     reported without having run may be accepted again, under a new lease.
 //   - Compaction writes what is still needed before it gives the old segments back, and
 //     replaying both is the same as replaying one.
 //

@@ -62,7 +62,8 @@ func Open(dir string, o Options) (j *Journal, damage string, err error) {
 		return true
 	})
 	if err == nil {
-		err = j.restart()
+		// A torn record was never confirmed, unless it is the last one, damaged since.
+		err = j.restart(bad > 0 || len(found.Lost) > 0 || found.Torn > 0)
 	}
 	if err != nil {
 		log.Close()
@@ -89,36 +90,35 @@ func (j *Journal) replay(payload []byte) (bad int) {
 	return bad
 }
 
-// take puts one entry back. It holds the attempt's whole state but for the instruction
-// and result, which may stand in an earlier one, so the last one counts.
-func (j *Journal) take(e Entry) bool {
-	old := j.entries[e.Key]
+// take puts one entry back and reports whether it is whole. It holds the attempt's
+// state but for the instruction and result, which may stand in an earlier record. When
+// that is lost the attempt still counts: it must not run again, and has to be reported.
+func (j *Journal) take(e Entry) (whole bool) {
+	if e.ID.Validate() != nil || !slices.Contains([]Phase{Accepted, Started, Ended, Reported}, e.Phase) {
+		return false
+	}
+	whole = true
 	if e.Phase != Reported {
+		old := j.entries[e.Key]
 		e.Instruction = cmp.Or(e.Instruction, old.Instruction)
 		e.Result = cmp.Or(e.Result, old.Result)
+		if e.Instruction == nil {
+			e.Instruction, whole = &api.Instruction{ID: e.ID, Attempt: e.Attempt}, false
+		}
+		if e.Phase == Ended && e.Result == nil {
+			e.Phase, e.Ran, whole = Started, true, false
+		}
 	}
-	complete := e.ID.Validate() == nil
-	switch e.Phase {
-	case Accepted, Started:
-		complete = complete && e.Instruction != nil
-	case Ended:
-		complete = complete && e.Instruction != nil && e.Result != nil
-	case Reported:
-	default:
-		complete = false
-	}
-	if complete {
-		j.entries[e.Key] = e
-	}
-	return complete
+	j.entries[e.Key] = e
+	return whole
 }
 
-func (j *Journal) restart() error {
+func (j *Journal) restart(damaged bool) error {
 	for _, key := range slices.Collect(maps.Keys(j.entries)) {
 		if p := j.entries[key].Phase; p != Accepted && p != Started {
 			continue
 		}
-		if err := j.step(key, Restart{}); err != nil {
+		if err := j.step(key, Restart{damaged}); err != nil {
 			return err
 		}
 	}
@@ -147,12 +147,12 @@ func (j *Journal) Reported(id api.InstructionID, attempt int) error {
 	return j.step(Key{id, attempt}, Report{})
 }
 
-// Seen reports whether the attempt was accepted before, as far as it is remembered.
+// Seen reports whether the attempt runs, waits to be reported, or may have run, as far
+// as it is remembered. Accept takes it otherwise.
 func (j *Journal) Seen(id api.InstructionID, attempt int) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	_, seen := j.entries[Key{id, attempt}]
-	return seen
+	return j.entries[Key{id, attempt}].Seen()
 }
 
 // Unreported lists the attempts whose results wait to be acknowledged, the oldest
@@ -186,7 +186,7 @@ func (j *Journal) step(key Key, in Input) error {
 		return err
 	}
 	record := next
-	if old.Phase != "" { // what an earlier record of the attempt brought is not written again
+	if next.Phase != Accepted { // the record of Accept brought it
 		record.Instruction = nil
 	}
 	if err := j.append([]Entry{record}); err != nil {

@@ -77,9 +77,9 @@ func TestARestartDecidesByTheJournal(t *testing.T) {
 	if diff := cmp.Diff(want, summary(j)); diff != "" {
 		t.Errorf("to be reported after a restart (-want +got):\n%s", diff)
 	}
-	for _, id := range []api.InstructionID{"accepted", "started", "ended", "reported", "refused"} {
-		if !j.Seen(id, 1) || j.Seen(id, 2) {
-			t.Errorf("%s: seen %v, its next attempt %v; want true, false", id, j.Seen(id, 1), j.Seen(id, 2))
+	for id, want := range map[api.InstructionID]bool{"accepted": true, "started": true, "ended": true, "reported": true, "refused": false} {
+		if j.Seen(id, 1) != want || j.Seen(id, 2) {
+			t.Errorf("%s: seen %v, its next attempt %v; want %v, false", id, j.Seen(id, 1), j.Seen(id, 2), want)
 		}
 	}
 	for _, e := range j.Unreported() {
@@ -112,6 +112,32 @@ func TestInputsThatDoNotFit(t *testing.T) {
 	}
 }
 
+// The claim came too late, its lease had run out: the same attempt may be offered again
+// and must then be taken, or it would be offered for ever.
+func TestAnAttemptThatDidNotRunIsTakenAgain(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, Options{})
+	must(t, j.Accept(instruction("a", 1)))
+	must(t, j.Reported("a", 1))
+	again := instruction("a", 1)
+	again.Lease = "another"
+	must(t, j.Accept(again))
+	must(t, j.Close())
+	j = open(t, dir, Options{})
+	waits := j.Unreported()
+	if len(waits) != 1 || waits[0].Result.Lease != "another" {
+		t.Fatalf("to be reported: %+v, want the attempt under its new lease", waits)
+	}
+	must(t, j.Reported("a", 1))
+	must(t, j.Accept(again))
+	must(t, j.Starting("a", 1))
+	must(t, j.Ended("a", 1, completed()))
+	must(t, j.Reported("a", 1))
+	if err := j.Accept(again); err == nil {
+		t.Error("an attempt that has run was accepted again")
+	}
+}
+
 func TestRetentionAndCompaction(t *testing.T) {
 	dir, now := t.TempDir(), time.Unix(1e9, 0)
 	clock := Options{Retention: time.Hour, Now: func() time.Time { return now }}
@@ -122,6 +148,7 @@ func TestRetentionAndCompaction(t *testing.T) {
 	for n := range 60 { // 12 MB: more than compactAbove
 		id := fmt.Sprintf("i%d", n)
 		must(t, j.Accept(instruction(id, 1)))
+		must(t, j.Starting(api.InstructionID(id), 1))
 		must(t, j.Ended(api.InstructionID(id), 1, big))
 		must(t, j.Reported(api.InstructionID(id), 1))
 	}
@@ -145,7 +172,7 @@ func TestRetentionAndCompaction(t *testing.T) {
 func TestDamageIsSaidAndTheRestKept(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir, Options{})
-	must(t, j.append([]Entry{{Key: Key{"../x", 1}, Phase: Ended}}))
+	must(t, j.append([]Entry{{Key: Key{"../x", 1}, Phase: Ended}, {Key: Key{"cut", 1}, Phase: Ended}}))
 	must(t, j.Accept(instruction("good", 1)))
 	_, err := j.log.Append([]byte("no JSON"))
 	must(t, err)
@@ -153,8 +180,12 @@ func TestDamageIsSaidAndTheRestKept(t *testing.T) {
 	j, damage, err := Open(dir, Options{})
 	must(t, err)
 	defer j.Close()
-	if !strings.Contains(damage, "2 records") || !j.Seen("good", 1) {
-		t.Errorf("damage %q, good is seen: %v", damage, j.Seen("good", 1))
+	if !strings.Contains(damage, "3 records") {
+		t.Errorf("damage %q, want 3 records", damage)
+	}
+	want := map[string]string{"cut/1": `interrupted{"started":true}`, "good/1": `interrupted{"started":true}`}
+	if diff := cmp.Diff(want, summary(j)); diff != "" {
+		t.Errorf("to be reported (-want +got):\n%s", diff)
 	}
 }
 
@@ -250,7 +281,7 @@ func TestMachine(t *testing.T) {
 				}
 				continue
 			}
-			if order[next.Phase] < order[e.Phase] {
+			if order[next.Phase] < order[e.Phase] && (next.Phase != Accepted || ran) {
 				t.Fatalf("%s became %s", e.Phase, next.Phase)
 			}
 			ran = ran || next.Phase == Started

@@ -29,7 +29,8 @@ type Key struct {
 type Entry struct {
 	Key
 	Phase       Phase            `json:"phase"`
-	At          time.Time        `json:"at"` // of the latest change
+	Ran         bool             `json:"ran,omitempty"` // the plugin may have been started
+	At          time.Time        `json:"at"`            // of the latest change
 	Instruction *api.Instruction `json:"instruction,omitempty"`
 	Result      *api.Result      `json:"result,omitempty"`
 }
@@ -46,8 +47,9 @@ type (
 	End struct{ Result api.Result }
 	// Report says that the orchestrator has had its last word.
 	Report struct{}
-	// Restart says that the agent's process is a new one.
-	Restart struct{}
+	// Restart says that the agent's process is a new one. Damaged says that records
+	// are missing, among which that of the Start may have been.
+	Restart struct{ Damaged bool }
 )
 
 func (Accept) input()  {}
@@ -63,13 +65,13 @@ func Step(e Entry, in Input, now time.Time) (Entry, error) {
 	next.At = now
 	switch in := in.(type) {
 	case Accept:
-		if e.Phase != "" {
+		if e.Seen() {
 			return e, fmt.Errorf("accept attempt %d of instruction %s: it is %s", e.Attempt, e.ID, e.Phase)
 		}
 		next.Key, next.Phase, next.Instruction = Key{in.Instruction.ID, in.Instruction.Attempt}, Accepted, &in.Instruction
 		return next, nil
 	case Start:
-		next.Phase = Started
+		next.Phase, next.Ran = Started, true
 		return e.from(next, Accepted)
 	case End:
 		next.Phase, next.Result = Ended, &in.Result
@@ -78,7 +80,7 @@ func Step(e Entry, in Input, now time.Time) (Entry, error) {
 		next.Phase, next.Instruction, next.Result = Reported, nil, nil
 		return e.from(next, Accepted, Ended)
 	case Restart:
-		return e.restart(now)
+		return e.restart(in.Damaged, now)
 	}
 	return e, fmt.Errorf("no input of an execution: %T", in)
 }
@@ -96,23 +98,28 @@ func (e Entry) from(next Entry, phases ...Phase) (Entry, error) {
 	return e, fmt.Errorf("attempt %d of instruction %s is %s and cannot become %s", e.Attempt, e.ID, e.Phase, next.Phase)
 }
 
-// restart ends what a former process left open. Whether the plugin may have run is
-// what the orchestrator needs to know to decide about another attempt.
-func (e Entry) restart(now time.Time) (Entry, error) {
-	switch e.Phase {
-	case Accepted:
-		return Step(e, End{interrupted(e, now, false, "the agent ended before it started the plugin")}, now)
-	case Started:
-		return Step(e, End{interrupted(e, now, true, "the agent ended while the plugin may have been running")}, now)
-	}
-	return e, nil
-}
+// Seen reports whether the attempt must not be accepted (again). One that has not run
+// and was reported may: its lease had run out, and the offer is a new one.
+func (e Entry) Seen() bool { return e.Phase != "" && (e.Phase != Reported || e.Ran) }
 
-func interrupted(e Entry, now time.Time, started bool, why string) api.Result {
-	return api.Result{
-		Status: api.Interrupted, ErrorMessage: why, ErrorDetails: StartedDetails(started),
-		Attempt: e.Attempt, Lease: e.Instruction.Lease, StartedAt: api.At(e.At), FinishedAt: api.At(now),
+// restart ends what a former process left open. Whether the plugin may have run is
+// what the orchestrator needs to know to decide about another attempt; in doubt it may.
+func (e Entry) restart(damaged bool, now time.Time) (Entry, error) {
+	var why string
+	switch {
+	case e.Phase == Started:
+		why = "the agent ended while the plugin may have been running"
+	case e.Phase == Accepted && damaged:
+		e.Ran, why = true, "the agent ended, and its journal is damaged where it would say whether the plugin was started"
+	case e.Phase == Accepted:
+		why = "the agent ended before it started the plugin"
+	default:
+		return e, nil
 	}
+	return Step(e, End{api.Result{
+		Status: api.Interrupted, ErrorMessage: why, ErrorDetails: StartedDetails(e.Ran),
+		Attempt: e.Attempt, Lease: e.Instruction.Lease, StartedAt: api.At(e.At), FinishedAt: api.At(now),
+	}}, now)
 }
 
 // StartedDetails are the error_details of an interrupted attempt: whether the plugin
