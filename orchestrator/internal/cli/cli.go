@@ -57,6 +57,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return o.check() },
 	}
+	onlyHolds(root)
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.dataDir, "data-dir", defaultDataDir(), "`directory` of the server's data and socket (environment: "+envDataDir+")")
 	flags.StringVar(&o.org, "org", "default", "organisation to operate in")
@@ -95,33 +96,39 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // gives the second signal its default effect back
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
 	markUsage(root)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) { // asked for by the signal
+		return exitOK
+	}
+	return report(cmd, err)
+}
+
+// report tells a person why a command failed and returns the exit code for it.
+func report(cmd *cobra.Command, err error) int {
+	w := cmd.ErrOrStderr()
 	var refusal *api.Error
 	var usage usageError
 	var places placesError
 	switch {
-	case err == nil:
-		return exitOK
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		return exitOK // asked for by the signal
-	case errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command "):
-		fmt.Fprintf(cmd.ErrOrStderr(), "stavily: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
+	case errors.As(err, &usage):
+		fmt.Fprintf(w, "stavily: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return exitUsage
-	case errors.Is(err, operatorapi.ErrUnreachable):
-		say(cmd.ErrOrStderr(), err.Error())
-		return exitUnreachable
 	case errors.As(err, &places):
-		fmt.Fprintln(cmd.ErrOrStderr(), printable(places.Error()))
+		fmt.Fprintln(w, printable(places.Error()))
 		return exitFailed
 	case errors.As(err, &refusal):
-		say(cmd.ErrOrStderr(), refusal.Message)
-		return exitFailed
-	default:
-		say(cmd.ErrOrStderr(), err.Error())
+		say(w, refusal.Message)
 		return exitFailed
 	}
+	say(w, err.Error())
+	if errors.Is(err, operatorapi.ErrUnreachable) {
+		return exitUnreachable
+	}
+	return exitFailed
 }
 
 func say(w io.Writer, message string) { fmt.Fprintf(w, "stavily: %s\n", printable(message)) }
@@ -144,14 +151,27 @@ func markUsage(c *cobra.Command) {
 
 // group is a command that only holds others.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  cobra.NoArgs, // an unknown subcommand is wrong usage and not a request for help
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	c := &cobra.Command{Use: use, Short: short}
+	onlyHolds(c)
 	c.AddCommand(commands...)
 	return c
+}
+
+// onlyHolds lets a command show its help when it is called alone. Something else than
+// one of its subcommands is wrong usage, and no request for help as cobra has it.
+func onlyHolds(c *cobra.Command) {
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	c.SuggestionsMinimumDistance = 2
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		unknown := fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			unknown = fmt.Errorf("%w: did you mean %q?", unknown, near[0])
+		}
+		return unknown
+	}
 }
 
 // pathOf is the path of one object of a collection, or of something of it.

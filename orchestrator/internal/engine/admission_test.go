@@ -40,7 +40,7 @@ func TestTokenOrg(t *testing.T) {
 			t.Errorf("tokenOrg(%q) = %q, %v, want %q", token, got, ok, org)
 		}
 	}
-	if newToken("default") == newToken("default") {
+	if first, next := newToken("default"), newToken("default"); first == next {
 		t.Error("two tokens are equal")
 	}
 }
