@@ -7,13 +7,16 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lock covers one byte far beyond the text, so that others can read who holds it.
+// lockedByte is far behind the process id: what is locked here cannot be read by
+// others, and they are to read that.
+const lockedByte = 1 << 30
+
+// lock takes the lock without waiting (LockFileEx).
 func lock(f *os.File) error {
-	const how = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
-	at := windows.Overlapped{OffsetHigh: 1}
-	err := windows.LockFileEx(windows.Handle(f.Fd()), how, 0, 1, 0, &at)
+	at := windows.Overlapped{Offset: lockedByte}
+	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &at)
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
-		return errHeld
+		return ErrHeld
 	}
 	return err
 }

@@ -1,56 +1,53 @@
-// Package lockfile keeps a second process out of a directory.
-//
-// The lock is the operating system's (flock(2), LockFileEx), so it is given back
-// when the holder dies, however it dies; the file itself stays and holds the
-// holder's process id for people. It does not work on file systems that do not
-// support such locks (some network file systems), which Lock then reports.
 package lockfile
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
-
-	"github.com/stavily/agents/internal/limits"
+	"strings"
 )
 
-// errHeld is what the system's call returns as when somebody else has the lock.
-var errHeld = errors.New("held")
+// ErrHeld is wrapped by the error of Lock when another holder has the lock.
+var ErrHeld = errors.New("lock is held")
 
-// Lock takes the lock file at path, which is made when it is missing, and returns
-// what gives it back. When another process has it the error names that process.
+// Lock takes the lock on path, whose directory must exist, and keeps it until
+// release or the end of the process. When it is held the error wraps ErrHeld.
 func Lock(path string) (release func() error, err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, fmt.Errorf("lock: %w", err)
 	}
 	if err := lock(f); err != nil {
-		f.Close()
-		if errors.Is(err, errHeld) {
-			return nil, fmt.Errorf("lock %s: held by process %s: stop that one or use another directory", path, holder(path))
+		defer f.Close()
+		if errors.Is(err, ErrHeld) {
+			return nil, fmt.Errorf("%w by %s: %s; stop it, or use another directory", ErrHeld, holder(f), path)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	pid := strconv.Itoa(os.Getpid()) + "\n"
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt([]byte(pid), 0)
+	if err := sign(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: note the holder: %w", path, err)
-	}
-	return f.Close, nil
+	return f.Close, nil // which gives the lock back
 }
 
-// holder is the process id in the file, for a message.
-func holder(path string) string {
-	const most = 32
-	text, err := limits.ReadFile(path, most)
-	if text = bytes.TrimSpace(text); err != nil || len(text) == 0 {
-		return "(unknown)"
+// sign writes our process id over that of the holder before.
+func sign(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
 	}
-	return string(text)
+	_, err := f.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+	return err
+}
+
+// holder says who has the lock. The id is missing for the moment between the
+// holder's lock and its sign.
+func holder(f *os.File) string {
+	b := make([]byte, 20) // no process id is longer
+	n, _ := f.ReadAt(b, 0)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	if err != nil {
+		return "another process"
+	}
+	return fmt.Sprintf("process %d", pid)
 }

@@ -53,7 +53,7 @@ actions:
 		if len(r.Steps) != 2 {
 			t.Fatalf("run of %s has steps %+v", e.Type, r.Steps)
 		}
-		echo, doubled := string(r.Steps[0].Result.Result), string(r.Steps[1].Result.Result)
+		echo, doubled := compact(t, r.Steps[0].Result.Result), compact(t, r.Steps[1].Result.Result)
 		if !strings.Contains(echo, e.Type) || !strings.Contains(doubled, `"doubled":42`) {
 			t.Errorf("results of %s: %s and %s", e.Type, echo, doubled)
 		}

@@ -102,7 +102,7 @@ func TestPlainPoller(t *testing.T) {
 			t.Fatalf("result = %d %s", status, body)
 		}
 	}
-	if r := w.awaitRun(); r.Status != "completed" || string(r.Steps[0].Result.Result) != `{"m":6}` {
+	if r := w.awaitRun(); r.Status != "completed" || compact(t, r.Steps[0].Result.Result) != `{"m":6}` {
 		t.Errorf("run = %+v", r)
 	}
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -201,6 +202,16 @@ func (w *world) awaitRun() run {
 		return nil
 	})
 	return found
+}
+
+// compact is JSON without the spaces that the command line adds for people.
+func compact(t *testing.T, raw json.RawMessage) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := json.Compact(&out, raw); err != nil {
+		t.Fatalf("%q: %v", raw, err)
+	}
+	return out.String()
 }
 
 func ended(status string) bool {

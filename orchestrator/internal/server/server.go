@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stavily/agents/internal/lockfile"
 	"github.com/stavily/agents/orchestrator/internal/agentapi"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/engine"
@@ -46,9 +47,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	unlock, err := lock(filepath.Join(o.DataDir, "server.lock"))
+	unlock, err := lockfile.Lock(filepath.Join(o.DataDir, "server.lock"))
 	if err != nil {
-		return err
+		return fmt.Errorf("data directory: %w", err)
 	}
 	defer unlock()
 	st, err := sqlite.Open(ctx, filepath.Join(o.DataDir, "stavily.db"))

@@ -39,7 +39,7 @@ func fails(t *testing.T, o server.Options, says string) {
 
 func TestOneServerPerDirectory(t *testing.T) {
 	s := servertest.Start(t)
-	fails(t, server.Options{DataDir: s.DataDir, Listen: "127.0.0.1:0"}, "held by another server")
+	fails(t, server.Options{DataDir: s.DataDir, Listen: "127.0.0.1:0"}, "lock is held by process")
 	s.Enrol(api.Sensor, "sensor-1", "a") // the first one is unharmed
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/pki"
@@ -56,6 +57,10 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	}
 	log.Info("starting", "program", role.Program, "version", api.Version, "base_dir", cfg.Agent.BaseDir, "config", loaded.File)
 
+	// Plugins die with their agent, what they had started may not have.
+	if n, err := sandbox.Reclaim(cfg.Agent.BaseDir); err != nil || n > 0 {
+		log.Warn("ended what plugins of a former process had left running", "processes", n, telemetry.KeyError, err)
+	}
 	rt, err := newRuntime(cfg, role, log)
 	if err != nil {
 		return err
