@@ -16,7 +16,6 @@ var Dependencies = map[string]string{
 	"go.yaml.in/yaml/v4":                  "YAML with line and column for every mistake and bounds on depth and aliases",
 	"golang.org/x/sync":                   "errgroup, where several things must end together",
 	"golang.org/x/sys":                    "system calls that package syscall does not have",
-	"golang.org/x/term":                   "whether standard output is a terminal, and how wide",
 	"golang.org/x/time":                   "token buckets for rate limits",
 	"honnef.co/go/tools":                  "tool: staticcheck",
 	"modernc.org/sqlite":                  "SQLite without cgo, so that every platform cross-builds",
