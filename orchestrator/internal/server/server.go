@@ -21,14 +21,8 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
-	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 )
-
-// drainLimit is how long requests in flight get once the server is asked to stop.
-// None waits then; the longest is the upload of 2 MiB over a slow line. systemd
-// kills a unit after 90 s.
-const drainLimit = 20 * time.Second
 
 // Options of a server.
 type Options struct {
@@ -67,11 +61,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	defer agents.Close()
+	defer operators.Close()
 	info := operatorapi.Server{BaseURL: baseURL(hosts[0], agents.Addr()), CA: authority}
 	return run(ctx, o, e, info, agents, operators)
 }
 
-// run serves on both listeners, which it closes.
+// run serves on both listeners until ctx is done or a part fails.
 func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Server, agents, operators net.Listener) error {
 	agentHandler, err := agentapi.Handler(e, o.Logger)
 	if err != nil {
@@ -96,32 +92,6 @@ func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Serv
 		o.Ready(agents.Addr())
 	}
 	return group.Wait()
-}
-
-// stopping is the answer to requests that wait when the server stops.
-var stopping = &api.Error{Code: api.CodeUnavailable, Message: "The orchestrator stops; try again.", RetryAfter: time.Second}
-
-// serve runs srv on l until ctx is done and requests in flight have ended.
-func serve(ctx context.Context, srv *http.Server, l net.Listener) error {
-	requests, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	srv.BaseContext = func(net.Listener) context.Context { return requests }
-	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(l) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	cancel(stopping)
-	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
-	defer done()
-	err := srv.Shutdown(drain)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("requests in flight after %s: %w", drainLimit, err), srv.Close())
-	}
-	<-ended
-	return err
 }
 
 // listen opens both listeners or neither.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -80,6 +81,25 @@ func TestLeftoverOfAKilledServer(t *testing.T) {
 	l.Close()
 	s.Restart()
 	s.Runs()
+}
+
+// TestSpareConnectionsDoNotHoldUpTheStop opens connections that send nothing, as HTTP
+// clients do to have one to spare.
+func TestSpareConnectionsDoNotHoldUpTheStop(t *testing.T) {
+	s := servertest.Start(t)
+	for network, address := range map[string]string{"unix": filepath.Join(s.DataDir, operatorapi.SocketName), "tcp": s.Addr} {
+		c, err := net.Dial(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	s.Runs() // by when the server has accepted the connection before
+	begin := time.Now()
+	s.Stop()
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
 }
 
 // TestStartSaysThreeLines holds that a start says where, who and how to operate, and
