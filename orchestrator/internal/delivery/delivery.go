@@ -128,8 +128,8 @@ func (s *Stream) settle(n Span) bool {
 
 // absorb moves Through over spans that have no hole below them.
 func (s *Stream) absorb() {
-	for len(s.Above) > 0 && s.Above[0].From <= s.Through+1 {
-		s.Through = max(s.Through, s.Above[0].To)
+	for len(s.Above) > 0 && s.Above[0].From == s.Through+1 {
+		s.Through = s.Above[0].To
 		s.Above = s.Above[1:]
 	}
 }

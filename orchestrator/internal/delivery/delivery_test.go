@@ -61,9 +61,12 @@ func (l *ledger) take(t interface{ Fatalf(string, ...any) }, b api.EventBatch) R
 		}
 	}
 	for _, g := range receipt.Gaps {
-		l.skipped = l.skipped || g.Reason == ReasonSkipped
+		skipped := g.Reason == ReasonSkipped
+		l.skipped = l.skipped || skipped
 		for s := g.From; s <= g.To; s++ {
-			l.lost[s] = true
+			if l.lost[s] = true; skipped && l.accepted[s] > 0 {
+				t.Fatalf("%d was accepted and is skipped", s)
+			}
 		}
 	}
 	floor := next.Through + 1
@@ -256,7 +259,8 @@ func TestInvalidEvents(t *testing.T) {
 			}
 		}
 	}
-	if _, r, _ := Accept(Stream{Epoch: "e"}, batch(math.MaxUint64)); r.Outcomes[0].Status != api.EventRejected {
-		t.Errorf("the number beyond the last: %+v", r.Outcomes[0])
+	s := Stream{Epoch: "e"}
+	if next, r, _ := Accept(s, batch(math.MaxUint64)); r.Outcomes[0].Status != api.EventRejected || !cmp.Equal(next, s) {
+		t.Errorf("the number beyond the last: %+v, %+v", r.Outcomes[0], next)
 	}
 }

@@ -26,9 +26,9 @@
 //
 // # Failure
 //
-// An error of SQLite inside a function, other than a key that is taken, ends that
-// function's transaction whatever the function makes of the error. SQLite may roll back
-// the whole group on it; then all of the group get the error, and nothing was changed.
+// An error of SQLite inside a function, other than a key that is taken, undoes that
+// function whatever it makes of the error. On some, such as a full disk, SQLite rolls
+// back the whole group; then all of the group get the error, and nothing was changed.
 // A commit that fails for want of space was rolled back (store.ErrFull). Any other
 // failed commit is store.ErrUnknownOutcome and the store does nothing more.
 //

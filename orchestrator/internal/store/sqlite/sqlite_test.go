@@ -158,83 +158,109 @@ func TestMigrationsAreNumbered(t *testing.T) {
 	}
 }
 
-// When the first of a group returns, all who had waited behind it are durable as well.
+// behindOne runs the functions in one group, in their order, behind one that does
+// nothing, and returns their errors.
+func behindOne(t *testing.T, s *Store, fns ...func(store.Tx) error) []error {
+	t.Helper()
+	errs := make([]error, len(fns))
+	began, finish := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		_ = s.Org("o").Update(t.Context(), func(store.Tx) error { close(began); <-finish; return nil }) // may share another's failure
+	})
+	<-began
+	for n, fn := range fns {
+		all.Go(func() { errs[n] = s.Org("o").Update(t.Context(), fn) })
+		synctest.Wait() // until it waits
+	}
+	close(finish)
+	all.Wait()
+	return errs
+}
+
+// A full group is one transaction: none is durable before all are.
 func TestGroupSharesACommit(t *testing.T) {
-	const waiting = maxGroup - 1
 	synctest.Test(t, func(t *testing.T) {
 		s := with(t)
-		began, finish := make(chan struct{}), make(chan struct{})
-		var all sync.WaitGroup
-		all.Go(func() {
-			err := s.Org("o").Update(t.Context(), func(tx store.Tx) error {
-				close(began)
-				<-finish
-				return note("first")(tx)
-			})
-			if got := len(notes(t, s)); err != nil || got != 1+waiting {
-				t.Errorf("%v; %d of %d are durable when the first is", err, got, 1+waiting)
-			}
-		})
-		<-began
-		for range waiting {
-			all.Go(func() {
-				if err := s.Org("o").Update(t.Context(), note("behind")); err != nil {
-					t.Error(err)
+		fns := make([]func(store.Tx) error, maxGroup-1)
+		for n := range fns {
+			fns[n] = func(tx store.Tx) error {
+				if got := len(notes(t, s)); got != 0 {
+					t.Errorf("%d are durable while the group runs", got)
 				}
-			})
+				return note("x")(tx)
+			}
 		}
-		synctest.Wait() // until all of them wait
-		close(finish)
-		all.Wait()
+		if err := errors.Join(behindOne(t, s, fns...)...); err != nil {
+			t.Error(err)
+		}
+		if got := len(notes(t, s)); got != len(fns) {
+			t.Errorf("%d of %d are durable", got, len(fns))
+		}
 	})
 }
 
-// A function that meets a full disk has no effect, even if it hides the error; those
-// beside it have theirs, and the store goes on.
-func TestFullInTheMiddle(t *testing.T) {
-	s := with(t)
-	if err := s.Org("o").Update(t.Context(), note("before")); err != nil {
-		t.Fatal(err)
-	}
-	writing := s.writer.session.conn
-	pages := func(pragma string) {
-		t.Helper()
-		if _, err := writing.ExecContext(t.Context(), pragma); err != nil {
-			t.Fatal(err)
+// A function that breaks a statement has no effect, even if it hides the error. Those
+// beside it have theirs.
+func TestBrokenStatement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := with(t)
+		errs := behindOne(t, s, note("before"), func(tx store.Tx) error {
+			first := s.writer.session.exec(addAudit, "o", nil, "{}")
+			second := s.writer.session.exec(addOrg, "p")
+			if first == nil || !errors.Is(second, first) {
+				t.Errorf("writes = %v, %v; want the second refused for the first", first, second)
+			}
+			return nil
+		}, note("behind"))
+		if got := fmt.Sprint(notes(t, s)); errs[0] != nil || errs[1] == nil || errs[2] != nil || got != "[before behind]" {
+			t.Errorf("errors %v, the store has %s", errs, got)
 		}
-	}
-	pages("PRAGMA max_page_count = 1") // rounded up to what is in use
-	large := strings.Repeat("x", 1<<20)
-	err := s.Org("o").Update(t.Context(), func(tx store.Tx) error {
-		first := note(large)(tx)
-		second := note("small")(tx)
-		if !errors.Is(first, store.ErrFull) || !errors.Is(second, store.ErrFull) {
-			t.Errorf("writes = %v, %v; want both to be ErrFull", first, second)
-		}
-		return nil
 	})
-	if !errors.Is(err, store.ErrFull) {
-		t.Errorf("Update = %v, want ErrFull", err)
-	}
-	pages("PRAGMA max_page_count = 1000000")
-	if err := s.Org("o").Update(t.Context(), note("after")); err != nil {
-		t.Error(err)
-	}
-	if got := fmt.Sprint(notes(t, s)); got != "[before after]" {
-		t.Errorf("the store has %.80s", got)
-	}
+}
+
+// A full disk costs the group its transaction, but not those behind it, and the store
+// goes on.
+func TestFullInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := with(t)
+		limit := func(pages string) {
+			t.Helper()
+			if _, err := s.writer.session.conn.ExecContext(t.Context(), "PRAGMA max_page_count = "+pages); err != nil {
+				t.Fatal(err)
+			}
+		}
+		limit("1") // at least what is in use
+		large := strings.Repeat("x", 1<<20)
+		errs := behindOne(t, s, note("before"), note(large), note("behind"))
+		if !errors.Is(errs[0], store.ErrFull) || !errors.Is(errs[1], store.ErrFull) || errs[2] != nil {
+			t.Errorf("errors %v; want ErrFull for the first two", errs)
+		}
+		limit("1000000")
+		if err := s.Org("o").Update(t.Context(), note("after")); err != nil {
+			t.Error(err)
+		}
+		if got := fmt.Sprint(notes(t, s)); got != "[behind after]" {
+			t.Errorf("the store has %.80s", got)
+		}
+	})
 }
 
 // An error in which SQLite undoes the whole transaction is everybody's.
 func TestLostTransaction(t *testing.T) {
-	s := with(t)
-	err := s.writer.update(t.Context(), func(w *session) error { return w.exec(rollback) })
-	if err == nil {
-		t.Error("a function whose transaction is gone was answered with success")
-	}
-	if err := s.Org("o").Update(t.Context(), note("next")); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := with(t)
+		undo := func(store.Tx) error { return s.writer.session.exec(rollback) }
+		if errs := behindOne(t, s, note("lost"), undo); errs[0] == nil || errs[1] == nil {
+			t.Errorf("errors %v; want one for each, as nothing of them remains", errs)
+		}
+		if err := s.Org("o").Update(t.Context(), note("next")); err != nil {
+			t.Error(err)
+		}
+		if got := fmt.Sprint(notes(t, s)); got != "[next]" {
+			t.Errorf("the store has %s", got)
+		}
+	})
 }
 
 func TestFunctionThatExits(t *testing.T) {

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -159,8 +160,8 @@ func (w *writer) attempt(j *job) error {
 	if j.err == nil && j.panicked == nil {
 		return w.session.exec(release)
 	}
-	if err := errors.Join(w.session.exec(rollbackTo), w.session.exec(release)); err != nil {
-		return errors.Join(j.err, err)
+	if w.session.exec(rollbackTo) != nil || w.session.exec(release) != nil {
+		return fmt.Errorf("all who shared the transaction lost it: %w", cmp.Or(j.err, w.session.broken))
 	}
 	return nil
 }

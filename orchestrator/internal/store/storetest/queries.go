@@ -140,6 +140,12 @@ func testWorkflowVersions(f *fixture) {
 	f.equal("current", current(), "[two]")
 	f.update(func(tx store.Tx) error { return tx.DeleteWorkflow("clean") })
 	f.equal("current after the deletion", current(), "[]")
+	f.view(func(r store.Reader) error {
+		if w, err := r.Workflow("clean"); !errors.Is(err, store.ErrNotFound) {
+			f.Errorf("Workflow after the deletion = %+v, %v; want ErrNotFound", w, err)
+		}
+		return nil
+	})
 	if err := f.store.Org(org).Update(f.Context(), func(tx store.Tx) error { return tx.DeleteWorkflow("clean") }); !errors.Is(err, store.ErrNotFound) {
 		f.Errorf("deleting it again: %v, want ErrNotFound", err)
 	}
