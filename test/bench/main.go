@@ -33,9 +33,13 @@ type scale struct {
 	agents int           // that push
 }
 
+// pause leaves an agent's default rate limit (10 calls a second) alone: an instruction
+// takes three calls (poll, claim, result).
+const pause = 350 * time.Millisecond
+
 var (
-	full  = scale{events: 300, pause: 50 * time.Millisecond, idle: time.Minute, intake: 15 * time.Second, agents: 8}
-	quick = scale{events: 30, pause: 20 * time.Millisecond, idle: 3 * time.Second, intake: 2 * time.Second, agents: 2}
+	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 8}
+	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 2}
 )
 
 func main() {
