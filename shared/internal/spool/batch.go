@@ -42,11 +42,10 @@ func (b Batch) Items() int { return len(b.Records) + len(b.Gaps) }
 // Batch reads the next batch: at most maxItems (at least 1) records and gaps, and
 // at most maxBytes of payload, but one record whatever its size.
 func (s *Spool) Batch(maxItems, maxBytes int) (Batch, error) {
-	epoch := s.Epoch()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := packer{next: s.position.Acked + 1, maxItems: max(maxItems, 1), maxBytes: maxBytes}
-	p.out.Epoch = epoch
+	p.out.Epoch = s.position.epoch()
 	if p.next <= s.position.Base {
 		p.gap(s.position.Base, 0, ReasonRenewed)
 	}
@@ -115,9 +114,10 @@ func (p *packer) gap(through, count uint64, reason string) {
 	p.out.Through, p.next = through, through+1
 }
 
-// SetAside takes event seq out of the stream: from now on it is a gap with the
-// given reason, and its bytes are kept in refused/. It is not remembered over a
-// restart, after which the orchestrator decides anew.
+// SetAside takes event seq out of the stream: from now on it is a gap with the given
+// reason. Its bytes are kept in refused/ for a person, if they can be; a disk too full
+// for that must not stop the stream. It is not remembered over a restart, after which
+// the orchestrator decides anew.
 func (s *Spool) SetAside(seq uint64, reason string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,21 +129,13 @@ func (s *Spool) SetAside(seq uint64, reason string) error {
 	}
 	s.aside[seq] = reason
 	s.dropped[reason]++
-	var kept []byte
-	err := s.log.Scan(seq, func(found uint64, record []byte) bool {
+	return s.log.Scan(seq, func(found uint64, record []byte) bool {
 		if found == seq {
 			_, payload := split(record)
-			kept = bytes.Clone(payload)
+			_ = s.keep(seq, payload)
 		}
 		return false
 	})
-	if err == nil {
-		err = s.keep(seq, kept)
-	}
-	if err != nil {
-		return fmt.Errorf("keep event %d, which was set aside: %w", seq, err)
-	}
-	return nil
 }
 
 // keep writes a refused event to a file of its own and removes the oldest ones.

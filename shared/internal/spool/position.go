@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -21,6 +22,9 @@ type position struct {
 
 // settled is the number up to which nothing is left to deliver.
 func (p position) settled() uint64 { return max(p.Acked, p.Base) }
+
+// epoch is the name of the stream on the wire.
+func (p position) epoch() string { return hex.EncodeToString(p.Epoch[:]) }
 
 // renewed is the position that goes on from p under a new epoch.
 func (p position) renewed() position {
@@ -73,7 +77,11 @@ func openPosition(path string) (pf positionFile, p position, ok bool, err error)
 			p, ok = q, true
 		}
 	}
-	return positionFile{f}, p, ok, atomicfile.SyncDir(filepath.Dir(path))
+	if err := atomicfile.SyncDir(filepath.Dir(path)); err != nil {
+		f.Close()
+		return pf, p, false, err
+	}
+	return positionFile{f}, p, ok, nil
 }
 
 // write makes p durable in the slot that does not hold the newest position. It

@@ -3,7 +3,6 @@ package spool
 import (
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/internal/wal"
 )
@@ -28,7 +28,6 @@ const (
 	// segmentShare keeps segments small beside the whole, so that acknowledged space
 	// is given back in steps that matter.
 	segmentShare = 32
-	minSegment   = 64 << 10
 
 	timeBytes = 8              // of a record: when it was appended, UnixNano, little endian
 	overhead  = timeBytes + 16 // of a record on disk beside its payload
@@ -70,6 +69,7 @@ type Spool struct {
 	dropped  map[string]uint64
 	counted  uint64        // lost numbers up to here are in dropped
 	room     chan struct{} // closed and replaced when space is given back
+	reserved int64         // bytes of appends under way
 	blocked  int
 }
 
@@ -89,7 +89,7 @@ func Open(dir string, o Options) (*Spool, error) {
 		s.now = time.Now
 	}
 	if s.segmentBytes <= 0 {
-		s.segmentBytes = max(s.maxBytes/segmentShare, minSegment)
+		s.segmentBytes = s.maxBytes / segmentShare
 	}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open spool %s: %w", dir, err)
@@ -102,6 +102,9 @@ func Open(dir string, o Options) (*Spool, error) {
 
 func (s *Spool) open() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	if err := atomicfile.SyncDir(filepath.Dir(s.dir)); err != nil {
 		return err
 	}
 	file, at, known, err := openPosition(filepath.Join(s.dir, "position"))
@@ -147,18 +150,24 @@ func (s *Spool) Renew() error {
 func (s *Spool) Epoch() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return hex.EncodeToString(s.position.Epoch[:])
+	return s.position.epoch()
 }
 
 // Append stores a payload and returns its number once it is durable. It waits for
 // room as long as ctx allows, then fails with ErrFull. Critical ones may use the
-// reserve.
+// reserve. After an error that wraps wal.ErrBroken it is unknown whether the event is
+// stored; after any other it is not.
 func (s *Spool) Append(ctx context.Context, payload []byte, critical bool) (uint64, error) {
-	if err := s.await(ctx, int64(len(payload)+overhead), critical); err != nil {
+	need := int64(len(payload) + overhead)
+	if err := s.reserve(ctx, need, critical); err != nil {
 		return 0, err
 	}
 	record := binary.LittleEndian.AppendUint64(make([]byte, 0, timeBytes+len(payload)), uint64(s.now().UnixNano()))
 	seq, err := s.log.Append(append(record, payload...))
+	s.mu.Lock()
+	s.reserved -= need
+	s.wake() // between the two lines above the record counted twice
+	s.mu.Unlock()
 	if err != nil {
 		return 0, fmt.Errorf("store an event: %w", err)
 	}
@@ -174,8 +183,8 @@ func split(record []byte) (at time.Time, payload []byte) {
 	return time.Unix(0, int64(binary.LittleEndian.Uint64(record))), record[timeBytes:]
 }
 
-// await waits until need more bytes fit.
-func (s *Spool) await(ctx context.Context, need int64, critical bool) error {
+// reserve waits until need more bytes fit, and takes them.
+func (s *Spool) reserve(ctx context.Context, need int64, critical bool) error {
 	limit := s.maxBytes - s.maxBytes/reservedShare
 	if critical {
 		limit = s.maxBytes
@@ -185,23 +194,52 @@ func (s *Spool) await(ctx context.Context, need int64, critical bool) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.log.Size()+need > limit {
-		room := s.room
-		s.blocked++
-		s.mu.Unlock()
-		var err error
-		select {
-		case <-room:
-		case <-ctx.Done():
-			err = fmt.Errorf("%w: %w", ErrFull, context.Cause(ctx))
+	for s.log.Size()+s.reserved+need > limit {
+		if s.log.First() <= s.position.settled() && s.log.Last() == s.position.settled() {
+			// All is settled, and what is left stands in the last segment.
+			if err := s.clear(); err != nil {
+				return fmt.Errorf("make room for an event: %w", err)
+			}
+			continue
 		}
-		s.mu.Lock()
-		s.blocked--
-		if err != nil {
+		if err := s.waitForRoom(ctx); err != nil {
 			return err
 		}
 	}
+	s.reserved += need
 	return nil
+}
+
+// clear gives back every segment. The caller holds mu, and nothing waits.
+func (s *Spool) clear() error {
+	if err := s.log.Rotate(); err != nil {
+		return err
+	}
+	return s.log.Release(s.position.settled())
+}
+
+// waitForRoom returns when there may be more room. The caller holds mu, which is given
+// up meanwhile.
+func (s *Spool) waitForRoom(ctx context.Context) error {
+	room := s.room
+	s.blocked++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.blocked--
+	}()
+	select {
+	case <-room:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrFull, context.Cause(ctx))
+	}
+}
+
+// wake lets those who wait for room look again. The caller holds mu.
+func (s *Spool) wake() {
+	close(s.room)
+	s.room = make(chan struct{})
 }
 
 // Appended holds a signal after each Append, for one reader that then asks for a
@@ -233,16 +271,10 @@ func (s *Spool) Ack(through uint64) error {
 	}
 	s.position = next
 	maps.DeleteFunc(s.aside, func(seq uint64, _ string) bool { return seq <= through })
-	if through == s.log.Last() { // all is settled: give back the last segment too
-		if err := s.log.Rotate(); err != nil {
-			return fmt.Errorf("acknowledge through %d: %w", through, err)
-		}
-	}
-	if err := s.log.Release(through); err != nil {
+	defer s.wake()
+	if err := s.log.Release(s.position.settled()); err != nil {
 		return fmt.Errorf("acknowledge through %d: %w", through, err)
 	}
-	close(s.room)
-	s.room = make(chan struct{})
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -188,8 +189,8 @@ func TestFullSpoolKeepsAReserve(t *testing.T) {
 		t.Errorf("an event that can never fit: %v, want ErrTooLarge", err)
 	}
 	ack(t, s, uint64(normal+critical))
-	if got := stats(t, s); got.Bytes > limit/segmentShare {
-		t.Errorf("%d bytes after everything was settled", got.Bytes)
+	if got := stats(t, s); got.Bytes > 2*limit/segmentShare {
+		t.Errorf("%d bytes after everything was settled, want at most the last segment", got.Bytes)
 	}
 	if n := fill(t, s, false); n < normal*9/10 {
 		t.Errorf("%d events after the spool was emptied, want about %d", n, normal)
@@ -222,7 +223,7 @@ func TestAppendWaitsForRoom(t *testing.T) {
 
 // Settled events must not fill the cap from inside the segment that is written.
 func TestOneLargeSegmentDoesNotBlockForEver(t *testing.T) {
-	s := open(t, t.TempDir(), Options{MaxBytes: 8000})
+	s := open(t, t.TempDir(), Options{MaxBytes: 8000, SegmentBytes: 8000})
 	for range 5 {
 		n := fill(t, s, true)
 		if n == 0 {
@@ -334,6 +335,84 @@ func TestRenew(t *testing.T) {
 	}
 	ack(t, s, 2)
 	expect(t, "gap settled", batch(t, s, 10, 100), content{Records: map[uint64]string{3: "c"}, Through: 3})
+}
+
+// What is cut off the end after a crash may have been sent, and its number is given
+// out again: only under a new epoch is that harmless.
+func TestTornEndRenewsTheEpoch(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	appendTo(t, s, "a", "b", "c")
+	ack(t, s, 1)
+	epoch := s.Epoch()
+	crashed := t.TempDir()
+	if err := os.CopyFS(crashed, os.DirFS(s.dir)); err != nil {
+		t.Fatal(err)
+	}
+	segment := filepath.Join(crashed, "log", fmt.Sprintf("%020d.wal", 1))
+	info, err := os.Stat(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(segment, info.Size()-1); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, crashed, Options{})
+	if s.Epoch() == epoch {
+		t.Error("number 3 is given out a second time under the same epoch")
+	}
+	appendTo(t, s, "d")
+	expect(t, "after the crash", batch(t, s, 10, 100), content{
+		Records: map[uint64]string{2: "b", 3: "d"},
+		Gaps:    []api.Gap{{From: 1, To: 1, Count: 0, Reason: ReasonRenewed}},
+		Through: 3,
+	})
+}
+
+// Numbers go on where they were although the whole log is gone.
+func TestLostLog(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	appendTo(t, s, "a", "b")
+	ack(t, s, 2)
+	s.Close()
+	if err := os.RemoveAll(filepath.Join(s.dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, s)
+	appendTo(t, s, "c")
+	expect(t, "after the loss", batch(t, s, 10, 100), content{Records: map[uint64]string{3: "c"}, Through: 3})
+}
+
+// Many at once must not pass the cap together.
+func TestConcurrentAppendsKeepTheCap(t *testing.T) {
+	const limit = 10_000
+	s := open(t, t.TempDir(), Options{MaxBytes: limit})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for {
+				_, err := s.Append(ctx, []byte(strings.Repeat("x", 500)), true)
+				if errors.Is(err, ErrFull) {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for deadline := time.Now().Add(20 * time.Second); stats(t, s).Blocked < 32; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Errorf("only %d of 32 wait for room", stats(t, s).Blocked)
+			break
+		}
+	}
+	cancel()
+	wg.Wait()
+	if got := stats(t, s).Bytes; got > limit || got < limit-1000 {
+		t.Errorf("%d bytes, want just below %d", got, limit)
+	}
 }
 
 func TestConcurrentUse(t *testing.T) {
