@@ -26,7 +26,7 @@ import (
 // clock jumps when everybody waits.
 type world struct {
 	*Engine
-	t     *testing.T
+	t     testing.TB
 	reads *atomic.Int64 // looks at the store
 }
 
@@ -80,7 +80,7 @@ type agent struct {
 	cert *x509.Certificate
 }
 
-func csr(t *testing.T, key crypto.Signer) string {
+func csr(t testing.TB, key crypto.Signer) string {
 	t.Helper()
 	text, err := pki.NewCSR(key, "whatever")
 	if err != nil {
@@ -89,7 +89,7 @@ func csr(t *testing.T, key crypto.Signer) string {
 	return string(text)
 }
 
-func certificate(t *testing.T, text string) *x509.Certificate {
+func certificate(t testing.TB, text string) *x509.Certificate {
 	t.Helper()
 	certs, err := pki.ParseCertificates([]byte(text))
 	if err != nil {

@@ -54,6 +54,9 @@ func Build(l Listener, handlers map[ID]Handler, o Options) (http.Handler, error)
 	rest := maps.Clone(handlers)
 	byPattern := map[string]methods{}
 	var errs []error
+	if l == Agents && o.Gate == nil {
+		errs = append(errs, errors.New("routes of agents need a gate"))
+	}
 	for _, row := range table {
 		if row.Listener != l {
 			continue

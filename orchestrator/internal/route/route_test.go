@@ -157,10 +157,16 @@ func TestBuildIsClosed(t *testing.T) {
 		"handler without a row":       func(m map[ID]Handler) { m[ID{}] = nothing },
 	} {
 		m := handlers(Agents, nothing)
+		if _, err := Build(Agents, m, Options{Gate: &testGate{}}); err != nil {
+			t.Fatal(err)
+		}
 		change(m)
-		if _, err := Build(Agents, m, Options{}); err == nil {
+		if _, err := Build(Agents, m, Options{Gate: &testGate{}}); err == nil {
 			t.Errorf("%s: Build succeeded", name)
 		}
+	}
+	if _, err := Build(Agents, handlers(Agents, nothing), Options{}); err == nil {
+		t.Error("no gate: Build succeeded")
 	}
 }
 
@@ -266,10 +272,14 @@ func TestErrors(t *testing.T) {
 		want   int
 		logged bool
 	}{
-		"one of ours":    {func() error { return api.Errorf(api.CodeConflict, "Stale.") }, 409, false},
-		"anything else":  {func() error { return errors.New("secret detail") }, 500, true},
-		"a panic":        {func() error { panic("secret detail") }, 500, true},
-		"a wrapped ours": {func() error { return errors.Join(errors.New("x"), api.Errorf(api.CodeInvalid, "No.")) }, 422, false},
+		"one of ours":     {func() error { return api.Errorf(api.CodeConflict, "Stale.") }, 409, false},
+		"anything else":   {func() error { return errors.New("secret detail") }, 500, true},
+		"a panic":         {func() error { panic("secret detail") }, 500, true},
+		"a wrapped ours":  {func() error { return errors.Join(errors.New("secret detail"), api.Errorf(api.CodeInvalid, "No.")) }, 422, false},
+		"try again later": {func() error { return api.Errorf(api.CodeUnavailable, "Later.") }, 503, false},
+		"and why": {func() error {
+			return errors.Join(api.Errorf(api.CodeUnavailable, "Later."), errors.New("secret detail"))
+		}, 503, true},
 	} {
 		fail = c.fail
 		log.Reset()

@@ -80,11 +80,15 @@ var internal = api.Errorf(api.CodeInternal, "The orchestrator could not do this;
 // public turns any error into one for the client, and logs what the client is not told.
 func (e *endpoint) public(ctx context.Context, log *slog.Logger, err error) *api.Error {
 	var known *api.Error
-	if errors.As(err, &known) {
-		return known
+	answered := errors.As(err, &known)
+	if answered && (known.Status() < 500 || err == error(known)) {
+		return known // it says all there is to say
 	}
 	if ctx.Err() == nil { // else the client went away, and nobody is there to be told
 		log.ErrorContext(ctx, "request failed", "error", err)
+	}
+	if answered {
+		return known
 	}
 	return internal
 }
