@@ -56,7 +56,7 @@ func (e *Engine) offer(ctx context.Context, id pki.Identity, max int) ([]api.Ins
 		if err != nil {
 			return err
 		}
-		for _, i := range found {
+		for _, i := range fitting(found) {
 			i, err := t.step(i, instruction.Offer{Agent: id.Agent, Lease: newLease(), Now: t.now, TTL: e.ttl})
 			if err != nil {
 				return err
@@ -69,6 +69,26 @@ func (e *Engine) offer(ctx context.Context, id pki.Identity, max int) ([]api.Ins
 		return nil, err
 	}
 	return offers, nil
+}
+
+// answerBytes bounds the inputs in one answer: with their envelopes, and the first
+// instruction standing twice for clients of both forms, it stays below
+// api.MaxPollBytes, beyond which an agent could not read it.
+const answerBytes = api.MaxPollBytes / 3
+
+// fitting cuts a list of instructions to those whose inputs fit into one answer; one
+// always does (workflow.MaxInputBytes).
+func fitting(found []instruction.Instruction) []instruction.Instruction {
+	total := 0
+	for n, i := range found {
+		for name, value := range i.Input {
+			total += len(name) + len(value)
+		}
+		if n > 0 && total > answerBytes {
+			return found[:n]
+		}
+	}
+	return found
 }
 
 // offerable asks for work with the agent's record of this moment: its plugins change

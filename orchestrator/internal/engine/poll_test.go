@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -133,4 +135,28 @@ func TestOneBrokenWorkflowFailsAlone(t *testing.T) {
 		w.sends(s, event(1), api.EventAccepted)
 		w.runsAre("running", "failed")
 	})
+}
+
+// An answer that an agent cannot read would be offered again for ever.
+func TestAnAnswerIsNeverTooLargeToRead(t *testing.T) {
+	large := func(bytes int) instruction.Instruction {
+		return instruction.Instruction{Spec: instruction.Spec{Input: map[string]json.RawMessage{"x": make(json.RawMessage, bytes)}}}
+	}
+	for _, c := range []struct {
+		name  string
+		found []instruction.Instruction
+		want  int
+	}{
+		{"none", nil, 0},
+		{"the largest alone", []instruction.Instruction{large(workflow.MaxInputBytes)}, 1},
+		{"two of the largest", []instruction.Instruction{large(workflow.MaxInputBytes), large(workflow.MaxInputBytes)}, 1},
+		{"small ones", []instruction.Instruction{large(10), large(10), large(10)}, 3},
+	} {
+		if got := len(fitting(c.found)); got != c.want {
+			t.Errorf("%s: %d fit, want %d", c.name, got, c.want)
+		}
+	}
+	if 3*workflow.MaxInputBytes > api.MaxPollBytes {
+		t.Errorf("an input of %d bytes does not fit into an answer of %d", workflow.MaxInputBytes, api.MaxPollBytes)
+	}
 }
