@@ -26,7 +26,7 @@ func (l *Log) Append(payload []byte) (seq uint64, err error) {
 	g, place, leads := l.join(payload)
 	if leads {
 		l.commit.Lock()
-		l.close(g)
+		l.closeGroup(g)
 		g.first, g.err = l.flush(g.buf, g.count)
 		close(g.done)
 		l.commit.Unlock()
@@ -51,8 +51,8 @@ func (l *Log) join(payload []byte) (g *group, place uint64, leads bool) {
 	return g, place, leads
 }
 
-// close lets nobody join g any more.
-func (l *Log) close(g *group) {
+// closeGroup lets nobody join g any more.
+func (l *Log) closeGroup(g *group) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.group == g {
