@@ -48,26 +48,61 @@ func (rt *Runtime) sendHeartbeat(ctx context.Context, status string) {
 	}
 }
 
-const conditionOffline = "orchestrator_unreachable"
+// Conditions of the connection. One that does not answer mends itself; one that
+// refuses this agent wants a person.
+const (
+	conditionOffline = "orchestrator_unreachable"
+	conditionRefused = "orchestrator_refuses"
+)
 
-// noteContact keeps the condition that says whether the orchestrator answers. It
-// logs the change and not every failure. A refusal never deletes anything (G5).
+// noteContact keeps the conditions that say how it is with the orchestrator, from how
+// a call went. It logs changes and not every failure. A refusal never deletes anything
+// (G5): what waits is kept until a person has decided.
 func (rt *Runtime) noteContact(err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	was := rt.online.Swap(err == nil)
-	if err == nil {
+	switch contactOf(err) {
+	case answered:
 		rt.Health.Clear(conditionOffline)
-		if !was {
+		rt.Health.Clear(conditionRefused)
+		if !rt.online.Swap(true) {
 			rt.Log.Info("connected to the orchestrator", "url", rt.Config.API.BaseURL)
 		}
 		return
+	case refused:
+		rt.Health.Clear(conditionOffline)
+		rt.Health.Set(conditionRefused, Degraded, true, err.Error(), "if this agent is to work again, enrol it: "+rt.enrollHint())
+	case unreachable:
+		rt.Health.Set(conditionOffline, Degraded, false, err.Error(), "nothing is lost: events and results are kept and sent when it answers")
 	}
-	rt.Health.Set(conditionOffline, Degraded, false, err.Error(), "nothing is lost: events and results are kept and sent when it answers")
-	if was {
-		rt.Log.Warn("orchestrator does not answer", telemetry.KeyError, err)
+	if rt.online.Swap(false) {
+		rt.Log.Warn("no contact with the orchestrator", telemetry.KeyError, err)
 	}
+}
+
+// contact is what a call tells about the connection.
+type contact int
+
+const (
+	answered    contact = iota // whatever the answer was, this agent is heard
+	refused                    // it is known not to be let in
+	unreachable                // nobody answers, or only "later"
+)
+
+func contactOf(err error) contact {
+	var answer *api.Error
+	switch {
+	case err == nil:
+		return answered
+	case !errors.As(err, &answer), answer.Retryable():
+		return unreachable
+	}
+	switch answer.Code {
+	case api.CodeRevoked, api.CodeBadCertificate, api.CodeNoCertificate, api.CodeIdentityMismatch:
+		return refused
+	}
+	return answered
 }
 
 // maxSkew is how far the clocks may differ before people are told. Nothing of ours
