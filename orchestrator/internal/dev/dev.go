@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -28,6 +31,9 @@ func Run(ctx context.Context, out io.Writer) error {
 	}
 	s.guide(out)
 	st := newStory(out)
+	watching, stop := context.WithCancel(ctx)
+	var runs sync.WaitGroup
+	runs.Go(func() { s.tellRuns(watching, st) })
 	err = s.operator.Follow(ctx, "/api/v1/events/follow", url.Values{"tail": {"0"}}, func(line json.RawMessage) error {
 		var e operatorapi.Event
 		if err := json.Unmarshal(line, &e); err != nil {
@@ -36,11 +42,36 @@ func Run(ctx context.Context, out io.Writer) error {
 		st.tell("event", "%s from %s: %s", e.Type, e.Agent, e.ID)
 		return nil
 	})
+	stop()
+	runs.Wait()
 	if ctx.Err() != nil {
 		err = nil // Ctrl-C is how this ends
 	}
 	fmt.Fprintln(out, "\nstopping and cleaning up")
 	return errors.Join(err, s.close())
+}
+
+// tellRuns tells each new status of each run until ctx ends. It looks twice a second:
+// this is for reading along, `stavily runs logs --follow` is exact.
+func (s *setup) tellRuns(ctx context.Context, st *story) {
+	known := map[api.RunID]string{}
+	for {
+		var runs []operatorapi.Run
+		if err := s.operator.Do(ctx, "GET", "/api/v1/runs", nil, nil, &runs); err != nil && ctx.Err() == nil {
+			st.tell("run", "cannot be listed: %v", err)
+		}
+		for _, r := range slices.Backward(runs) { // the newest comes first
+			if known[r.ID] != r.Status {
+				known[r.ID] = r.Status
+				st.tell("run", "%s %s: %s", r.Workflow, r.ID, r.Status)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
 }
 
 // guide prints where everything is and what to try.
@@ -65,6 +96,6 @@ Try, in another terminal:
   stavily --data-dir %s runs list
   stavily --data-dir %s events list --follow
 
-Events as they come:
+Events and runs as they come:
 `, s.URL(), s.DataDir(), probe(sensorID, "/health"), probe(actionID, "/health"), s.dir, s.watched, s.DataDir(), s.DataDir())
 }
