@@ -23,31 +23,29 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		log.Warn("offered again what this agent has had: not run a second time")
 		return
 	}
-	if err := w.journal.Accept(i); err != nil {
-		log.Error("not run: the journal takes nothing", telemetry.KeyError, err)
-		return
+	if !w.noted(w.journal.Accept(i)) {
+		return // not claimed: it is offered again when its lease is over
 	}
 	task, err := w.examine(i)
 	if err != nil {
 		log.Warn("rejected", telemetry.KeyError, err)
-		w.end(i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
+		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
 		return
 	}
 	switch err := w.claim(ctx, i, received); {
 	case err == nil:
 	case errors.Is(err, errExpired):
-		w.end(i, api.Result{Status: api.Expired, ErrorMessage: err.Error()})
+		w.end(ctx, i, api.Result{Status: api.Expired, ErrorMessage: err.Error()})
 		return
 	case ctx.Err() != nil: // the claim may have arrived; the next start tells that nothing ran
 		return
 	default:
 		log.Info("not ours any more", telemetry.KeyError, err)
-		w.note(w.journal.Reported(i.ID, i.Attempt))
+		w.noted(w.journal.Reported(i.ID, i.Attempt))
 		return
 	}
-	if err := w.journal.Starting(i.ID, i.Attempt); err != nil {
-		log.Error("not run: the journal takes nothing", telemetry.KeyError, err)
-		w.end(i, notStarted("the agent could not write its journal: "+err.Error()))
+	if err := w.journal.Starting(i.ID, i.Attempt); !w.noted(err) {
+		w.end(ctx, i, notStarted("the agent could not write its journal: "+err.Error()))
 		return
 	}
 	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
@@ -55,7 +53,7 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	log.Info("ended", "status", result.Status, "duration_ms", result.DurationMS)
 	w.finished.WithLabelValues(string(i.PluginID), string(result.Status)).Inc()
 	w.took.WithLabelValues(string(i.PluginID)).Observe(float64(result.DurationMS) / 1000)
-	w.end(i, result)
+	w.end(ctx, i, result)
 }
 
 // examine checks what the wire says against this host before anything is claimed.
@@ -141,26 +139,43 @@ func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) ap
 	return result
 }
 
-// end journals a result and wakes the report loop.
-func (w *worker) end(i api.Instruction, r api.Result) {
+// journalRetry is how soon the journal is tried again when it takes nothing: a full
+// disk has room again when somebody made some.
+const journalRetry = time.Second
+
+// end journals a result and wakes the report loop. It tries until the journal takes it
+// or the agent ends, after which the attempt is reported as interrupted.
+func (w *worker) end(ctx context.Context, i api.Instruction, r api.Result) {
 	r.Attempt, r.Lease = i.Attempt, i.Lease
 	if r.FinishedAt.IsZero() {
 		r.StartedAt, r.FinishedAt = api.At(time.Now()), api.At(time.Now())
 	}
-	w.note(w.journal.Ended(i.ID, i.Attempt, r))
+	for !w.noted(w.journal.Ended(i.ID, i.Attempt, r)) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(journalRetry):
+		}
+	}
 	select {
 	case w.ended <- struct{}{}:
 	default:
 	}
 }
 
-// note reports that the journal could not be written. What is in memory is still
-// sent; after a crash the attempt is reported as interrupted.
-func (w *worker) note(err error) {
-	if err != nil {
-		w.rt.Health.Set("journal", agent.Failing, true, err.Error(), "free disk space or repair the file system of the base directory, then restart the agent")
-		w.rt.Log.Error("journal", telemetry.KeyError, err)
+// noted reports whether the journal took a record, and tells people when it did not.
+// A journal whose state is unknown ends the agent.
+func (w *worker) noted(err error) bool {
+	if err == nil {
+		w.rt.Health.Clear("journal")
+		return true
 	}
+	if errors.Is(err, agent.ErrBroken) {
+		w.rt.Fail(err)
+	}
+	w.rt.Health.Set("journal", agent.Degraded, true, err.Error(), "free disk space or repair the file system of the base directory; it is tried again by itself")
+	w.rt.Log.Error("the journal takes nothing", telemetry.KeyError, err)
+	return false
 }
 
 func notStarted(why string) api.Result {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -65,6 +66,9 @@ func (o *outbox) accept(ctx context.Context, e api.Event) (api.EventID, error) {
 	ctx, cancel := context.WithTimeout(ctx, acceptLimit)
 	defer cancel()
 	if _, err := o.spool.Append(ctx, payload, e.Severity == api.Critical); err != nil {
+		if errors.Is(err, agent.ErrBroken) {
+			o.rt.Fail(err)
+		}
 		o.rt.Health.Set("spool", agent.Degraded, false, err.Error(), "see whether the orchestrator can be reached and the disk has room")
 		return "", err
 	}

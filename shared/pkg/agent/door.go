@@ -6,8 +6,13 @@ import (
 	"github.com/stavily/agents/shared/internal/delivery"
 	"github.com/stavily/agents/shared/internal/execution"
 	"github.com/stavily/agents/shared/internal/spool"
+	"github.com/stavily/agents/shared/internal/wal"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
+
+// ErrBroken is wrapped by an error of a spool or journal that may or may not have
+// written what it was given. The agent must end (Runtime.Fail) and recover by reopening.
+var ErrBroken = wal.ErrBroken
 
 // What roles use of shared/internal, under one roof.
 type (

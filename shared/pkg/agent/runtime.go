@@ -34,6 +34,7 @@ type Runtime struct {
 	counts   *counts
 	logs     *logUpload
 	beatNow  chan struct{}
+	failed   chan error // holds the first reason of Fail
 	online   atomic.Bool
 	monitors atomic.Pointer[func() []api.MonitorInfo]
 }
@@ -94,7 +95,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 	metrics := telemetry.NewRegistry(cfg.Metrics.Namespace)
 	rt := &Runtime{
 		Role: role, Config: cfg, Log: log, Metrics: metrics,
-		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1),
+		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1), failed: make(chan error, 1),
 	}
 	rt.counts = newCounts(metrics, rt)
 	rt.logs = newLogUpload(rt.counts.logsDropped.Inc)
@@ -140,8 +141,27 @@ func (rt *Runtime) work(ctx context.Context) error {
 	rt.Health.Clear(conditionStarting)
 	return runGroup(ctx, append(role,
 		Component{"heartbeat", rt.heartbeat},
+		Component{"storage", rt.untilFailed},
 		Component{"plugin logs", func(ctx context.Context) error { return rt.logs.run(ctx, rt.sendLogs) }},
 	))
+}
+
+// Fail ends the agent with an error: for what only a new process can recover from, such
+// as a log on disk in an unknown state. The service manager starts it again.
+func (rt *Runtime) Fail(err error) {
+	select {
+	case rt.failed <- err:
+	default: // it is ending already
+	}
+}
+
+func (rt *Runtime) untilFailed(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-rt.failed:
+		return err
+	}
 }
 
 func (rt *Runtime) connect(creds *pki.Credentials) (*api.Client, error) {
