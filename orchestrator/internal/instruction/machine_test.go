@@ -161,7 +161,7 @@ func (w *world) finish(t *rapid.T) {
 	in := Finish{Agent: who.agent, Attempt: who.attempt, Lease: who.lease, Result: result, Now: w.now}
 	before, current := w.i, w.current(who)
 	next, _, _ := Step(before, in)
-	if result.Status == api.Interrupted && next.Spent {
+	if result.Status == api.Interrupted && next.Spent && !before.Spent { // the first word on the attempt counts
 		w.over[before.Attempt] = true
 		w.ran[before.Attempt] = w.ran[before.Attempt] || started != `{"started":false}`
 	}

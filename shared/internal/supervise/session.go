@@ -57,6 +57,7 @@ type Session struct {
 	turn    chan struct{}        // holds a token during one command
 	answers chan plugin.Response // of the command that is under way
 	failed  chan struct{}        // closed when fault is set
+	said    chan struct{}        // closed when standard error was read to its end
 	readers sync.WaitGroup
 
 	mu        sync.Mutex // guards the fields below
@@ -101,7 +102,7 @@ func begin(ctx context.Context, o Options, undecided bool) (*Session, error) {
 	}
 	s := &Session{
 		opts: o, log: newThrottle(o.Log),
-		turn: make(chan struct{}, 1), answers: make(chan plugin.Response, 1), failed: make(chan struct{}),
+		turn: make(chan struct{}, 1), answers: make(chan plugin.Response, 1), failed: make(chan struct{}), said: make(chan struct{}),
 		undecided: undecided, text: newOutput(),
 	}
 	p, err := openPipes()
@@ -118,7 +119,11 @@ func begin(ctx context.Context, o Options, undecided bool) (*Session, error) {
 	s.stdin = p.feed
 	s.readers.Go(func() { p.endWith(s.process) })
 	s.readers.Go(func() { s.read(p.out) })
-	s.readers.Go(func() { defer p.errs.Close(); s.log.pump("stderr", p.errs) })
+	s.readers.Go(func() {
+		defer close(s.said)
+		defer p.errs.Close()
+		s.log.pump("stderr", p.errs)
+	})
 	return s, nil
 }
 
@@ -370,6 +375,7 @@ func (s *Session) declareEnd() {
 		return
 	}
 	f := faultf(Exited, "%s", exit)
+	<-s.said // the likeliest reason is the last line, and nobody can write one any more
 	if reason := s.log.reason(); reason != "" {
 		f.Detail += ": " + reason
 	}
