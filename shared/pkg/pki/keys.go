@@ -49,7 +49,7 @@ func ParseKey(text []byte) (crypto.Signer, error) {
 		found = block
 	}
 	if found == nil {
-		return nil, errors.New("private key: no PEM block of a private key (-----BEGIN PRIVATE KEY-----)")
+		return nil, errors.New("private key: no PEM block of type PRIVATE KEY")
 	}
 	if found.Type == "ENCRYPTED PRIVATE KEY" || found.Headers["DEK-Info"] != "" {
 		return nil, errors.New("private key: is encrypted; decrypt it with `openssl pkey -in OLD -out NEW` and keep it at mode 0600")
