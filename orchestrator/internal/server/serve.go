@@ -40,6 +40,9 @@ func serve(ctx context.Context, srv *http.Server, l net.Listener) error {
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
 	defer done()
 	err := srv.Shutdown(drain)
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // of the listener, which was closed above; the requests have ended
+	}
 	if err != nil {
 		err = errors.Join(fmt.Errorf("requests in flight after %s: %w", drainLimit, err), srv.Close())
 	}
