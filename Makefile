@@ -79,7 +79,7 @@ fuzz: ## Run every fuzz target for COUNT (10s, or 100000x)
 	COUNT=$(COUNT) scripts/fuzz.sh
 
 bench: build ## Latency, memory, CPU and durable intake, as a table and as JSON
-	$(GO) run ./test/bench
+	$(GO) run ./test/bench -python $(PYTHON)
 
 ##@ Before a commit
 lint: ## gofmt, go vet, staticcheck, go mod tidy

@@ -30,6 +30,7 @@ type Options struct {
 	Bin  string   // directory of the three programs
 	Log  LogFunc  // gets every line that a process prints; may be nil
 	Args []string // further arguments of `stavily server`
+	Env  []string // further variables of every process, NAME=value
 }
 
 // LogFunc is told a line that the named process printed.
@@ -107,13 +108,14 @@ func (c *Cluster) program(name string) string {
 
 // environment is what the children see: nothing named STAVILY_ of the caller's, and
 // free ports for probes.
-func environment() []string {
+func (c *Cluster) environment() []string {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "STAVILY_") })
-	return append(env, "STAVILY_HEALTH_PORT=0", "STAVILY_HEALTH_BIND=127.0.0.1", "STAVILY_METRICS_PORT=0")
+	env = append(env, "STAVILY_HEALTH_PORT=0", "STAVILY_HEALTH_BIND=127.0.0.1", "STAVILY_METRICS_PORT=0")
+	return append(env, c.opts.Env...)
 }
 
 func (c *Cluster) spawn(name, program string, args ...string) (*Process, error) {
-	p, err := start(name, &lineWriter{name: name, log: c.opts.Log}, c.program(program), args, environment())
+	p, err := start(name, &lineWriter{name: name, log: c.opts.Log}, c.program(program), args, c.environment())
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +150,7 @@ func (c *Cluster) CLI(ctx context.Context, args ...string) ([]byte, error) {
 func (c *Cluster) run(ctx context.Context, program string, args ...string) ([]byte, error) {
 	stdout, stderr := limits.NewBuffer(maxOutput), limits.NewBuffer(64<<10)
 	cmd := exec.CommandContext(ctx, c.program(program), args...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), stdout, stderr
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.environment(), stdout, stderr
 	if err := cmd.Run(); err != nil {
 		return stdout.Bytes(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
 	}

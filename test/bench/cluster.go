@@ -19,14 +19,17 @@ import (
 //go:embed plugins
 var benchPlugins embed.FS
 
-// bench is a fresh cluster for one measurement.
+// bench is what a measurement works with: a fresh cluster in a directory.
 type bench struct {
-	*cluster.Cluster
+	bin    string
+	python string
 	scale
+
+	*cluster.Cluster
 	dir string
 }
 
-func inCluster(ctx context.Context, bin string, s scale, measure func(context.Context, *bench) ([]Figure, error)) (_ []Figure, err error) {
+func (b bench) inCluster(ctx context.Context, measure func(context.Context, *bench) ([]Figure, error)) (_ []Figure, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "stavily-bench-")
@@ -35,7 +38,7 @@ func inCluster(ctx context.Context, bin string, s scale, measure func(context.Co
 	}
 	defer os.RemoveAll(dir)
 	var log lastLines
-	c, err := cluster.New(cluster.Options{Dir: dir, Bin: bin, Log: log.add})
+	c, err := cluster.New(cluster.Options{Dir: dir, Bin: b.bin, Log: log.add, Env: []string{"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + b.python}})
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +50,8 @@ func inCluster(ctx context.Context, bin string, s scale, measure func(context.Co
 	if err := c.StartServer(ctx); err != nil {
 		return nil, err
 	}
-	return measure(ctx, &bench{c, s, dir})
+	b.Cluster, b.dir = c, dir
+	return measure(ctx, &b)
 }
 
 // add enrols an agent and gives it one of the benchmark's plugins.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,11 +43,31 @@ func latency(ctx context.Context, b *bench) ([]Figure, error) {
 		took = append(took, float64(t-from[seq])/float64(time.Millisecond))
 	}
 	slices.Sort(took)
+	bare, err := bareStart(ctx, b.python)
+	if err != nil {
+		return nil, err
+	}
 	return []Figure{
+		{"bare start of the interpreter, p50", bare, "ms"},
 		{"p50", quantile(took, 0.50), "ms"},
 		{"p99", quantile(took, 0.99), "ms"},
 		{"samples", float64(len(took)), ""},
 	}, nil
+}
+
+// bareStart is the time that the interpreter takes to start and end by itself, which no
+// cold plugin can be faster than.
+func bareStart(ctx context.Context, python string) (float64, error) {
+	var took []float64
+	for range 50 {
+		begin := time.Now()
+		if err := exec.CommandContext(ctx, python, "-c", "pass").Run(); err != nil {
+			return 0, fmt.Errorf("start %s: %w", python, err)
+		}
+		took = append(took, float64(time.Since(begin))/float64(time.Millisecond))
+	}
+	slices.Sort(took)
+	return quantile(took, 0.5), nil
 }
 
 const latencyWorkflow = `name: bench

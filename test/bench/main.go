@@ -44,6 +44,7 @@ var (
 
 func main() {
 	bin := flag.String("bin", "bin", "directory of the programs")
+	python := flag.String("python", "python3", "interpreter of the plugins: its own start is most of the latency")
 	small := flag.Bool("quick", false, "small counts, to see that it works")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -52,13 +53,13 @@ func main() {
 	if *small {
 		s = quick
 	}
-	if err := measureAll(ctx, *bin, s); err != nil {
+	if err := measureAll(ctx, bench{bin: *bin, python: *python, scale: s}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func measureAll(ctx context.Context, bin string, s scale) error {
+func measureAll(ctx context.Context, b bench) error {
 	fmt.Printf("%s/%s, %d cores, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	var all []Figure
 	for _, part := range []struct {
@@ -70,7 +71,7 @@ func measureAll(ctx context.Context, bin string, s scale) error {
 		{"durable event intake over mutual TLS, synchronous=FULL", intake},
 	} {
 		fmt.Println(part.name)
-		figures, err := inCluster(ctx, bin, s, part.measure)
+		figures, err := b.inCluster(ctx, part.measure)
 		if err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}

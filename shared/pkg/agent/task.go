@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/internal/agentsocket"
 	"github.com/stavily/agents/shared/internal/catalog"
@@ -130,8 +129,8 @@ func forInstruction(t Task, r *room, env *sandbox.Environment) error {
 		return fmt.Errorf("write the input of %s: %w", i.ID, err)
 	}
 	env.Input = filepath.Join(r.temp, inputFile)
-	if err := atomicfile.Write(env.Input, text, 0o600); err != nil {
-		return err
+	if err := os.WriteFile(env.Input, text, 0o600); err != nil { // as short-lived as the process that reads it
+		return fmt.Errorf("write the input of %s: %w", i.ID, err)
 	}
 	from := i.PluginConfiguration
 	switch {
