@@ -129,11 +129,18 @@ func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) ap
 	close(stop)
 	renewing.Wait()
 	result.ExecutionLog = l.rest()
+	stopped := result.Status == api.Cancelled || ctx.Err() != nil && result.ExitCode == nil // or kept from starting
 	cause := context.Cause(ctx)
-	if result.Status == api.Cancelled && !errors.Is(cause, errCancelled) {
-		// Ended because the agent ends, or because the attempt is not its own any more.
+	switch {
+	case !stopped:
+	case errors.Is(cause, errCancelled):
+		result.Status = api.Cancelled
+	default: // the agent ends, or the attempt is not its own any more
 		result.Status = api.Interrupted
 		result.ErrorMessage = "the agent stopped while the plugin ran"
+		if errors.Is(cause, errFenced) {
+			result.ErrorMessage = "stopped: " + cause.Error()
+		}
 		result.ErrorDetails = agent.StartedDetails(true)
 	}
 	return result

@@ -24,6 +24,9 @@ const (
 	flushEvery = time.Second
 	// An agent that is told to cancel stops within this time; the lease needs less.
 	renewEvery = 5 * time.Second
+	// The result waits this long for a report of progress that is under way: lines
+	// whose report is given up go with the result, and may then arrive twice.
+	answerGrace = time.Second
 )
 
 // live is what a running plugin has said that the orchestrator has not got yet.
@@ -38,9 +41,7 @@ type live struct {
 func newLive() *live { return &live{} }
 
 func (l *live) line(text string) {
-	if len(text) > api.MaxLogLineBytes {
-		text = text[:api.MaxLogLineBytes] + "…"
-	}
+	text = plugin.LogText(text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.lines) >= api.MaxLogLines-1 { // one is for the remark
@@ -93,6 +94,8 @@ func (l *live) rest() []string {
 // and often enough to keep the lease and to hear of a cancellation. It cancels the
 // run when the orchestrator says so, or that the attempt is somebody else's.
 func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-chan struct{}, cancel context.CancelCauseFunc) {
+	calls, end := outlive(ctx, stop)
+	defer end()
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
 	last := time.Now()
@@ -109,7 +112,7 @@ func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-c
 			continue
 		}
 		last = time.Now()
-		answer, err := w.rt.API.Progress(ctx, i.ID, api.Progress{Status: api.Executing, ExecutionLog: lines, Percent: percent, Attempt: i.Attempt, Lease: i.Lease})
+		answer, err := w.rt.API.Progress(calls, i.ID, api.Progress{Status: api.Executing, ExecutionLog: lines, Percent: percent, Attempt: i.Attempt, Lease: i.Lease})
 		w.rt.NoteContact(err)
 		switch {
 		case err == nil && answer.Cancel:
@@ -124,4 +127,25 @@ func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-c
 			l.giveBack(lines)
 		}
 	}
+}
+
+// outlive makes a context for calls that ends answerGrace after stop, so that an
+// orchestrator which hangs does not keep a result out of the journal. end waits for
+// what watches stop.
+func outlive(ctx context.Context, stop <-chan struct{}) (calls context.Context, end func()) {
+	calls, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-calls.Done():
+			return
+		case <-stop:
+		}
+		select {
+		case <-calls.Done():
+		case <-time.After(answerGrace):
+			cancel()
+		}
+	})
+	return calls, func() { cancel(); watching.Wait() }
 }

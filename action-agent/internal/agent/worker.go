@@ -18,6 +18,7 @@ type worker struct {
 	journal *agent.Journal
 	slots   chan struct{} // holds a token for each instruction that may run
 	ended   chan struct{} // pulse: there may be something to report
+	drained chan struct{} // closed when poll has ended, and all that it started
 
 	finished *prometheus.CounterVec
 	took     *prometheus.HistogramVec
@@ -28,6 +29,7 @@ func newWorker(rt *agent.Runtime, journal *agent.Journal) *worker {
 		rt: rt, journal: journal,
 		slots:    make(chan struct{}, rt.Config.API.MaxConcurrent),
 		ended:    make(chan struct{}, 1),
+		drained:  make(chan struct{}),
 		finished: rt.Metrics.CounterVec("instructions_total", "Instructions that ended on this agent, by outcome.", "plugin", "outcome"),
 		took: rt.Metrics.HistogramVec("instruction_seconds", "Time from the start of the plugin to its end.",
 			[]float64{.01, .05, .1, .5, 1, 5, 10, 60, 300, 1800}, "plugin"),
@@ -49,6 +51,7 @@ func (w *worker) resume() {
 // poll asks for work as long as there is room for it, and ends when everything that
 // it started has ended.
 func (w *worker) poll(ctx context.Context) error {
+	defer close(w.drained)
 	var running sync.WaitGroup
 	defer running.Wait()
 	wait := w.rt.Config.API.PollWait.Duration()
@@ -111,7 +114,7 @@ func (w *worker) take(ctx context.Context, limit time.Duration) int {
 func (w *worker) report(ctx context.Context) error {
 	backoff := w.rt.Backoff()
 	for {
-		w.rt.Health.Beat("report", 4*w.rt.Config.API.Timeout.Duration()+w.rt.Config.API.Retry.MaxInterval.Duration())
+		w.beatReport()
 		err := w.sendAll(ctx)
 		pause := time.Duration(0)
 		if err != nil {
@@ -146,26 +149,29 @@ func (w *worker) awaitResult(ctx context.Context, pause time.Duration) bool {
 // taken; what is not is sent at the next start.
 const farewellLimit = 5 * time.Second
 
-// farewell waits for the instructions that are being stopped and sends their results.
+// farewell waits for the instructions that are being stopped, which the grace of
+// plugins bounds, and sends their results.
 func (w *worker) farewell(ctx context.Context) {
+	<-w.drained
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellLimit)
 	defer cancel()
-	for range cap(w.slots) {
-		select {
-		case <-w.slots:
-		case <-ctx.Done():
-		}
-	}
 	if err := w.sendAll(ctx); err != nil {
 		w.rt.Log.Warn("results wait for the next start", telemetry.KeyError, err)
 	}
 }
 
-// sendAll sends what the journal holds; the first that nobody takes stops it.
+// sendAll sends what the journal holds. Where nobody answers it stops; a result that
+// the orchestrator stumbles over is left for the next time and holds up no other.
 func (w *worker) sendAll(ctx context.Context) error {
+	var left error
 	for _, e := range w.journal.Unreported() {
+		w.beatReport()
 		_, err := w.rt.API.Result(ctx, e.ID, *e.Result)
 		w.rt.NoteContact(err)
+		if api.CodeOf(err) == api.CodeInternal {
+			left = err
+			continue
+		}
 		if err != nil && !final(err) {
 			return err
 		}
@@ -176,7 +182,11 @@ func (w *worker) sendAll(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return left
+}
+
+func (w *worker) beatReport() {
+	w.rt.Health.Beat("report", 4*w.rt.Config.API.Timeout.Duration()+w.rt.Config.API.Retry.MaxInterval.Duration())
 }
 
 // final reports whether the orchestrator has said the last word about an attempt:

@@ -1,0 +1,270 @@
+//go:build unix
+
+package agent
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Programs of plugins.
+const (
+	quick = `
+print("a line", file=sys.stderr)
+print(json.dumps({"input": json.load(open(os.environ["STAVILY_INPUT_FILE"]))["input_data"]}))
+`
+	gated = `
+gate("go-" + me)
+print(json.dumps({"went": me}))
+`
+	chatty = `
+while True:
+    print("still here", file=sys.stderr)
+    time.sleep(0.02)
+`
+)
+
+func order(id, plugin string) api.Instruction {
+	return api.Instruction{
+		ID: api.InstructionID(id), AgentID: agentID, PluginID: api.PluginID(plugin), InstructionType: "workflow",
+		TimeoutSeconds: 60, ExpiresInSeconds: 60, Attempt: 1, Lease: "lease-of-" + id,
+		InputData: map[string]json.RawMessage{"id": json.RawMessage(`"` + id + `"`)},
+	}
+}
+
+// always gives every call the same answer.
+func always(err error) reply { return func(int, seen) error { return err } }
+
+// first gives the first calls these answers, and yes to those that follow.
+func first(errs ...error) reply {
+	return func(n int, _ seen) error {
+		if n <= len(errs) {
+			return errs[n-1]
+		}
+		return nil
+	}
+}
+
+// journalled reports whether the journal on disk has an attempt in a phase.
+func (r *run) journalled(id api.InstructionID, phase string) bool {
+	r.t.Helper()
+	segments, err := filepath.Glob(filepath.Join(r.base, "data", "journal", "*"))
+	if err != nil {
+		r.t.Error(err)
+	}
+	for _, s := range segments {
+		text, err := os.ReadFile(s)
+		if err != nil {
+			r.t.Error(err)
+		}
+		if strings.Contains(string(text), `{"id":"`+string(id)+`","attempt":1,"phase":"`+phase) {
+			return true
+		}
+	}
+	return false
+}
+
+// The main job: every step is on disk before the one after it.
+func TestAnOfferRuns(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "").start()
+	o.on(claim, "a", func(int, seen) error {
+		if !r.journalled("a", "accepted") || r.runs("a") > 0 {
+			t.Error("claimed before it was journalled, or after it ran")
+		}
+		return nil
+	})
+	o.on(result, "a", func(int, seen) error {
+		if !r.journalled("a", "started") || !r.journalled("a", "ended") {
+			t.Error("reported before it was journalled")
+		}
+		return nil
+	})
+	o.offer(order("a", "quick"))
+	got := o.outcome("a", api.Completed)
+	same(t, "result", `{"input":{"id":"a"}}`, string(got.Result))
+	same(t, "log", []string{"info: a line"}, got.ExecutionLog)
+	same(t, "attempt and lease", []any{1, "lease-of-a"}, []any{got.Attempt, got.Lease})
+	same(t, "exit code", 0, *got.ExitCode)
+	c := o.of(claim, "a")[0].Progress
+	same(t, "claim", api.Progress{Status: api.Executing, Attempt: 1, Lease: "lease-of-a", BootID: c.BootID}, c)
+	same(t, "runs", 1, r.runs("a"))
+	if got.Plugin == nil || got.Plugin.Version != "1.2.0" || got.Sandbox == nil || got.StartedAt.IsZero() || got.FinishedAt.Before(got.StartedAt.Time) {
+		t.Errorf("what ran, how it was confined and when is missing: %+v", got)
+	}
+}
+
+// What the wire asks for is held against what is installed before anything is claimed.
+func TestWhatDoesNotFitIsRejected(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "max_concurrent: 2").start()
+	change := func(id string, f func(*api.Instruction)) api.Instruction {
+		i := order(id, "quick")
+		f(&i)
+		return i
+	}
+	wrong := map[api.InstructionID]string{
+		"unknown": "nowhere is not installed", "version": "1.2.0 is installed and ^2 is asked for", "no-version": "is no constraint",
+		"digest": "sha256:0 is asked for", "type": `"uninstall" is not taken`, "name": "plugin id",
+	}
+	o.offer(
+		change("unknown", func(i *api.Instruction) { i.PluginID = "nowhere" }),
+		change("version", func(i *api.Instruction) { i.PluginConfiguration.Version = "^2" }),
+		change("no-version", func(i *api.Instruction) { i.PluginConfiguration.Version = "latest?" }),
+		change("digest", func(i *api.Instruction) { i.PluginConfiguration.Digest = "sha256:0" }),
+		change("type", func(i *api.Instruction) { i.InstructionType = "uninstall" }),
+		change("name", func(i *api.Instruction) { i.PluginID = "../quick" }),
+	)
+	for id, why := range wrong {
+		if got := o.outcome(id, api.Rejected); !strings.Contains(got.ErrorMessage, why) {
+			t.Errorf("%s: the reason is %q, want %q", id, got.ErrorMessage, why)
+		}
+		same(t, "claims and runs of "+string(id), []int{0, 0}, []int{len(o.of(claim, id)), r.runs(id)})
+	}
+	o.until("a heartbeat", func() bool { o.mu.Lock(); defer o.mu.Unlock(); return len(o.beats) > 0 })
+	o.offer(change("fits", func(i *api.Instruction) {
+		i.PluginConfiguration.Version, i.PluginConfiguration.Digest = "~1.2", o.beats[0].Plugins[0].Digest
+	}))
+	o.outcome("fits", api.Completed)
+}
+
+// What comes of a claim decides whether the plugin runs.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "").start()
+	o.on(claim, "theirs", first(api.Errorf(api.CodeConflict, "stale lease")))
+	o.on(claim, "unheard", first(cut, cut, api.Errorf(api.CodeUnavailable, "busy")))
+	o.on(claim, "late", always(api.Errorf(api.CodeUnavailable, "busy")))
+	late := order("late", "quick")
+	late.ExpiresInSeconds = 1
+	o.offer(order("theirs", "quick"), order("unheard", "quick"), late)
+
+	o.outcome("unheard", api.Completed)
+	claims := o.of(claim, "unheard")
+	same(t, "claims of unheard", 4, len(claims))
+	for _, c := range claims {
+		same(t, "a repeated claim", claims[0].Progress, c.Progress)
+	}
+	same(t, "runs of unheard", 1, r.runs("unheard"))
+
+	got := o.outcome("late", api.Expired)
+	same(t, "the expired one", []any{0, 1, "lease-of-late"}, []any{r.runs("late"), got.Attempt, got.Lease})
+
+	same(t, "the refused one", []int{1, 0, 0}, []int{len(o.of(claim, "theirs")), r.runs("theirs"), len(o.of(result, "theirs"))})
+	again := order("theirs", "quick") // it never ran, so the same attempt may be offered under a new lease
+	again.Lease = "another"
+	o.offer(again)
+	same(t, "lease of the second offer", "another", o.outcome("theirs", api.Completed).Lease)
+	same(t, "runs of theirs", 1, r.runs("theirs"))
+}
+
+// An attempt that ran here never runs again, whoever offers it and when.
+func TestTheSameAttemptDoesNotRunTwice(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick, "gated": gated}, "").start()
+	o.offer(order("a", "gated"))
+	r.file("ran-a")
+	o.offer(order("a", "gated")) // while it runs
+	r.open("go-a")
+	o.outcome("a", api.Completed)
+	o.offer(order("a", "gated")) // after it was reported
+	o.offer(order("b", "quick"))
+	o.outcome("b", api.Completed) // offers come in their order
+	r.kill()
+	r.start()
+	o.offer(order("a", "gated"), order("c", "quick")) // to the next process
+	o.outcome("c", api.Completed)
+	same(t, "claims, runs and results", []int{1, 1, 1}, []int{len(o.of(claim, "a")), r.runs("a"), len(o.of(result, "a"))})
+
+	next := order("a", "gated")
+	next.Attempt, next.Lease = 2, "second"
+	o.offer(next)
+	same(t, "the next attempt", "second", o.await(result, "a", 2)[1].Result.Lease)
+}
+
+// A result is sent until the orchestrator has the last word about it.
+func TestResultsAreSentUntilTheLastWord(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "").start()
+	o.on(result, "lost", first(cut, errAway, cut))
+	o.on(result, "unknown", always(api.Errorf(api.CodeNotFound, "no such instruction")))
+	o.on(result, "theirs", always(api.Errorf(api.CodeConflict, "another attempt")))
+	o.on(result, "over", always(api.Errorf(api.CodeGone, "has another outcome")))
+	o.offer(order("lost", "quick"), order("unknown", "quick"), order("theirs", "quick"), order("over", "quick"))
+	sent := o.await(result, "lost", 4)
+	for _, s := range sent {
+		same(t, "a repeated result", sent[0].Result, s.Result)
+	}
+	for _, id := range []api.InstructionID{"unknown", "theirs", "over"} {
+		o.await(result, id, 1)
+	}
+	o.offer(order("after", "quick"))
+	o.outcome("after", api.Completed)
+	same(t, "exit code", 0, r.stop())
+	r.start()
+	o.offer(order("next", "quick"))
+	o.outcome("next", api.Completed)
+	for id, n := range map[api.InstructionID]int{"lost": 4, "unknown": 1, "theirs": 1, "over": 1, "after": 1} {
+		same(t, "results sent for "+string(id), n, len(o.of(result, id)))
+		same(t, "runs of "+string(id), 1, r.runs(id))
+	}
+}
+
+// One result that the orchestrator stumbles over holds up no other.
+func TestOneResultDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	install(t, o, map[string]string{"quick": quick}, "").start()
+	o.on(result, "poison", always(api.Errorf(api.CodeInternal, "a defect")))
+	o.offer(order("poison", "quick"))
+	o.await(result, "poison", 1)
+	o.offer(order("good", "quick"))
+	o.outcome("good", api.Completed)
+	o.await(result, "poison", len(o.of(result, "poison"))+1) // and it is still tried
+}
+
+// At most max_concurrent run, and a free place is used as soon as there is one.
+func TestConcurrency(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"gated": gated}, "max_concurrent: 2").start()
+	ids := []api.InstructionID{"a", "b", "c", "d", "e"}
+	open := func() (n int) {
+		for _, id := range ids {
+			n += len(o.of(claim, id)) - len(o.of(result, id))
+		}
+		return n
+	}
+	for _, id := range ids {
+		o.on(claim, id, func(int, seen) error {
+			if open() > 2 {
+				t.Errorf("%s was claimed while two ran", id)
+			}
+			return nil
+		})
+		o.offer(order(string(id), "gated"))
+	}
+	for range ids {
+		o.until("two to run, or all the rest", func() bool {
+			return open() == 2 || slices.IndexFunc(ids, func(id api.InstructionID) bool { return len(o.of(claim, id)) == 0 }) < 0
+		})
+		for _, id := range ids {
+			if len(o.of(claim, id)) == 1 && len(o.of(result, id)) == 0 {
+				r.open("go-" + string(id))
+				o.outcome(id, api.Completed)
+				break
+			}
+		}
+	}
+}

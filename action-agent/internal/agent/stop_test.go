@@ -1,0 +1,146 @@
+//go:build unix
+
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// A plugin that says nothing hears of a cancellation as well.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"gated": gated}, "").start()
+	o.offer(order("a", "gated"))
+	pid := r.file("ran-a")
+	o.change(func() { o.cancel["a"] = true })
+	o.outcome("a", api.Cancelled)
+	r.gone(pid)
+}
+
+// Whoever has lost the lease stops: another agent may be at it.
+func TestALostLeaseStopsThePlugin(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"chatty": chatty}, "").start()
+	o.on(progress, "a", always(api.Errorf(api.CodeConflict, "stale lease")))
+	o.offer(order("a", "chatty"))
+	pid := r.file("ran-a")
+	got := o.outcome("a", api.Interrupted)
+	r.gone(pid)
+	same(t, "details", `{"started":true}`, string(got.ErrorDetails))
+	if !strings.Contains(got.ErrorMessage, "not this agent's any more") {
+		t.Errorf("the reason is %q", got.ErrorMessage)
+	}
+}
+
+// What ends while nobody listens is told when somebody does.
+func TestTheOrchestratorIsAwayDuringTheRun(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"gated": gated}, "").start()
+	o.offer(order("a", "gated"))
+	r.file("ran-a")
+	o.setAway(true)
+	r.open("go-a")
+	await(t, "the end in the journal", func() bool { return r.journalled("a", "ended") })
+	same(t, "results so far", 0, len(o.of(result, "a")))
+	o.setAway(false)
+	same(t, "result", `{"went":"a"}`, string(o.outcome("a", api.Completed).Result))
+	same(t, "runs", 1, r.runs("a"))
+}
+
+// SIGTERM: plugins are stopped, that is journalled and told, and the exit is a success.
+func TestTheEndOfTheAgent(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"gated": gated}, "").start()
+	o.offer(order("a", "gated"), order("b", "gated"))
+	pids := []string{r.file("ran-a"), r.file("ran-b")}
+	same(t, "exit code", 0, r.stop())
+	for i, id := range []api.InstructionID{"a", "b"} {
+		r.gone(pids[i])
+		same(t, "results of "+string(id)+" before the end", 1, len(o.of(result, id)))
+		same(t, "details", `{"started":true}`, string(o.outcome(id, api.Interrupted).ErrorDetails))
+	}
+	if last := o.beats[len(o.beats)-1]; last.Status != "offline" {
+		t.Errorf("the last heartbeat says %s", last.Status)
+	}
+}
+
+// A process that ended without telling leaves its journal to the next one.
+func TestTheNextProcessTells(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*run){
+		"crash":   (*run).kill,
+		"in vain": func(r *run) { r.o.setAway(true); same(r.t, "exit code", 0, r.stop()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newOrchestrator(t)
+			r := install(t, o, map[string]string{"gated": gated}, "").start()
+			o.on(claim, "claiming", always(api.Errorf(api.CodeUnavailable, "busy")))
+			o.offer(order("running", "gated"), order("claiming", "gated"))
+			pid := r.file("ran-running")
+			o.await(claim, "claiming", 2)
+			end(r)
+			o.setAway(false)
+			r.start()
+			same(t, "details of what ran", `{"started":true}`, string(o.outcome("running", api.Interrupted).ErrorDetails))
+			same(t, "details of what did not", `{"started":false}`, string(o.outcome("claiming", api.Interrupted).ErrorDetails))
+			same(t, "runs", []int{1, 0}, []int{r.runs("running"), r.runs("claiming")})
+			r.gone(pid)
+		})
+	}
+}
+
+// An orchestrator that hangs does not keep the end of a plugin out of the journal.
+func TestAHangingReportDelaysNoResult(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"gated": "print('begun', file=sys.stderr)\n" + gated}, "").start()
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	o.on(progress, "a", func(int, seen) error { <-hang; return cut })
+	o.offer(order("a", "gated"))
+	o.await(progress, "a", 1)
+	r.open("go-a")
+	begin := time.Now()
+	o.outcome("a", api.Completed)
+	if took := time.Since(begin); took > 3*time.Second { // api.timeout is 5 s
+		t.Errorf("the result came after %v", took)
+	}
+}
+
+// Every line arrives once, in progress or with the result, though calls fail.
+func TestEveryLineArrivesOnce(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	install(t, o, map[string]string{"counting": `
+for n in range(60):
+    print("line", n, file=sys.stderr)
+    time.sleep(0.05)
+`}, "").start()
+	o.on(progress, "a", first(errAway))
+	o.offer(order("a", "counting"))
+	last := o.outcome("a", api.Completed)
+	calls := o.of(progress, "a")
+	if len(calls) < 2 || len(calls[1].Progress.ExecutionLog) < len(calls[0].Progress.ExecutionLog) {
+		t.Fatalf("%d reports of progress; the second has to bring what the first could not", len(calls))
+	}
+	var got, want []string
+	for _, c := range calls[1:] {
+		got = append(got, c.Progress.ExecutionLog...)
+	}
+	got = slices.Concat(got, last.ExecutionLog)
+	for n := range 60 {
+		want = append(want, fmt.Sprint("info: line ", n))
+	}
+	same(t, "lines", want, got)
+}
