@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"path/filepath"
 	"testing"
 	"time"
@@ -136,12 +137,13 @@ func TestIdentityIsTheCertificate(t *testing.T) {
 		after  time.Duration
 	}
 	answers := make(chan answer, 1)
-	begin := time.Now()
+	begin, sent := time.Now(), make(chan struct{})
+	traced := httptrace.WithClientTrace(w.ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(sent) }})
 	go func() { // a poll that waits on an open connection
-		status, _ := a.call(w.ctx, "GET", "id-a/instructions?wait=30", "")
+		status, _ := a.call(traced, "GET", "id-a/instructions?wait=30", "")
 		answers <- answer{status, time.Since(begin)}
 	}()
-	time.Sleep(300 * time.Millisecond) // lets the poll reach the server; without it the test is only weaker
+	<-sent
 	_, err := w.CLI(w.ctx, "agents", "revoke", "id-a", "--reason", "stolen")
 	w.must(err)
 	revoked := time.Since(begin)
