@@ -106,7 +106,7 @@ var errAway = api.Errorf(api.CodeUnavailable, "away")
 func (o *orchestrator) heartbeat(w http.ResponseWriter, r *http.Request) {
 	var h api.Heartbeat
 	if err := json.NewDecoder(r.Body).Decode(&h); err != nil {
-		o.t.Errorf("heartbeat: %v", err)
+		panic(http.ErrAbortHandler) // the agent was killed in the middle of it
 	}
 	o.change(func() { o.beats = append(o.beats, h) })
 	answer(w, api.HeartbeatResponse{ServerTime: api.At(time.Now())})
@@ -148,7 +148,7 @@ func (o *orchestrator) poll(w http.ResponseWriter, r *http.Request) {
 func (o *orchestrator) progress(w http.ResponseWriter, r *http.Request) {
 	call := seen{Kind: progress, ID: api.InstructionID(r.PathValue("id"))}
 	if err := json.NewDecoder(r.Body).Decode(&call.Progress); err != nil {
-		o.t.Errorf("progress: %v", err)
+		panic(http.ErrAbortHandler) // the agent was killed in the middle of it
 	}
 	if call.Progress.BootID != "" {
 		call.Kind = claim
@@ -166,7 +166,7 @@ func (o *orchestrator) progress(w http.ResponseWriter, r *http.Request) {
 func (o *orchestrator) result(w http.ResponseWriter, r *http.Request) {
 	call := seen{Kind: result, ID: api.InstructionID(r.PathValue("id"))}
 	if err := json.NewDecoder(r.Body).Decode(&call.Result); err != nil {
-		o.t.Errorf("result: %v", err)
+		panic(http.ErrAbortHandler) // the agent was killed in the middle of it
 	}
 	if err := o.record(call); err != nil {
 		refuse(w, err)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -115,6 +116,30 @@ func (m *monitor) accept(ctx context.Context, e api.Event) (api.EventID, error) 
 	return m.out.accept(ctx, e)
 }
 
+// keep takes an event that the plugin will not tell again: a full spool blocks the
+// monitor until there is room or it ends.
+func (m *monitor) keep(ctx context.Context, e api.Event) error {
+	for {
+		_, err := m.accept(ctx, e)
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return err
+		}
+		m.say(err.Error())
+	}
+}
+
+// say makes a message the monitor's, and reports whether it is a new one.
+func (m *monitor) say(message string) bool {
+	m.mu.Lock()
+	changed := m.info.Message != message
+	m.info.Message = message
+	m.mu.Unlock()
+	if changed {
+		m.rt.BeatSoon()
+	}
+	return changed
+}
+
 // stream runs a monitor that reports by itself.
 func (m *monitor) stream(ctx context.Context, up func()) error {
 	up()
@@ -153,8 +178,10 @@ func (m *monitor) sample(ctx context.Context, up func()) error {
 // once is one look. The error ends the session.
 func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 	limit := m.rt.Config.Plugins.Timeout.Duration()
-	if own := m.settings.Timeout.Duration(); own > 0 {
-		limit = min(limit, own)
+	for _, own := range []time.Duration{m.settings.Timeout.Duration(), m.plugin.Limits.ExecutionTime} {
+		if own > 0 {
+			limit = min(limit, own)
+		}
 	}
 	looking, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -162,23 +189,21 @@ func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 	if s.Err() != nil {
 		return s.Err()
 	}
-	for _, e := range events {
-		if err == nil {
-			_, err = m.accept(ctx, e)
-		}
+	for _, e := range events { // beside ones that cannot be read there may be good ones
+		err = errors.Join(err, m.keep(ctx, e))
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.info.LastRun = api.At(time.Now())
+	m.mu.Unlock()
+	condition := "monitor_" + m.settings.Name
 	if err == nil {
-		m.rt.Health.Clear("monitor_" + m.settings.Name)
-		m.info.Message = ""
+		m.rt.Health.Clear(condition)
+		m.say("")
 		return nil
 	}
-	if m.info.Message != err.Error() { // once per reason
+	if m.say(err.Error()) { // once per reason
 		m.rt.Log.Warn("monitor failed to look", telemetry.KeyMonitor, m.settings.Name, telemetry.KeyError, err)
 	}
-	m.info.Message = err.Error()
-	m.rt.Health.Set("monitor_"+m.settings.Name, agent.Degraded, false, "monitor "+m.settings.Name+": "+err.Error(), "see logs/plugins/"+string(m.plugin.ID)+".log")
+	m.rt.Health.Set(condition, agent.Degraded, false, "monitor "+m.settings.Name+": "+err.Error(), "see logs/plugins/"+string(m.plugin.ID)+".log")
 	return nil
 }

@@ -50,10 +50,12 @@ func (o *outbox) stats() (s agent.SpoolStats) {
 	return s
 }
 
-// acceptLimit is how long a plugin waits for room in a full spool before it is told.
-const acceptLimit = 30 * time.Second
+// acceptLimit is how long a plugin waits for room in a full spool before it is told. A
+// variable for tests, set before anything runs.
+var acceptLimit = 30 * time.Second
 
-// accept gives an event its id and returns once it is on disk.
+// accept gives an event its id and returns once it is on disk. After acceptLimit
+// without room the error wraps context.DeadlineExceeded.
 func (o *outbox) accept(ctx context.Context, e api.Event) (api.EventID, error) {
 	e.ID = api.EventID(ulid.Make().String())
 	payload, err := json.Marshal(e)
@@ -91,7 +93,8 @@ func (o *outbox) deliver(ctx context.Context) error {
 		if input, err = o.carryOut(ctx, effects); err != nil {
 			return err
 		}
-		if ctx.Err() != nil {
+		// An answer that came is still acted on: what it acknowledges is not sent again.
+		if _, answered := input.(agent.Answered); ctx.Err() != nil && !answered {
 			return nil
 		}
 		if input != nil {

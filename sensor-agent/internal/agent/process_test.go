@@ -1,0 +1,239 @@
+//go:build unix
+
+package agent
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/agent"
+	"github.com/stavily/agents/shared/pkg/pki"
+	"github.com/stavily/agents/shared/pkg/pki/pkitest"
+)
+
+// asAgent makes a process of this test program an agent.
+const asAgent = "TEST_AS_AGENT"
+
+// testAcceptLimit shortens acceptLimit in that process.
+const testAcceptLimit = "TEST_ACCEPT_LIMIT"
+
+// sharedCache is where the agents of this program find the SDK unpacked; the first one
+// does that, which takes longer than most tests.
+var (
+	sharedCache string
+	unpacking   sync.Mutex
+)
+
+func TestMain(m *testing.M) {
+	// One argument and no more is how an agent starts what confines a plugin.
+	if os.Getenv(asAgent) != "" || len(os.Args) == 1 && !strings.HasSuffix(os.Args[0], ".test") {
+		if limit, err := time.ParseDuration(os.Getenv(testAcceptLimit)); err == nil {
+			acceptLimit = limit
+		}
+		os.Exit(agent.Main(os.Args[1:], Role()))
+	}
+	var err error
+	if sharedCache, err = os.MkdirTemp("", "sensor-agent-test-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(sharedCache)
+	os.Exit(code)
+}
+
+const agentID = "web-01"
+
+// run is an agent that runs, or did.
+type run struct {
+	t    *testing.T
+	o    *orchestrator
+	base string
+	work string // where plugins leave their marks
+	log  *lockedBuffer
+	env  []string
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// prelude speaks contract stdio: detect_triggers calls look(n) for the nth time.
+const prelude = `
+import json, os, sys, time
+work = %q
+def mark(name, text):
+    with open(os.path.join(work, name), "a") as f:
+        f.write(str(text) + "\n")
+def there(name):
+    return os.path.exists(os.path.join(work, name))
+def event(type, **data):
+    return {"type": type, "severity": "low", "data": data}
+def serve(look):
+    n = 0
+    for line in sys.stdin:
+        command, data = json.loads(line)["action"], {}
+        if command == "detect_triggers":
+            n += 1
+            data = look(n)
+        print(json.dumps({"action": command, "success": True, "data": data}), flush=True)
+        if command == "stop":
+            return
+`
+
+// install makes the base directory of an enrolled agent with the given plugins:
+// their programs by name, each of which is also a monitor.
+func install(t *testing.T, o *orchestrator, plugins map[string]string, more string) *run {
+	t.Helper()
+	r := &run{t: t, o: o, base: t.TempDir(), work: t.TempDir(), log: &lockedBuffer{}}
+	files := map[string]string{"data/state/.keep": "", "config/agent.yaml": fmt.Sprintf(`
+agent: {id: %s, base_dir: %q, heartbeat_interval: 1s}
+api:
+  base_url: %q
+  timeout: 5s
+  retry: {initial_interval: 10ms, max_interval: 50ms}
+  rate_limit: {requests_per_second: 1000, burst: 1000}
+logging: {output: stdout, level: debug}
+health: {enabled: false}
+metrics: {enabled: false}
+%s
+`, agentID, r.base, o.server.URL, more)}
+	for name, program := range plugins {
+		dir := "data/plugins/" + name
+		files[dir+"/plugin.yaml"] = fmt.Sprintf(`{id: %s, version: 1.2.0, type: sensor, runtime: {type: python, entry_point: main.py, contract: stdio}, permissions: {filesystem: {read: [%q], write: [%q]}}}`, name, r.work, r.work)
+		files["config/plugins/"+name+".yaml"] = "{plugin: " + name + ", interval: 100ms}"
+		files[dir+"/main.py"] = fmt.Sprintf(prelude, r.work) + program
+	}
+	for name, text := range files {
+		write(t, filepath.Join(r.base, name), text)
+	}
+	if err := os.Symlink(sharedCache, filepath.Join(r.base, "data", "cache")); err != nil {
+		t.Fatal(err)
+	}
+	leaf := o.ca.Issue(pkitest.Agent("spiffe://stavily/org/acme/sensor/" + agentID))
+	at := func(name string) string { return filepath.Join(r.base, "certificates", name) }
+	keyPEM, err := pki.EncodeKey(leaf.PrivateKey.(crypto.Signer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, at("client.key"), string(keyPEM))
+	write(t, at("client.crt"), string(pkitest.PEM(leaf.Leaf)))
+	write(t, at("ca.crt"), string(pkitest.PEM(o.ca.Cert)))
+	return r
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start runs the agent until the test ends.
+func (r *run) start() *run {
+	r.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd = exec.Command(self, "--config", filepath.Join(r.base, "config", "agent.yaml"))
+	r.cmd.Env = append(os.Environ(), asAgent+"=1")
+	r.cmd.Env = append(r.cmd.Env, r.env...)
+	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
+	unpacking.Lock()
+	defer unpacking.Unlock()
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	cmd, done := r.cmd, make(chan struct{})
+	r.done = done
+	go func() {
+		defer close(done)
+		_ = cmd.Wait() // its exit code is looked at where it matters
+	}()
+	r.t.Cleanup(func() {
+		r.kill()
+		if r.t.Failed() {
+			r.t.Logf("log of the agent:\n%s", r.log)
+		}
+	})
+	await(r.t, "the SDK", func() bool {
+		found, err := filepath.Glob(filepath.Join(sharedCache, "sdk-*"))
+		return len(found) > 0 && err == nil
+	})
+	return r
+}
+
+// await waits for something that only looking tells.
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// kill ends the agent as a crash does.
+func (r *run) kill() {
+	if err := r.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		r.t.Error(err)
+	}
+	<-r.done
+}
+
+// stop asks the agent to end and returns its exit code.
+func (r *run) stop() int {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		r.t.Fatal(err)
+	}
+	select {
+	case <-r.done:
+	case <-time.After(patience):
+		r.t.Fatal("the agent does not end")
+	}
+	return r.cmd.ProcessState.ExitCode()
+}
+
+// file awaits what a plugin writes into a file.
+func (r *run) file(name string) string {
+	r.t.Helper()
+	var text []byte
+	await(r.t, name, func() (whole bool) {
+		var err error
+		text, err = os.ReadFile(filepath.Join(r.work, name))
+		return err == nil && bytes.HasSuffix(text, []byte("\n"))
+	})
+	return strings.TrimSpace(string(text))
+}
+
+// open opens the gate that a plugin waits at.
+func (r *run) open(name string) { write(r.t, filepath.Join(r.work, name), "") }
