@@ -149,7 +149,7 @@ func (t *tx) enroll(a application) (certificate string, replaced bool, err error
 func matches(token store.Token, a application) error {
 	switch {
 	case token.Type != a.AgentType:
-		return badToken("was made for a " + string(token.Type) + " agent and this is a " + string(a.AgentType) + " agent")
+		return badToken("is for agents of type " + string(token.Type) + " and this one is of type " + string(a.AgentType))
 	case token.AgentID != "" && token.AgentID != a.AgentID:
 		return badToken("was made for agent " + string(token.AgentID) + " and not for " + string(a.AgentID))
 	case !token.UsedAt.IsZero() && (token.KeyHash != a.keyHash || token.UsedBy != a.AgentID):
