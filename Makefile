@@ -51,10 +51,14 @@ $(ARTEFACTS):
 	GOOS=$(word 3,$(subst -, ,$(basename $(@F)))) GOARCH=$(word 4,$(subst -, ,$(basename $(@F)))) \
 	$(GO) build $(BUILD_FLAGS) -ldflags '$(LD_FLAGS)' -o $@ $(pkg_$(word 1,$(subst -, ,$(@F)))-agent)
 
-.PHONY: cross-vet deps clean
+.PHONY: cross-vet cross-build deps clean
 cross-vet: ## Vet every package for macOS and Windows
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
+
+cross-build: ## Compile every package for each system and processor
+	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
+		echo "$$os/$$arch"; GOOS=$$os GOARCH=$$arch $(GO) build ./...; done; done
 
 deps: ## Download what the build needs
 	$(GO) mod download
