@@ -46,7 +46,7 @@ type Agent struct {
 // Cluster is a server and its agents. See the package documentation.
 type Cluster struct {
 	opts Options
-	addr string // host:port of the agent listener, the same over restarts
+	addr string // host:port of the agent listener, from the first start on
 
 	mu      sync.Mutex // guards the fields below
 	agents  map[api.AgentID]*Agent
@@ -57,15 +57,11 @@ type Cluster struct {
 const ServerName = "server"
 
 // New prepares a cluster and starts nothing.
-func New(o Options) (*Cluster, error) {
-	addr, err := freePort()
-	if err != nil {
-		return nil, err
-	}
+func New(o Options) *Cluster {
 	if o.Log == nil {
 		o.Log = func(string, string) {}
 	}
-	return &Cluster{opts: o, addr: addr, agents: map[api.AgentID]*Agent{}, running: map[string]*Process{}}, nil
+	return &Cluster{opts: o, agents: map[api.AgentID]*Agent{}, running: map[string]*Process{}}
 }
 
 // freePort finds a port that is free now. The server is restarted on the same one,
@@ -125,8 +121,29 @@ func (c *Cluster) spawn(name, program string, args ...string) (*Process, error) 
 	return p, nil
 }
 
-// StartServer starts the server, or starts it again, and waits until it answers.
+// portTries is how often the first start looks for a port: between the moment that one
+// was free and the server's bind another process can take it.
+const portTries = 5
+
+// StartServer starts the server, or starts it again on the same port, and waits until
+// it answers.
 func (c *Cluster) StartServer(ctx context.Context) error {
+	if c.addr != "" {
+		return c.startServer(ctx)
+	}
+	var err error
+	for range portTries {
+		if c.addr, err = freePort(); err != nil {
+			return err
+		}
+		if err = c.startServer(ctx); !errors.Is(err, errEnded) {
+			return err
+		}
+	}
+	return err
+}
+
+func (c *Cluster) startServer(ctx context.Context) error {
 	args := append([]string{"server", "--data-dir", c.DataDir(), "--listen", c.addr, "--hostname", "127.0.0.1"}, c.opts.Args...)
 	p, err := c.spawn(ServerName, "stavily", args...)
 	if err != nil {

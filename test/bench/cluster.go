@@ -38,10 +38,7 @@ func (b bench) inCluster(ctx context.Context, measure func(context.Context, *ben
 	}
 	defer os.RemoveAll(dir)
 	var log lastLines
-	c, err := cluster.New(cluster.Options{Dir: dir, Bin: b.bin, Log: log.add, Env: []string{"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + b.python}})
-	if err != nil {
-		return nil, err
-	}
+	c := cluster.New(cluster.Options{Dir: dir, Bin: b.bin, Log: log.add, Env: []string{"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + b.python}})
 	defer func() {
 		if err = errors.Join(err, c.Close()); err != nil {
 			err = fmt.Errorf("%w\n%s", err, log.String())

@@ -81,9 +81,7 @@ func newWorld(t *testing.T) *world {
 		defer mu.Unlock()
 		fmt.Fprintf(&printed, "%s: %s\n", process, line)
 	}
-	var err error
-	w.Cluster, err = cluster.New(cluster.Options{Dir: w.dir, Bin: binDir, Log: log})
-	w.must(err)
+	w.Cluster = cluster.New(cluster.Options{Dir: w.dir, Bin: binDir, Log: log})
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Errorf("stop the processes: %v", err)

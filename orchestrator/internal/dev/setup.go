@@ -48,9 +48,7 @@ func newSetup(ctx context.Context, dir string, throttle int, log cluster.LogFunc
 	if s.receiver, err = newReceiver(ctx); err != nil {
 		return s, err
 	}
-	if s.Cluster, err = cluster.New(cluster.Options{Dir: dir, Bin: bin, Log: log}); err != nil {
-		return s, err
-	}
+	s.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: bin, Log: log})
 	if err := s.StartServer(ctx); err != nil {
 		return s, err
 	}
