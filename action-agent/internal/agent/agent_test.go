@@ -211,6 +211,7 @@ func TestResultsAreSentUntilTheLastWord(t *testing.T) {
 	}
 	o.offer(order("after", "quick"))
 	o.outcome("after", api.Completed)
+	await(t, "the acknowledgement in the journal", func() bool { return r.journalled("after", "reported") })
 	same(t, "exit code", 0, r.stop())
 	r.start()
 	o.offer(order("next", "quick"))

@@ -221,7 +221,7 @@ serve(look)
 def look(n):
     if there("alarm") and not there("told"):
         mark("told", n)
-        return {"type": "urgent.now", "severity": "critical"}
+        return {"type": "urgent.now", "severity": "critical", "data": {"text": "x" * 60000}}
 serve(look)
 `}, "spool: {max_bytes: 4MiB}")
 	r.env = []string{testAcceptLimit + "=200ms"}
