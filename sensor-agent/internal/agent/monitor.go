@@ -92,11 +92,10 @@ func (m *monitor) tell(s agent.KeepState) {
 	m.info.State, m.info.Message = string(s.Phase), s.Reason
 	m.mu.Unlock()
 	condition := "monitor_" + m.settings.Name
-	if s.Until.IsZero() {
-		if s.Reason == "" {
-			m.rt.Health.Clear(condition)
-		}
-	} else {
+	switch s.Phase {
+	case agent.MonitorRunning:
+		m.rt.Health.Clear(condition)
+	case agent.MonitorWaiting:
 		m.restarts.Inc()
 		m.rt.Health.Set(condition, agent.Degraded, false, "monitor "+m.settings.Name+": "+s.Reason, "see logs/plugins/"+string(m.plugin.ID)+".log; it is started again by itself")
 		m.rt.Log.Warn("monitor ended", telemetry.KeyMonitor, m.settings.Name, telemetry.KeyPlugin, m.plugin.ID, "reason", s.Reason, "again_at", s.Until)

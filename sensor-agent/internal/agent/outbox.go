@@ -81,7 +81,6 @@ func (o *outbox) accept(ctx context.Context, e api.Event) (api.EventID, error) {
 
 // deliver sends what waits, in order, until ctx ends.
 func (o *outbox) deliver(ctx context.Context) error {
-	defer o.spool.Close()
 	limit := o.rt.Config.API.Timeout.Duration()
 	var state agent.Delivery
 	var input agent.DeliveryInput = o.appended()

@@ -15,6 +15,7 @@ func TestWhatACallTellsAboutTheConnection(t *testing.T) {
 		{nil, answered},
 		{api.Errorf(api.CodeConflict, ""), answered}, // a stale lease is an answer
 		{api.Errorf(api.CodeInvalid, ""), answered},
+		{api.Errorf(api.CodeInternal, ""), answered}, // one call that fails is no outage
 		{api.Errorf(api.CodeUnavailable, ""), unreachable},
 		{api.Errorf(api.CodeRateLimited, ""), unreachable},
 		{&api.UnreachableError{Kind: api.KindNetwork}, unreachable},

@@ -55,12 +55,13 @@ func NotTaken(err error, items int, first uint64) Failed {
 // StartedDetails are the error_details of an interrupted attempt.
 func StartedDetails(started bool) []byte { return execution.StartedDetails(started) }
 
-// OpenSpool opens this agent's event spool. The caller closes it.
+// OpenSpool opens this agent's event spool; it is closed at the end of the agent.
 func (rt *Runtime) OpenSpool() (*Spool, error) {
 	s, err := spool.Open(rt.DataDir("spool"), spool.Options{MaxBytes: rt.Config.Spool.MaxBytes.Bytes()})
 	if err != nil {
 		return nil, err
 	}
+	rt.closers = append(rt.closers, s.Close)
 	if r := s.Recovery(); len(r.Lost) > 0 || len(r.Damaged) > 0 {
 		rt.Health.Set("spool_damaged", Degraded, false, "part of the event spool was damaged; what is lost is reported to the orchestrator as gaps", "check the disk; the damaged files are kept beside the spool as *.bad")
 		rt.Log.Error("spool damaged", "lost", r.Lost, "files", r.Damaged)
@@ -68,12 +69,16 @@ func (rt *Runtime) OpenSpool() (*Spool, error) {
 	return s, nil
 }
 
-// OpenJournal opens this agent's journal of instructions. The caller closes it.
+// OpenJournal opens this agent's journal of instructions; it is closed at the end of the
+// agent.
 func (rt *Runtime) OpenJournal() (*Journal, error) {
 	j, damage, err := execution.Open(rt.DataDir("journal"), execution.Options{})
 	if damage != "" {
 		rt.Health.Set("journal_damaged", Degraded, false, damage, "check the disk; an instruction whose record is lost is reaped by the orchestrator")
 		rt.Log.Error("journal damaged", telemetry.KeyError, damage)
+	}
+	if err == nil {
+		rt.closers = append(rt.closers, j.Close)
 	}
 	return j, err
 }

@@ -62,11 +62,13 @@ func (rt *Runtime) noteContact(err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	switch contactOf(err) {
+	now := contactOf(err)
+	changed := rt.contact.Swap(int32(now)) != int32(now)
+	switch now {
 	case answered:
 		rt.Health.Clear(conditionOffline)
 		rt.Health.Clear(conditionRefused)
-		if !rt.online.Swap(true) {
+		if changed {
 			rt.Log.Info("connected to the orchestrator", "url", rt.Config.API.BaseURL)
 		}
 		return
@@ -76,7 +78,7 @@ func (rt *Runtime) noteContact(err error) {
 	case unreachable:
 		rt.Health.Set(conditionOffline, Degraded, false, err.Error(), "nothing is lost: events and results are kept and sent when it answers")
 	}
-	if rt.online.Swap(false) {
+	if changed {
 		rt.Log.Warn("no contact with the orchestrator", telemetry.KeyError, err)
 	}
 }
@@ -85,9 +87,9 @@ func (rt *Runtime) noteContact(err error) {
 type contact int
 
 const (
-	answered    contact = iota // whatever the answer was, this agent is heard
-	refused                    // it is known not to be let in
-	unreachable                // nobody answers, or only "later"
+	answered    contact = iota + 1 // whatever the answer was, this agent is heard
+	refused                        // it is known not to be let in
+	unreachable                    // nobody answers, or only "later"
 )
 
 func contactOf(err error) contact {
@@ -95,10 +97,12 @@ func contactOf(err error) contact {
 	switch {
 	case err == nil:
 		return answered
-	case !errors.As(err, &answer), answer.Retryable():
+	case !errors.As(err, &answer):
 		return unreachable
 	}
 	switch answer.Code {
+	case api.CodeUnavailable, api.CodeRateLimited:
+		return unreachable
 	case api.CodeRevoked, api.CodeBadCertificate, api.CodeNoCertificate, api.CodeIdentityMismatch:
 		return refused
 	}

@@ -16,7 +16,7 @@ type counts struct {
 
 func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 	m.GaugeFunc("orchestrator_connected", "1 when the last call to the orchestrator was answered.", func() float64 {
-		if rt.online.Load() {
+		if contact(rt.contact.Load()) == answered {
 			return 1
 		}
 		return 0

@@ -34,8 +34,9 @@ type Runtime struct {
 	counts   *counts
 	logs     *logUpload
 	beatNow  chan struct{}
-	failed   chan error // holds the first reason of Fail
-	online   atomic.Bool
+	failed   chan error     // holds the first reason of Fail
+	contact  atomic.Int32   // what was told of the connection last, a contact; 0 is nothing
+	closers  []func() error // what roles opened; closed when everything has ended
 	monitors atomic.Pointer[func() []api.MonitorInfo]
 }
 
@@ -119,14 +120,12 @@ func (rt *Runtime) listeners() []Component {
 const conditionStarting = "starting"
 
 // work waits for the identity and then runs everything that needs it.
-func (rt *Runtime) work(ctx context.Context) error {
+func (rt *Runtime) work(ctx context.Context) (err error) {
 	rt.Health.Set(conditionStarting, Degraded, true, "the agent is starting", "wait a moment")
-	creds, err := rt.awaitIdentity(ctx)
-	if err != nil {
+	if rt.identity, err = rt.awaitIdentity(ctx); err != nil {
 		return err
 	}
-	rt.identity = creds
-	if rt.API, err = rt.connect(creds); err != nil {
+	if rt.API, err = rt.connect(rt.identity); err != nil {
 		return err
 	}
 	defer rt.API.CloseIdle()
@@ -134,6 +133,11 @@ func (rt *Runtime) work(ctx context.Context) error {
 		return err
 	}
 	defer rt.Plugins.logs.close()
+	defer func() {
+		for _, c := range rt.closers {
+			err = errors.Join(err, c())
+		}
+	}()
 	role, err := rt.Role.Components(rt)
 	if err != nil {
 		return err

@@ -21,6 +21,12 @@ type (
 	KeepPolicy = supervise.Policy
 )
 
+// Phases of a KeepState that roles act on.
+const (
+	MonitorRunning = supervise.Running
+	MonitorWaiting = supervise.Waiting
+)
+
 // Keep runs a plugin again and again with growing pauses until ctx ends; see
 // supervise.Keep.
 func Keep(ctx context.Context, p KeepPolicy, run func(ctx context.Context, up func()) error) {
@@ -55,14 +61,14 @@ func (p *Plugins) Sense(ctx context.Context, t Task, grace time.Duration, use fu
 	})
 }
 
-// pushed takes events that a plugin sends without being asked.
+// pushed takes events that a plugin sends without being asked. One that cannot be taken
+// costs only itself.
 func (p *Plugins) pushed(ctx context.Context, t Task, source plugin.EventSource, raw json.RawMessage) {
 	source.Now = time.Now()
 	events, err := plugin.DecodeEvents(raw, source)
 	for _, e := range events {
-		if err == nil {
-			_, err = t.Trigger(ctx, e)
-		}
+		_, refused := t.Trigger(ctx, e)
+		err = errors.Join(err, refused)
 	}
 	if err != nil {
 		p.rt.Log.Warn("pushed event refused", telemetry.KeyPlugin, t.Plugin.ID, telemetry.KeyMonitor, t.Settings.Name, telemetry.KeyError, err)
