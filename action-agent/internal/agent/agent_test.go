@@ -142,7 +142,7 @@ func TestClaims(t *testing.T) {
 	o := newOrchestrator(t)
 	r := install(t, o, map[string]string{"quick": quick}, "").start()
 	o.on(claim, "theirs", first(api.Errorf(api.CodeConflict, "stale lease")))
-	o.on(claim, "unheard", first(cut, cut, api.Errorf(api.CodeUnavailable, "busy")))
+	o.on(claim, "unheard", first(errCut, errCut, api.Errorf(api.CodeUnavailable, "busy")))
 	o.on(claim, "late", always(api.Errorf(api.CodeUnavailable, "busy")))
 	late := order("late", "quick")
 	late.ExpiresInSeconds = 1
@@ -197,7 +197,7 @@ func TestResultsAreSentUntilTheLastWord(t *testing.T) {
 	t.Parallel()
 	o := newOrchestrator(t)
 	r := install(t, o, map[string]string{"quick": quick}, "").start()
-	o.on(result, "lost", first(cut, errAway, cut))
+	o.on(result, "lost", first(errCut, errAway, errCut))
 	o.on(result, "unknown", always(api.Errorf(api.CodeNotFound, "no such instruction")))
 	o.on(result, "theirs", always(api.Errorf(api.CodeConflict, "another attempt")))
 	o.on(result, "over", always(api.Errorf(api.CodeGone, "has another outcome")))

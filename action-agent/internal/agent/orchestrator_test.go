@@ -5,6 +5,7 @@ package agent
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -40,10 +41,10 @@ type seen struct {
 }
 
 // reply answers the nth call of its kind for its instruction, from 1. Nil is yes.
-// cut drops the connection instead; the call was received all the same.
+// errCut drops the connection instead; the call was received all the same.
 type reply func(n int, call seen) error
 
-var cut = fmt.Errorf("cut the connection")
+var errCut = fmt.Errorf("cut the connection")
 
 // orchestrator is a real HTTPS server that does what its test says.
 type orchestrator struct {
@@ -59,7 +60,6 @@ type orchestrator struct {
 	cancel  map[api.InstructionID]bool
 	away    bool // answers 503 to everything
 	beats   []api.Heartbeat
-	asked   []string // max of each poll
 }
 
 func newOrchestrator(t *testing.T) *orchestrator {
@@ -92,7 +92,7 @@ func answer(w http.ResponseWriter, v any) {
 }
 
 func refuse(w http.ResponseWriter, err error) {
-	if err == cut {
+	if errors.Is(err, errCut) {
 		panic(http.ErrAbortHandler)
 	}
 	e := err.(*api.Error)

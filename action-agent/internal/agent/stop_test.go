@@ -107,7 +107,7 @@ func TestAHangingReportDelaysNoResult(t *testing.T) {
 	r := install(t, o, map[string]string{"gated": "print('begun', file=sys.stderr)\n" + gated}, "").start()
 	hang := make(chan struct{})
 	t.Cleanup(func() { close(hang) })
-	o.on(progress, "a", func(int, seen) error { <-hang; return cut })
+	o.on(progress, "a", func(int, seen) error { <-hang; return errCut })
 	o.offer(order("a", "gated"))
 	o.await(progress, "a", 1)
 	r.open("go-a")
