@@ -136,8 +136,13 @@ func TestReadme(t *testing.T) {
 		}
 		rest = rest[at[1]:]
 	}
-	if r.sensor == nil || len(r.files) != 3 || program == "" {
-		t.Fatalf("README installs a sensor agent: %v, has files %v and a program of %d bytes", r.sensor != nil, r.files, len(program))
+	if r.sensor == nil || r.printed["action-agent"] == "" || program == "" || len(r.files) != 3 {
+		t.Fatalf("README installs a sensor agent: %v, makes tokens %v, has files %v and a program of %d bytes", r.sensor != nil, r.printed, r.files, len(program))
+	}
+	for _, name := range []string{"config/plugins/var-log.yaml", "config/plugins/cleanup-files.yaml", "clean.yaml"} {
+		if r.files[name] == "" {
+			t.Fatalf("README has no %s, it has %v", name, r.files)
+		}
 	}
 	r.installAction()
 	r.askSettings(text)
