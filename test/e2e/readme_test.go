@@ -230,7 +230,7 @@ func (r *reader) senseAndAct(text string) {
 	if said := r.sh(strings.Replace(say("stavily workflows apply -f clean.yaml"), "clean.yaml", filepath.Join(r.dir, "clean.yaml"), 1)); !strings.Contains(said, "clean-when-full is now at version 1") {
 		r.t.Errorf("apply said %q", said)
 	}
-	follow := inBackground(r.t, r.shell(context.Background(), say("stavily events follow")))
+	follow := inBackground(r.t, r.shell(context.Background(), say("stavily events list --follow")))
 	r.sensor.stop()
 	r.sensor = inBackground(r.t, r.shell(context.Background(), "sensor-agent --config "+r.config(readmeSensor)))
 	r.await("both events on the screen", func() error {

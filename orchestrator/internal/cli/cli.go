@@ -52,7 +52,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 		Example: `  stavily server --hostname orchestrator.example.com
   stavily tokens create --type sensor --agent-id web-01
   stavily workflows apply -f disk-full.yaml
-  stavily events follow`,
+  stavily events list --follow`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return o.check() },

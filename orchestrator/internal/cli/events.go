@@ -14,7 +14,7 @@ import (
 const pathEvents = "/api/v1/events"
 
 func eventsCommand(o *options) *cobra.Command {
-	return group("events", "List and follow events", eventsList(o), eventsFollow(o))
+	return group("events", "List and follow events", eventsList(o))
 }
 
 // eventFilter are the flags that choose events.
@@ -30,12 +30,16 @@ func (f *eventFilter) query() url.Values { return url.Values{"type": {f.typ}, "a
 func eventsList(o *options) *cobra.Command {
 	var filter eventFilter
 	var limit int
+	var follow bool
 	c := &cobra.Command{
 		Use:     "list",
-		Short:   "List events, newest first",
-		Example: "  stavily events list --type disk.space.high --agent web-01",
+		Short:   "List events, newest first, or print them as they arrive",
+		Example: "  stavily events list --type disk.space.high --agent web-01\n  stavily events list --follow -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if follow {
+				return followLines(cmd, o, pathEvents+"/follow", filter.query(), eventLine)
+			}
 			query := filter.query()
 			query.Set("limit", strconv.Itoa(limit))
 			var events []operatorapi.Event
@@ -49,23 +53,11 @@ func eventsList(o *options) *cobra.Command {
 		},
 	}
 	filter.flags(c)
-	c.Flags().IntVar(&limit, "limit", 50, "at most this many, 1 to 500")
+	c.Flags().IntVar(&limit, "limit", 50, "at most this many, 1 to 500; all with --follow")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "print the latest and then each new one, until interrupted")
 	return c
 }
 
-func eventsFollow(o *options) *cobra.Command {
-	var filter eventFilter
-	c := &cobra.Command{
-		Use:     "follow",
-		Short:   "Print events as they arrive, until interrupted",
-		Example: "  stavily events follow\n  stavily events follow --type disk.space.high -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return followLines(cmd, o, pathEvents+"/follow", filter.query(), func(e operatorapi.Event) string {
-				return fmt.Sprintf("%s  %-8s  %s  %s  %s", clock(e.ReceivedAt), e.Severity, e.Type, e.Agent, e.ID)
-			})
-		},
-	}
-	filter.flags(c)
-	return c
+func eventLine(e operatorapi.Event) string {
+	return fmt.Sprintf("%s  %-8s  %s  %s  %s", clock(e.ReceivedAt), e.Severity, e.Type, e.Agent, e.ID)
 }

@@ -47,7 +47,7 @@ func configCommand(role Role, load loader) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Show or check the configuration",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	format := ""
@@ -55,8 +55,11 @@ func configCommand(role Role, load loader) *cobra.Command {
 		Use:     "show",
 		Short:   "Print every value in force with its origin; secrets are redacted",
 		Example: fmt.Sprintf("  %[1]s config show\n  %[1]s config show -o json", role.Program),
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != config.YAML && format != config.JSON {
+				return fmt.Errorf("%w: --output %q: must be %s or %s", errUsage, format, config.YAML, config.JSON)
+			}
 			loaded, err := load()
 			if err != nil {
 				return err
@@ -90,6 +93,26 @@ func configCommand(role Role, load loader) *cobra.Command {
 	return cmd
 }
 
+// noArgs refuses arguments, most of which are subcommands with a slip in them.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("%w: %s takes no argument %q", errUsage, cmd.CommandPath(), args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("%w: did you mean %q?", err, near[0])
+	}
+	return fmt.Errorf("%w (%s --help lists what it takes)", err, cmd.CommandPath())
+}
+
+// noArgs refuses a word that is no command, and so may be a mistyped one.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: unknown command %q for %q (%s --help lists them)", errUsage, args[0], cmd.CommandPath(), cmd.CommandPath())
+}
+
 func exactArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
@@ -110,7 +133,7 @@ lost answer is safe: the key is kept until the certificate is stored.
 
 "stavily tokens create" on the orchestrator prints this command complete.`,
 		Example: fmt.Sprintf("  %s enroll --base-url https://stavily.example.com:8443 --token svt_… --ca-fingerprint sha256:… --agent-id web-01", role.Program),
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if e.token == "" || e.fingerprint == "" {
 				return fmt.Errorf("%w: --token and --ca-fingerprint are needed: `stavily tokens create --type %s` prints both", errUsage, role.Type)
@@ -119,7 +142,7 @@ lost answer is safe: the key is kept until the certificate is stored.
 			if err != nil {
 				return err
 			}
-			return enroll(cmd.Context(), &loaded.Config, role, e, cmd.OutOrStdout())
+			return enroll(cmd.Context(), loaded, role, e, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVar(&e.token, "token", "", "one-time enrolment token")
@@ -135,11 +158,14 @@ func healthCommand(role Role, load loader) *cobra.Command {
 		Use:     "health",
 		Short:   "Ask the running agent of this configuration how it is; exit code 1 when it is not well",
 		Example: fmt.Sprintf("  %[1]s health\n  %[1]s health --ready", role.Program),
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			loaded, err := load()
 			if err != nil {
 				return err
+			}
+			if !loaded.Config.Health.Enabled {
+				return fmt.Errorf("%w: health.enabled is false for this agent, so that it cannot be asked", errUsage)
 			}
 			path := loaded.Config.Health.Path
 			if ready {

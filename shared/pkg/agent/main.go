@@ -65,10 +65,11 @@ variables, then the configuration file, then defaults; "config show" prints each
   %[1]s --config /var/lib/stavily/agent-web-01/config/agent.yaml
   %[1]s --agent-id web-01 --base-url https://stavily.example.com:8443
   %[1]s config show --agent-id web-01`, role.Program),
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Version:       api.Version,
+		Args:                       noArgs,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		Version:                    api.Version,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (%s --help lists the flags)", errUsage, err, cmd.CommandPath())
@@ -89,7 +90,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := io.WriteString(cmd.OutOrStdout(), api.Version+"\n")
 			return err
