@@ -98,19 +98,11 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("%w: %s takes no argument %q", errUsage, cmd.CommandPath(), args[0])
+	err := fmt.Errorf("%w: unknown command %q for %q", errUsage, args[0], cmd.CommandPath())
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		return fmt.Errorf("%w: did you mean %q?", err, near[0])
 	}
-	return fmt.Errorf("%w (%s --help lists what it takes)", err, cmd.CommandPath())
-}
-
-// noArgs refuses a word that is no command, and so may be a mistyped one.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: unknown command %q for %q (%s --help lists them)", errUsage, args[0], cmd.CommandPath(), cmd.CommandPath())
+	return fmt.Errorf("%w (%s --help lists them)", err, cmd.CommandPath())
 }
 
 func exactArgs(n int) cobra.PositionalArgs {
