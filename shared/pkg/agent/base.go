@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/lockfile"
@@ -18,7 +19,7 @@ var baseTree = []string{
 	"certificates",
 	"data", "data/plugins", "data/cache", "data/state",
 	"logs", "logs/plugins", "logs/audit",
-	"tmp",
+	tempDir,
 }
 
 // stateDir is where the agent keeps what it must remember, below the base directory.
@@ -72,8 +73,78 @@ func openBase(dir string) (release func() error, err error) {
 	return lockfile.Lock(filepath.Join(dir, stateDir, "lock"))
 }
 
+// The private directories of plugin processes stand in tmp, under names that nothing
+// else has: run-<plugin>-<number>.
+const (
+	tempDir    = "tmp"
+	tempPrefix = "run-"
+)
+
+var tempName = regexp.MustCompile(`^` + tempPrefix + `[a-z0-9._-]+-[0-9]+$`)
+
+// sweepTemp removes the private directories that a former process had no time to
+// remove, and reports how many there were. Call it with the lock of base, when nothing
+// of that process runs any more. What is not of our making stays, also when it hides
+// behind one of our names as a link, and so does everything in a tmp that is a link.
+func sweepTemp(base string) (int, error) {
+	path := filepath.Join(base, tempDir)
+	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
+		return 0, err
+	}
+	tmp, err := os.OpenRoot(path)
+	if err != nil {
+		return 0, fmt.Errorf("sweep %s: %w", path, err)
+	}
+	defer tmp.Close()
+	entries, err := fs.ReadDir(tmp.FS(), ".")
+	if err != nil {
+		return 0, fmt.Errorf("sweep %s: %w", path, err)
+	}
+	swept := 0
+	var failed []error
+	for _, e := range entries {
+		if !e.IsDir() || !tempName.MatchString(e.Name()) {
+			continue
+		}
+		if err := removeTree(tmp, e.Name()); err != nil {
+			failed = append(failed, fmt.Errorf("sweep %s: %w", path, err))
+			continue
+		}
+		swept++
+	}
+	return swept, errors.Join(failed...)
+}
+
+// removeTree removes a directory below root with all that is in it, also where a
+// plugin took the permission to do so off one of its directories.
+func removeTree(root *os.Root, name string) error {
+	err := root.RemoveAll(name)
+	if err == nil {
+		return nil
+	}
+	unlocked := fs.WalkDir(root.FS(), name, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return root.Chmod(path, dirMode)
+	})
+	if unlocked != nil {
+		return errors.Join(err, unlocked)
+	}
+	return root.RemoveAll(name)
+}
+
 // writeState puts a small fact where operators and scripts find it, for example
 // the port that was really bound.
 func writeState(base, name, value string) error {
 	return atomicfile.Write(filepath.Join(base, stateDir, name), []byte(value+"\n"), 0o600)
+}
+
+// removeState takes back what writeState put, when it does not hold any more.
+func removeState(base, name string) error {
+	err := os.Remove(filepath.Join(base, stateDir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

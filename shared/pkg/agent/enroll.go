@@ -14,6 +14,7 @@ import (
 
 	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/internal/lockfile"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/pki"
@@ -35,12 +36,19 @@ const maxKeyFile = 64 << 10
 
 // enroll makes a key, asks for a certificate with a one-time token, stores both
 // and, where there is no configuration file yet, writes one that starts this agent.
-func enroll(ctx context.Context, cfg *config.Config, role Role, e enrollment, out io.Writer) error {
-	release, err := openBase(cfg.Agent.BaseDir)
+//
+// It does not take the lock of the base directory: an agent that waits there for its
+// certificate has that, and notices what is stored.
+func enroll(ctx context.Context, loaded *config.Loaded, role Role, e enrollment, out io.Writer) (err error) {
+	cfg := &loaded.Config
+	if err := makeBase(cfg.Agent.BaseDir); err != nil {
+		return err
+	}
+	release, err := lockfile.Lock(filepath.Join(cfg.Agent.BaseDir, stateDir, "enroll.lock"))
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer func() { err = errors.Join(err, release()) }()
 	files := pki.Files{Cert: cfg.API.Auth.CertFile, Key: cfg.API.Auth.KeyFile, CA: cfg.API.Auth.CAFile}
 	pending := filepath.Join(filepath.Dir(files.Key), pendingKey)
 	key, err := keyToEnroll(pending)
@@ -51,15 +59,21 @@ func enroll(ctx context.Context, cfg *config.Config, role Role, e enrollment, ou
 	if err != nil {
 		return fmt.Errorf("enrol %s at %s: %w", cfg.Agent.ID, cfg.API.BaseURL, err)
 	}
+	if err := checkIssued(cfg, role, answer); err != nil {
+		return fmt.Errorf("enrol %s at %s: nothing is stored: %w", cfg.Agent.ID, cfg.API.BaseURL, err)
+	}
 	if err := pki.SaveCredentials(files, key, []byte(answer.CertificatePEM), []byte(answer.CAPEM)); err != nil {
 		return err
 	}
+	configFile := loaded.File
+	if configFile == "" {
+		if configFile, err = firstConfig(cfg, role, answer.OrganizationID); err != nil {
+			return err
+		}
+	}
+	// Last: as long as it is there, the same command can be repeated.
 	if err := os.Remove(pending); err != nil {
 		return fmt.Errorf("remove the pending key: %w", err)
-	}
-	configFile, err := firstConfig(cfg, role, answer.OrganizationID)
-	if err != nil {
-		return err
 	}
 	fmt.Fprintf(out, "enrolled %s agent %s in organisation %s\n  base directory  %s\n  certificate     %s\n  configuration   %s\nstart it with:\n  %s --config %s\n",
 		role.Type, answer.AgentID, answer.OrganizationID, cfg.Agent.BaseDir, files.Cert, configFile, role.Program, configFile)
@@ -117,6 +131,19 @@ func requestCertificate(ctx context.Context, cfg *config.Config, role Role, e en
 		Version: api.Version, Hostname: hostname, Tags: cfg.Agent.Tags,
 	}
 	return enrollPatiently(ctx, client, e.token, request)
+}
+
+// checkIssued refuses a certificate that this agent would not start with.
+func checkIssued(cfg *config.Config, role Role, answer api.EnrollResponse) error {
+	certs, err := pki.ParseCertificates([]byte(answer.CertificatePEM))
+	if err != nil {
+		return err
+	}
+	is, err := pki.ParseIdentity(certs[0])
+	if err != nil {
+		return err
+	}
+	return checkIdentity(is, cfg.Agent.ID, role.Type, cfg.Agent.OrganizationID)
 }
 
 // enrollAttempts is how often a request without an answer is repeated: enough for

@@ -12,6 +12,7 @@ import (
 	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
+	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
 // Execute runs an action or output plugin for an instruction to its end and says
@@ -39,6 +40,9 @@ func (p *Plugins) execute(ctx context.Context, t Task) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, err
 	}
+	checked := *t.Instruction // both contracts get the same: what fits the schema, with its defaults
+	checked.InputData = parameters
+	t.Instruction = &checked
 	var ran supervise.ActionResult
 	err = p.inRoom(ctx, t, func(r *room) error {
 		flags, err := t.flags(r)
@@ -56,7 +60,7 @@ func (p *Plugins) execute(ctx context.Context, t Task) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, err
 	}
-	return p.judge(t, ran)
+	return p.judge(t, ran), nil
 }
 
 // parameters applies the manifest's schema to what the instruction brings.
@@ -121,23 +125,32 @@ func (t Task) flags(r *room) ([]string, error) {
 }
 
 // judge makes a result of how the run ended. Data over the limit of the wire is kept
-// whole in a file on this host and cut with a marker.
-func (p *Plugins) judge(t Task, ran supervise.ActionResult) (api.Result, error) {
+// whole in a file on this host and replaced by a marker. That the file cannot be
+// written changes nothing of the status: what the plugin did is done.
+func (p *Plugins) judge(t Task, ran supervise.ActionResult) api.Result {
 	code := ran.Exit.Code
 	out := api.Result{
-		Status: ran.Status, Result: ran.Data, ErrorMessage: ran.Error, ExitCode: &code,
+		Status: ran.Status, Result: ran.Data, ErrorMessage: plugin.LogText(ran.Error), ExitCode: &code,
 		ResourceUsage: &api.ResourceUsage{CPUSeconds: ran.Exit.CPU.Seconds(), MaxRSSBytes: ran.Exit.MaxRSS},
 	}
 	if ran.Exit.Reason != "" {
 		out.ErrorDetails = json.RawMessage(`{"reason":` + string(quoted(string(ran.Exit.Reason))) + `}`)
 	}
 	if len(ran.Data) <= api.MaxResultBytes && !ran.Truncated {
-		return out, nil
+		return out
 	}
+	marker := map[string]any{"truncated": true, "bytes": len(ran.Data)}
 	file := filepath.Join(p.rt.DataDir("cache"), "result-"+string(t.Instruction.ID)+".json")
 	if err := atomicfile.Write(file, ran.Data, 0o600); err != nil {
-		return out, err
+		p.rt.Log.Error("a large result is not kept", telemetry.KeyPlugin, t.Plugin.ID, telemetry.KeyError, err)
+		marker["error"] = err.Error()
+	} else {
+		marker["file"] = file
 	}
-	out.Result = json.RawMessage(fmt.Sprintf(`{"truncated":true,"bytes":%d,"file":%s}`, len(ran.Data), quoted(file)))
-	return out, nil
+	text, err := json.Marshal(marker)
+	if err != nil { // texts and numbers always marshal
+		text = []byte(`{"truncated":true}`)
+	}
+	out.Result = text
+	return out
 }

@@ -23,6 +23,9 @@ func (rt *Runtime) awaitIdentity(ctx context.Context) (*pki.Credentials, error) 
 		creds, err := rt.loadIdentity()
 		if err == nil {
 			rt.Health.Clear(conditionNotEnrolled)
+			for _, w := range creds.Warnings() {
+				rt.Log.Warn("credentials", "warning", w)
+			}
 			return creds, nil
 		}
 		rt.Health.Set(conditionNotEnrolled, Degraded, true, err.Error(), rt.enrollHint())

@@ -31,6 +31,9 @@ type listener struct {
 
 // Run binds, serves, and binds again when it must, until ctx is cancelled.
 func (l *listener) Run(ctx context.Context) error {
+	if err := removeState(l.base, l.name+".addr"); err != nil { // of a process that was killed
+		l.log.Warn("the address of a former process stays recorded", "endpoint", l.name, "error", err)
+	}
 	for {
 		err := l.serve(ctx)
 		if ctx.Err() != nil {
@@ -56,6 +59,11 @@ func (l *listener) serve(ctx context.Context) error {
 	if err := writeState(l.base, l.name+".addr", ln.Addr().String()); err != nil {
 		l.log.Warn("the bound address is not recorded", "endpoint", l.name, "error", err)
 	}
+	defer func() { // whoever has the port next is not this agent
+		if err := removeState(l.base, l.name+".addr"); err != nil {
+			l.log.Warn("the address that was bound stays recorded", "endpoint", l.name, "error", err)
+		}
+	}()
 	if l.bound != nil {
 		l.bound(ln.Addr())
 	}

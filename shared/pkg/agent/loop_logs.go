@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
@@ -12,6 +13,10 @@ import (
 const (
 	logBuffer = 4 * api.MaxLogLines    // entries that wait for upload; the oldest go first
 	logLinger = 250 * time.Millisecond // how long the first of a batch waits for company
+
+	// logRoom is where a batch is full: what the orchestrator takes in one request, less
+	// the room for one more entry, whose characters may take six bytes each as JSON.
+	logRoom = api.MaxBatchBytes - 8*api.MaxLogLineBytes
 )
 
 // logUpload sends plugin log entries in batches.
@@ -61,10 +66,12 @@ func (u *logUpload) run(ctx context.Context, send func(context.Context, api.LogB
 func (u *logUpload) collect(ctx context.Context, first api.LogEntry) api.LogBatch {
 	batch := api.LogBatch{Logs: []api.LogEntry{first}}
 	linger := time.After(logLinger)
-	for len(batch.Logs) < api.MaxLogLines {
+	size := sizeOf(first)
+	for len(batch.Logs) < api.MaxLogLines && size < logRoom {
 		select {
 		case e := <-u.queue:
 			batch.Logs = append(batch.Logs, e)
+			size += sizeOf(e)
 		case <-linger:
 			return batch
 		case <-ctx.Done():
@@ -72,4 +79,13 @@ func (u *logUpload) collect(ctx context.Context, first api.LogEntry) api.LogBatc
 		}
 	}
 	return batch
+}
+
+// sizeOf is what an entry takes in a request.
+func sizeOf(e api.LogEntry) int {
+	text, err := json.Marshal(e)
+	if err != nil { // texts always marshal
+		return api.MaxLogLineBytes
+	}
+	return len(text) + len(",")
 }

@@ -82,8 +82,11 @@ func (l *pluginLog) entry(e api.LogEntry) {
 		e.Timestamp = api.At(time.Now())
 	}
 	line := fmt.Sprintf("%s %-5s [%s] %s", e.Timestamp.UTC().Format(api.TimeLayout), e.Level, l.origin, e.Message)
+	condition := "plugin_log_" + string(l.task.Plugin.ID)
 	if _, err := l.file.Write([]byte(line)); err != nil {
-		l.rt.Health.Set("plugin_log", Degraded, false, "the log of plugin "+string(l.task.Plugin.ID)+": "+err.Error(), "free disk space or correct the permissions of logs/plugins")
+		l.rt.Health.Set(condition, Degraded, false, "the log of plugin "+string(l.task.Plugin.ID)+": "+err.Error(), "free disk space or correct the permissions of logs/plugins")
+	} else {
+		l.rt.Health.Clear(condition)
 	}
 	if l.task.Line != nil {
 		l.task.Line(e.Level + ": " + e.Message)

@@ -59,10 +59,7 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	}
 	log.Info("starting", "program", role.Program, "version", api.Version, "base_dir", cfg.Agent.BaseDir, "config", loaded.File)
 
-	// Plugins die with their agent, what they had started may not have.
-	if n, err := sandbox.Reclaim(cfg.Agent.BaseDir); err != nil || n > 0 {
-		log.Warn("ended what plugins of a former process had left running", "processes", n, telemetry.KeyError, err)
-	}
+	tidy(cfg.Agent.BaseDir, log)
 	rt, err := newRuntime(cfg, role, log)
 	if err != nil {
 		return err
@@ -74,6 +71,17 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// tidy clears up after a former process of this base directory that was killed.
+func tidy(base string, log *slog.Logger) {
+	// Plugins die with their agent, what they had started may not have.
+	if n, err := sandbox.Reclaim(base); err != nil || n > 0 {
+		log.Warn("ended what plugins of a former process had left running", "processes", n, telemetry.KeyError, err)
+	}
+	if n, err := sweepTemp(base); err != nil || n > 0 {
+		log.Warn("removed what plugins of a former process had left in tmp", "directories", n, telemetry.KeyError, err)
+	}
 }
 
 func openLog(cfg *config.Config) (*slog.Logger, func() error, error) {

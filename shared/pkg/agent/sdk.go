@@ -68,13 +68,16 @@ func compile(ctx context.Context, interpreter catalog.Interpreter, dir string) e
 	if interpreter.Path == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, compileLimit)
+	limited, cancel := context.WithTimeout(ctx, compileLimit)
 	defer cancel()
 	said := limits.NewBuffer(4 << 10)
 	// Unchecked: the place is named for the content, so the sources cannot change.
-	cmd := exec.CommandContext(ctx, interpreter.Path, "-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", dir)
+	cmd := exec.CommandContext(limited, interpreter.Path, "-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", dir)
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil { // the agent ends: its signal, not a failure
+			return ctx.Err()
+		}
 		return fmt.Errorf("compile the Python SDK: %w: %s", err, said.Bytes())
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/plugin"
+	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
 // Task is one plugin process to be: what runs, for whom, and who hears of it.
@@ -44,11 +45,11 @@ type room struct {
 // inRoom prepares what the process of a task needs (private directories, socket,
 // log, the order for the sandbox), calls use, and takes it away again.
 func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) error {
-	temp, err := os.MkdirTemp(filepath.Join(p.rt.Config.Agent.BaseDir, "tmp"), string(t.Plugin.ID)+"-")
+	temp, err := os.MkdirTemp(filepath.Join(p.rt.Config.Agent.BaseDir, tempDir), tempPrefix+string(t.Plugin.ID)+"-")
 	if err != nil {
 		return fmt.Errorf("make a private directory for %s: %w", t.Plugin.ID, err)
 	}
-	defer os.RemoveAll(temp) // what resists is swept at the agent's next start
+	defer p.clear(t.Plugin.ID, temp)
 	log, err := p.logOf(t)
 	if err != nil {
 		return err
@@ -64,6 +65,18 @@ func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) err
 		}
 		return use(r)
 	})
+}
+
+// clear removes a private directory. What resists is swept at the agent's next start.
+func (p *Plugins) clear(id api.PluginID, temp string) {
+	root, err := os.OpenRoot(filepath.Dir(temp))
+	if err == nil {
+		defer root.Close()
+		err = removeTree(root, filepath.Base(temp))
+	}
+	if err != nil {
+		p.rt.Log.Warn("a private directory is left", telemetry.KeyPlugin, id, telemetry.KeyError, err)
+	}
 }
 
 // furnish writes the order for the sandbox.
@@ -103,7 +116,8 @@ func (t Task) within() time.Duration {
 	if t.Instruction == nil {
 		return 0
 	}
-	return time.Duration(t.Instruction.TimeoutSeconds) * time.Second
+	i := t.Instruction
+	return time.Second * smallest(time.Duration(i.TimeoutSeconds), time.Duration(i.PluginConfiguration.TimeoutSeconds))
 }
 
 // inputFile is its name in the private directory.
