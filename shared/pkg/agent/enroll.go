@@ -154,7 +154,7 @@ func enrollPatiently(ctx context.Context, client *api.Client, token string, requ
 	backoff := api.Backoff{Initial: 500 * time.Millisecond, Max: 5 * time.Second}
 	for attempt := 1; ; attempt++ {
 		answer, err := client.Enroll(ctx, token, request)
-		if err == nil || attempt == enrollAttempts || !api.Retryable(err) {
+		if err == nil || attempt == enrollAttempts || !mayPass(err) {
 			return answer, err
 		}
 		select {
@@ -163,6 +163,13 @@ func enrollPatiently(ctx context.Context, client *api.Client, token string, requ
 		case <-time.After(backoff.Next(api.RetryAfter(err))):
 		}
 	}
+}
+
+// mayPass reports whether the same request may succeed while a person waits. A server
+// with a certificate of another authority does not turn into the right one.
+func mayPass(err error) bool {
+	var u *api.UnreachableError
+	return api.Retryable(err) && (!errors.As(err, &u) || u.Kind != api.KindCertificate)
 }
 
 // firstConfig writes the smallest configuration that starts this agent, unless

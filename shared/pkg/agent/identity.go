@@ -59,7 +59,7 @@ func (rt *Runtime) loadIdentity() (*pki.Credentials, error) {
 func checkIdentity(is pki.Identity, id api.AgentID, typ api.AgentType, org api.OrgID) error {
 	switch {
 	case is.Type != typ:
-		return fmt.Errorf("the certificate is for a %s agent and this is a %s agent: enrol it again with a %s token", is.Type, typ, typ)
+		return fmt.Errorf("the certificate is for an agent of type %s and this is one of type %s: enrol it again with a token of type %s", is.Type, typ, typ)
 	case is.Agent != id:
 		return fmt.Errorf("the certificate is for agent %q and agent.id is %q: correct agent.id or enrol again", is.Agent, id)
 	case org != "" && is.Org != org:
