@@ -94,8 +94,6 @@ func (r *registrar) enrol(ctx context.Context, base string, more ...string) (str
 	return out.String(), err
 }
 
-var sensorRole = Role{Type: api.Sensor, Program: "sensor-agent", Summary: "Watches."}
-
 func certificates(t *testing.T, base string) []string {
 	return names(t, filepath.Join(base, "certificates"))
 }

@@ -165,3 +165,5 @@ func condition(rt *Runtime, name string) *api.Condition {
 	}
 	return nil
 }
+
+var sensorRole = Role{Type: api.Sensor, Program: "sensor-agent", Summary: "Watches."}
