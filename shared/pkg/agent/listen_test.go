@@ -79,6 +79,8 @@ func TestAPortThatIsTakenIsServedLater(t *testing.T) {
 		t.Fatal("a taken port was bound")
 	}
 	synctest.Test(t, func(t *testing.T) {
+		again := make(chan net.Addr, 1)
+		l.bound = func(a net.Addr) { again <- a }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- l.Run(ctx) }()
@@ -89,8 +91,7 @@ func TestAPortThatIsTakenIsServedLater(t *testing.T) {
 		if _, err := os.Stat(stateFile); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the state file of a former process is there: %v", err)
 		}
-		begin, again := time.Now(), make(chan net.Addr, 1)
-		l.bound = func(a net.Addr) { again <- a }
+		begin := time.Now()
 		if err := taken.Close(); err != nil {
 			t.Fatal(err)
 		}

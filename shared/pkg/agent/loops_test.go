@@ -47,11 +47,12 @@ func TestLogsTravelInBatches(t *testing.T) {
 				return answer
 			})
 		}()
+		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		begin := time.Now()
 		u.add(numbered(0))
-		time.Sleep(logLinger / 2)
+		pass(logLinger / 2)
 		u.add(numbered(1))
-		time.Sleep(logLinger)
+		pass(logLinger)
 		if len(batches) != 1 || len(batches[0].Logs) != 2 || at[0].Sub(begin) != logLinger {
 			t.Fatalf("%d batches at %v, want one of two lines after %v", len(batches), at, logLinger)
 		}
@@ -59,7 +60,7 @@ func TestLogsTravelInBatches(t *testing.T) {
 		for n := range api.MaxLogLines + 1 {
 			u.add(numbered(n))
 		}
-		time.Sleep(2 * logLinger)
+		pass(2 * logLinger)
 		if len(batches) != 3 || len(batches[1].Logs) != api.MaxLogLines || at[1] != begin || len(batches[2].Logs) != 1 {
 			t.Errorf("%d batches at %v, want a full one at once and a rest", len(batches), at)
 		}
@@ -69,7 +70,7 @@ func TestLogsTravelInBatches(t *testing.T) {
 		for range 200 {
 			u.add(api.LogEntry{Level: "info", Message: strings.Repeat("\x01", api.MaxLogLineBytes)})
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		total := 0
 		for _, b := range batches {
 			text, err := json.Marshal(b)
@@ -85,7 +86,7 @@ func TestLogsTravelInBatches(t *testing.T) {
 		answer = errors.New("away")
 		u.add(numbered(1))
 		u.add(numbered(2))
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if dropped.Load() != 2 {
 			t.Errorf("%d lines counted as dropped, want the 2 that could not be sent", dropped.Load())
 		}
