@@ -10,7 +10,7 @@
 //
 // # Life of a process
 //
-//	Main ─ flags ─ config ─ base directory + lock ─ logger
+//	Main ─ flags ─ config ─ base directory + lock ─ logger ─ sweep of what a killed process left
 //	  │
 //	  ├─ health and metrics listeners, forking thread      (from the first moment)
 //	  ├─ identity: certificate there? no → not ready, looks again every
@@ -24,6 +24,10 @@
 // that its loop makes progress, and a loop that misses its own limit turns /health
 // to 503. That the orchestrator is away is no failure: agents keep working, /health
 // stays 200 and a condition says since when.
+//
+// enroll takes no lock of a running agent, which notices the certificate that it
+// stores. A result over 256 KiB is kept in data/cache; a plugin process has a private
+// directory tmp/run-<plugin>-<number> for as long as it lives.
 //
 // # How to debug it
 //

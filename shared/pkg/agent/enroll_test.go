@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stavily/agents/internal/lockfile"
@@ -34,6 +35,7 @@ type registrar struct {
 	ca       *pkitest.Authority
 	identity string      // of the certificates that it issues
 	cut      func() bool // whether to hang up instead of answering; nil: never
+	callers  atomic.Int32
 
 	mu     sync.Mutex
 	asked  []api.EnrollRequest
@@ -43,7 +45,10 @@ type registrar struct {
 func newRegistrar(t *testing.T) *registrar {
 	r := &registrar{t: t, ca: pkitest.New(t, "ca"), identity: "acme/sensor/web-01", issued: map[string][]byte{}}
 	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(r.serve))
-	r.TLS = &tls.Config{Certificates: []tls.Certificate{r.ca.Issue(pkitest.Server())}}
+	r.TLS = &tls.Config{Certificates: []tls.Certificate{r.ca.Issue(pkitest.Server())}, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		r.callers.Add(1)
+		return nil, nil
+	}}
 	r.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what is asked for
 	r.StartTLS()
 	t.Cleanup(r.Close)
@@ -209,6 +214,9 @@ func TestARefusedEnrolmentStoresNothing(t *testing.T) {
 			}
 			if got := names(t, filepath.Join(base, "config")); !slices.Equal(got, []string{"plugins"}) {
 				t.Errorf("config: %q, want no file", got)
+			}
+			if n := r.callers.Load(); n > 1 {
+				t.Errorf("the server was called %d times: what a person must mend is not repeated", n)
 			}
 			if c.more != nil && len(r.asked) > 0 {
 				t.Error("the token was sent to a server that is not the right one")

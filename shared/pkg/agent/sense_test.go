@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
 // events takes what a sensor reports.
@@ -129,11 +131,12 @@ def detect(c):
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := got.types(); !slices.Equal(got, []string{"first", "last"}) {
-		t.Errorf("events %q, want first and last", got)
+	h.pushed(t.Context(), task, plugin.EventSource{Plugin: "push"}, json.RawMessage(`[{"type": 7}, {"type": "refuse.me"}, {"type": "beside"}]`))
+	if got := got.types(); !slices.Equal(got, []string{"first", "last", "beside"}) {
+		t.Errorf("events %q, want first, last and beside", got)
 	}
-	if h.log.count("pushed event refused", "spool is full") != 1 || h.log.count("pushed event refused") != 2 {
-		t.Errorf("the log does not tell of two refusals:\n%s", h.log)
+	if strings.Count(h.log.String(), "spool is full") != 2 || h.log.count("pushed event refused") != 3 {
+		t.Errorf("the log does not tell of three refusals:\n%s", h.log)
 	}
 }
 
