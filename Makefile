@@ -53,12 +53,12 @@ $(ARTEFACTS):
 
 .PHONY: cross-vet cross-build deps clean
 cross-vet: ## Vet every package for macOS and Windows
-	GOOS=darwin $(GO) vet ./...
-	GOOS=windows $(GO) vet ./...
+	GOOS=darwin $(GO) vet $(BUILD_FLAGS) ./...
+	GOOS=windows $(GO) vet $(BUILD_FLAGS) ./...
 
 cross-build: ## Compile every package for each system and processor
 	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
-		echo "$$os/$$arch"; GOOS=$$os GOARCH=$$arch $(GO) build ./...; done; done
+		echo "$$os/$$arch"; GOOS=$$os GOARCH=$$arch $(GO) build $(BUILD_FLAGS) ./...; done; done
 
 deps: ## Download what the build needs
 	$(GO) mod download
