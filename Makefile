@@ -78,8 +78,8 @@ demo-crash: build ## The demo with SIGKILL: the action agent in its clean-up, th
 	@bin/stavily demo --crash agent
 	@bin/stavily demo --crash server
 
-COUNT ?= 10s
-fuzz: ## Run every fuzz target for COUNT (10s, or 100000x)
+COUNT ?= 100000x
+fuzz: ## Run every fuzz target COUNT times (100000x)
 	COUNT=$(COUNT) scripts/fuzz.sh
 
 bench: build ## Latency, memory, CPU and durable intake, as a table and as JSON
