@@ -39,7 +39,7 @@ func sandboxLevel(a operatorapi.Agent) string {
 	if a.Sandbox == nil {
 		return ""
 	}
-	return a.Sandbox.Level
+	return a.Sandbox.String()
 }
 
 func agentsShow(o *options) *cobra.Command {

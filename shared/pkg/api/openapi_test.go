@@ -38,7 +38,7 @@ func document(t *testing.T) *openapi3.T {
 func constants(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	out := map[string]map[string]string{}
-	for _, name := range []string{"paths.go", "ids.go", "errors.go", "types.go"} {
+	for _, name := range []string{"paths.go", "ids.go", "errors.go", "posture.go", "types.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -284,8 +284,8 @@ func TestOpenAPIEnums(t *testing.T) {
 			t.Errorf("%s (-Go +openapi.yaml):\n%s", typ, diff)
 		}
 	}
-	if checked != 4 { // AgentType, Severity, InstructionStatus, Code
-		t.Errorf("%d enums were compared, want 4", checked)
+	if checked != 5 { // AgentType, Severity, InstructionStatus, SandboxLevel, Code
+		t.Errorf("%d enums were compared, want 5", checked)
 	}
 }
 

@@ -22,6 +22,7 @@ type EnrollRequest struct {
 	Version   string    `json:"version,omitempty"`
 	Hostname  string    `json:"hostname,omitempty"`
 	Tags      []string  `json:"tags,omitempty"`
+	Sandbox   *Posture  `json:"sandbox,omitempty"` // nil: not probed yet; heartbeats tell
 }
 
 // EnrollResponse answers an enrolment or a renewal.
@@ -54,13 +55,6 @@ type MonitorInfo struct {
 	State   string   `json:"state"` // running | starting | backoff | refused
 	Message string   `json:"message,omitempty"`
 	LastRun Time     `json:"last_run"`
-}
-
-// Posture is what confines plugins on an agent: the level as users know it and
-// the state of each layer (enforced, unavailable or off).
-type Posture struct {
-	Level  string            `json:"level"`
-	Layers map[string]string `json:"layers,omitempty"`
 }
 
 // Heartbeat tells the orchestrator that an agent lives and what it has. A nil
@@ -144,6 +138,10 @@ type Instruction struct {
 	LeaseExpiresAt      Time                       `json:"lease_expires_at"`
 	ExpiresAt           Time                       `json:"expires_at"`
 	TraceParent         string                     `json:"traceparent,omitempty"`
+	// SandboxMinimum is the least level that the step accepts, "" for any. An agent that
+	// cannot give it rejects the instruction before it claims it. It is offered only to
+	// agents that report the level, so that one that does not know the field had it then.
+	SandboxMinimum SandboxLevel `json:"sandbox_minimum,omitempty"`
 	// LeaseSeconds and ExpiresInSeconds say the same as the two times above as
 	// durations from now, so that an agent needs no agreement of clocks.
 	LeaseSeconds     int `json:"lease_seconds,omitempty"`

@@ -27,7 +27,15 @@ func sampleAgent(note string) store.Agent {
 		Plugins:  []api.PluginInfo{{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3", Type: "action", State: "ready", Message: "m"}},
 		Monitors: []api.MonitorInfo{{Name: "root", Plugin: "disk", State: "running", Message: "m", LastRun: api.At(start)}},
 		Health:   &api.Health{Status: "degraded", Conditions: []api.Condition{{Name: "spool", Status: "degraded", Since: api.At(start), Message: "m", Remedy: "r"}}},
-		Sandbox:  &api.Posture{Level: "full", Layers: map[string]string{"seccomp": "enforced"}},
+		Sandbox:  samplePosture(),
+	}
+}
+
+func samplePosture() *api.Posture {
+	return &api.Posture{
+		Level: api.SandboxFull, Achieved: []string{api.AchievedEgress}, Layers: map[string]string{"seccomp": "enforced", "cgroup": "unavailable: r"},
+		Missing: map[string]string{"cgroup": "r"}, LandlockABI: 7, Kernel: "6.18.0", Memory: "watchdog",
+		SelfTest: &api.SelfTest{Passed: []string{"p"}, Failed: []string{"f"}},
 	}
 }
 
@@ -96,7 +104,7 @@ func sampleInstruction(note string) instruction.Instruction {
 		Result: &api.Result{
 			Status: api.Interrupted, Result: json.RawMessage(`{"n":1.0}`), ErrorMessage: "e", ErrorDetails: json.RawMessage(`{"started":true}`), ExecutionLog: []string{"l"},
 			Attempt: 2, Lease: "lease", StartedAt: api.At(start), FinishedAt: api.At(start), DurationMS: 5, ResourceUsage: &api.ResourceUsage{CPUSeconds: 1.5, MaxRSSBytes: 6},
-			ExitCode: &code, Plugin: &api.PluginRef{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3"}, Sandbox: &api.Posture{Level: "full", Layers: map[string]string{"l": "off"}},
+			ExitCode: &code, Plugin: &api.PluginRef{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3"}, Sandbox: samplePosture(),
 		},
 	}
 }
