@@ -16,6 +16,7 @@ var Layers = []Layer{
 	{"internal/strictyaml", nil},
 	{"internal/atomicfile", nil},
 	{"internal/lockfile", []string{"internal/limits"}},
+	{"internal/destination", nil},
 	{"internal/policy", nil},
 	{"internal/cluster", []string{"internal/limits", "shared/pkg/api", "plugins"}},
 

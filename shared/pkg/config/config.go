@@ -129,9 +129,10 @@ const (
 	defaultMaxAge     = 30
 )
 
-// Security holds what protects the connection.
+// Security holds what protects the connection, and the host from its plugins.
 type Security struct {
-	TLS TLS `yaml:"tls"`
+	TLS     TLS     `yaml:"tls"`
+	Sandbox Sandbox `yaml:"sandbox"`
 }
 
 // TLS is the protocol's lower bound. That TLS is used, and that both sides show a
@@ -256,7 +257,7 @@ func Default(t api.AgentType) Config {
 			Level: defaultLevel, Format: defaultFormat, Output: defaultOutput,
 			MaxSize: defaultMaxSize, MaxBackups: defaultMaxBackups, MaxAge: defaultMaxAge, Compress: true,
 		},
-		Security: Security{TLS: TLS{MinVersion: defaultMinVersion}},
+		Security: Security{TLS: TLS{MinVersion: defaultMinVersion}, Sandbox: defaultSandbox()},
 		Plugins: Plugins{
 			MaxMemory: defaultMaxMemory, Timeout: Duration(defaultRunLimit),
 			Python: Python{Interpreter: defaultInterpreter},

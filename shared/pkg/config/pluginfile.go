@@ -31,6 +31,18 @@ type PluginFile struct {
 	Environment bool `yaml:"environment"`
 	Arguments   bool `yaml:"arguments"`
 
+	// What holds for this plugin instead of the key of the same name in
+	// security.sandbox, which it may narrow or widen. What the manifest does not ask
+	// for is not granted either way.
+	Trusted   bool     `yaml:"trusted"`   // runs at level limited too, unless Require says otherwise
+	Require   string   `yaml:"require"`   // "": security.sandbox.require
+	Read      []string `yaml:"read"`      // nil: security.sandbox.read; empty: nothing
+	Write     []string `yaml:"write"`     // nil: security.sandbox.write; empty: nothing
+	Network   Reach    `yaml:"network"`   // zero: security.sandbox.network
+	Processes int      `yaml:"processes"` // 0: security.sandbox.max_processes
+	CPU       float64  `yaml:"cpu"`       // 0: security.sandbox.max_cpu
+	Temp      Size     `yaml:"temp"`      // 0: security.sandbox.max_temp
+
 	File string `yaml:"-"` // where it was read from
 }
 
@@ -100,6 +112,7 @@ func loadPluginFile(path string, taken map[string]string) (PluginFile, error) {
 	require(f.Interval >= Duration(minMonitorInterval), "interval", "%v: must be at least %v", f.Interval, minMonitorInterval)
 	require(f.Timeout >= 0, "timeout", "%v: must not be negative", f.Timeout)
 	require(f.Memory == 0 || f.Memory >= minMaxMemory, "memory", "%v: must be at least %v", f.Memory, minMaxMemory)
+	errs = append(errs, f.checkSandbox(doc)...)
 	_, err = json.Marshal(f.Config) // plugins are handed their configuration as JSON
 	require(err == nil, "config", "holds what JSON cannot say (%v): keys must be text and numbers finite", err)
 	return f, errs.Err()

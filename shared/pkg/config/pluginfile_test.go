@@ -44,6 +44,26 @@ func messages(dir string, errs []error) []string {
 	return out
 }
 
+// That nothing is said and that nothing is allowed are two things.
+func TestPluginFileSandbox(t *testing.T) {
+	for text, want := range map[string]PluginFile{
+		"":                                 {},
+		"read: []\nwrite: []\nnetwork: []": {Read: []string{}, Write: []string{}, Network: Reach{Destinations: []string{}}},
+		"trusted: true\nrequire: full\nnetwork: declared": {Trusted: true, Require: Full, Network: Reach{Word: NetworkDeclared}},
+		"read: [/a]\nwrite: [/b/c]\nnetwork: ['a:1', 443]\nprocesses: 4\ncpu: 1.5\ntemp: 1GiB": {
+			Read: []string{"/a"}, Write: []string{"/b/c"}, Network: Reach{Destinations: []string{"a:1", "443"}}, Processes: 4, CPU: 1.5, Temp: Gibibyte,
+		},
+	} {
+		dir := t.TempDir()
+		want.File = write(t, filepath.Join(dir, "p.yaml"), "plugin: p\n"+text)
+		want.Plugin, want.Name, want.Enabled, want.Interval = "p", "p", true, Duration(defaultInterval)
+		files, errs := LoadPluginFiles(dir)
+		if diff := cmp.Diff([]PluginFile{want}, files); diff != "" || errs != nil {
+			t.Errorf("%q: errors %v, file (-want +got):\n%s", text, errs, diff)
+		}
+	}
+}
+
 func TestPluginFileMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                  "p.yaml: plugin: is missing: name the plugin that this configures",
@@ -55,6 +75,18 @@ func TestPluginFileMistakes(t *testing.T) {
 		"plugin: p\nmemory: 1MB":            "p.yaml:2:9: memory: 1MB: must be at least 16MB",
 		"plugin: p\nconfig: {a: {1: x}}":    "p.yaml:2:9: config: holds what JSON cannot say (json: unsupported type: map[interface {}]interface {}): keys must be text and numbers finite",
 		"plugin: p\nconfig: {a: {b: .inf}}": "p.yaml:2:9: config: holds what JSON cannot say (json: unsupported value: +Inf): keys must be text and numbers finite",
+		"plugin: p\nrequire: most":          `p.yaml:2:10: require: "most": must be one of full, confined, limited, none`,
+		"plugin: p\nread: [/a, b/c]":        `p.yaml:2:12: read: "b/c": must be an absolute path`,
+		"plugin: p\nwrite: [/a/..]":         `p.yaml:2:9: write: "/a/..": must be a path without '..' and NUL`,
+		"plugin: p\nwrite:":                 "p.yaml:2:7: write: has no value: give it one or remove the key; [] is nothing",
+		"plugin: p\nnetwork:":               "p.yaml:2:9: network: has no value: give it one or remove the key; [] is nothing",
+		"plugin: p\nnetwork: true":          `p.yaml:2:10: network: "true": must be all, declared, none, or a list of "host:port" and "port"`,
+		"plugin: p\nnetwork: {a: b}":        `p.yaml:2:10: must be all, declared, none, or a list of "host:port" and "port"`,
+		"plugin: p\nnetwork: [a:1, '*:2']":  `p.yaml:2:16: network: "*": wildcards are not taken: name each host`,
+		"plugin: p\nnetwork: [[a:1]]":       "p.yaml:2:10: item 1 must be text",
+		"plugin: p\nprocesses: 1":           "p.yaml:2:12: processes: 1: must be at least 2",
+		"plugin: p\ncpu: -.inf":             "p.yaml:2:6: cpu: -Inf: must be from 0.01 to 1024 (1 is one processor)",
+		"plugin: p\ntemp: 1MB":              "p.yaml:2:7: temp: 1MB: must be at least 2MB",
 		"plugin: p\nconfig: {a: 1, a: 2}":   `p.yaml:2:16: key "a" stands twice: first at line 2`,
 	} {
 		dir := t.TempDir()

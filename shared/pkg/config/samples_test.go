@@ -36,6 +36,7 @@ func TestOriginalSamplesLoad(t *testing.T) {
 		"quick-start-action": nil,
 		"docker-sensor":      nil,
 		"tuning":             {"STAVILY_AGENT_ID=a", "STAVILY_API_BASE_URL=https://h"}, // a fragment
+		"sandbox":            {"STAVILY_AGENT_ID=a", "STAVILY_API_BASE_URL=https://h"},
 	} {
 		typ := api.Sensor
 		if strings.Contains(name, "action") {

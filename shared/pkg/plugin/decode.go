@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"fmt"
-	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/stavily/agents/internal/destination"
 	"github.com/stavily/agents/internal/strictyaml"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -269,28 +269,13 @@ func (d *decoder) permissions(f *manifestFile) {
 		p.Network.All = v
 	case []any:
 		for i, item := range v {
-			destination, err := parseDestination(fmt.Sprint(item))
+			place, err := destination.Parse(fmt.Sprint(item))
 			if err != nil {
 				d.at("permissions", "network", i).fail("%v", err)
 			}
-			p.Network.Destinations = append(p.Network.Destinations, destination)
+			p.Network.Destinations = append(p.Network.Destinations, place.String())
 		}
 	default:
 		d.at("permissions", "network").fail("must be true, false, or a list of \"host:port\" and \"port\", not %v", v)
 	}
-}
-
-func parseDestination(s string) (string, error) {
-	port := s
-	if strings.Contains(s, ":") {
-		host, p, err := net.SplitHostPort(s)
-		if err != nil || host == "" {
-			return "", fmt.Errorf("%q must be \"host:port\" or \"port\"", s)
-		}
-		port = p
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", fmt.Errorf("%q must be \"host:port\" or \"port\", with a port from 1 to 65535", s)
-	}
-	return s, nil
 }
