@@ -21,6 +21,10 @@
 //     compared. An agent that asks about another's instruction is told 404.
 //   - A run's state, its history and the instructions it decided on change together.
 //     One broken workflow fails its own runs and no batch of events.
+//   - A step with a sandbox minimum is offered only to agents whose last heartbeat, or
+//     enrolment, reported it; it waits for one as for a missing agent, and expires with
+//     the posture that was found. What degrades after the offer the agent itself refuses.
+//     Every change of a reported posture is audited in the transaction that stores it.
 //   - Revoking an agent ends its requests in flight at once and refuses the next.
 //   - A renewed certificate takes the place of the old one when it is first used; until
 //     then both are good, so a lost answer strands nobody. The old one is refused and

@@ -98,7 +98,8 @@ func certificate(t testing.TB, text string) *x509.Certificate {
 	return certs[0]
 }
 
-func (w world) enrol(typ api.AgentType, id api.AgentID, host string) agent {
+// enrol enrols an agent, which tells its posture when one is given.
+func (w world) enrol(typ api.AgentType, id api.AgentID, host string, told ...*api.Posture) agent {
 	w.t.Helper()
 	token, _, err := w.CreateToken(w.t.Context(), "default", TokenSpec{Type: typ, Agent: id})
 	if err != nil {
@@ -108,7 +109,11 @@ func (w world) enrol(typ api.AgentType, id api.AgentID, host string) agent {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	answer, err := w.Enroll(w.t.Context(), token, api.EnrollRequest{AgentID: id, AgentType: typ, CSRPEM: csr(w.t, key), Hostname: host})
+	request := api.EnrollRequest{AgentID: id, AgentType: typ, CSRPEM: csr(w.t, key), Hostname: host}
+	for _, p := range told {
+		request.Sandbox = p
+	}
+	answer, err := w.Enroll(w.t.Context(), token, request)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 // Bounds of what an agent says about itself.
 const (
-	maxText = 255 // a name, host name, version, tag or note
+	maxText = 255 // a name, host name, version, tag, sandbox level or note
 	maxTags = 64
 )
 
@@ -89,17 +89,20 @@ func newApplication(token string, r api.EnrollRequest) (application, error) {
 	if err := checkTexts(append([]string{r.Name, r.Hostname, r.Version}, r.Tags...)); err != nil {
 		return application{}, err
 	}
+	if err := checkTexts(postureTexts(r.Sandbox)); err != nil {
+		return application{}, err
+	}
 	csr, keyHash, err := parseCSR(r.CSRPEM)
 	return application{r, csr, keyHash, tokenHash(token)}, err
 }
 
 func checkTexts(texts []string) error {
 	if len(texts) > maxTags+3 {
-		return api.Errorf(api.CodeInvalid, "More than %d tags.", maxTags)
+		return api.Errorf(api.CodeInvalid, "More than %d tags or words about the sandbox.", maxTags)
 	}
 	for _, s := range texts {
 		if len(s) > maxText {
-			return api.Errorf(api.CodeInvalid, "A name, host name, version or tag has %d bytes and may have %d: %.40q….", len(s), maxText, s)
+			return api.Errorf(api.CodeInvalid, "A name, host name, version, tag or sandbox level has %d bytes and may have %d: %.40q….", len(s), maxText, s)
 		}
 	}
 	return nil
@@ -180,12 +183,12 @@ func (t *tx) admitAgent(token store.Token, existing store.Agent, a application) 
 	agent := store.Agent{
 		ID: a.AgentID, Type: a.AgentType, Name: a.Name, Hostname: strings.ToLower(a.Hostname), Version: a.Version, Tags: a.Tags,
 		Status: StatusOffline, State: store.Active, KeyHash: a.keyHash, Serial: issued.Serial, CertificatePEM: issued.PEM,
-		NotAfter: issued.NotAfter, EnrolledAt: t.now, LastSeen: existing.LastSeen,
+		NotAfter: issued.NotAfter, EnrolledAt: t.now, LastSeen: existing.LastSeen, Sandbox: a.Sandbox,
 	}
 	return issued, errors.Join(
 		t.PutToken(token),
 		t.PutAgent(agent),
-		t.audit(actor(id), "agent.enroll", string(a.AgentID), "token "+token.Hash[:12]+", key "+a.keyHash+", serial "+issued.Serial),
+		t.audit(actor(id), "agent.enroll", string(a.AgentID), "token "+token.Hash[:12]+", key "+a.keyHash+", serial "+issued.Serial+", sandbox "+a.Sandbox.String()),
 	)
 }
 

@@ -89,6 +89,7 @@ func wire(i instruction.Instruction, now time.Time) api.Instruction {
 		ExpiresAt:           api.At(i.ExpiresAt),
 		LeaseSeconds:        wholeSeconds(i.LeaseUntil.Sub(now)),
 		ExpiresInSeconds:    wholeSeconds(i.ExpiresAt.Sub(now)),
+		SandboxMinimum:      i.Target.Sandbox,
 	}
 }
 
@@ -151,6 +152,9 @@ func (e *Engine) Result(ctx context.Context, id pki.Identity, iid api.Instructio
 		r.ExecutionLog = nil // kept as log rows, once
 		next, err := t.step(i, instruction.Finish{Agent: id.Agent, Attempt: r.Attempt, Lease: r.Lease, Result: r, Now: t.now})
 		if err != nil || i.Result != nil { // it was known: so are its lines
+			return err
+		}
+		if err := t.heldToMinimum(id, i, r); err != nil {
 			return err
 		}
 		return t.addLogs(next, lines)

@@ -26,8 +26,8 @@ triggers:
   - event: test
 actions:
   - {id: first, plugin: p, idempotent: true}
-  - {id: second, plugin: p, needs: [first]}
-  - {id: beside, plugin: p}
+  - {id: second, plugin: p, needs: [first], sandbox: full}
+  - {id: beside, plugin: p, sandbox: limited}
 outputs:
   - {id: tell, plugin: p, "on": [completed, failed]}
 `
@@ -45,6 +45,7 @@ type machine struct {
 	offered []held                                      // every offer that was ever made
 	claimed map[string]string                           // instruction and attempt → lease of the claim that was granted
 	final   map[api.InstructionID]api.InstructionStatus // of results that were acknowledged first
+	told    map[api.AgentID]api.SandboxLevel            // what each agent reported last
 }
 
 type held struct {
@@ -101,7 +102,29 @@ func (m *machine) poll(t *rapid.T) {
 		if time.Until(i.LeaseExpiresAt.Time) <= 0 {
 			t.Fatalf("offered %s with a lease that is over", i.ID)
 		}
+		if i.SandboxMinimum != minimums[i.Context.Step] || !m.told[id.Agent].AtLeast(i.SandboxMinimum) {
+			t.Fatalf("step %s, which needs %q, is offered with %q to agent %s, which reports %q", i.Context.Step, minimums[i.Context.Step], i.SandboxMinimum, id.Agent, m.told[id.Agent])
+		}
 		m.offered = append(m.offered, held{id, i})
+	}
+}
+
+// minimums are those of the steps of chain.
+var minimums = map[string]api.SandboxLevel{"second": api.SandboxFull, "beside": api.SandboxLimited}
+
+// beat makes an agent report a level, often a good one, so that runs get on.
+func (m *machine) beat(t *rapid.T) {
+	id := identityOf(rapid.SampledFrom([]api.AgentID{"a", "b"}).Draw(t, "agent"), api.Action)
+	h := api.Heartbeat{Status: StatusOnline}
+	if level := rapid.SampledFrom([]api.SandboxLevel{api.SandboxFull, api.SandboxFull, api.SandboxLimited, api.SandboxNone, "", "vault"}).Draw(t, "level"); level != "" {
+		h.Sandbox = &api.Posture{Level: level}
+	}
+	if _, err := m.engine.Heartbeat(context.Background(), id, h); err != nil {
+		t.Fatal(err)
+	}
+	m.told[id.Agent] = ""
+	if h.Sandbox != nil {
+		m.told[id.Agent] = h.Sandbox.Level
 	}
 }
 
@@ -256,7 +279,7 @@ func anySequence(t *testing.T, rt *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{dir: t.TempDir(), ca: authority, claimed: map[string]string{}, final: map[api.InstructionID]api.InstructionStatus{}}
+	m := &machine{dir: t.TempDir(), ca: authority, claimed: map[string]string{}, final: map[api.InstructionID]api.InstructionStatus{}, told: map[api.AgentID]api.SandboxLevel{}}
 	m.open(rt)
 	defer func() {
 		if err := m.stop(); err != nil {
@@ -269,7 +292,7 @@ func anySequence(t *testing.T, rt *rapid.T) {
 	w.enrol(api.Action, "b", "h")
 	w.apply(chain)
 	rt.Repeat(map[string]func(*rapid.T){
-		"emit": m.emit, "poll": m.poll, "claim": m.claim, "result": m.result,
+		"emit": m.emit, "beat": m.beat, "poll": m.poll, "claim": m.claim, "result": m.result,
 		"cancel": m.cancel, "pass": m.pass, "restart": m.restart, "": m.check,
 	})
 	time.Sleep(48 * time.Hour) // longer than anything may wait

@@ -119,7 +119,13 @@ func (e *Engine) reapOrg(ctx context.Context, org api.OrgID) (next time.Time, er
 			if err != nil {
 				return err
 			}
-			_, err = t.step(i, instruction.Tick{Now: t.now})
+			tick := instruction.Tick{Now: t.now}
+			if i.Status == api.Pending {
+				if tick.Why, err = shortfall(t, i.Plugin, i.Target); err != nil {
+					return err
+				}
+			}
+			_, err = t.step(i, tick)
 			return err
 		}))
 	}

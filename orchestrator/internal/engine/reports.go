@@ -22,7 +22,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if !slices.Contains([]string{StatusOnline, StatusDraining, StatusOffline}, h.Status) {
 		return api.HeartbeatResponse{}, api.Errorf(api.CodeInvalid, "status %.40q: must be online, draining or offline.", h.Status)
 	}
-	if err := checkTexts([]string{h.Version}); err != nil {
+	if err := checkTexts(append(postureTexts(h.Sandbox), h.Version)); err != nil {
 		return api.HeartbeatResponse{}, err
 	}
 	gained := false
@@ -31,10 +31,14 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 		if err != nil {
 			return err
 		}
+		if err := t.postureChanged(id, a.Sandbox, h.Sandbox); err != nil {
+			return err
+		}
+		gained = h.Sandbox.String() != a.Sandbox.String()
 		a.LastSeen, a.Status, a.Version = t.now, h.Status, h.Version
 		a.Health, a.Sandbox, a.Monitors = h.Health, h.Sandbox, h.Monitors
 		if h.Plugins != nil {
-			gained = !slices.Equal(a.Plugins, h.Plugins)
+			gained = gained || !slices.Equal(a.Plugins, h.Plugins)
 			a.Plugins = h.Plugins
 		}
 		return t.PutAgent(a)
@@ -42,7 +46,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if err != nil {
 		return api.HeartbeatResponse{}, err
 	}
-	if gained { // work that waited for a plugin may have found its agent
+	if gained { // work that waited for a plugin or a sandbox may have found its agent
 		e.wake(id.Org, func(a store.Agent) bool { return a.ID == id.Agent })
 	}
 	return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil

@@ -149,7 +149,7 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 
 // dispatch makes the instruction of a step.
 func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch) error {
-	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags}
+	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags, Sandbox: d.Sandbox}
 	if d.Target.SameHost {
 		target.Host = ev.Agent.Host
 		if target.Host == "" { // an empty host would be any
@@ -167,6 +167,10 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch) err
 		spec.ExpiresAt = t.now.Add(outputLifetime)
 	}
 	i := instruction.New(spec, t.now)
+	var err error
+	if i.Message, err = shortfall(t, i.Plugin, i.Target); err != nil {
+		return err
+	}
 	t.waiting = append(t.waiting, target)
 	t.due = earlier(t.due, i.Due())
 	return t.PutInstruction(i)

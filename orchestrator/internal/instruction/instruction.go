@@ -21,9 +21,13 @@ type Target struct {
 	Agents []api.AgentID `json:"agents,omitempty"` // one of them
 	Host   string        `json:"host,omitempty"`   // the host name that the agent enrolled with
 	Tags   []string      `json:"tags,omitempty"`   // all of them
+	// Sandbox is the least level that the agent must give. Unlike the rest it depends on
+	// what the agent reported last, so that Fits does not look at it.
+	Sandbox api.SandboxLevel `json:"sandbox,omitempty"`
 }
 
-// Fits reports whether an agent with that id, host name and tags may run it.
+// Fits reports whether an agent with that id, host name and tags may run it, as far as
+// these say.
 func (t Target) Fits(agent api.AgentID, host string, tags []string) bool {
 	if len(t.Agents) > 0 && !slices.Contains(t.Agents, agent) || t.Host != "" && t.Host != host {
 		return false

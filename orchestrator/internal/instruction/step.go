@@ -55,8 +55,12 @@ type Finish struct {
 // has ended, changes nothing.
 type Cancel struct{ Now time.Time }
 
-// Tick lets leases run out and expires what has waited too long.
-type Tick struct{ Now time.Time }
+// Tick lets leases run out and expires what has waited too long. Why is what the caller
+// knows about why nobody took it, for people; it may be empty.
+type Tick struct {
+	Now time.Time
+	Why string
+}
 
 // Effect is what the caller does in the same transaction, or after it: [Wake],
 // [Ended] or [Late].
@@ -192,7 +196,11 @@ func (t Tick) step(i Instruction) (Instruction, []Effect, *api.Error) {
 	case i.Attempt > 1 || i.Spent:
 		return i.close(api.Interrupted, t.Now, "Expired before another attempt could start.")
 	}
-	return i.close(api.Expired, t.Now, "No agent started it before it expired.")
+	message := "No agent started it before it expired."
+	if t.Why != "" {
+		message = "No agent started it before it expired: " + t.Why
+	}
+	return i.close(api.Expired, t.Now, message)
 }
 
 // retry makes the instruction wait for its next attempt.

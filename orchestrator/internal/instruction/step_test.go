@@ -48,6 +48,19 @@ const (
 	somethingRan = `{"started":true}`
 )
 
+// Whoever looks at what expired is told why, when that is known.
+func TestAnExpiryTellsItsReason(t *testing.T) {
+	for why, want := range map[string]string{
+		"":             "No agent started it before it expired.",
+		"needs a moon": "No agent started it before it expired: needs a moon",
+	} {
+		i, _ := story(t, New(plain, t0), Tick{Now: t0.Add(DefaultLifetime), Why: why})
+		if i.Message != want {
+			t.Errorf("the reason %q becomes %q, want %q", why, i.Message, want)
+		}
+	}
+}
+
 func TestStories(t *testing.T) {
 	wake, ended, late := []Effect{Wake{}}, []Effect{Ended{}}, []Effect{Late{}}
 	for _, c := range []struct {

@@ -48,10 +48,16 @@ type Agent struct {
 	Sandbox  *api.Posture
 }
 
-// CanTake reports whether the agent may be offered an instruction: it is an action
-// agent, the target fits it, and the plugin is among those that it has ready, if it
-// has told which it has.
+// CanTake reports whether the agent may be offered an instruction: it could run it (see
+// CouldTake), and what it reported last confines plugins as far as the target asks.
 func (a Agent) CanTake(plugin api.PluginID, target instruction.Target) bool {
+	return a.CouldTake(plugin, target) && a.Sandbox.Satisfies(target.Sandbox)
+}
+
+// CouldTake reports whether the agent could run an instruction if its sandbox were good
+// enough: it is an action agent, the target fits it, and the plugin is among those that
+// it has ready, if it has told which it has.
+func (a Agent) CouldTake(plugin api.PluginID, target instruction.Target) bool {
 	const refused = "refused" // as in api.PluginInfo
 	ready := a.Plugins == nil || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool {
 		return p.ID == plugin && p.State != refused

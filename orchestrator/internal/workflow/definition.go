@@ -56,6 +56,7 @@ type StepDefinition struct {
 	Needs      []string
 	Target     Target
 	Timeout    time.Duration
+	Sandbox    api.SandboxLevel // the least that it accepts; empty for any
 	Idempotent bool
 	On         []Status // outputs only: the ends of a run that it is for
 

@@ -42,6 +42,7 @@ type plugged struct {
 	Agents  agents               `yaml:"agents"`
 	With    map[string]yaml.Node `yaml:"with"`
 	Timeout string               `yaml:"timeout"`
+	Sandbox string               `yaml:"sandbox"`
 }
 
 type action struct {
@@ -70,7 +71,7 @@ type agents struct {
 var later = map[string][]string{
 	"":         {"correlate", "dedupe", "limits", "on_failure", "tests", "throttle"},
 	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
-	"actions":  {"approval", "offline", "retry", "sandbox", "undo", "wait_for"},
+	"actions":  {"approval", "offline", "retry", "undo", "wait_for"},
 	"agents":   {"each", "expression", "names", "tags"},
 }
 

@@ -211,7 +211,7 @@ func (m *machine) dispatch(step StepDefinition, output bool) {
 	m.record(StepSent, step.ID, "plugin %s", step.Plugin)
 	m.emit(Dispatch{
 		Step: step.ID, Plugin: step.Plugin, Version: step.Version, Input: input, Timeout: step.Timeout,
-		Target: step.Target, Idempotent: step.Idempotent, Output: output,
+		Target: step.Target, Sandbox: step.Sandbox, Idempotent: step.Idempotent, Output: output,
 	})
 }
 

@@ -68,6 +68,7 @@ actions:
     when: steps.clean.status == "completed"
     plugin: volume-grow
     agents: {ids: [db-1, db-2]}
+    sandbox: full
   - id: clean
     plugin: disk-cleaner@^1.2
     agents: {any: {tags: ["role:web"]}}
@@ -79,6 +80,7 @@ outputs:
     on: [failed]
     agents: {same_host: true}
     timeout: 10s
+    sandbox: none
     with: {text: "${{ workflow.name }}: ${{ run.status }}"}
   - plugin: mail@1.0.0
 `
@@ -91,10 +93,10 @@ func TestWholeForm(t *testing.T) {
 		Triggers: []Trigger{{ID: "disk", Pattern: "disk.space.*"}, {Pattern: "fs.**"}},
 		Actions: []StepDefinition{
 			{ID: "clean", Plugin: "disk-cleaner", Version: "^1.2", Target: Target{Tags: []string{"role:web"}}, Timeout: 2 * time.Minute, Idempotent: true},
-			{ID: "grow", Plugin: "volume-grow", Needs: []string{"clean"}, Target: Target{Agents: []api.AgentID{"db-1", "db-2"}}, Timeout: defaultTimeout},
+			{ID: "grow", Plugin: "volume-grow", Needs: []string{"clean"}, Target: Target{Agents: []api.AgentID{"db-1", "db-2"}}, Timeout: defaultTimeout, Sandbox: api.SandboxFull},
 		},
 		Outputs: []StepDefinition{
-			{ID: "slack", Plugin: "slack", On: []Status{Failed}, Target: Target{SameHost: true}, Timeout: 10 * time.Second},
+			{ID: "slack", Plugin: "slack", On: []Status{Failed}, Target: Target{SameHost: true}, Timeout: 10 * time.Second, Sandbox: api.SandboxNone},
 			{ID: "mail", Plugin: "mail", Version: "1.0.0", On: []Status{Completed, Failed}, Timeout: defaultTimeout},
 		},
 	}
@@ -130,6 +132,9 @@ func TestMistakes(t *testing.T) {
 		{"cooldown", head + "cooldown: 30\nactions: [{plugin: a}]", `f:3:11: cooldown "30": must be a duration such as 30s, 5m or 2h`},
 		{"timeout", head + "actions: [{plugin: a, timeout: 48h}]", `f:3:32: timeout 48h: must be from 1s to 24h0m0s`},
 		{"timeout without value", head + "actions: [{plugin: a, timeout: }]", `f:3:32: timeout "": must be a duration`},
+		{"sandbox", head + "actions: [{plugin: a, sandbox: strict}]", `f:3:32: sandbox "strict": must be full, confined, limited or none`},
+		{"sandbox without value", head + "actions: [{plugin: a}]\noutputs: [{plugin: b, sandbox: }]", `f:4:32: sandbox "": must be full, confined, limited or none`},
+		{"sandbox that is no level", head + "actions: [{plugin: a, sandbox: [full]}]", `f:3:32: must be text`},
 		{"plugin", head + "actions: [{plugin: Disk Cleaner}]", `f:3:20: plugin id "Disk Cleaner": must be`},
 		{"plugin's range", head + "actions: [{plugin: a@latest}]", `f:3:20: plugin version "latest": must be a version or a range`},
 		{"default ids collide", head + "actions: [{plugin: a}, {plugin: a}]", `f:3:33: id "a" is taken: give this one an id of its own`},

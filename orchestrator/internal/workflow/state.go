@@ -101,6 +101,7 @@ type Dispatch struct {
 	Input      map[string]json.RawMessage
 	Timeout    time.Duration
 	Target     Target
+	Sandbox    api.SandboxLevel // the least that it accepts; empty for any
 	Idempotent bool
 	Output     bool // an output plugin's, not an action's
 }

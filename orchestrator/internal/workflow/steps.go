@@ -63,7 +63,17 @@ func (c *checker) plugged(path []any, p plugged, taken map[string]bool) StepDefi
 	}
 	s.Timeout = c.duration(at(path, "timeout"), p.Timeout, defaultTimeout, time.Second, maxTimeout)
 	s.Target = c.target(at(path, "agents"), p.Agents)
+	s.Sandbox = c.sandbox(at(path, "sandbox"), p.Sandbox)
 	return s
+}
+
+// sandbox checks the least level that a step accepts.
+func (c *checker) sandbox(path []any, text string) api.SandboxLevel {
+	level := api.SandboxLevel(text)
+	if c.doc.Has(path) && !level.Valid() {
+		c.fail(path, "sandbox %q: must be full, confined, limited or none", text)
+	}
+	return level
 }
 
 // target checks that agents, where it stands, says one thing.

@@ -39,6 +39,13 @@ const (
 	AchievedEgress = "egress" // network access is filtered by destination
 )
 
+// The states of a layer.
+const (
+	LayerEnforced    = "enforced"
+	LayerUnavailable = "unavailable" // this system cannot enforce it
+	LayerOff         = "off"         // it is not asked for, or this version does not enforce it
+)
+
 // Posture is what confines plugins: of an agent the best that it can give, of a
 // result what that run had.
 type Posture struct {
@@ -69,6 +76,27 @@ func (p *Posture) String() string {
 		return "unknown"
 	}
 	return strings.Join(append([]string{string(p.Level)}, p.Achieved...), "+")
+}
+
+// Lacks says what is missing, a line for each layer in order of name: "memory: reason".
+// An agent that does not tell reasons is taken by the states of its layers.
+func (p *Posture) Lacks() []string {
+	if p == nil {
+		return nil
+	}
+	var out []string
+	for layer, reason := range p.Missing {
+		out = append(out, layer+": "+reason)
+	}
+	if len(p.Missing) == 0 {
+		for layer, state := range p.Layers {
+			if !strings.HasPrefix(state, LayerEnforced) {
+				out = append(out, layer+": "+state)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Satisfies reports whether the posture is as good as least. One that was not told

@@ -216,6 +216,7 @@ func testOfferFit(f *fixture) {
 		tags := rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", `"`}), 0, 2)
 		host := rapid.SampledFrom([]string{"", "h", "i"})
 		plugin := rapid.SampledFrom([]api.PluginID{"p", "q"})
+		level := rapid.SampledFrom([]api.SandboxLevel{"", api.SandboxNone, api.SandboxLimited, api.SandboxConfined, api.SandboxFull})
 		agent := store.Agent{ID: "a", Type: rapid.SampledFrom([]api.AgentType{api.Action, api.Action, api.Sensor}).Draw(t, "type"), Hostname: host.Draw(t, "host"), Tags: tags.Draw(t, "tags")}
 		if rapid.Bool().Draw(t, "told") {
 			agent.Plugins = []api.PluginInfo{}
@@ -223,11 +224,15 @@ func testOfferFit(f *fixture) {
 				agent.Plugins = append(agent.Plugins, api.PluginInfo{ID: p, State: rapid.SampledFrom([]string{"", "ready", "refused"}).Draw(t, "state")})
 			}
 		}
+		if rapid.Bool().Draw(t, "told of its sandbox") {
+			agent.Sandbox = &api.Posture{Level: level.Draw(t, "level")}
+		}
 		var want, got []api.InstructionID
 		err := scope.Update(f.Context(), func(tx store.Tx) error {
 			for n := range 4 {
 				i := offered(fmt.Sprint("I", n), func(s *instruction.Spec) {
 					s.Plugin, s.Target = plugin.Draw(t, "plugin"), instruction.Target{Agents: ids.Draw(t, "agents"), Host: host.Draw(t, "target host"), Tags: tags.Draw(t, "target tags")}
+					s.Target.Sandbox = level.Draw(t, "target level")
 				})
 				if agent.CanTake(i.Plugin, i.Target) {
 					want = append(want, i.ID)
