@@ -113,13 +113,14 @@ func TestWhatDoesNotFitIsRejected(t *testing.T) {
 	}
 	wrong := map[api.InstructionID]string{
 		"unknown": "nowhere is not installed", "version": "1.2.0 is installed and ^2 is asked for", "no-version": "is no constraint",
-		"digest": "sha256:0 is asked for", "type": `"uninstall" is not taken`, "name": "plugin id",
+		"digest": "sha256:0 is asked for", "sandbox": `needs sandbox "vault"`, "type": `"uninstall" is not taken`, "name": "plugin id",
 	}
 	o.offer(
 		change("unknown", func(i *api.Instruction) { i.PluginID = "nowhere" }),
 		change("version", func(i *api.Instruction) { i.PluginConfiguration.Version = "^2" }),
 		change("no-version", func(i *api.Instruction) { i.PluginConfiguration.Version = "latest?" }),
 		change("digest", func(i *api.Instruction) { i.PluginConfiguration.Digest = "sha256:0" }),
+		change("sandbox", func(i *api.Instruction) { i.SandboxMinimum = "vault" }),
 		change("type", func(i *api.Instruction) { i.InstructionType = "uninstall" }),
 		change("name", func(i *api.Instruction) { i.PluginID = "../quick" }),
 	)
@@ -129,9 +130,11 @@ func TestWhatDoesNotFitIsRejected(t *testing.T) {
 		}
 		same(t, "claims and runs of "+string(id), []int{0, 0}, []int{len(o.of(claim, id)), r.runs(id)})
 	}
-	o.until("a heartbeat", func() bool { o.mu.Lock(); defer o.mu.Unlock(); return len(o.beats) > 0 })
+	// One at the start, one because the orchestrator was wrong about the sandbox.
+	o.until("two heartbeats", func() bool { o.mu.Lock(); defer o.mu.Unlock(); return len(o.beats) > 1 })
 	o.offer(change("fits", func(i *api.Instruction) {
 		i.PluginConfiguration.Version, i.PluginConfiguration.Digest = "~1.2", o.beats[0].Plugins[0].Digest
+		i.SandboxMinimum = o.beats[0].Sandbox.Level
 	}))
 	o.outcome("fits", api.Completed)
 }

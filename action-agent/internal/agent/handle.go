@@ -71,6 +71,10 @@ func (w *worker) examine(i api.Instruction) (agent.Task, error) {
 	if err := fits(p, i.PluginConfiguration); err != nil {
 		return agent.Task{}, err
 	}
+	if err := w.rt.Plugins.Confines(i.SandboxMinimum); err != nil {
+		w.rt.BeatSoon() // the orchestrator believes otherwise
+		return agent.Task{}, err
+	}
 	return agent.Task{Plugin: p, Settings: w.rt.Plugins.SettingsOf(p.ID), Instruction: &i}, nil
 }
 

@@ -28,24 +28,17 @@ func agentsList(o *options) *cobra.Command {
 				return err
 			}
 			return show(cmd.OutOrStdout(), o, agents, "No agents. Enrol one with: stavily tokens create --type sensor",
-				"ID|TYPE|STATUS|HOST|VERSION|SANDBOX|LAST SEEN", func(a operatorapi.Agent) []string {
-					return []string{string(a.ID), string(a.Type), a.Status, a.Hostname, a.Version, sandboxLevel(a), ago(a.LastSeen)}
+				"ID|TYPE|STATUS|HOST|VERSION|SANDBOX|LAST SEEN|MISSING", func(a operatorapi.Agent) []string {
+					return []string{string(a.ID), string(a.Type), a.Status, a.Hostname, a.Version, sandboxLevel(a), ago(a.LastSeen), strings.Join(lacks(a), "; ")}
 				})
 		},
 	}
 }
 
-func sandboxLevel(a operatorapi.Agent) string {
-	if a.Sandbox == nil {
-		return ""
-	}
-	return a.Sandbox.String()
-}
-
 func agentsShow(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:     "show ID",
-		Short:   "Show one agent: certificate, health, plugins, monitors",
+		Short:   "Show one agent: certificate, health, plugins, monitors, sandbox",
 		Example: "  stavily agents show web-01",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,15 +49,15 @@ func agentsShow(o *options) *cobra.Command {
 			if o.output == "json" {
 				return showJSON(cmd.OutOrStdout(), a)
 			}
-			return showAgent(cmd, a)
+			return showAgent(cmd, o, a)
 		},
 	}
 }
 
-func showAgent(cmd *cobra.Command, a operatorapi.Agent) error {
+func showAgent(cmd *cobra.Command, o *options, a operatorapi.Agent) error {
 	pairs := [][2]string{
 		{"Agent", string(a.ID)}, {"Name", a.Name}, {"Type", string(a.Type)}, {"Status", a.Status},
-		{"Host", a.Hostname}, {"Version", a.Version}, {"Tags", strings.Join(a.Tags, ", ")}, {"Sandbox", sandboxLevel(a)},
+		{"Host", a.Hostname}, {"Version", a.Version}, {"Tags", strings.Join(a.Tags, ", ")},
 		{"Enrolled", full(a.EnrolledAt)}, {"Last seen", full(a.LastSeen)}, {"Certificate ends", full(a.CertificateNotAfter)},
 		{"Revoked", full(a.RevokedAt)}, {"Reason", a.RevokedReason},
 	}
@@ -83,7 +76,10 @@ func showAgent(cmd *cobra.Command, a operatorapi.Agent) error {
 	for _, g := range a.Gaps {
 		pairs = append(pairs, [2]string{"Events lost", fmt.Sprintf("%d (numbers %d to %d): %s, %s", g.Count, g.From, g.To, g.Reason, ago(g.ReceivedAt))})
 	}
-	return facts(cmd.OutOrStdout(), pairs...)
+	if err := facts(cmd.OutOrStdout(), pairs...); err != nil {
+		return err
+	}
+	return showSandbox(cmd.OutOrStdout(), o, a.Sandbox)
 }
 
 func agentsRevoke(o *options) *cobra.Command {

@@ -11,21 +11,21 @@ import (
 // counts are the runtime's own metrics. Roles declare theirs beside the code that
 // moves them.
 type counts struct {
-	logsDropped prometheus.Counter
+	logsDropped  prometheus.Counter
+	level, layer *prometheus.GaugeVec
 }
 
 func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 	m.GaugeFunc("orchestrator_connected", "1 when the last call to the orchestrator was answered.", func() float64 {
-		if contact(rt.contact.Load()) == answered {
-			return 1
-		}
-		return 0
+		return one(contact(rt.contact.Load()) == answered)
 	})
 	m.GaugeFunc("conditions", "Conditions that hold, as /health lists them.", func() float64 {
 		return float64(len(rt.Health.Snapshot().Conditions))
 	})
 	return &counts{
 		logsDropped: m.Counter("plugin_logs_dropped_total", "Plugin log entries not copied to the orchestrator; logs/plugins on the host has them."),
+		level:       m.GaugeVec("sandbox_level", "1 for the level that plugins are confined at, 0 for the others.", "level"),
+		layer:       m.GaugeVec("sandbox_layer", "1 for each layer of the sandbox that is enforced, 0 for the others.", "layer"),
 	}
 }
 

@@ -36,6 +36,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	p := &Plugins{rt: rt, posture: sandbox.Posture(), logs: pluginLogs{
 		dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config), open: map[api.PluginID]io.WriteCloser{},
 	}}
+	rt.counts.tellPosture(&p.posture)
 	cfg := rt.Config.Plugins
 	var err error
 	p.python, err = catalog.ResolvePython(ctx, cfg.Python.Interpreter)
@@ -82,9 +83,6 @@ func (p *Plugins) Infos() []api.PluginInfo {
 	}
 	return out
 }
-
-// Posture is what confines plugins here.
-func (p *Plugins) Posture() *api.Posture { return &p.posture }
 
 // Find gives the plugin with this id, or a sentence that says why it cannot be used.
 func (p *Plugins) Find(id api.PluginID) (*plugin.Plugin, error) { return catalog.Find(p.installed, id) }

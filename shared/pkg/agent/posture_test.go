@@ -1,0 +1,49 @@
+package agent
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// What a host cannot give is refused with what it gives, why, and what to do.
+func TestAMinimumIsHeld(t *testing.T) {
+	rt, _ := testRuntime(t, api.Action)
+	p := &Plugins{rt: rt, posture: api.Posture{
+		Level: api.SandboxConfined, Achieved: []string{api.AchievedMemory}, Missing: map[string]string{"namespaces": "clone: operation not permitted"},
+	}}
+	for _, least := range []api.SandboxLevel{"", api.SandboxNone, api.SandboxLimited, api.SandboxConfined} {
+		if err := p.Confines(least); err != nil {
+			t.Errorf("%q: %v", least, err)
+		}
+	}
+	for least, want := range map[api.SandboxLevel]string{
+		api.SandboxFull: "the step needs sandbox full and this agent gives confined+memory: namespaces: clone: operation not permitted (`action-agent sandbox check` says what to change)",
+		"vault":         `the step needs sandbox "vault", which this version of the agent does not know: update the agent`,
+	} {
+		if err := p.Confines(least); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", least, err, want)
+		}
+	}
+}
+
+func TestMetricsTellThePosture(t *testing.T) {
+	rt, _ := testRuntime(t, api.Action)
+	rt.counts.tellPosture(&api.Posture{Level: api.SandboxConfined, Layers: map[string]string{
+		"landlock": api.LayerEnforced, "memory": api.LayerEnforced + ": cgroup2", "namespaces": api.LayerUnavailable + ": refused", "network": api.LayerOff,
+	}})
+	w := httptest.NewRecorder()
+	rt.metricsHandler().ServeHTTP(w, httptest.NewRequest("GET", rt.Config.Metrics.Path, nil))
+	for _, line := range []string{
+		`stavily_agent_sandbox_level{level="full"} 0`, `stavily_agent_sandbox_level{level="confined"} 1`,
+		`stavily_agent_sandbox_level{level="limited"} 0`, `stavily_agent_sandbox_level{level="none"} 0`,
+		`stavily_agent_sandbox_layer{layer="landlock"} 1`, `stavily_agent_sandbox_layer{layer="memory"} 1`,
+		`stavily_agent_sandbox_layer{layer="namespaces"} 0`, `stavily_agent_sandbox_layer{layer="network"} 0`,
+	} {
+		if !strings.Contains(w.Body.String(), "\n"+line+"\n") {
+			t.Errorf("the metrics have no %s", line)
+		}
+	}
+}
