@@ -108,4 +108,5 @@ type agentRecord struct {
 	ID       api.AgentID       `json:"id"`
 	Status   string            `json:"status"`
 	Monitors []api.MonitorInfo `json:"monitors"`
+	Sandbox  *api.Posture      `json:"sandbox"`
 }
