@@ -30,6 +30,7 @@ type Health struct {
 	conditions map[string]api.Condition
 	blocking   map[string]bool // conditions that make the agent not ready
 	beats      map[string]beat
+	posture    *api.Posture // what confines plugins; nil until that is known
 }
 
 type beat struct {
@@ -60,6 +61,19 @@ func (h *Health) Clear(name string) {
 	defer h.mu.Unlock()
 	delete(h.conditions, name)
 	delete(h.blocking, name)
+}
+
+// confined says what confines plugins, for /health to tell.
+func (h *Health) confined(p *api.Posture) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.posture = p
+}
+
+func (h *Health) sandbox() *api.Posture {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.posture
 }
 
 // Beat says that a loop made progress and will again within limit.

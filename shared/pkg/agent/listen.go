@@ -82,13 +82,13 @@ func (l *listener) serve(ctx context.Context) error {
 
 func hostPort(bind string, port int) string { return net.JoinHostPort(bind, strconv.Itoa(port)) }
 
-// healthHandler serves the two probes. Only local callers see the conditions:
-// the endpoint may be bound to every address for a kubelet to reach.
+// healthHandler serves the two probes. Only local callers see the conditions and the
+// sandbox: the endpoint may be bound to every address for a kubelet to reach.
 func healthHandler(h *Health, healthPath, readyPath string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, r *http.Request) {
 		snapshot := h.Snapshot()
-		answerProbe(w, r, snapshot.Status != string(Failing), snapshot)
+		answerProbe(w, r, snapshot.Status != string(Failing), probed{snapshot, h.sandbox()})
 	})
 	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, r *http.Request) {
 		ready, against := h.Ready()
@@ -96,14 +96,20 @@ func healthHandler(h *Health, healthPath, readyPath string) http.Handler {
 		if !ready {
 			status = "not ready"
 		}
-		answerProbe(w, r, ready, api.Health{Status: status, Conditions: against})
+		answerProbe(w, r, ready, probed{Health: api.Health{Status: status, Conditions: against}})
 	})
 	return mux
 }
 
-func answerProbe(w http.ResponseWriter, r *http.Request, ok bool, body api.Health) {
+// probed is the body of a probe's answer.
+type probed struct {
+	api.Health
+	Sandbox *api.Posture `json:"sandbox,omitempty"` // what confines plugins
+}
+
+func answerProbe(w http.ResponseWriter, r *http.Request, ok bool, body probed) {
 	if !isLocal(r.RemoteAddr) {
-		body.Conditions = nil
+		body.Conditions, body.Sandbox = nil, nil
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

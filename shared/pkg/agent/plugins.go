@@ -36,7 +36,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	p := &Plugins{rt: rt, posture: sandbox.Posture(), logs: pluginLogs{
 		dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config), open: map[api.PluginID]io.WriteCloser{},
 	}}
-	rt.counts.tellPosture(&p.posture)
+	rt.tellPosture(&p.posture)
 	cfg := rt.Config.Plugins
 	var err error
 	p.python, err = catalog.ResolvePython(ctx, cfg.Python.Interpreter)

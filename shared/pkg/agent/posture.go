@@ -27,8 +27,13 @@ func (p *Plugins) Confines(least api.SandboxLevel) error {
 	return fmt.Errorf("the step needs sandbox %s and this agent gives %s%s (`%s sandbox check` says what to change)", least, &p.posture, why, p.rt.Role.Program)
 }
 
-// tellPosture lets metrics show what confines plugins: a series for each level, of which
-// one is 1, and one for each layer.
+// tellPosture lets everybody who looks at this agent see what confines its plugins.
+func (rt *Runtime) tellPosture(p *api.Posture) {
+	rt.counts.tellPosture(p)
+	rt.Health.confined(p)
+}
+
+// tellPosture sets a series for each level, of which one is 1, and one for each layer.
 func (c *counts) tellPosture(p *api.Posture) {
 	for _, l := range []api.SandboxLevel{api.SandboxNone, api.SandboxLimited, api.SandboxConfined, api.SandboxFull} {
 		c.level.WithLabelValues(string(l)).Set(one(l == p.Level))

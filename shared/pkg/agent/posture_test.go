@@ -29,9 +29,10 @@ func TestAMinimumIsHeld(t *testing.T) {
 	}
 }
 
-func TestMetricsTellThePosture(t *testing.T) {
+// Metrics show every layer and level; /health shows all of it, to this host only.
+func TestThePostureIsTold(t *testing.T) {
 	rt, _ := testRuntime(t, api.Action)
-	rt.counts.tellPosture(&api.Posture{Level: api.SandboxConfined, Layers: map[string]string{
+	rt.tellPosture(&api.Posture{Level: api.SandboxConfined, Layers: map[string]string{
 		"landlock": api.LayerEnforced, "memory": api.LayerEnforced + ": cgroup2", "namespaces": api.LayerUnavailable + ": refused", "network": api.LayerOff,
 	}})
 	w := httptest.NewRecorder()
@@ -44,6 +45,14 @@ func TestMetricsTellThePosture(t *testing.T) {
 	} {
 		if !strings.Contains(w.Body.String(), "\n"+line+"\n") {
 			t.Errorf("the metrics have no %s", line)
+		}
+	}
+	for remote, want := range map[string]bool{"127.0.0.1:5": true, "192.0.2.1:5": false} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/health", nil)
+		r.RemoteAddr = remote
+		healthHandler(rt.Health, "/health", "/ready").ServeHTTP(w, r)
+		if got := strings.Contains(w.Body.String(), `"sandbox":{"level":"confined","layers":{"landlock":"enforced",`); got != want || w.Code != 200 {
+			t.Errorf("%s is told of the sandbox: %v, want %v: %s", remote, got, want, w.Body)
 		}
 	}
 }
