@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stavily/agents/internal/lockfile"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -153,7 +154,14 @@ func TestRunWithoutACertificate(t *testing.T) {
 		t.Errorf("a second agent: %v", err)
 	}
 	var metrics strings.Builder
-	if err := askHealth(ctx, filepath.Join(base, stateDir, "metrics.addr"), loaded.Config.Metrics.Path, &metrics); err != nil || !strings.Contains(metrics.String(), "orchestrator_connected 0") {
+	addr := filepath.Join(base, stateDir, "metrics.addr")
+	for range 1000 { // it is bound beside the other, maybe later
+		if _, err := os.Stat(addr); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := askHealth(ctx, addr, loaded.Config.Metrics.Path, &metrics); err != nil || !strings.Contains(metrics.String(), "orchestrator_connected 0") {
 		t.Errorf("metrics: %v\n%s", err, &metrics)
 	}
 	cancel()
