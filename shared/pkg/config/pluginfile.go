@@ -34,14 +34,14 @@ type PluginFile struct {
 	// What holds for this plugin instead of the key of the same name in
 	// security.sandbox, which it may narrow or widen. What the manifest does not ask
 	// for is not granted either way.
-	Trusted   bool     `yaml:"trusted"`   // runs at level limited too, unless Require says otherwise
-	Require   string   `yaml:"require"`   // "": security.sandbox.require
-	Read      []string `yaml:"read"`      // nil: security.sandbox.read; empty: nothing
-	Write     []string `yaml:"write"`     // nil: security.sandbox.write; empty: nothing
-	Network   Reach    `yaml:"network"`   // zero: security.sandbox.network
-	Processes int      `yaml:"processes"` // 0: security.sandbox.max_processes
-	CPU       float64  `yaml:"cpu"`       // 0: security.sandbox.max_cpu
-	Temp      Size     `yaml:"temp"`      // 0: security.sandbox.max_temp
+	Trusted   bool             `yaml:"trusted"`   // runs at level limited too, unless Require says otherwise
+	Require   api.SandboxLevel `yaml:"require"`   // "": security.sandbox.require
+	Read      []string         `yaml:"read"`      // nil: security.sandbox.read; empty: nothing
+	Write     []string         `yaml:"write"`     // nil: security.sandbox.write; empty: nothing
+	Network   Reach            `yaml:"network"`   // zero: security.sandbox.network
+	Processes int              `yaml:"processes"` // 0: security.sandbox.max_processes
+	CPU       float64          `yaml:"cpu"`       // 0: security.sandbox.max_cpu
+	Temp      Size             `yaml:"temp"`      // 0: security.sandbox.max_temp
 
 	File string `yaml:"-"` // where it was read from
 }

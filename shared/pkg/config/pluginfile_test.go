@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 func TestLoadPluginFiles(t *testing.T) {
@@ -49,7 +51,7 @@ func TestPluginFileSandbox(t *testing.T) {
 	for text, want := range map[string]PluginFile{
 		"":                                 {},
 		"read: []\nwrite: []\nnetwork: []": {Read: []string{}, Write: []string{}, Network: Reach{Destinations: []string{}}},
-		"trusted: true\nrequire: full\nnetwork: declared": {Trusted: true, Require: Full, Network: Reach{Word: NetworkDeclared}},
+		"trusted: true\nrequire: full\nnetwork: declared": {Trusted: true, Require: api.SandboxFull, Network: Reach{Word: NetworkDeclared}},
 		"read: [/a]\nwrite: [/b/c]\nnetwork: ['a:1', 443]\nprocesses: 4\ncpu: 1.5\ntemp: 1GiB": {
 			Read: []string{"/a"}, Write: []string{"/b/c"}, Network: Reach{Destinations: []string{"a:1", "443"}}, Processes: 4, CPU: 1.5, Temp: Gibibyte,
 		},
@@ -75,7 +77,7 @@ func TestPluginFileMistakes(t *testing.T) {
 		"plugin: p\nmemory: 1MB":            "p.yaml:2:9: memory: 1MB: must be at least 16MB",
 		"plugin: p\nconfig: {a: {1: x}}":    "p.yaml:2:9: config: holds what JSON cannot say (json: unsupported type: map[interface {}]interface {}): keys must be text and numbers finite",
 		"plugin: p\nconfig: {a: {b: .inf}}": "p.yaml:2:9: config: holds what JSON cannot say (json: unsupported value: +Inf): keys must be text and numbers finite",
-		"plugin: p\nrequire: most":          `p.yaml:2:10: require: "most": must be one of full, confined, limited, none`,
+		"plugin: p\nrequire: most":          `p.yaml:2:10: require: "most": must be full, confined, limited or none`,
 		"plugin: p\nread: [/a, b/c]":        `p.yaml:2:12: read: "b/c": must be an absolute path`,
 		"plugin: p\nwrite: [/a/..]":         `p.yaml:2:9: write: "/a/..": must be a path without '..' and NUL`,
 		"plugin: p\nwrite:":                 "p.yaml:2:7: write: has no value: give it one or remove the key; [] is nothing",

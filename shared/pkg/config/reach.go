@@ -55,8 +55,8 @@ func (f *PluginFile) checkSandbox(doc *strictyaml.Doc) strictyaml.Errors {
 			fail([]any{key}, "has no value: give it one or remove the key; [] is nothing")
 		}
 	}
-	if f.Require != "" && !slices.Contains(levels, f.Require) {
-		fail([]any{"require"}, "%q: must be one of %s", f.Require, strings.Join(levels, ", "))
+	if f.Require != "" && !f.Require.Valid() {
+		fail([]any{"require"}, "%q: must be %s", f.Require, levelForm)
 	}
 	for key, paths := range map[string][]string{"read": f.Read, "write": f.Write} {
 		for i, p := range paths {

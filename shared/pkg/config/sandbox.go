@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/stavily/agents/internal/destination"
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // Sandbox is the owner's word on what confines plugins, and the ceiling of what
@@ -16,11 +17,11 @@ import (
 // plugin (see [PluginFile]); a manifest and the orchestrator cannot. The agent's own
 // directory is out of reach for every plugin, whatever stands here.
 type Sandbox struct {
-	Enabled bool   `yaml:"enabled"` // false: level none, which require must then accept
-	Require string `yaml:"require"` // the level without which a plugin does not run, unless its file says trusted
-	Level   string `yaml:"level"`   // the highest that is used; the host decides which one is reached
-	User    string `yaml:"user"`    // whom an agent that runs as root lets plugins run as; else the agent's own user
-	Chroot  string `yaml:"chroot"`  // nothing below it is shown to plugins; at level full their private root hides it
+	Enabled bool             `yaml:"enabled"` // false: level none, which require must then accept
+	Require api.SandboxLevel `yaml:"require"` // the level without which a plugin does not run, unless its file says trusted
+	Level   api.SandboxLevel `yaml:"level"`   // the highest that is used; the host decides which one is reached
+	User    string           `yaml:"user"`    // whom an agent that runs as root lets plugins run as; else the agent's own user
+	Chroot  string           `yaml:"chroot"`  // nothing below it is shown to plugins; at level full their private root hides it
 
 	Read    []string `yaml:"read"`    // paths; what a manifest asks for outside of them is not granted
 	Write   []string `yaml:"write"`   // the same, for writing
@@ -37,16 +38,6 @@ type Sandbox struct {
 	MaxCPU       float64 `yaml:"max_cpu"`       // share of one processor, of one run
 	MaxTemp      Size    `yaml:"max_temp"`      // bytes in the private directory of one run
 }
-
-// The levels, as people write them, from the strongest.
-const (
-	Full     = "full"     // namespaces, a private root, Landlock, seccomp
-	Confined = "confined" // Landlock and seccomp
-	Limited  = "limited"  // seccomp and resource limits: no boundary around files
-	None     = "none"
-)
-
-var levels = []string{Full, Confined, Limited, None}
 
 // What plugins may reach of the network, from the widest.
 const (
@@ -76,32 +67,32 @@ const (
 
 func defaultSandbox() Sandbox {
 	return Sandbox{
-		Enabled: true, Require: Confined, Level: Full,
+		Enabled: true, Require: api.SandboxConfined, Level: api.SandboxFull,
 		Read: []string{"/"}, Write: []string{"/"}, Network: NetworkAll,
 		MaxProcesses: defaultMaxProcesses, MaxCPU: defaultMaxCPU, MaxTemp: defaultMaxTemp,
 	}
 }
 
 // Ceiling is the highest level that is used.
-func (s Sandbox) Ceiling() string {
+func (s Sandbox) Ceiling() api.SandboxLevel {
 	if !s.Enabled {
-		return None
+		return api.SandboxNone
 	}
 	return s.Level
 }
 
-// AtLeast reports whether level a is b or a stronger one. Both must be levels.
-func AtLeast(a, b string) bool { return slices.Index(levels, a) <= slices.Index(levels, b) }
+// levelForm completes the sentence "the level must be".
+const levelForm = "full, confined, limited or none"
 
 func (s *Sandbox) check(ps *problems) {
 	const section = "security.sandbox."
-	ps.requireOneOf(section+"require", s.Require, levels...)
-	ps.requireOneOf(section+"level", s.Level, levels...)
+	ps.require(s.Require.Valid(), section+"require", string(s.Require), levelForm)
+	ps.require(s.Level.Valid(), section+"level", string(s.Level), levelForm)
 	switch {
-	case !slices.Contains(levels, s.Require) || !slices.Contains(levels, s.Level): // said already
-	case !s.Enabled && s.Require != None:
+	case !s.Require.Valid() || !s.Level.Valid(): // said already
+	case !s.Enabled && s.Require != api.SandboxNone:
 		ps.add(section+"enabled", "false: would leave plugins unconfined, and security.sandbox.require asks for %s: set that to none as well if this is meant", s.Require)
-	case s.Enabled && !AtLeast(s.Level, s.Require):
+	case s.Enabled && !s.Level.AtLeast(s.Require):
 		ps.add(section+"level", "%q: must be at least security.sandbox.require, which is %s: lower that as well if this is meant", s.Level, s.Require)
 	}
 	ps.require(s.User == "" || userName.MatchString(s.User), section+"user", s.User, "the name or the number of a user of this host")

@@ -7,29 +7,18 @@ import (
 )
 
 func TestCeiling(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                                       Full,
-		"security: {sandbox: {level: confined}}": Confined,
-		"security: {sandbox: {level: limited, require: none}}":                  Limited,
-		"security: {sandbox: {enabled: false, require: none}}":                  None,
-		"security: {sandbox: {enabled: false, require: none, level: confined}}": None,
+	for text, want := range map[string]api.SandboxLevel{
+		"":                                       api.SandboxFull,
+		"security: {sandbox: {level: confined}}": api.SandboxConfined,
+		"security: {sandbox: {level: limited, require: none}}":                  api.SandboxLimited,
+		"security: {sandbox: {enabled: false, require: none}}":                  api.SandboxNone,
+		"security: {sandbox: {enabled: false, require: none, level: confined}}": api.SandboxNone,
 	} {
 		l, err := loadText(t, text, "STAVILY_AGENT_ID=a", "STAVILY_API_BASE_URL=https://h")
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 		} else if got := l.Config.Security.Sandbox.Ceiling(); got != want {
 			t.Errorf("%q: Ceiling = %s, want %s", text, got, want)
-		}
-	}
-}
-
-func TestAtLeast(t *testing.T) {
-	order := []string{None, Limited, Confined, Full} // from the weakest
-	for i, a := range order {
-		for j, b := range order {
-			if got := AtLeast(a, b); got != (i >= j) {
-				t.Errorf("AtLeast(%s, %s) = %v", a, b, got)
-			}
 		}
 	}
 }
