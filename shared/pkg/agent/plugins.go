@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/stavily/agents/shared/internal/catalog"
@@ -28,6 +29,7 @@ type Plugins struct {
 	settings  []config.PluginFile
 	posture   api.Posture
 	logs      pluginLogs
+	told      sync.Map // what was logged of grants: name of the settings → text
 }
 
 // openPlugins looks at what is installed. Plugins and files with mistakes are

@@ -30,6 +30,7 @@ type Runtime struct {
 	Plugins *Plugins
 	BootID  string // made anew at each start: tells one life of the agent from the next
 
+	file     string // the configuration file, empty when there is none
 	identity *pki.Credentials
 	counts   *counts
 	logs     *logUpload
@@ -64,6 +65,7 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	if err != nil {
 		return err
 	}
+	rt.file = loaded.File
 	components := append(rt.listeners(), Component{"agent", rt.work})
 	if err := runGroup(ctx, components); err != nil {
 		log.Error("stopped", telemetry.KeyError, err)

@@ -93,10 +93,9 @@ func (p *Plugins) furnish(t Task, r *room, socket string) error {
 	if err != nil {
 		return err
 	}
-	r.spec = sandbox.Spec{
-		Path: program, Args: args, Dir: t.Plugin.Dir,
-		Read: t.Plugin.Permissions.Read, Write: t.Plugin.Permissions.Write, Network: sandbox.Network(t.Plugin.Permissions.Network),
-		Limits: p.limits(t.Plugin, t.Settings, t.within()),
+	r.spec = sandbox.Spec{Path: program, Args: args, Dir: t.Plugin.Dir, Limits: p.limits(t.Plugin, t.Settings, t.within())}
+	if err := p.allow(t, &r.spec); err != nil {
+		return err
 	}
 	if t.Forever {
 		r.spec.Limits.Time = 0

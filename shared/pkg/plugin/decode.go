@@ -36,6 +36,7 @@ type manifestFile struct {
 		Filesystem struct {
 			Read  []string `yaml:"read"`
 			Write []string `yaml:"write"`
+			Stat  []string `yaml:"stat"`
 		} `yaml:"filesystem"`
 		SystemCalls []string `yaml:"system_calls"`
 	} `yaml:"permissions"`
@@ -255,12 +256,10 @@ func (d *decoder) limits(f *manifestFile) {
 func (d *decoder) permissions(f *manifestFile) {
 	p := &d.manifest.Permissions
 	fs := f.Permissions.Filesystem
-	p.Read, p.Write, p.SystemCalls = fs.Read, fs.Write, f.Permissions.SystemCalls
-	for name, paths := range map[string][]string{"read": p.Read, "write": p.Write} {
+	p.Read, p.Write, p.Stat, p.SystemCalls = fs.Read, fs.Write, fs.Stat, f.Permissions.SystemCalls
+	for name, paths := range map[string][]string{"read": p.Read, "write": p.Write, "stat": p.Stat} {
 		for i, path := range paths {
-			if !strings.HasPrefix(path, "/") && !filepath.IsAbs(path) {
-				d.at("permissions", "filesystem", name, i).fail("%q must be an absolute path", path)
-			}
+			d.at("permissions", "filesystem", name, i).checkPath(path)
 		}
 	}
 	switch v := f.Permissions.Network.(type) {
@@ -269,13 +268,53 @@ func (d *decoder) permissions(f *manifestFile) {
 		p.Network.All = v
 	case []any:
 		for i, item := range v {
-			place, err := destination.Parse(fmt.Sprint(item))
-			if err != nil {
-				d.at("permissions", "network", i).fail("%v", err)
-			}
-			p.Network.Destinations = append(p.Network.Destinations, place.String())
+			p.Network.Destinations = append(p.Network.Destinations, d.at("permissions", "network", i).destination(fmt.Sprint(item)))
 		}
 	default:
 		d.at("permissions", "network").fail("must be true, false, or a list of \"host:port\" and \"port\", not %v", v)
 	}
+}
+
+func (p place) checkPath(path string) {
+	switch {
+	case p.isPlaceholder(path):
+	case !strings.HasPrefix(path, "/") && !filepath.IsAbs(path):
+		p.fail("%q must be an absolute path", path)
+	case strings.ContainsRune(path, 0) || slices.Contains(strings.Split(filepath.ToSlash(path), "/"), ".."):
+		p.fail("%q must be a path without '..' and NUL", path)
+	}
+}
+
+// destination is text in its canonical form.
+func (p place) destination(text string) string {
+	if p.isPlaceholder(text) {
+		return text
+	}
+	to, err := destination.Parse(text)
+	if err != nil {
+		p.fail("%v", err)
+	}
+	return to.String()
+}
+
+// isPlaceholder reports whether text stands for the plugin's configuration, or tries
+// to; it must then be a key that holds text.
+func (p place) isPlaceholder(text string) bool {
+	if !strings.Contains(text, "${") {
+		return false
+	}
+	key, ok := Placeholder(text)
+	if !ok {
+		p.fail("%q must be a whole \"${config.KEY}\": nothing else can be filled in", text)
+		return true
+	}
+	property, known := p.d.manifest.Configuration.Property(key)
+	switch {
+	case !known:
+		p.fail("%q: there is no %q in configuration", text, key)
+	case property.Type == Array && property.Items != nil && property.Items.Type != String,
+		property.Type != Array && property.Type != String:
+		p.fail("%q: configuration.%s must be of type string, or an array of them", text, key)
+	}
+	return true
 }

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"strings"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
@@ -79,10 +80,12 @@ type Limits struct {
 	ExecutionTime time.Duration // of one run, or Unlimited
 }
 
-// Permissions are what the plugin says it needs to reach.
+// Permissions are what the plugin says it needs to reach. An entry of a list may be
+// a [Placeholder].
 type Permissions struct {
 	Network     Network
-	Read, Write []string // absolute paths
+	Read, Write []string // absolute paths; writing includes reading
+	Stat        []string // absolute paths of which names, sizes and file systems are seen, and no content
 	SystemCalls []string // for people to read
 }
 
@@ -91,6 +94,18 @@ type Permissions struct {
 type Network struct {
 	All          bool
 	Destinations []string
+}
+
+// Placeholder gives the key of the plugin's configuration for which an entry of its
+// permissions stands: "${config.roots}" is whatever the host's owner writes under roots,
+// one value or a list. Parameters, which come over the wire, cannot be named.
+func Placeholder(entry string) (key string, ok bool) {
+	key, ok = strings.CutPrefix(entry, "${config.")
+	if !ok || !strings.HasSuffix(key, "}") {
+		return "", false
+	}
+	key = strings.TrimSuffix(key, "}")
+	return key, !strings.ContainsAny(key, "${}")
 }
 
 // Plugin is one plugin on disk.

@@ -35,7 +35,7 @@ parameters:
 limits: {memory: "64MB", cpu: "0.1", execution_time: "180s"}
 permissions:
   network: ["api.example.com:443", 53]
-  filesystem: {read: ["/proc/mounts"], write: []}
+  filesystem: {read: ["/proc/mounts"], write: [], stat: ["${config.mounts}"]}
   system_calls: ["statfs"]
 input: file
 tags: [disk]
@@ -65,7 +65,7 @@ func TestManifestInBothForms(t *testing.T) {
 		},
 		Parameters:  Schema{{Name: "path", Type: String}},
 		Limits:      Limits{Memory: 64e6, CPU: 0.1, ExecutionTime: 180 * time.Second},
-		Permissions: Permissions{Network: Network{Destinations: []string{"api.example.com:443", "53"}}, Read: []string{"/proc/mounts"}, SystemCalls: []string{"statfs"}},
+		Permissions: Permissions{Network: Network{Destinations: []string{"api.example.com:443", "53"}}, Read: []string{"/proc/mounts"}, Stat: []string{"${config.mounts}"}, SystemCalls: []string{"statfs"}},
 		InputFile:   true, Tags: []string{"disk"},
 	}
 	for name, src := range map[string]string{"flat": reference, "nested": nest(reference)} {
@@ -115,6 +115,13 @@ func TestMistakesHaveTheirPlace(t *testing.T) {
 		{`"180s"`, `"soon"`, `limits.execution_time: "soon" is not a duration`},
 		{`"api.example.com:443"`, `"api.example.com:http"`, `p.yaml:22:13: permissions.network[0]: "api.example.com:http" must be`},
 		{`["/proc/mounts"]`, `["proc"]`, `permissions.filesystem.read[0]: "proc" must be an absolute path`},
+		{`["/proc/mounts"]`, `["/a/../b"]`, `permissions.filesystem.read[0]: "/a/../b" must be a path without '..' and NUL`},
+		{`["/proc/mounts"]`, `["${config.nothing}"]`, `permissions.filesystem.read[0]: "${config.nothing}": there is no "nothing" in configuration`},
+		{`["/proc/mounts"]`, `["${config.threshold}"]`, `permissions.filesystem.read[0]: "${config.threshold}": configuration.threshold must be of type string, or an array of them`},
+		{`["/proc/mounts"]`, `["/srv/${config.level}"]`, `permissions.filesystem.read[0]: "/srv/${config.level}" must be a whole "${config.KEY}": nothing else can be filled in`},
+		{`["/proc/mounts"]`, `["${parameters.path}"]`, `permissions.filesystem.read[0]: "${parameters.path}" must be a whole "${config.KEY}"`},
+		{`"api.example.com:443"`, `"${config.threshold}"`, `permissions.network[0]: "${config.threshold}": configuration.threshold must be of type string`},
+		{`"api.example.com:443"`, `"*.example.com:443"`, `permissions.network[0]: "*.example.com": wildcards are not taken: name each host`},
 		{`input: file`, `input: pipe`, `p.yaml:25:8: input: must be file`},
 		{`tags: [disk]`, `tags: {a: b}`, `p.yaml:26:7: must be a list, not a mapping`},
 		{`categories: []`, `name: "twice"`, `key "name" stands twice`},

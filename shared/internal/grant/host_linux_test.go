@@ -1,0 +1,197 @@
+package grant
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+func TestParseMounts(t *testing.T) {
+	got := parseMounts([]byte("36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n" +
+		"37 35 0:5 / /with\\040space\\134\\011x rw shared:2 master:3 - sysfs sysfs rw\nbroken\n40 35 0:6 / /x rw\n"))
+	want := []mount{{"98:0", "/mnt1", "/mnt2", "ext3"}, {"0:5", "/", "/with space\\\tx", "sysfs"}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(mount{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseSockets(t *testing.T) {
+	got := parseSockets([]byte("Num       RefCount Protocol Flags    Type St Inode Path\n" +
+		"0000000000000000: 00000002 00000000 00010000 0001 01 18235 /run/a b  c.sock\n" +
+		"0000000000000000: 00000003 00000000 00000000 0001 03  1825\n" +
+		"0000000000000000: 00000002 00000000 00010000 0005 01 18236 @/tmp/abstract\n" +
+		"0000000000000000: 00000002 00000000 00010000 0001 01 18237 relative.sock\n"))
+	if !slices.Equal(got, []string{"/run/a b  c.sock"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// A protected directory is protected under each of its names.
+func TestAliases(t *testing.T) {
+	h := &host{mounts: []mount{
+		{"8:1", "/", "/", "ext4"},
+		{"8:2", "/", "/var", "ext4"},
+		{"8:2", "/lib", "/mnt/lib", "ext4"},                 // above it
+		{"8:2", "/lib/agent/certificates", "/keys", "ext4"}, // below it
+		{"8:2", "/log", "/mnt/log", "ext4"},                 // beside it
+		{"8:3", "/", "/mnt/other", "ext4"},                  // another disk
+		{"8:2", "/", "/snap", "ext4"},                       // all of it
+	}}
+	got := h.aliases("/var/lib/agent")
+	if want := []string{"/mnt/lib/agent", "/keys", "/snap/lib/agent"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Grants of a directory above never bring devices and the kernel's files along to write.
+func TestRootIsCarved(t *testing.T) {
+	p := everything
+	p.Protected = []string{tree(t, "x")}
+	for _, private := range []bool{false, true} {
+		g := resolve(t, Request{Kind: plugin.Action, Private: private, Policy: p, Asks: plugin.Permissions{Read: []string{"/"}, Write: []string{"/"}}})
+		for _, path := range []string{"/proc", "/sys", "/dev"} {
+			if withinAny(path, g.Write) {
+				t.Errorf("private %v: %s can be written: %q", private, path, g.Write)
+			}
+		}
+		if private {
+			continue
+		}
+		for _, path := range []string{"/proc", "/dev", p.Protected[0]} {
+			if withinAny(path, g.Read) {
+				t.Errorf("%s can be read: %q", path, g.Read)
+			}
+		}
+	}
+}
+
+func TestProc(t *testing.T) {
+	const gone = "is not there, so it is left out"
+	for _, c := range []struct {
+		ask    string
+		read   []string // without a /proc of its own
+		mounts []Mount  // with one
+		told   string
+	}{
+		{"/proc/meminfo", []string{"/proc/meminfo"}, []Mount{{"/proc/meminfo", "/dev/host/proc/meminfo"}}, "granted"},
+		{"/proc/mounts", nil, []Mount{{"/proc/1/mounts", "/dev/host/proc/1/mounts"}}, "granted /proc/1/mounts"},
+		{"/proc/1/mountinfo", nil, []Mount{{"/proc/1/mountinfo", "/dev/host/proc/1/mountinfo"}}, "granted"},
+		{"/proc/self/status", nil, nil, "granted"},
+		{"/proc/1/environ", nil, nil, "denied: tells about one process: of process 1 plugins are granted mounts, mountinfo, mountstats, net, stat, status, cgroup"},
+		{"/proc/1/root/etc", nil, nil, "denied: tells about one process: of process 1 plugins are granted mounts, mountinfo, mountstats, net, stat, status, cgroup"},
+		{"/proc/" + strconv.Itoa(os.Getpid()) + "/environ", nil, nil, "denied: tells about one process, and another one each time"},
+		{"/proc/kcore", nil, nil, "denied: shows or changes the kernel itself: no plugin is granted it"},
+		{"/proc/nothing", nil, nil, "denied: " + gone},
+	} {
+		asks := plugin.Permissions{Read: []string{c.ask}}
+		g := resolve(t, Request{Kind: plugin.Sensor, Policy: everything, Asks: asks})
+		if diff := cmp.Diff(c.read, g.Read, cmpopts.EquateEmpty()); diff != "" || len(g.Mounts) != 0 || g.HostProc != "" {
+			t.Errorf("%s: read (-want +got):\n%s and %+v", c.ask, diff, g)
+		}
+		g = resolve(t, Request{Kind: plugin.Sensor, Policy: everything, Asks: asks, Private: true})
+		if diff := cmp.Diff(c.mounts, g.Mounts, cmpopts.EquateEmpty()); diff != "" || len(g.Read) != 0 || (g.HostProc != "") != (len(c.mounts) > 0) {
+			t.Errorf("%s: mounts (-want +got):\n%s and %+v", c.ask, diff, g)
+		}
+		if got, want := g.Account[0].String(), "read "+c.ask+": "+c.told; got != want {
+			t.Errorf("told %q\nwant %q", got, want)
+		}
+	}
+}
+
+// All of /proc is shown without the agent's own process, and never to be written.
+func TestWholeProc(t *testing.T) {
+	g := resolve(t, Request{Kind: plugin.Action, Policy: everything, Private: true, Asks: plugin.Permissions{Write: []string{"/proc"}}})
+	want := Grants{
+		Mounts: []Mount{{"/proc", HostProc}}, HostProc: HostProc, Masks: []string{HostProc + "/" + strconv.Itoa(os.Getpid())},
+		Account: []Decision{{Use: "write", Asked: "/proc", Granted: []string{"/proc"}, Why: "/proc is read only"}},
+	}
+	if diff := cmp.Diff(want, g); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// An agent in a container grants the host's places where they are mounted.
+func TestHostPlaces(t *testing.T) {
+	root := tree(t, "proc/1/mounts", "proc/meminfo", "etc/hostname", "etc/s=", "etc/out->other/secret", "other/secret")
+	host := map[string]string{"/proc": root + "/proc", "/etc": root + "/etc"}
+	for ask, want := range map[string][]string{
+		"/proc/mounts":           {"proc/1/mounts"},
+		root + "/proc/meminfo":   {"proc/meminfo"},
+		root + "/proc/7/environ": nil,
+		"/etc/hostname":          {"etc/hostname", "/etc/hostname"},
+		"/etc":                   {"etc", "/etc"},
+	} {
+		for _, private := range []bool{false, true} {
+			g := resolve(t, Request{Kind: plugin.Sensor, Private: private, Policy: everything, Host: host, Asks: plugin.Permissions{Read: []string{ask}}})
+			var got []string
+			for _, p := range g.Read {
+				if strings.HasPrefix(p, root) {
+					p = strings.TrimPrefix(p, root+"/")
+				}
+				got = append(got, p)
+			}
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) || len(g.Mounts) > 0 {
+				t.Errorf("%s: %q and %v, want %q", ask, got, g.Mounts, want)
+			}
+		}
+	}
+}
+
+func TestDevices(t *testing.T) {
+	for ask, want := range map[string]string{
+		"/dev":         "denied: holds devices: name each that is needed",
+		"/dev/urandom": "granted",
+		"/dev/fd":      "",
+		"/dev/mem":     "denied: is the machine's memory: no plugin is granted it",
+		"/dev/vda":     "denied: is a block device, which holds every file, also the agent's key: no plugin is granted one",
+	} {
+		if _, err := os.Lstat(ask); err != nil {
+			continue
+		}
+		for _, use := range []plugin.Permissions{{Read: []string{ask}}, {Write: []string{ask}}} {
+			g := resolve(t, Request{Kind: plugin.Action, Policy: everything, Asks: use})
+			_, got, _ := strings.Cut(g.Account[0].String(), ": ")
+			if want != "" && got != want {
+				t.Errorf("%s: told %q, want %q", ask, got, want)
+			}
+			if all := slices.Concat(g.Read, g.Write); (len(all) > 0) != (want == "granted") {
+				t.Errorf("%s: granted %q", ask, all)
+			}
+		}
+	}
+}
+
+// The data of an orchestrator on the same host is known by its socket.
+func TestOrchestratorIsProtected(t *testing.T) {
+	root := tree(t, "data/operator.sock=", "data/ca.key", "x")
+	for _, ask := range []string{"data", "data/ca.key", "data/operator.sock"} {
+		g := resolve(t, Request{Kind: plugin.Action, Policy: everything, Asks: plugin.Permissions{Read: []string{root + "/" + ask}}})
+		if len(g.Read) > 0 {
+			t.Errorf("%s is granted", ask)
+		}
+	}
+	g := resolve(t, Request{Kind: plugin.Action, Private: true, Policy: everything, Asks: plugin.Permissions{Read: []string{root}}})
+	if !slices.Equal(g.Masks, []string{root + "/data"}) {
+		t.Errorf("masks %q", g.Masks)
+	}
+}
+
+// BenchmarkResolve is what each launch pays.
+func BenchmarkResolve(b *testing.B) {
+	r := Request{Kind: plugin.Action, Private: true, Policy: everything, Asks: plugin.Permissions{Read: []string{"/etc/ssl", "/proc/mounts"}, Write: []string{"/var/log"}}}
+	r.Policy.Protected = []string{"/var/lib/stavily", b.TempDir()}
+	for b.Loop() {
+		if _, err := Resolve(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

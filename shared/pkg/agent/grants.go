@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/stavily/agents/internal/destination"
+	"github.com/stavily/agents/shared/internal/grant"
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/config"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// allow decides what the process of a task may reach and writes it into its order.
+func (p *Plugins) allow(t Task, spec *sandbox.Spec) error {
+	g, err := p.grants(t)
+	if err != nil {
+		return err
+	}
+	p.tellGrants(t, g)
+	spec.Read, spec.Write = g.Read, g.Write
+	spec.Network.All = g.Network.All
+	for _, d := range g.Network.Destinations {
+		spec.Network.Destinations = append(spec.Network.Destinations, d.String())
+	}
+	return nil
+}
+
+// tellGrants logs what a plugin does not get as it asked, once and again when it changes.
+func (p *Plugins) tellGrants(t Task, g grant.Grants) {
+	var lines []string
+	for _, d := range g.Warnings() {
+		lines = append(lines, d.String())
+	}
+	now := strings.Join(lines, "\n")
+	if before, told := p.told.Swap(t.Settings.Name, now); told && before == now {
+		return
+	}
+	for _, line := range lines {
+		p.rt.Log.Warn("permission not granted as asked", telemetry.KeyPlugin, t.Plugin.ID, "decision", line)
+	}
+}
+
+// grants is what a task's manifest asks for, as far as the host's owner allows it.
+func (p *Plugins) grants(t Task) (grant.Grants, error) {
+	_, whole, err := configuration(t.Plugin, t.Settings)
+	if err != nil {
+		return grant.Grants{}, err
+	}
+	return grant.Resolve(grant.Request{
+		Kind: t.Plugin.Kind, Asks: t.Plugin.Permissions, Config: whole,
+		Policy: p.rt.policy(t.Settings), Host: hostPlaces(),
+	})
+}
+
+// policy is the owner's word on one plugin: what its own file says or, where that is
+// silent, security.sandbox.
+func (rt *Runtime) policy(f config.PluginFile) grant.Policy {
+	s := rt.Config.Security.Sandbox
+	out := grant.Policy{Read: s.Read, Write: s.Write, Reach: reaches[s.Network], Protected: rt.protected()}
+	if f.Read != nil {
+		out.Read = f.Read
+	}
+	if f.Write != nil {
+		out.Write = f.Write
+	}
+	if f.Network.Word != "" {
+		out.Reach = reaches[f.Network.Word]
+	}
+	if f.Network.Destinations != nil {
+		out.Only = []destination.Destination{}
+	}
+	for _, text := range f.Network.Destinations {
+		if d, err := destination.Parse(text); err == nil { // checked when the file was read
+			out.Only = append(out.Only, d)
+		}
+	}
+	if program, err := os.Executable(); err == nil {
+		out.Sealed = []string{program}
+	}
+	return out
+}
+
+var reaches = map[string]grant.Reach{config.NetworkAll: grant.Everything, config.NetworkDeclared: grant.Declared, config.NetworkNone: grant.Nothing}
+
+// systemPlaces hold what agents and orchestrators of this host keep where nobody chose
+// another place: a plugin of one is not shown the keys of another.
+var systemPlaces = []string{"/var/lib/stavily", "/etc/stavily"}
+
+// protected are the places that no plugin is shown: this agent's own, wherever its
+// owner put them, and what the owner hides.
+func (rt *Runtime) protected() []string {
+	c := rt.Config
+	var out []string
+	for _, path := range append([]string{
+		c.Agent.BaseDir, rt.file, c.Security.Sandbox.Chroot,
+		c.API.Auth.CertFile, c.API.Auth.KeyFile, c.API.Auth.CAFile, c.Logging.File, c.Plugins.Dir, c.Plugins.ConfigDir,
+	}, systemPlaces...) {
+		if abs, err := filepath.Abs(path); err == nil && path != "" {
+			out = append(out, abs)
+		}
+	}
+	return out
+}
+
+// hostPlaces says where an agent in a container has the host's directories.
+func hostPlaces() map[string]string {
+	out := map[string]string{}
+	for name, path := range map[string]string{"HOST_PROC": "/proc", "HOST_SYS": "/sys", "HOST_ETC": "/etc", "HOST_VAR": "/var"} {
+		if at := filepath.Clean(os.Getenv(name)); filepath.IsAbs(at) && at != path {
+			out[path] = at
+		}
+	}
+	return out
+}

@@ -1,0 +1,96 @@
+//go:build unix
+
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stavily/agents/internal/destination"
+	"github.com/stavily/agents/shared/internal/grant"
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/config"
+)
+
+// A plugin's own file stands in for security.sandbox, key by key, also to allow nothing.
+func TestPolicyOfPlugin(t *testing.T) {
+	rt, _ := testRuntime(t, api.Action, "STAVILY_SECURITY_SANDBOX_READ=/srv,/etc", "STAVILY_SECURITY_SANDBOX_WRITE=/srv", "STAVILY_SECURITY_SANDBOX_NETWORK=declared")
+	for _, c := range []struct {
+		file config.PluginFile
+		want grant.Policy
+	}{
+		{config.PluginFile{}, grant.Policy{Read: []string{"/srv", "/etc"}, Write: []string{"/srv"}, Reach: grant.Declared}},
+		{config.PluginFile{Read: []string{}, Network: config.Reach{Word: "all"}}, grant.Policy{Read: []string{}, Write: []string{"/srv"}, Reach: grant.Everything}},
+		{config.PluginFile{Write: []string{"/"}, Network: config.Reach{Word: "none"}}, grant.Policy{Read: []string{"/srv", "/etc"}, Write: []string{"/"}, Reach: grant.Nothing}},
+		{config.PluginFile{Network: config.Reach{Destinations: []string{"a:1", "2"}}},
+			grant.Policy{Read: []string{"/srv", "/etc"}, Write: []string{"/srv"}, Reach: grant.Declared, Only: []destination.Destination{{Host: "a", Port: 1}, {Port: 2}}}},
+		{config.PluginFile{Network: config.Reach{Destinations: []string{}}},
+			grant.Policy{Read: []string{"/srv", "/etc"}, Write: []string{"/srv"}, Reach: grant.Declared, Only: []destination.Destination{}}},
+	} {
+		got := rt.policy(c.file)
+		got.Protected, got.Sealed = nil, nil
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", c.file, diff)
+		}
+	}
+}
+
+// Whatever the owner moves out of the base directory stays out of reach.
+func TestProtectedPlaces(t *testing.T) {
+	rt, _ := testRuntime(t, api.Action, "STAVILY_API_AUTH_KEY_FILE=/keys/k", "STAVILY_LOGGING_FILE=/logs/l", "STAVILY_PLUGINS_DIR=/plugins", "STAVILY_SECURITY_SANDBOX_CHROOT=/jail")
+	rt.file = "/somewhere/agent.yaml"
+	got := rt.protected()
+	for _, want := range []string{rt.Config.Agent.BaseDir, "/keys/k", "/logs/l", "/plugins", "/jail", "/somewhere/agent.yaml", "/var/lib/stavily"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%s is not among %q", want, got)
+		}
+	}
+	if program, err := os.Executable(); err != nil || !slices.Contains(rt.policy(config.PluginFile{}).Sealed, program) {
+		t.Errorf("the agent's program may be written: %q", rt.policy(config.PluginFile{}).Sealed)
+	}
+}
+
+func TestHostPlacesOfAContainer(t *testing.T) {
+	t.Setenv("HOST_PROC", "/host/proc/")
+	t.Setenv("HOST_SYS", "/sys")
+	t.Setenv("HOST_ETC", "")
+	t.Setenv("HOST_VAR", "relative")
+	if diff := cmp.Diff(map[string]string{"/proc": "/host/proc"}, hostPlaces()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The order for the sandbox has what the manifest asks for and the owner grants, and what
+// was not granted is logged once.
+func TestGrantsReachTheOrder(t *testing.T) {
+	granted, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t, api.Action, map[string]string{
+		"p": "type: action\nruntime: {type: python, entry_point: main.py, contract: script}\n" +
+			"configuration: {roots: {type: array, items: {type: string}}, url: {type: string}}\n" +
+			"permissions: {network: [\"${config.url}\"], filesystem: {read: [/nothing/there], write: [\"${config.roots}\"]}}\n---\n",
+		"p.yaml": "plugin: p\nconfig: {roots: [" + granted + ", BASE], url: 'https://example.com/x'}\n",
+	})
+	h.settings[0].Config["roots"].([]any)[1] = h.base
+	for range 2 {
+		var spec sandbox.Spec
+		if err := h.allow(h.task("p"), &spec); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(spec.Write, []string{granted}) || len(spec.Read) > 0 || !slices.Equal(spec.Network.Destinations, []string{"example.com:443"}) || spec.Network.All {
+			t.Errorf("the order is %+v", spec)
+		}
+	}
+	for _, says := range []string{"is not there, so it is left out", "belongs to the agent"} {
+		if n := h.log.count("permission not granted as asked", says); n != 1 {
+			t.Errorf("%q is logged %d times, want once:\n%s", says, n, h.log)
+		}
+	}
+}
