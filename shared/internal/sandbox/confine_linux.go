@@ -42,6 +42,11 @@ func confine(o order, status *os.File) error {
 	if err := closeOnExec(orderFD); err != nil {
 		return fmt.Errorf("close inherited descriptors: %w", err)
 	}
+	if o.Files > 0 {
+		if err := unix.Dup3(statusFD+1, orderFD, 0); err != nil {
+			return fmt.Errorf("pass on a descriptor: %w", err)
+		}
+	}
 	e, err := prepareExec(o, status)
 	if err != nil {
 		return err

@@ -44,6 +44,7 @@ type order struct {
 	Dir     string   `json:"dir"`
 	Parent  int      `json:"parent"` // the agent: whoever else is the parent means that it died
 	RLimits []rlimit `json:"rlimits"`
+	Files   int      `json:"files"`
 }
 
 // launch starts a launcher, hands it the order and waits until it became the
@@ -66,7 +67,7 @@ func launch(ctx context.Context, s *Spec) (*tree, error) {
 		return nil, err
 	}
 	defer null.Close()
-	files := []*os.File{s.Stdin, s.Stdout, s.Stderr, orderR, statusW}
+	files := append([]*os.File{s.Stdin, s.Stdout, s.Stderr, orderR, statusW}, s.Files...)
 	for i, f := range files {
 		if f == nil {
 			files[i] = null
@@ -92,7 +93,7 @@ func launch(ctx context.Context, s *Spec) (*tree, error) {
 
 // instruct sends the order and reads the launcher's verdict.
 func instruct(s *Spec, orderW io.WriteCloser, statusR io.Reader) error {
-	o := order{Path: s.Path, Args: s.Args, Env: s.Env, Dir: s.Dir, Parent: os.Getpid(), RLimits: s.Limits.rlimits()}
+	o := order{Path: s.Path, Args: s.Args, Env: s.Env, Dir: s.Dir, Parent: os.Getpid(), RLimits: s.Limits.rlimits(), Files: len(s.Files)}
 	sendErr := json.NewEncoder(orderW).Encode(o)
 	orderW.Close()
 	status, err := limits.ReadAll(statusR, maxStatus)

@@ -58,9 +58,22 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", s.Path, err)
 	}
-	p := &Process{pid: t.pid, kills: make(chan time.Duration), done: make(chan struct{})}
-	go p.own(ctx, t, s.Limits, s.Grace)
-	return p, nil
+	return watchOver(ctx, t.pid, t, s.Limits, s.Grace), nil
+}
+
+// family is what own needs of a tree of processes.
+type family interface {
+	await()
+	usage() usage
+	terminate() bool
+	kill(ended <-chan struct{}) error
+	reap(ended <-chan struct{}) ending
+}
+
+func watchOver(ctx context.Context, pid int, f family, l Limits, grace time.Duration) *Process {
+	p := &Process{pid: pid, kills: make(chan time.Duration), done: make(chan struct{})}
+	go p.own(ctx, f, l, grace)
+	return p
 }
 
 // Pid is the process's id; it may belong to another process after Wait returned.
@@ -89,7 +102,7 @@ func (p *Process) Kill(grace time.Duration) {
 }
 
 // own is the life of one process: watch, ask, force, reap.
-func (p *Process) own(ctx context.Context, t *tree, l Limits, grace time.Duration) {
+func (p *Process) own(ctx context.Context, t family, l Limits, grace time.Duration) {
 	defer close(p.done)
 	began := time.Now()
 	ended := make(chan struct{})
@@ -117,7 +130,7 @@ func (p *Process) own(ctx context.Context, t *tree, l Limits, grace time.Duratio
 
 // watch looks after a running process until there is a reason to end it.
 type watch struct {
-	tree   *tree
+	tree   family
 	limits Limits
 	ended  <-chan struct{}
 	kills  <-chan time.Duration

@@ -20,6 +20,7 @@ type Spec struct {
 	// The process's standard files. Nil is the null device. They stay the caller's
 	// to close, and may be closed as soon as Start has returned.
 	Stdin, Stdout, Stderr *os.File
+	Files                 []*os.File // further descriptors of the process: 3, 4, …
 
 	// What is granted besides the interpreter and Dir. [Posture] tells whether the
 	// platform holds the plugin to it.
