@@ -25,6 +25,8 @@ The agent starts the plugin as a process of its own, sends it one command at a
 time, and keeps it for the next one. `stavily.testing` does the same in tests.
 """
 
+import os as _os
+
 from ._agent import AgentError
 from ._context import Context
 from ._contract import run
@@ -32,6 +34,11 @@ from ._emitter import Emitter
 from ._errors import Cancelled, Failed, PluginError, Refused
 from ._handler import action, output, sensor
 from ._settings import Settings
+
+if "STAVILY_ZYGOTE_FD" in _os.environ:
+    from . import _zygote
+
+    _zygote.watch()
 
 __version__ = "0.1.0"
 

@@ -12,10 +12,11 @@ It ends at the end of its input, and at SIGTERM:
 
 import json
 import logging
+import math
 import os
 import signal
 import time
-from typing import Any, BinaryIO, Callable, Dict, NamedTuple, Optional
+from typing import Any, BinaryIO, Callable, Dict, NamedTuple, Optional, TypeVar
 
 from . import _agent, _handler, _streams
 from ._clock import timestamp
@@ -35,9 +36,10 @@ _WIRE_KINDS = {"sensor": "trigger", "action": "action", "output": "output"}
 
 Request = Dict[str, Any]
 Answer = Dict[str, Any]
+_T = TypeVar("_T")
 
 
-class _Stop(BaseException):
+class Stop(BaseException):
     """Ends a sensor or a wait for input at SIGTERM; not an Exception, so that plugins let it pass."""
 
 
@@ -89,10 +91,11 @@ class Host:
             commands["send_output"] = self._send_output
         return commands
 
-    def serve(self, requests: BinaryIO, answers: BinaryIO) -> None:
+    def serve(self, requests: BinaryIO, answers: BinaryIO, commands: float = math.inf) -> None:
         """Answer commands until the input ends or a signal asks to stop; `answers` has no buffer."""
         try:
-            while True:
+            while commands > 0:
+                commands -= 1
                 self._interruptible = True  # before the look at _stopping, or a signal between the two would be lost
                 line = b"" if self._stopping else _read_line(requests)
                 if not line:
@@ -102,8 +105,23 @@ class Host:
                 self._interruptible = False  # an answer is written whole
                 while answer:
                     answer = answer[answers.write(answer) :]
-        except (_Stop, BrokenPipeError):
+        except (Stop, BrokenPipeError):
             return
+
+    def execute(self, agent: Optional[_agent.Agent], requests: BinaryIO, answers: BinaryIO) -> None:
+        """Answer the one command that this process was forked for."""
+        self._agent = agent
+        self.serve(requests, answers, commands=1)
+
+    def wait(self, wait: Callable[[], _T]) -> _T:
+        """Call `wait`, which Stop leaves when a signal asks to end; as serve does, which waits for input."""
+        self._interruptible = True  # before the look, as above
+        try:
+            if self._stopping:
+                raise Stop
+            return wait()
+        finally:
+            self._interruptible = False
 
     def on_signal(self, signum: int, frame: object) -> None:
         """Signal handler: end what may be ended at once, tell an action to end."""
@@ -111,7 +129,7 @@ class Host:
         if self._context is not None:
             self._context.cancel()
         elif self._interruptible:
-            raise _Stop
+            raise Stop
 
     def answer(self, line: bytes) -> bytes:
         """The answer to one line of input, as a line."""
@@ -312,7 +330,13 @@ def run() -> None:
     handler = _handler.sole()
     requests, answers = _streams.claim()
     _streams.log_to_stderr()
-    host = Host(handler, _agent.from_environment())
+    zygote = os.environ.pop("STAVILY_ZYGOTE_FD", None)
+    host = Host(handler, None if zygote else _agent.from_environment())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, host.on_signal)
-    host.serve(requests, answers)
+    if zygote is None:
+        host.serve(requests, answers)
+    else:
+        from . import _zygote  # Linux only, and only for the process that others are forked from
+
+        _zygote.serve(host, int(zygote), requests, answers)
