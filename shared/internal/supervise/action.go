@@ -23,7 +23,8 @@ type ActionResult struct {
 	plugin.ActionResult
 	Contract  plugin.Contract // the one that was spoken
 	Exit      sandbox.Exit
-	Truncated bool // Data is only the first MiB
+	Truncated bool        // Data is only the first MiB
+	Info      plugin.Info // what a process of contract stdio said of itself; empty for one that was forked
 }
 
 // RunAction runs an action or output to its end. Ending ctx asks the plugin to
@@ -37,33 +38,38 @@ type ActionResult struct {
 // an answer, makes it a script: its input is closed and all that it prints is its
 // output. It is not started a second time, since the first run may have had effects.
 func RunAction(ctx context.Context, a Action) (ActionResult, error) {
-	if a.Contract != plugin.Stdio {
+	if a.Contract != plugin.Stdio && a.Fork == nil {
 		a.Spec.Args = append(append([]string(nil), a.Spec.Args...), a.Flags...)
 	}
 	if a.Contract == plugin.Script {
 		r, err := RunScript(ctx, ScriptOptions{Spec: a.Spec, Log: a.Log})
 		return ofScript(ctx, r), err
 	}
-	s, err := begin(ctx, a.Options, a.Contract == plugin.Detect)
+	s, err := begin(ctx, a.Options, a.Contract == plugin.Detect && a.Fork == nil)
 	if err != nil {
 		return ActionResult{}, err
 	}
 	// The process obeys ctx. Calls do not, so that an answer within the grace is heard.
 	calls := context.WithoutCancel(ctx)
-	info, err := s.detect(calls)
-	if err == nil && s.isUndecided() {
-		exit, err := s.Close(0)
-		return ofScript(ctx, scriptResult(s.text, s.log, exit)), err
-	}
-	if err == nil {
-		err = s.ready(calls, info)
+	if a.Fork == nil {
+		var info plugin.Response
+		info, err = s.detect(calls)
+		if err == nil && s.isUndecided() {
+			exit, err := s.Close(0)
+			return ofScript(ctx, scriptResult(s.text, s.log, exit)), err
+		}
+		if err == nil {
+			err = s.ready(calls, info)
+		}
 	}
 	var response plugin.Response
 	if err == nil {
 		response, err = s.Call(calls, a.Command)
 	}
 	exit, closeErr := s.Close(a.grace())
-	return ofSession(ctx, response, err, exit), closeErr
+	r := ofSession(ctx, response, err, exit)
+	r.Info = s.info
+	return r, closeErr
 }
 
 func (a *Action) grace() time.Duration {

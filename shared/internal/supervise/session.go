@@ -41,6 +41,10 @@ type Options struct {
 	Log    LogSink
 	Answer time.Duration // for each answer of the handshake; 0: DefaultAnswer
 
+	// Fork, where it is set, starts the process by forking one with which the handshake
+	// was done, instead of sandbox.Start.
+	Fork func(context.Context, sandbox.Spec) (*sandbox.Process, error)
+
 	// What a plugin of protocol 2 pushes. Nil: passed on as log.
 	OnEvent    func(event json.RawMessage)
 	OnProgress func(plugin.Progress)
@@ -110,7 +114,11 @@ func begin(ctx context.Context, o Options, undecided bool) (*Session, error) {
 		return nil, fmt.Errorf("start plugin: %w", err)
 	}
 	o.Spec.Stdin, o.Spec.Stdout, o.Spec.Stderr = p.stdin, p.stdout, p.stderr
-	s.process, err = sandbox.Start(ctx, o.Spec)
+	if o.Fork != nil {
+		s.process, err = o.Fork(ctx, o.Spec)
+	} else {
+		s.process, err = sandbox.Start(ctx, o.Spec)
+	}
 	p.closeTheirs()
 	if err != nil {
 		p.closeOurs()

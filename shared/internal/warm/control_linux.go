@@ -1,0 +1,154 @@
+package warm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stavily/agents/internal/limits"
+)
+
+// control is the agent's end of the socket to a zygote. A message is one packet, so
+// there are no halves; the kernel puts the true process id of who wrote it beside.
+type control struct{ conn *net.UnixConn }
+
+const (
+	maxOrder   = 60 << 10        // the zygote takes 64 KiB; an environment that is larger starts cold
+	maxSaid    = 4 << 10         // of a zygote: a status, or a reason of one sentence
+	orderLimit = 2 * time.Second // a zygote that takes no order for so long does not work
+)
+
+// openControl makes the socket; the file is the zygote's end.
+func openControl() (*control, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socket for the zygote: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "zygote")
+	defer ours.Close() // FileConn has a copy
+	conn, err := net.FileConn(ours)
+	if err == nil {
+		err = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+	}
+	packets, ok := conn.(*net.UnixConn)
+	if err != nil || !ok {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("make a socket for the zygote: %w", err)
+	}
+	return &control{packets}, theirs, nil
+}
+
+// order is what a zygote is told: one of its fields.
+type order struct {
+	Place *place `json:"place,omitempty"`
+	*start
+	*send
+}
+
+// place says where executions live, and what Landlock leaves of it to each; without a
+// layer the sandbox draws no file boundary that could be kept between them.
+type place struct {
+	Temp  string `json:"temp"`
+	Layer *layer `json:"layer"`
+}
+
+type layer struct {
+	Read    []string `json:"read"`
+	Devices []string `json:"devices"`
+	Write   []string `json:"write"`
+	Hidden  []string `json:"hidden"` // hold what belongs to single executions
+}
+
+// start begins an execution.
+type start struct {
+	ID          int               `json:"start"`
+	Environment map[string]string `json:"environment"`
+	Without     []string          `json:"without"`
+	Limits      []limit           `json:"limits"`
+	Given       string            `json:"given"`
+}
+
+// limit is a resource of setrlimit(2), its soft and its hard limit.
+type limit [3]uint64
+
+// send sends a signal to the group of an execution.
+type send struct {
+	Signal int `json:"signal"`
+	To     int `json:"id"`
+}
+
+// said is what a zygote tells: one of the pointers is set.
+type said struct {
+	Ready    *ready `json:"ready"`
+	Hello    *int   `json:"hello"`
+	Unforked *int   `json:"unforked"`
+	Ended    *int   `json:"ended"`
+	Worn     string `json:"worn"`
+
+	Status       uint32  `json:"status"` // of wait(2)
+	User, System float64 // seconds
+	MaxRSS       int64   // KiB
+
+	from int // process id, from the kernel
+}
+
+type ready struct {
+	Refused  string `json:"refused"`
+	Landlock int    `json:"landlock"` // version, 0 is none
+}
+
+var errTooLong = errors.New("the order is too long")
+
+// tell sends an order with files.
+func (c *control) tell(o order, files ...*os.File) error {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	if len(text) > maxOrder && o.Place == nil {
+		return errTooLong
+	}
+	fds := make([]int, len(files))
+	for i, f := range files {
+		fds[i] = int(f.Fd())
+	}
+	c.conn.SetWriteDeadline(time.Now().Add(orderLimit))
+	_, _, err = c.conn.WriteMsgUnix(text, unix.UnixRights(fds...), nil)
+	return err
+}
+
+// hear takes the next message. The room for what comes beside it is for the sender's
+// identity alone, so that a zygote cannot pass descriptors to the agent: the kernel
+// drops what does not fit (unix(7)).
+func (c *control) hear() (said, error) {
+	text, beside := make([]byte, maxSaid), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	n, m, flags, _, err := c.conn.ReadMsgUnix(text, beside)
+	if err != nil {
+		return said{}, err
+	}
+	if n == 0 {
+		return said{}, errors.New("it closed its socket")
+	}
+	if flags&unix.MSG_TRUNC != 0 {
+		return said{}, fmt.Errorf("it said more than %d bytes at once", maxSaid)
+	}
+	var s said
+	if err := limits.UnmarshalJSON(text[:n], &s); err != nil {
+		return said{}, fmt.Errorf("it said what is no message: %w", err)
+	}
+	messages, err := unix.ParseSocketControlMessage(beside[:m])
+	if err != nil || len(messages) != 1 {
+		return said{}, errors.New("it said something without its identity")
+	}
+	who, err := unix.ParseUnixCredentials(&messages[0])
+	if err != nil {
+		return said{}, fmt.Errorf("read who said it: %w", err)
+	}
+	s.from = int(who.Pid)
+	return s, nil
+}

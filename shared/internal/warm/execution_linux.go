@@ -1,0 +1,144 @@
+package warm
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stavily/agents/shared/internal/sandbox"
+)
+
+// execution is one process that a zygote forked; a sandbox.Tree.
+type execution struct {
+	zygote  *zygote
+	id      int
+	pid     chan int // holds the greeting: the process, or 0 for none
+	process int      // its id, as the agent sees it; set before anybody asks
+
+	over chan struct{} // closed when last is set
+	last said
+
+	forced bool // its end was not confirmed, and the zygote was ended for it; only the owner uses it
+}
+
+var errNoFork = errors.New("the zygote could not fork")
+
+// hello takes the greeting, which only counts once. The zygote's mu is held.
+func (x *execution) hello(pid int) {
+	select {
+	case x.pid <- pid:
+	default:
+	}
+}
+
+// end takes how it ended.
+func (x *execution) end(s said) {
+	x.last = s
+	close(x.over)
+}
+
+// greet waits for the greeting. Only the kernel's word counts, of who sent it and whose
+// child that is.
+func (x *execution) greet() error {
+	timer := time.NewTimer(helloLimit)
+	defer timer.Stop()
+	select {
+	case pid := <-x.pid:
+		if pid == 0 {
+			return errNoFork
+		}
+		if !sandbox.IsChild(pid, x.zygote.session.Pid()) {
+			return fmt.Errorf("process %d is no execution of the zygote", pid)
+		}
+		x.process = pid
+		return nil
+	case <-x.zygote.lost:
+		return x.zygote.why()
+	case <-timer.C:
+		return fmt.Errorf("the zygote did not fork within %v", helloLimit)
+	}
+}
+
+// Await implements sandbox.Tree.
+func (x *execution) Await() {
+	select {
+	case <-x.over:
+	case <-x.zygote.lost:
+	}
+}
+
+// Usage implements sandbox.Tree: of the execution and what descends from it, as the
+// agent sees it. Pages shared with the zygote count: see the package documentation.
+func (x *execution) Usage() (resident int64, processes int) { return sandbox.TreeUsage(x.process) }
+
+// Terminate implements sandbox.Tree.
+func (x *execution) Terminate() bool {
+	x.zygote.signal(x.id, unix.SIGTERM)
+	return true
+}
+
+// confirmLimit is how long a zygote may take to tell the end of an execution that it
+// was told to kill. An innocent one takes a millisecond.
+const confirmLimit = time.Second
+
+// Kill implements sandbox.Tree. Without a word of the zygote it ends the zygote, and so
+// everything that came from it.
+func (x *execution) Kill(ended <-chan struct{}) error {
+	z := x.zygote
+	select {
+	case <-ended:
+	default:
+		z.signal(x.id, unix.SIGKILL)
+		select {
+		case <-ended:
+		case <-time.After(confirmLimit):
+			x.forced = true
+			z.retire(Crashed, errors.New("it did not end an execution that it was told to kill"))
+			_, err := z.session.Close(0)
+			return err
+		}
+	}
+	select {
+	case <-z.lost:
+		_, err := z.session.Close(0)
+		return err
+	default:
+		return z.sweep()
+	}
+}
+
+// Reap implements sandbox.Tree. That the zygote was lost is an error, not the
+// execution's doing.
+func (x *execution) Reap() (sandbox.Exit, error) {
+	select {
+	case <-x.over:
+	default:
+		if x.forced {
+			return sandbox.Exit{Code: -1, Signal: unix.SIGKILL}, nil
+		}
+		return sandbox.Exit{Code: -1}, fmt.Errorf("the warm process that the run was forked from is gone, and the run with it: %w", x.zygote.why())
+	}
+	status := unix.WaitStatus(x.last.Status)
+	exit := sandbox.Exit{Code: -1, CPU: seconds(x.last.User + x.last.System), MaxRSS: max(0, x.last.MaxRSS) << 10}
+	switch {
+	case status.Exited():
+		exit.Code = status.ExitStatus()
+	case status.Signaled():
+		exit.Signal = status.Signal()
+		if exit.Signal == unix.SIGXCPU {
+			exit.Reason = sandbox.CPULimit
+		}
+	}
+	return exit, nil
+}
+
+// seconds is a time that the zygote gave, within what can be.
+func seconds(s float64) time.Duration {
+	const most = 365 * 24 * time.Hour
+	if !(s > 0) {
+		return 0
+	}
+	return min(most, time.Duration(min(s, most.Seconds())*float64(time.Second)))
+}

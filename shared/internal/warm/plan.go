@@ -1,0 +1,44 @@
+package warm
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Plan is what the executions of one zygote have in common.
+type Plan struct {
+	Plugin      api.PluginID
+	Digest      string                     // of the plugin's files
+	Spec        sandbox.Spec               // of a cold run, without environment and standard files
+	Environment sandbox.Environment        // of a cold run, without what belongs to one execution
+	Config      map[string]json.RawMessage // for initialize
+	Log         supervise.LogSink          // of the zygote itself: what the plugin prints while it is imported
+}
+
+// key tells plans apart: one zygote never serves two.
+type key [sha256.Size]byte
+
+func (p *Plan) key() (key, error) {
+	s := p.Spec
+	text, err := json.Marshal([]any{
+		p.Plugin, p.Digest, s.Path, s.Args, s.Dir, s.Read, s.Write, s.Network, s.Limits, p.Environment, p.Config,
+	})
+	if err != nil {
+		return key{}, fmt.Errorf("tell the zygote of %s from others: %w", p.Plugin, err)
+	}
+	return sha256.Sum256(text), nil
+}
+
+// withinLimits makes the limits of the tree that holds the zygote and all its
+// executions from those of one execution. Each execution is held to its own besides.
+func withinLimits(l sandbox.Limits) sandbox.Limits {
+	l.Time, l.CPU = 0, 0 // the zygote lives on
+	l.Memory *= maxSeats + 1
+	l.Processes *= maxSeats + 1
+	return l
+}

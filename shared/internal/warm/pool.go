@@ -1,0 +1,294 @@
+package warm
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Defaults of Options.
+const (
+	// DefaultZygotes bounds what an agent with many plugins holds: 16 are 150 to 350 MiB.
+	DefaultZygotes = 16
+	// DefaultIdle outlasts a burst of runs and the pauses within it.
+	DefaultIdle = 5 * time.Minute
+	// DefaultAge and DefaultExecutions bound what a slow leak or a lasting change of a
+	// zygote can do.
+	DefaultAge        = time.Hour
+	DefaultExecutions = 1000
+)
+
+// maxSeats is how many executions a zygote has at a time; more start cold.
+const maxSeats = 16
+
+// ErrCold says that nothing was started and nothing was asked: start it cold.
+var ErrCold = errors.New("no warm process")
+
+// Reason is why a zygote went. The reasons are stable: metrics carry them.
+type Reason string
+
+// The reasons.
+const (
+	Aged     Reason = "age"
+	Spent    Reason = "executions"
+	Idle     Reason = "idle"
+	Replaced Reason = "replaced" // by one with another configuration or version
+	Evicted  Reason = "evicted"  // for one that was used later
+	Crashed  Reason = "crashed"  // it died, or broke its side of the protocol
+	Worn     Reason = "worn"     // it said that it is not as fresh as it was
+	Stopping Reason = "stopping" // the agent ends
+)
+
+// Options tune a pool.
+type Options struct {
+	Dir        string        // where zygotes get directories
+	Zygotes    int           // at most; 0: DefaultZygotes
+	Idle, Age  time.Duration // 0: the defaults
+	Executions int           // of one zygote; 0: DefaultExecutions
+
+	// Refused hears once for each plan why its runs stay cold. Gone hears of each end of
+	// a zygote; err says more where it crashed. Both may be nil.
+	Refused func(plugin api.PluginID, reason string)
+	Gone    func(plugin api.PluginID, reason Reason, err error)
+}
+
+// Pool holds the zygotes. It works while Run does; before and after, everything is
+// cold.
+type Pool struct {
+	opts   Options
+	wanted chan *entry
+
+	mu      sync.Mutex // guards the fields below
+	open    bool
+	entries map[key]*entry
+}
+
+// entry is what the pool knows of one plan.
+type entry struct {
+	plan    Plan
+	raising bool
+	zygote  *zygote // nil while there is none
+	refused bool    // for ever
+	backoff api.Backoff
+	pause   time.Time // no new try before
+	used    time.Time
+}
+
+// New makes a pool.
+func New(o Options) *Pool {
+	if o.Zygotes == 0 {
+		o.Zygotes = DefaultZygotes
+	}
+	if o.Idle == 0 {
+		o.Idle = DefaultIdle
+	}
+	if o.Age == 0 {
+		o.Age = DefaultAge
+	}
+	if o.Executions == 0 {
+		o.Executions = DefaultExecutions
+	}
+	if o.Refused == nil {
+		o.Refused = func(api.PluginID, string) {}
+	}
+	if o.Gone == nil {
+		o.Gone = func(api.PluginID, Reason, error) {}
+	}
+	return &Pool{opts: o, wanted: make(chan *entry, o.Zygotes), entries: map[key]*entry{}}
+}
+
+// Run keeps the zygotes until ctx ends. Then it gives no more seats, waits for the
+// executions that go on, which their own callers end, and ends the zygotes.
+func (p *Pool) Run(ctx context.Context) error {
+	var keepers sync.WaitGroup
+	defer keepers.Wait()
+	p.setOpen(true)
+	defer p.setOpen(false)
+	for {
+		select {
+		case e := <-p.wanted:
+			keepers.Go(func() { p.keep(ctx, e) })
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (p *Pool) setOpen(open bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = open
+}
+
+// Zygotes is how many there are.
+func (p *Pool) Zygotes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, e := range p.entries {
+		if e.zygote != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Seat is the right to one execution of a zygote.
+type Seat struct {
+	zygote *zygote
+	id     int
+}
+
+// Seat gives a seat in the zygote of this plan, or nil where none is ready: start
+// cold, and Prepare. Who has one frees it, after its execution, if any, has ended.
+func (p *Pool) Seat(plan *Plan) *Seat {
+	k, err := plan.key()
+	if err != nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.entries[k]
+	if e == nil || e.zygote == nil || !p.open {
+		return nil
+	}
+	e.used = time.Now()
+	return e.zygote.seat()
+}
+
+// Prepare asks for a zygote of this plan, in the background. It does nothing where
+// there is one, where the plan is refused, and for a while after a failure. Zygotes of
+// other plans of the same plugin go: its version or configuration has changed.
+func (p *Pool) Prepare(plan Plan) {
+	k, err := plan.key()
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.replace(plan.Plugin, k)
+	e := p.entries[k]
+	if e == nil {
+		e = &entry{plan: plan, backoff: api.Backoff{Max: 5 * time.Minute}}
+		p.entries[k] = e
+	}
+	if !p.open || e.raising || e.zygote != nil || e.refused || time.Now().Before(e.pause) {
+		return
+	}
+	select {
+	case p.wanted <- e:
+		e.raising, e.used = true, time.Now()
+	default: // many at once; the next run asks again
+	}
+}
+
+// replace retires what else there is of a plugin. It needs mu.
+func (p *Pool) replace(plugin api.PluginID, but key) {
+	for k, e := range p.entries {
+		if k == but || e.plan.Plugin != plugin || e.raising {
+			continue
+		}
+		if e.zygote != nil {
+			e.zygote.retire(Replaced, nil)
+		}
+		delete(p.entries, k)
+	}
+}
+
+// keep is the life of one zygote.
+func (p *Pool) keep(ctx context.Context, e *entry) {
+	z, err := raise(ctx, &e.plan, &p.opts)
+	if !p.admit(ctx, e, z, err) {
+		return
+	}
+	reason, err := z.run(ctx, &p.opts)
+	p.dismiss(e, reason)
+	z.close()
+	p.opts.Gone(e.plan.Plugin, reason, err)
+}
+
+// refusal is why a plan never gets a zygote.
+type refusal struct{ reason string }
+
+func (r *refusal) Error() string { return r.reason }
+
+// admit makes a new zygote known, or notes why there is none.
+func (p *Pool) admit(ctx context.Context, e *entry, z *zygote, err error) bool {
+	p.mu.Lock()
+	e.raising = false
+	var never *refusal
+	switch {
+	case err == nil:
+		e.zygote, e.used = z, time.Now()
+		p.evict()
+	case errors.As(err, &never):
+		e.refused = true
+	default:
+		e.pause = time.Now().Add(e.backoff.Next(0))
+	}
+	p.mu.Unlock()
+	switch {
+	case never != nil:
+		p.opts.Refused(e.plan.Plugin, never.reason)
+	case err != nil && ctx.Err() == nil:
+		p.opts.Gone(e.plan.Plugin, Crashed, err)
+	}
+	return err == nil
+}
+
+// evict retires the zygote that was not used for longest where there are too many. It
+// needs mu.
+func (p *Pool) evict() {
+	var oldest *entry
+	n := 0
+	for _, e := range p.entries {
+		if e.zygote == nil {
+			continue
+		}
+		n++
+		if oldest == nil || e.used.Before(oldest.used) {
+			oldest = e
+		}
+	}
+	if n > p.opts.Zygotes {
+		oldest.zygote.retire(Evicted, nil)
+		oldest.zygote = nil
+	}
+}
+
+// dismiss forgets a zygote that goes. Who crashes is not tried again at once.
+func (p *Pool) dismiss(e *entry, reason Reason) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e.zygote = nil
+	if reason == Crashed {
+		e.pause = time.Now().Add(e.backoff.Next(0))
+	} else {
+		e.backoff.Reset()
+	}
+}
+
+// Given is the directory that its execution may read and nobody else's: for its
+// socket and its input.
+func (s *Seat) Given() string { return s.zygote.given }
+
+// Temp is the scratch directory of its execution, which makes it itself.
+func (s *Seat) Temp() string { return s.zygote.tempOf(s.id) }
+
+// Start forks the execution. spec is that of a cold run: its environment, standard
+// files, limits and grace count, all else is the zygote's. given is a directory made
+// below Given. The error wraps ErrCold.
+func (s *Seat) Start(ctx context.Context, spec sandbox.Spec, given string) (*sandbox.Process, error) {
+	return s.zygote.start(ctx, s.id, spec, given)
+}
+
+// Free gives the seat back. A nil seat is none.
+func (s *Seat) Free() {
+	if s != nil {
+		s.zygote.free()
+	}
+}

@@ -1,0 +1,556 @@
+package warm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// handler is a plugin whose action evaluates what it is asked to.
+const handler = `
+import os, sys, time
+import stavily
+
+count = 0
+
+@stavily.action
+def act(params, ctx):
+    scope = dict(globals(), ctx=ctx)
+    exec(params.get("do", ""), scope)
+    return eval(params.get("value", "None"), scope)
+`
+
+// script is a run that executes statements and gives the value of an expression.
+func script(do, value string) run {
+	parameters, err := json.Marshal(map[string]string{"do": do, "value": value})
+	if err != nil {
+		panic(err)
+	}
+	return run{parameters: string(parameters)}
+}
+
+// want runs from the zygote and compares the result.
+func (l *lab) want(r run, want string) {
+	l.t.Helper()
+	got, err := l.warm(l.t.Context(), r)
+	if err != nil || got.Status != api.Completed || string(got.Data) != want {
+		l.t.Errorf("%s\n got %s %s %q, %v\nwant %s\nlog: %s", r.parameters, got.Status, got.Data, got.Error, err, want, strings.Join(l.log.Lines(), "\n"))
+	}
+}
+
+func TestEveryExecutionIsFresh(t *testing.T) {
+	l := newLab(t, "print('imported')\nimport random, tempfile"+handler)
+	l.warmUp()
+	for _, r := range []run{
+		script("global count; count += 1; import os; os.environ['LEFT'] = 'x'; sys.path.append('/left')", "count"),
+		script("open(os.path.join(os.environ['TMPDIR'], 'left'), 'w').write('x')", "1"),
+		script("os.chdir('/'); import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)", "1"),
+	} {
+		l.want(r, "1")
+	}
+	l.want(script("global count; count += 1", "count"), "1")
+	l.want(script("", "[os.environ.get('LEFT'), '/left' in sys.path, os.listdir(os.environ['TMPDIR']), os.getcwd()]"),
+		fmt.Sprintf(`[null, false, [], %q]`, l.plan.Spec.Dir))
+	l.want(script("import tempfile", "tempfile.gettempdir() == os.environ['TMPDIR']"), "true")
+	if n := strings.Count(strings.Join(l.log.Lines(), "\n"), "imported"); n != 1 {
+		t.Errorf("the plugin was imported %d times", n)
+	}
+	seen := map[string]bool{}
+	for range 3 {
+		r, err := l.warm(t.Context(), script("import random", "random.random()"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[string(r.Data)] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("random numbers repeat: %v", seen)
+	}
+}
+
+func TestEnvironmentIsTheExecutionsOwn(t *testing.T) {
+	l := newLab(t, handler, func(_ *Options, p *Plan) { p.Environment.Traceparent = "00-zygote" })
+	l.warmUp()
+	r := script("", "[os.environ.get(n) for n in ('SECRET', 'TRACEPARENT', 'STAVILY_INSTRUCTION_ID', 'STAVILY_ZYGOTE_FD')]")
+	r.extra = map[string]string{"SECRET": "s3cr3t"}
+	l.want(r, `["s3cr3t", "00-zygote", "01J", null]`)
+	l.plan.Environment.Traceparent = ""
+	plan := l.plan
+	plan.Environment.Traceparent = "00-zygote"
+	seat := l.pool.Seat(&plan)
+	if seat == nil {
+		t.Fatal("no seat")
+	}
+	defer seat.Free()
+	given, err := os.MkdirTemp(seat.Given(), "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.extra = nil
+	a := r.action(l, seat.Temp())
+	a.Fork = func(ctx context.Context, s sandbox.Spec) (*sandbox.Process, error) { return seat.Start(ctx, s, given) }
+	got, err := supervise.RunAction(t.Context(), a)
+	if want := `[null, null, "01J", null]`; err != nil || string(got.Data) != want {
+		t.Errorf("got %s, %v; want %s", got.Data, err, want)
+	}
+	large := script("", "1")
+	large.extra = map[string]string{"LARGE": strings.Repeat("x", 62<<10)}
+	l.plan = plan
+	if _, err := l.warm(t.Context(), large); err == nil || !strings.Contains(err.Error(), ErrCold.Error()) {
+		t.Errorf("an environment that no order holds: %v; want ErrCold", err)
+	}
+}
+
+func TestStreamsAreTheExecutionsOwn(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	log := &supervise.Transcript{}
+	r := script("print('printed'); os.write(1, b'raw\\n'); import subprocess; subprocess.run(['/bin/sh', '-c', 'echo child']); ctx.log.warning('logged')", "sys.stdin.read()")
+	r.log = log
+	l.want(r, `""`)
+	if got := strings.Join(log.Lines(), "\n"); got != "stderr: printed\nstderr: raw\nstderr: child\nstderr: warn: logged" {
+		t.Errorf("log %q", got)
+	}
+	l.want(script("", "sorted(int(d) for d in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + d))[:3]"), "[0, 1, 2]")
+	r = script("", "[os.readlink('/proc/self/fd/' + d) for d in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + d) and os.readlink('/proc/self/fd/' + d).startswith(('socket', '/'))]")
+	l.want(r, `["/dev/null"]`)
+}
+
+func TestWaysToEnd(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	for name, c := range map[string]struct {
+		run    run
+		status api.InstructionStatus
+		text   string
+	}{
+		"raises":       {script("raise stavily.Failed('no space')", ""), api.Failed, "no space"},
+		"sys.exit":     {script("sys.exit(3)", ""), api.Failed, "SystemExit: 3"},
+		"os._exit":     {script("print('gone', file=sys.stderr); os._exit(3)", ""), api.Failed, "ended with exit code 3: gone"},
+		"os._exit(0)":  {script("os._exit(0)", ""), api.Failed, "ended with exit code 0"},
+		"crashes":      {script("os.kill(os.getpid(), 11)", ""), api.Failed, "ended by signal 11"},
+		"closes all":   {script("os.closerange(3, 200)", "1"), api.Failed, "ended with exit code 1: OSError"},
+		"closes, runs": {script("os.closerange(3, 200); time.sleep(60)", "1"), api.Failed, "closed its standard output"},
+		"time limit":   {run{parameters: script("time.sleep(60)", "").parameters, limits: sandbox.Limits{Time: 200 * time.Millisecond}}, api.TimedOut, "time limit"},
+		"memory":       {run{parameters: script("x = bytearray(300 << 20); time.sleep(60)", "").parameters, limits: sandbox.Limits{Memory: 128 << 20}}, api.Failed, "more memory than its limit"},
+		"memory, children": {run{parameters: script("for _ in range(8):\n if os.fork() == 0:\n  x = bytearray(60 << 20); time.sleep(60)\ntime.sleep(60)", "").parameters,
+			limits: sandbox.Limits{Memory: 128 << 20}}, api.Failed, "more memory than its limit"},
+		"CPU":       {run{parameters: script("while True: pass", "").parameters, limits: sandbox.Limits{CPU: time.Second}}, api.Failed, "more CPU time"},
+		"processes": {run{parameters: script("for _ in range(70):\n if os.fork() == 0: time.sleep(60)\ntime.sleep(60)", "").parameters, limits: sandbox.Limits{Memory: 2 << 30}}, api.Failed, "more processes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := l.warm(t.Context(), c.run)
+			if err != nil || r.Status != c.status || !strings.Contains(r.Error, c.text) {
+				t.Errorf("%s %q, %v; want %s %q", r.Status, r.Error, err, c.status, c.text)
+			}
+		})
+	}
+	l.want(script("", "'well'"), `"well"`)
+	l.nothingLeft()
+	if len(l.gone) > 0 {
+		t.Errorf("the zygote went: %q", l.gone)
+	}
+}
+
+// pid is the zygote's.
+func (l *lab) pid() int {
+	l.t.Helper()
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	for _, e := range l.pool.entries {
+		if e.zygote != nil {
+			return e.zygote.session.Pid()
+		}
+	}
+	l.t.Fatal("there is no zygote")
+	return 0
+}
+
+// nothingLeft looks whether the zygote is alone.
+func (l *lab) nothingLeft() {
+	l.t.Helper()
+	if _, n := sandbox.TreeUsage(l.pid()); n != 1 {
+		l.t.Errorf("%d processes in the zygote's tree, want 1", n)
+	}
+}
+
+func TestADaemonIsSweptWithItsExecution(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	l.want(script("for _ in range(5):\n if os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n   import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.closerange(0, 20); time.sleep(60)\n  os._exit(0)", "1"), "1")
+	l.nothingLeft()
+}
+
+func TestACancelledExecutionIsAskedFirst(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	r, err := l.warm(ctx, script("ctx.sleep(60)\nraise stavily.Cancelled('after 1 of 2')", ""))
+	if err != nil || r.Status != api.Cancelled || r.Error != "after 1 of 2" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	began := time.Now()
+	r, err = l.warm(ctx, script("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)", ""))
+	if d := time.Since(began); err != nil || r.Status != api.Cancelled || d > 3*time.Second {
+		t.Errorf("one that does not listen: %+v, %v after %v", r, err, d)
+	}
+	l.nothingLeft()
+}
+
+// One of three is killed; the others do not notice.
+func TestExecutionsAtTheSameTime(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	var wg sync.WaitGroup
+	results := make([]supervise.ActionResult, 3)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for i := range results {
+		of := ctx
+		if i != 1 {
+			of = t.Context()
+		}
+		wg.Go(func() {
+			var err error
+			if results[i], err = l.warm(of, script("time.sleep(1)", strconv.Itoa(i))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	l.eventually("three run", func() bool { _, n := sandbox.TreeUsage(l.pid()); return n == 4 })
+	cancel()
+	wg.Wait()
+	if results[0].Status != api.Completed || results[1].Status != api.Cancelled || results[2].Status != api.Completed || string(results[2].Data) != "2" {
+		t.Errorf("%+v", results)
+	}
+	l.nothingLeft()
+}
+
+func TestSiblingsAreOutOfReach(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		do := "open(os.path.join(os.environ['TMPDIR'], 'secret'), 'w').write(str(os.getpid())); time.sleep(1.5)"
+		l.want(script(do, "'untouched'"), `"untouched"`)
+	})
+	z := l.zygote()
+	secret := filepath.Join(z.tempOf(1), "secret")
+	l.eventually("the sibling has its secret", func() bool { b, err := os.ReadFile(secret); return err == nil && len(b) > 0 })
+	sibling, err := os.ReadFile(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attempt := func(do string) run {
+		return script("def attempt():\n try:\n  "+do+"\n  return 'done'\n except OSError as e:\n  return 'refused' if e.errno in (1, 13, 18) else str(e)", "attempt()")
+	}
+	for _, do := range []string{
+		fmt.Sprintf("open(%q).read()", secret),
+		fmt.Sprintf("open(%q, 'w')", secret),
+		fmt.Sprintf("os.listdir(%q)", z.temp),
+		fmt.Sprintf("os.listdir(%q)", z.given),
+		fmt.Sprintf("os.unlink(%q)", secret),
+		fmt.Sprintf("os.rename(%q, os.path.join(os.environ['TMPDIR'], 'mine'))", secret),
+		fmt.Sprintf("os.link(%q, os.path.join(os.environ['TMPDIR'], 'mine'))", secret),
+		fmt.Sprintf("os.mkdir(%q)", filepath.Join(z.temp, "x")),
+		fmt.Sprintf("os.kill(%s, 9)", sibling),
+		"os.kill(os.getppid(), 9)",
+		fmt.Sprintf("open('/proc/%s/mem').read()", sibling),
+		fmt.Sprintf("os.readlink('/proc/%s/cwd')", sibling),
+		fmt.Sprintf("os.readlink('/proc/%s/fd/0')", sibling),
+		"open('/proc/%d/mem' % os.getppid()).read()",
+		fmt.Sprintf("open(%q, 'w')", filepath.Join(l.plan.Spec.Dir, "x")),
+		"open('/tmp/left', 'w')",
+	} {
+		l.want(attempt(do), `"refused"`)
+	}
+	l.want(attempt("open(os.path.join(os.environ['HOME'], 'state'), 'w')"), `"done"`)
+	wg.Wait()
+}
+
+func (l *lab) zygote() *zygote {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	for _, e := range l.pool.entries {
+		return e.zygote
+	}
+	return nil
+}
+
+func TestAZygoteThatIsKilled(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	pid := l.pid()
+	time.AfterFunc(200*time.Millisecond, func() { syscall.Kill(pid, syscall.SIGKILL) })
+	began := time.Now()
+	_, err := l.warm(t.Context(), script("time.sleep(60)", ""))
+	if err == nil || !strings.Contains(err.Error(), "the warm process that the run was forked from is gone, and the run with it: it was ended by signal 9") || time.Since(began) > 5*time.Second {
+		t.Errorf("after %v: %v", time.Since(began), err)
+	}
+	if _, n := sandbox.TreeUsage(pid); n != 0 {
+		t.Errorf("%d processes are left", n)
+	}
+	l.eventually("its end is told", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.gone) == 1 })
+	if !strings.HasPrefix(l.gone[0], "crashed: it was ended by signal 9") {
+		t.Errorf("gone: %q", l.gone)
+	}
+	if _, err := l.warm(t.Context(), script("", "1")); err != ErrCold {
+		t.Errorf("the next one: %v, want cold", err)
+	}
+	if r, err := l.cold(t.Context(), script("", "1")); err != nil || r.Status != api.Completed {
+		t.Errorf("cold: %+v, %v", r, err)
+	}
+	l.gone = nil
+	l.eventually("there is another one", func() bool { l.pool.Prepare(l.plan); return l.pool.Zygotes() == 1 })
+	l.want(script("", "1"), "1")
+}
+
+// A zygote that does not do what it is told is ended, with all that came from it.
+func TestAZygoteThatDoesNotKill(t *testing.T) {
+	l := newLab(t, "import os\nos.killpg = os.kill = lambda *_: None\n"+handler)
+	l.warmUp()
+	var wg sync.WaitGroup
+	var sibling error
+	wg.Go(func() { _, sibling = l.warm(t.Context(), script("time.sleep(60)", "")) })
+	r, err := l.warm(t.Context(), run{parameters: script("time.sleep(60)", "").parameters, limits: sandbox.Limits{Time: 200 * time.Millisecond}})
+	if err != nil || r.Status != api.TimedOut {
+		t.Errorf("%+v, %v; want a timeout", r, err)
+	}
+	wg.Wait()
+	if sibling == nil || !strings.Contains(sibling.Error(), "did not end an execution") {
+		t.Errorf("the sibling: %v", sibling)
+	}
+}
+
+func TestAZygoteThatTalksNonsense(t *testing.T) {
+	for name, say := range map[string]string{
+		"no JSON":       "hello",
+		"no message":    `{}`,
+		"a stranger":    `{"hello":77}`,
+		"too long":      strings.Repeat("x", 5000),
+		"an early word": `{"ended":1}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			program := fmt.Sprintf("import os\nos.write(3, %q.encode())\n", say) + handler
+			l := newLab(t, program)
+			l.pool.Prepare(l.plan)
+			l.eventually("it goes", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.gone) == 1 })
+			if !strings.HasPrefix(l.gone[0], "crashed: it s") {
+				t.Errorf("gone: %q", l.gone)
+			}
+			if l.pool.Seat(&l.plan) != nil {
+				t.Error("there is a seat")
+			}
+		})
+	}
+}
+
+func TestWhatCannotBeForked(t *testing.T) {
+	for name, c := range map[string]struct{ program, reason string }{
+		"thread":       {"import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "starts threads"},
+		"quiet thread": {"import _thread, time\n_thread.start_new_thread(time.sleep, (60,))", "starts threads"},
+		"socket":       {"import socket\ns = socket.socketpair()", "opens a socket"},
+		"file":         {"f = open(__file__)", "opens a file"},
+		"pipe":         {"import os\np = os.pipe()", "opens a pipe"},
+		"process":      {"import subprocess\np = subprocess.Popen(['sleep', '60'])", "starts processes"},
+		"environment":  {"import os\nWHERE = os.environ.get('TMPDIR')", "reads TMPDIR"},
+		"memory":       {"import mmap\nm = mmap.mmap(-1, 4096)", "shared memory"},
+		"wide grant":   {"", "is granted /"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, "import stavily\n"+c.program+handler, func(_ *Options, p *Plan) {
+				if name == "wide grant" {
+					p.Spec.Read = []string{"/"}
+				}
+			})
+			l.pool.Prepare(l.plan)
+			l.eventually("it is refused", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.refused)+len(l.gone) > 0 })
+			if len(l.refused) != 1 || !strings.Contains(l.refused[0], c.reason) {
+				t.Errorf("refused %q, gone %q", l.refused, l.gone)
+			}
+			l.pool.Prepare(l.plan)
+			if l.pool.Seat(&l.plan) != nil || len(l.refused) != 1 {
+				t.Error("it is tried again")
+			}
+		})
+	}
+}
+
+// A plugin of an older SDK answers the handshake and knows nothing of zygotes.
+func TestAnOlderSDK(t *testing.T) {
+	program := `
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"action": json.loads(line)["action"], "success": True, "data": {}}), flush=True)
+sys.exit(0)
+import stavily
+`
+	l := newLab(t, program)
+	l.pool.Prepare(l.plan)
+	l.eventually("it is refused", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.refused) == 1 })
+	if l.refused[0] != "its SDK does not know how" {
+		t.Errorf("refused %q", l.refused)
+	}
+}
+
+func TestAPluginThatCannotBeImported(t *testing.T) {
+	l := newLab(t, "raise SystemExit('no such library')\nimport stavily")
+	l.pool.Prepare(l.plan)
+	l.eventually("it goes", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.gone) == 1 })
+	if l.gone[0] != "crashed: the plugin's zygote ended with exit code 1: no such library" {
+		t.Errorf("gone: %q", l.gone)
+	}
+}
+
+func TestRecycling(t *testing.T) {
+	for reason, change := range map[Reason]func(*Options, *Plan){
+		Aged:  func(o *Options, _ *Plan) { o.Age = 200 * time.Millisecond },
+		Idle:  func(o *Options, _ *Plan) { o.Idle = 200 * time.Millisecond },
+		Spent: func(o *Options, _ *Plan) { o.Executions = 3 },
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			l := newLab(t, handler, change)
+			l.warmUp()
+			for i := range 3 {
+				if r, err := l.warm(t.Context(), script("", "1")); err != nil || r.Status != api.Completed {
+					t.Errorf("run %d: %+v, %v", i, r, err)
+				}
+			}
+			l.eventually("it goes", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.gone) == 1 })
+			if l.gone[0] != string(reason) || l.pool.Zygotes() != 0 {
+				t.Errorf("gone %q, %d left", l.gone, l.pool.Zygotes())
+			}
+			l.gone = nil
+			if reason == Spent {
+				l.warmUp()
+				l.want(script("", "1"), "1")
+			}
+		})
+	}
+}
+
+// An execution that goes on outlives the time of its zygote.
+func TestAnExecutionHoldsItsZygote(t *testing.T) {
+	l := newLab(t, handler, func(o *Options, _ *Plan) { o.Age = 100 * time.Millisecond })
+	l.warmUp()
+	l.want(script("time.sleep(0.5)", "1"), "1")
+}
+
+func TestAnotherConfigurationReplacesTheZygote(t *testing.T) {
+	l := newLab(t, handler)
+	l.plan.Config = map[string]json.RawMessage{"a": []byte("1")}
+	l.warmUp()
+	l.want(script("", "ctx.config.a"), "1")
+	l.plan.Config = map[string]json.RawMessage{"a": []byte("2")}
+	if l.pool.Seat(&l.plan) != nil {
+		t.Error("a seat in a zygote with another configuration")
+	}
+	l.pool.Prepare(l.plan)
+	l.eventually("the old one goes", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return slices.Equal(l.gone, []string{"replaced"}) })
+	l.gone = nil
+	l.warmUp()
+	l.want(script("", "ctx.config.a"), "2")
+}
+
+func TestTheLeastUsedZygoteGoes(t *testing.T) {
+	l := newLab(t, handler, func(o *Options, _ *Plan) { o.Zygotes = 2 })
+	plans := make([]Plan, 3)
+	for i := range plans {
+		plans[i] = l.plan
+		plans[i].Plugin = api.PluginID(fmt.Sprint("p", i))
+	}
+	for i := range plans[:2] {
+		l.pool.Prepare(plans[i])
+		l.eventually("a zygote is ready", func() bool { return l.pool.Zygotes() == i+1 })
+	}
+	l.pool.Seat(&plans[0]).Free()
+	l.pool.Prepare(plans[2])
+	l.eventually("one goes", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.gone) == 1 })
+	if s := l.pool.Seat(&plans[1]); s != nil || l.gone[0] != "evicted" {
+		t.Errorf("gone %q", l.gone)
+	}
+	for _, i := range []int{0, 2} {
+		s := l.pool.Seat(&plans[i])
+		if s == nil {
+			t.Errorf("plan %d has no zygote", i)
+		}
+		s.Free()
+	}
+}
+
+func TestSeatsAreBounded(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	var seats []*Seat
+	for range maxSeats {
+		seats = append(seats, l.pool.Seat(&l.plan))
+	}
+	if l.pool.Seat(&l.plan) != nil {
+		t.Error("one seat too many")
+	}
+	for _, s := range seats {
+		s.Free()
+	}
+	l.want(script("", "1"), "1")
+}
+
+// What one execution leaves, a thousand would make fatal.
+func TestNothingLeaks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a thousand executions")
+	}
+	l := newLab(t, handler, func(o *Options, _ *Plan) { o.Executions = 5000 })
+	l.warmUp()
+	z := l.zygote()
+	count := func() [5]int {
+		names := func(dir string) int {
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(entries)
+		}
+		_, processes := sandbox.TreeUsage(os.Getpid())
+		return [5]int{names("/proc/self/fd"), names(fmt.Sprintf("/proc/%d/fd", l.pid())), names(z.temp) + names(z.given), processes, runtime.NumGoroutine()}
+	}
+	burst := func(n int) {
+		for range n {
+			l.want(script("open(os.environ['TMPDIR'] + '/f', 'w')", "1"), "1")
+		}
+		l.eventually("the last scratch directory is gone", func() bool { e, err := os.ReadDir(z.temp); return err == nil && len(e) == 0 })
+	}
+	burst(20)
+	before := count()
+	burst(1000)
+	if after := count(); after != before {
+		t.Errorf("descriptors of the agent, of the zygote, directories, processes, goroutines: %v before, %v after", before, after)
+	}
+}
+
+func TestBeforeAndAfterRunAllIsCold(t *testing.T) {
+	p := New(Options{Dir: t.TempDir()})
+	plan := Plan{Plugin: "x", Spec: sandbox.Spec{Path: "/bin/true"}}
+	p.Prepare(plan)
+	if p.Seat(&plan) != nil || p.Zygotes() != 0 {
+		t.Error("a pool that does not run has a zygote")
+	}
+	var none *Seat
+	none.Free()
+}

@@ -1,0 +1,338 @@
+package warm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
+)
+
+// environmentFD tells the SDK which descriptor is the socket: the first after the
+// standard ones.
+const (
+	environmentFD = "STAVILY_ZYGOTE_FD"
+	controlFD     = "3"
+)
+
+// zygote is one process that executions are forked from.
+type zygote struct {
+	dir         string // holds the two below
+	temp, given string
+	memory      int64             // what the plugin may take: so much, at most, the zygote has itself
+	base        map[string]string // its environment
+
+	session *supervise.Session
+	control *control
+	heard   sync.WaitGroup // the goroutine that listens
+
+	retired chan struct{} // closed when reason is set
+	lost    chan struct{} // closed when listening ended: no more is heard of any execution
+
+	launch sync.Mutex // held while an execution is forked, and while strays are looked for
+
+	mu     sync.Mutex // guards the fields below
+	reason Reason     // why it goes
+	cause  error      // why it crashed
+	next   int        // id of the next seat
+	most   int        // executions in its life
+	seats  int        // taken now
+	empty  chan struct{}
+	since  time.Time // no seat was taken since
+	live   map[int]*execution
+}
+
+// seat takes a seat, or gives nil where there is none.
+func (z *zygote) seat() *Seat {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.reason != "" || z.seats >= maxSeats {
+		return nil
+	}
+	z.seats++
+	z.next++
+	if z.next >= z.most {
+		z.retireLocked(Spent, nil)
+	}
+	return &Seat{z, z.next}
+}
+
+func (z *zygote) free() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.seats--
+	z.since = time.Now()
+	if z.seats == 0 && z.reason != "" {
+		close(z.empty)
+	}
+}
+
+// retire says that the zygote has to go; the first reason counts, but a crash is one
+// whatever was before.
+func (z *zygote) retire(reason Reason, cause error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.retireLocked(reason, cause)
+}
+
+func (z *zygote) retireLocked(reason Reason, cause error) {
+	if z.cause == nil {
+		z.cause = cause
+	}
+	if z.reason != "" {
+		return
+	}
+	z.reason = reason
+	close(z.retired)
+	if z.seats == 0 {
+		close(z.empty)
+	}
+}
+
+// why is how the zygote went, for who lost an execution with it.
+func (z *zygote) why() error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.cause != nil {
+		return z.cause
+	}
+	return errors.New("it ended")
+}
+
+func (z *zygote) tempOf(id int) string { return filepath.Join(z.temp, fmt.Sprint(id)) }
+
+// checkPeriod is between two looks at an idle zygote, which has nothing to do.
+const checkPeriod = 5 * time.Second
+
+// run is the time in which seats are given: until there is a reason to go, and then
+// until the last seat is free.
+func (z *zygote) run(ctx context.Context, o *Options) (Reason, error) {
+	stop := context.AfterFunc(ctx, func() { z.retire(Stopping, nil) })
+	defer stop()
+	z.wait(o)
+	z.mu.Lock()
+	broken := z.cause != nil
+	z.mu.Unlock()
+	if broken {
+		z.session.Close(0) // with all that it forked
+	}
+	select {
+	case <-z.empty:
+	case <-z.lost:
+		z.session.Close(0)
+		<-z.empty
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.cause != nil {
+		return Crashed, z.cause
+	}
+	return z.reason, nil
+}
+
+// wait returns when the zygote has to go.
+func (z *zygote) wait(o *Options) {
+	age := time.NewTimer(o.Age)
+	defer age.Stop()
+	idle := time.NewTimer(o.Idle)
+	defer idle.Stop()
+	check := time.NewTicker(checkPeriod)
+	defer check.Stop()
+	for {
+		select {
+		case <-z.retired:
+			return
+		case <-age.C:
+			z.retire(Aged, nil)
+		case <-idle.C:
+			left := z.idleFor(o.Idle)
+			if left <= 0 {
+				z.retire(Idle, nil)
+				return
+			}
+			idle.Reset(left)
+		case <-check.C:
+			if err := z.check(); err != nil {
+				z.retire(Crashed, err)
+			}
+		}
+	}
+}
+
+// idleFor is how long it may still be idle.
+func (z *zygote) idleFor(limit time.Duration) time.Duration {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.seats > 0 {
+		return limit
+	}
+	return limit - time.Since(z.since)
+}
+
+// close ends what is left and removes its directories.
+func (z *zygote) close() {
+	z.session.Close(closeGrace)
+	z.control.conn.Close()
+	z.heard.Wait()
+	removeDir(z.dir)
+}
+
+// closeGrace is for a process that has nothing to finish.
+const closeGrace = time.Second
+
+// listen hears the zygote until it is gone.
+func (z *zygote) listen() {
+	defer close(z.lost)
+	for {
+		s, err := z.control.hear()
+		if err == nil {
+			err = z.take(s)
+		}
+		if err != nil {
+			z.retire(Crashed, z.crash(err))
+			return
+		}
+	}
+}
+
+// crash is why nothing more is heard. Where the process ended, that says more.
+func (z *zygote) crash(err error) error {
+	select {
+	case <-z.session.Done():
+		return fmt.Errorf("it %w", z.session.Err())
+	case <-time.After(20 * time.Millisecond): // the end of the process is told over another way
+		return err
+	}
+}
+
+// take does what a message asks for. The error says how it broke the protocol.
+func (z *zygote) take(s said) error {
+	switch {
+	case s.Hello != nil:
+		return z.tellOf(*s.Hello, func(x *execution) { x.hello(s.from) })
+	case s.Unforked != nil:
+		return z.tellOf(*s.Unforked, func(x *execution) { x.hello(0) })
+	case s.Ended != nil:
+		return z.tellOf(*s.Ended, func(x *execution) {
+			delete(z.live, x.id)
+			x.end(s)
+		})
+	case s.Worn != "":
+		z.retire(Worn, nil)
+		return nil
+	}
+	return errors.New("it said what is no message")
+}
+
+func (z *zygote) tellOf(id int, tell func(*execution)) error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	x := z.live[id]
+	if x == nil {
+		return fmt.Errorf("it spoke of execution %d, which it was not given", id)
+	}
+	tell(x)
+	return nil
+}
+
+// helloLimit is how long a fork may take: a thousand times what it does.
+const helloLimit = 2 * time.Second
+
+// start forks an execution.
+func (z *zygote) start(ctx context.Context, id int, spec sandbox.Spec, given string) (*sandbox.Process, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	o := order{start: &start{ID: id, Given: given, Limits: limitsOf(spec.Limits)}}
+	o.Environment, o.Without = z.difference(spec.Env)
+	x := &execution{zygote: z, id: id, pid: make(chan int, 1), over: make(chan struct{})}
+	z.launch.Lock()
+	defer z.launch.Unlock()
+	z.mu.Lock()
+	z.live[id] = x
+	z.mu.Unlock()
+	err := z.control.tell(o, spec.Stdin, spec.Stdout, spec.Stderr)
+	if err == nil {
+		err = x.greet()
+	}
+	if err != nil {
+		z.mu.Lock()
+		delete(z.live, id)
+		z.mu.Unlock()
+		if !errors.Is(err, errTooLong) && !errors.Is(err, errNoFork) {
+			z.retire(Crashed, err)
+		}
+		return nil, fmt.Errorf("%w: %w", ErrCold, err)
+	}
+	return sandbox.Adopt(ctx, x.process, x, spec.Limits, spec.Grace), nil
+}
+
+// difference is what an environment has and has not, compared with the zygote's.
+func (z *zygote) difference(env []string) (set map[string]string, without []string) {
+	set, seen := map[string]string{}, map[string]bool{}
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		seen[name] = true
+		if old, had := z.base[name]; !had || old != value {
+			set[name] = value
+		}
+	}
+	without = []string{}
+	for name := range z.base {
+		if !seen[name] {
+			without = append(without, name)
+		}
+	}
+	return set, without
+}
+
+func limitsOf(l sandbox.Limits) []limit {
+	out := []limit{}
+	for _, r := range l.OfExecution() {
+		out = append(out, limit{uint64(r.Resource), r.Soft, r.Hard})
+	}
+	return out
+}
+
+// check looks whether an idle zygote only waits.
+func (z *zygote) check() error {
+	if err := sane(z.session.Pid(), z.memory); err != nil {
+		return err
+	}
+	return z.sweep()
+}
+
+// sweep ends what executions left behind: children of the zygote that are none.
+func (z *zygote) sweep() error {
+	z.launch.Lock()
+	defer z.launch.Unlock()
+	z.mu.Lock()
+	known := map[int]bool{}
+	for _, x := range z.live {
+		known[x.process] = true
+	}
+	z.mu.Unlock()
+	return sandbox.EndOthers(z.session.Pid(), known)
+}
+
+// signal asks the zygote to send a signal to an execution. Whether it did is seen by
+// its end.
+func (z *zygote) signal(id int, number syscall.Signal) {
+	if err := z.control.tell(order{send: &send{int(number), id}}); err != nil {
+		z.retire(Crashed, err)
+	}
+}
+
+func removeDir(dir string) {
+	if root, err := os.OpenRoot(filepath.Dir(dir)); err == nil {
+		defer root.Close()
+		_ = root.RemoveAll(filepath.Base(dir)) // what resists is swept at the agent's next start
+	}
+}

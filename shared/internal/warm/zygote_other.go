@@ -1,0 +1,28 @@
+//go:build !linux
+
+package warm
+
+import (
+	"context"
+
+	"github.com/stavily/agents/shared/internal/sandbox"
+)
+
+// zygote is none here: there are no packets over local sockets, no subreapers and no
+// Landlock, without which what is forked could not be told apart or ended.
+type zygote struct{ given string }
+
+func raise(context.Context, *Plan, *Options) (*zygote, error) {
+	return nil, &refusal{"only Linux has what keeps forked runs apart"}
+}
+
+func (z *zygote) run(context.Context, *Options) (Reason, error) { return Stopping, nil }
+func (z *zygote) seat() *Seat                                   { return nil }
+func (z *zygote) retire(Reason, error)                          {}
+func (z *zygote) close()                                        {}
+func (z *zygote) free()                                         {}
+func (z *zygote) tempOf(int) string                             { return "" }
+
+func (z *zygote) start(context.Context, int, sandbox.Spec, string) (*sandbox.Process, error) {
+	return nil, ErrCold
+}
