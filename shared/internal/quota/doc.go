@@ -30,7 +30,7 @@
 // that lives shortly 26 µs, a look at 10 files 44 µs, at 4000 files 4 ms (-bench .).
 //
 // It does not hold fallocate(2), which reserves gigabytes within a millisecond: 4.6
-// GB were gone before the process was. The system call filter must refuse it. Nor
+// GB were gone before the process was. The system call filter refuses it. Nor
 // does it see a file whose only descriptor is on its way through a socket; RLIMIT_FSIZE
 // bounds one such file, the kernel their number (RLIMIT_NOFILE).
 //

@@ -121,6 +121,7 @@ var processCells = []cell{
 	same("allow", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, 1),
 	same("EPERM", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, 1),
 	same("allow", unix.SYS_SECCOMP, unix.SECCOMP_GET_NOTIF_SIZES, 0, 1),
+	same("ENOTSUP", unix.SYS_FALLOCATE, 3, 0, 0, 64<<20),
 	same("EPERM", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0),
 	same("EPERM", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG|big, 0),
 	same("EPERM", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 0),
