@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -87,7 +86,7 @@ def mark(name, text):
 def gate(name):
     while not os.path.exists(os.path.join(work, name)):
         time.sleep(0.005)
-mark("ran-" + me, os.getpid())
+mark("ran-" + me, "begun")
 `
 
 // install makes the base directory of an enrolled agent with the given plugins:
@@ -231,19 +230,22 @@ func (r *run) runs(id api.InstructionID) int {
 	return strings.Count(string(text), "\n")
 }
 
-// gone checks that the process whose id a plugin wrote has ended.
-func (r *run) gone(pid string) {
+// gone checks that the plugin of an instruction has ended, with all that it started:
+// in a namespace of its own it cannot say by which number others know it.
+func (r *run) gone(id api.InstructionID) {
 	r.t.Helper()
-	n, err := strconv.Atoi(pid)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	await(r.t, "the end of process "+pid, func() bool {
-		if errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
-			return true
+	ours := [][]byte{[]byte("\x00STAVILY_INSTRUCTION_ID=" + id + "\x00"), []byte("HOME=" + r.base)}
+	await(r.t, "the end of the plugin of "+string(id), func() bool {
+		environs, err := filepath.Glob("/proc/[0-9]*/environ")
+		if err != nil {
+			r.t.Fatal(err)
 		}
-		// Dead, and its new parent, which is not ours, has not looked yet.
-		stat, err := os.ReadFile("/proc/" + pid + "/stat")
-		return err == nil && bytes.Contains(stat, []byte(") Z "))
+		for _, path := range environs {
+			text, err := os.ReadFile(path) // empty when it is dead
+			if err == nil && bytes.Contains(text, ours[0]) && bytes.Contains(text, ours[1]) {
+				return false
+			}
+		}
+		return true
 	})
 }

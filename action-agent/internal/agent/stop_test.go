@@ -18,10 +18,10 @@ func TestCancel(t *testing.T) {
 	o := newOrchestrator(t)
 	r := install(t, o, map[string]string{"gated": gated}, "").start()
 	o.offer(order("a", "gated"))
-	pid := r.file("ran-a")
+	r.file("ran-a")
 	o.change(func() { o.cancel["a"] = true })
 	o.outcome("a", api.Cancelled)
-	r.gone(pid)
+	r.gone("a")
 }
 
 // Whoever has lost the lease stops: another agent may be at it.
@@ -31,9 +31,9 @@ func TestALostLeaseStopsThePlugin(t *testing.T) {
 	r := install(t, o, map[string]string{"chatty": chatty}, "").start()
 	o.on(progress, "a", always(api.Errorf(api.CodeConflict, "stale lease")))
 	o.offer(order("a", "chatty"))
-	pid := r.file("ran-a")
+	r.file("ran-a")
 	got := o.outcome("a", api.Interrupted)
-	r.gone(pid)
+	r.gone("a")
 	same(t, "details", `{"started":true}`, string(got.ErrorDetails))
 	if !strings.Contains(got.ErrorMessage, "not this agent's any more") {
 		t.Errorf("the reason is %q", got.ErrorMessage)
@@ -62,10 +62,11 @@ func TestTheEndOfTheAgent(t *testing.T) {
 	o := newOrchestrator(t)
 	r := install(t, o, map[string]string{"gated": gated}, "").start()
 	o.offer(order("a", "gated"), order("b", "gated"))
-	pids := []string{r.file("ran-a"), r.file("ran-b")}
+	r.file("ran-a")
+	r.file("ran-b")
 	same(t, "exit code", 0, r.stop())
-	for i, id := range []api.InstructionID{"a", "b"} {
-		r.gone(pids[i])
+	for _, id := range []api.InstructionID{"a", "b"} {
+		r.gone(id)
 		same(t, "results of "+string(id)+" before the end", 1, len(o.of(result, id)))
 		same(t, "details", `{"started":true}`, string(o.outcome(id, api.Interrupted).ErrorDetails))
 	}
@@ -87,7 +88,7 @@ func TestTheNextProcessTells(t *testing.T) {
 			r := install(t, o, map[string]string{"gated": gated}, "").start()
 			o.on(claim, "claiming", always(api.Errorf(api.CodeUnavailable, "busy")))
 			o.offer(order("running", "gated"), order("claiming", "gated"))
-			pid := r.file("ran-running")
+			r.file("ran-running")
 			o.await(claim, "claiming", 2)
 			end(r)
 			o.setAway(false)
@@ -95,7 +96,7 @@ func TestTheNextProcessTells(t *testing.T) {
 			same(t, "details of what ran", `{"started":true}`, string(o.outcome("running", api.Interrupted).ErrorDetails))
 			same(t, "details of what did not", `{"started":false}`, string(o.outcome("claiming", api.Interrupted).ErrorDetails))
 			same(t, "runs", []int{1, 0}, []int{r.runs("running"), r.runs("claiming")})
-			r.gone(pid)
+			r.gone("running")
 		})
 	}
 }

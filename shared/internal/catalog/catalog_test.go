@@ -65,7 +65,7 @@ func TestScanSaysWhatCannotBeUsedAndWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Scan(dir, Options{
-		Agent: api.Sensor, Python: Interpreter{"/usr/bin/python3", "3.11.7"},
+		Agent: api.Sensor, Python: Interpreter{Path: "/usr/bin/python3", Version: "3.11.7"},
 		Allows: func(id api.PluginID) bool { return id != "blocked" },
 	})
 	if err != nil {
@@ -144,7 +144,7 @@ func TestResolvePython(t *testing.T) {
 		return path
 	}
 	// A shim runs the real one, and is left out from then on.
-	if got, err := ResolvePython(t.Context(), fake(`exec "`+real.Path+`" "$@"`)); err != nil || got != real {
+	if got, err := ResolvePython(t.Context(), fake(`exec "`+real.Path+`" "$@"`)); err != nil || !cmp.Equal(got, real) {
 		t.Errorf("through a shim: %+v, %v; want %+v", got, err, real)
 	}
 	for text, want := range map[string]string{

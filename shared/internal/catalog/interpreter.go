@@ -15,8 +15,9 @@ import (
 
 // Interpreter is a Python that was asked who it is.
 type Interpreter struct {
-	Path    string // sys.executable: the real one, not a shim before it
-	Version string // for example 3.11.7
+	Path    string   // sys.executable: the real one, not a shim before it
+	Version string   // for example 3.11.7
+	Prefix  []string // directories that hold it and its library, without symbolic links
 }
 
 // pythonNames are tried, in this order, where none is configured.
@@ -33,7 +34,9 @@ const (
 )
 
 // whoAmI prints what Interpreter holds. -I and -S keep the user's files out of it.
-const whoAmI = `import json, sys; print(json.dumps({"path": sys.executable, "version": "%d.%d.%d" % sys.version_info[:3]}))`
+const whoAmI = `import json, os, sys
+places = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, os.path.dirname(os.__file__), os.path.dirname(os.path.realpath(sys.executable))]
+print(json.dumps({"path": sys.executable, "version": "%d.%d.%d" % sys.version_info[:3], "prefix": sorted(set(map(os.path.realpath, places)))}))`
 
 // ResolvePython finds the interpreter that runs Python plugins. configured is a
 // name in PATH or an absolute path; empty tries the usual names. Shims, such as
@@ -69,7 +72,10 @@ func ask(ctx context.Context, name string) (Interpreter, error) {
 	if err := cmd.Run(); err != nil {
 		return Interpreter{}, fmt.Errorf("%s does not run: %w: %.200s", path, err, complaint.Bytes())
 	}
-	var i struct{ Path, Version string }
+	var i struct {
+		Path, Version string
+		Prefix        []string
+	}
 	if err := json.Unmarshal(said.Bytes(), &i); err != nil || !filepath.IsAbs(i.Path) {
 		return Interpreter{}, fmt.Errorf("%s is not Python: it answered %.100q", path, said.Bytes())
 	}

@@ -27,7 +27,7 @@ func Adopt(ctx context.Context, pid int, t Tree, l Limits, grace time.Duration) 
 	if grace == 0 {
 		grace = DefaultGrace
 	}
-	return watchOver(ctx, pid, adopted{t}, l, grace)
+	return watchOver(ctx, pid, adopted{t}, &Spec{Limits: l, Grace: grace})
 }
 
 // adopted makes a family of a Tree.

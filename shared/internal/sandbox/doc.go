@@ -1,46 +1,56 @@
 // Package sandbox is the one seam through which every plugin process is started,
-// watched and ended.
+// confined, watched and ended.
 //
-// It owns: the launch (own session, no new privileges, no inherited descriptors,
-// environment from scratch, resource limits), the watch over time and memory, the
-// death of the whole process tree, and saying honestly what of this the platform
-// gave ([Posture]). It does not know what a plugin is or what it says: standard
-// input and output are the caller's files.
+// It owns: the launch, the levels of confinement and the self-test that finds which of
+// them a host really gives ([Probe]), the watch over time, memory and files, the death
+// of the whole process tree, and saying honestly what of this held ([Host.Posture]). It
+// does not know what a plugin is or what it says, nor what it should be granted: paths
+// and destinations in a [Spec] are taken as they stand.
 //
-// # Launch (Linux, macOS)
+// # Levels
 //
-//	agent ── fork thread ──▶ the same binary as launcher ── execve ──▶ plugin
-//	   │        setsid, PDEATHSIG     ▲      │
-//	   └─ order over descriptor 3 ────┘      └─ status over descriptor 4
+//	full      user, mount, process-id, IPC, host-name, cgroup and network namespaces;
+//	          a private read-only root; Landlock; seccomp
+//	confined  Landlock and seccomp; connect(2) answered by the agent
+//	limited   seccomp; resource limits
+//	none      resource limits
 //
-// The launcher is the program itself: [Main], the first statement of main, notices
-// and never returns there. The order never travels in arguments or environment,
-// which other users can read. Start returns after execve succeeded, or with the
-// reason why it did not. All forks go through one locked thread that lives as long
-// as the process: PR_SET_PDEATHSIG (prctl(2)) fires when the forking thread ends,
-// not when the process does. Windows puts a suspended process into a Job Object
-// and resumes it.
+// At every level: no new privileges, no capabilities, own session, environment from
+// scratch, no inherited descriptors, limits, death with the agent.
+//
+// # Launch (Linux)
+//
+//	Start ─ compile ─▶ program: a list of system calls ─▶ fork thread: clone(2) as vfork
+//	                                                          │ child runs the list
+//	   ◀── which call failed, and why ── shared memory ───────┤
+//	                                                          ▼ execve: the plugin
+//
+// The agent prepares everything in ordinary Go; the child only makes the calls (vfork in
+// vfork_linux.go, the calls in launch_linux.go and its neighbours). There is no helper
+// program and no second start of one. All forks go through one locked thread that lives
+// as long as the process: PR_SET_PDEATHSIG (prctl(2)) fires when the forking thread
+// ends. That thread stands still during a launch, about a millisecond; an interval timer
+// in the child bounds it. Elsewhere the program re-executes itself as a launcher ([Main]);
+// Windows puts a suspended process into a Job Object and resumes it.
 //
 // # Death of a tree (Linux)
 //
-// Every plugin process is a child subreaper (PR_SET_CHILD_SUBREAPER): what its
-// children leave behind becomes its own child, so that all of a running tree can be
-// found, counted and told from another plugin's by walking down from it. Kill asks
-// the group with TERM, waits, and kills the group. With the first process dead its
-// leftovers fall to the agent, also a subreaper: a direct child of the agent that it
-// did not start and that is in another session can only be such a leftover, and is
-// killed and reaped, again and again until none is found. The agent's own helpers
-// stay in its session and are safe.
+// At level full the plugin is the first process of its namespace: with it the kernel
+// ends all. Elsewhere every plugin process is a child subreaper
+// (PR_SET_CHILD_SUBREAPER), so that a running tree can be walked down from it, and the
+// agent is one: a direct child that it did not start and that is in another session can
+// only be a leftover, and is killed until none is found. When the agent itself is
+// killed, a keeper, this program under another name, ends whatever bears the mark of
+// its plugins (keeper_linux.go); should that be killed too, the next agent does ([Keep]).
 //
 // # Invariants
 //
+//   - A level is reached whole or the launch fails: nothing is left out to make it work.
 //   - When Wait returns without error nothing of the tree is left: at most grace
 //     plus one second after Kill, the end of ctx, a limit or the plugin's own exit.
 //   - No process is signalled by a number that could have been reused.
 //   - Every limit that ends a process has a name in [Exit.Reason].
-//   - When the agent dies, so does the first process of every plugin. What that had
-//     started lives on until the next agent of the same base directory ends it
-//     ([Reclaim]); ending it at once takes a process-id namespace.
+//   - When the agent dies, all its plugins' processes die within a second.
 //
 // # Concurrency, failure
 //
@@ -51,6 +61,7 @@
 //
 // # How to debug it
 //
-// A plugin's process is a session leader whose parent is the agent; `ps -o
-// pid,ppid,sid,stat,args` shows the tree. A launch that fails says at which step.
+// A launch that fails names the call: "mount /usr: operation not permitted". `sandbox
+// check` of an agent prints what its host gives and why not more. `strace -f -p AGENT`
+// shows the calls of a launch in order. See ADR 4.
 package sandbox

@@ -20,6 +20,7 @@ type Environment struct {
 	Socket      string            // the agent socket of this process
 	Input       string            // the input file
 	SDK         string            // the directory that holds the Python package
+	HostProc    string            // where the host's /proc is, when not as the agent's own environment says
 	Traceparent string            // W3C trace context
 	Extra       map[string]string // what the instruction sets; see CheckExtra
 }
@@ -59,6 +60,9 @@ func (e Environment) List() ([]string, error) {
 	}
 	for _, name := range inherited {
 		vars[name] = os.Getenv(name)
+	}
+	if e.HostProc != "" {
+		vars["HOST_PROC"] = e.HostProc
 	}
 	for name, value := range e.Extra {
 		vars[name] = value

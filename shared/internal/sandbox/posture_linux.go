@@ -1,23 +1,52 @@
 package sandbox
 
-const level = "limited"
+import "github.com/stavily/agents/shared/pkg/api"
 
-func layers() map[string]string {
-	return map[string]string{
-		"namespaces":   off + ": this version confines without namespaces",
-		"network":      off + ": this version does not filter network access",
-		"landlock":     off + ": this version draws no file boundary",
-		"seccomp":      off + ": this version filters no system calls",
-		"capabilities": off + ": a plugin of an agent that runs as root is root",
-		"no_new_privs": enforced,
-		"environment":  enforced,
-		"descriptors":  enforced,
-		"rlimits":      enforced,
-		"memory":       enforced + ": watchdog on the resident size of the tree",
-		"cpu":          off + ": CPU time is limited where a limit is given, CPU share is not",
-		"processes":    enforced + ": watchdog on the tree",
-		"time":         enforced,
-		"kill_tree":    enforced + ": subreaper",
-		"parent_death": enforced + ": of the first process, not of what it started",
+// Posture tells what holds a process of the given level on this host.
+func (h *Host) Posture(level Level) api.Posture {
+	p := api.Posture{Level: level, LandlockABI: h.LandlockABI, Kernel: h.Kernel, Missing: h.Missing, Memory: "watchdog", SelfTest: &api.SelfTest{}}
+	for _, c := range h.Checks {
+		name := string(c.Level) + ": " + c.Name
+		if c.Passed {
+			p.SelfTest.Passed = append(p.SelfTest.Passed, name)
+		} else {
+			p.SelfTest.Failed = append(p.SelfTest.Failed, name)
+		}
 	}
+	p.Layers = map[string]string{
+		"no_new_privs": api.LayerEnforced,
+		"capabilities": api.LayerEnforced,
+		"environment":  api.LayerEnforced,
+		"descriptors":  api.LayerEnforced,
+		"rlimits":      api.LayerEnforced,
+		"memory":       api.LayerEnforced + ": watchdog on the resident size of the tree",
+		"processes":    api.LayerEnforced + ": watchdog on the tree",
+		"time":         api.LayerEnforced,
+		"namespaces":   h.layer(level, Full, "namespaces"),
+		"private_root": h.layer(level, Full, "namespaces"),
+		"proc":         h.layer(level, Full, "proc"),
+		"landlock":     h.layer(level, Confined, "landlock"),
+		"network":      h.layer(level, Confined, "landlock"),
+		"seccomp":      h.layer(level, Limited, "seccomp"),
+		"unix_sockets": h.layer(level, Confined, "unix_sockets"),
+		"kill_tree":    api.LayerEnforced + ": subreaper and sweep",
+		"parent_death": api.LayerEnforced + ": keeper",
+	}
+	if level == Full {
+		p.Layers["kill_tree"] = api.LayerEnforced + ": process-id namespace"
+		p.Layers["parent_death"] = api.LayerEnforced + ": process-id namespace"
+	}
+	return p
+}
+
+// layer is the state of what comes with a level.
+func (h *Host) layer(level, with Level, name string) string {
+	why, missing := h.Missing[name]
+	switch {
+	case missing:
+		return api.LayerUnavailable + ": " + why
+	case !level.AtLeast(with):
+		return api.LayerOff
+	}
+	return api.LayerEnforced
 }

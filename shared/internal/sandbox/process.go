@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/stavily/agents/shared/internal/cgroup"
 )
 
 const (
@@ -58,7 +60,7 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", s.Path, err)
 	}
-	return watchOver(ctx, t.pid, t, s.Limits, s.Grace), nil
+	return watchOver(ctx, t.pid, t, &s), nil
 }
 
 // family is what own needs of a tree of processes.
@@ -70,9 +72,9 @@ type family interface {
 	reap(ended <-chan struct{}) ending
 }
 
-func watchOver(ctx context.Context, pid int, f family, l Limits, grace time.Duration) *Process {
+func watchOver(ctx context.Context, pid int, f family, s *Spec) *Process {
 	p := &Process{pid: pid, kills: make(chan time.Duration), done: make(chan struct{})}
-	go p.own(ctx, f, l, grace)
+	go p.own(ctx, f, s)
 	return p
 }
 
@@ -102,7 +104,7 @@ func (p *Process) Kill(grace time.Duration) {
 }
 
 // own is the life of one process: watch, ask, force, reap.
-func (p *Process) own(ctx context.Context, t family, l Limits, grace time.Duration) {
+func (p *Process) own(ctx context.Context, t family, s *Spec) {
 	defer close(p.done)
 	began := time.Now()
 	ended := make(chan struct{})
@@ -110,12 +112,15 @@ func (p *Process) own(ctx context.Context, t family, l Limits, grace time.Durati
 		t.await()
 		close(ended)
 	}()
-	w := watch{tree: t, limits: l, ended: ended, kills: p.kills}
-	reason, grace := w.run(ctx, grace)
+	w := watch{tree: t, limits: s.Limits, group: s.Group, ended: ended, kills: p.kills}
+	reason, grace := w.run(ctx, s.Grace)
 	if reason != "" && grace > 0 && t.terminate() {
 		w.wait(grace)
 	}
 	err := t.kill(ended)
+	if s.Group != nil && err == nil {
+		err = s.Group.Kill() // what hid from us the kernel finds there
+	}
 	end := t.reap(ended)
 	p.exit, p.err = end.exit, err
 	if end.err != nil {
@@ -123,8 +128,22 @@ func (p *Process) own(ctx context.Context, t family, l Limits, grace time.Durati
 	}
 	p.exit.Duration = time.Since(began)
 	p.exit.MaxRSS = max(p.exit.MaxRSS, w.peak)
-	if reason != "" {
-		p.exit.Reason = reason
+	p.exit.because(reason, s)
+}
+
+// because names what ended the process: what this program ended it for, or else the
+// limit of the kernel that it ran into.
+func (e *Exit) because(reason Reason, s *Spec) {
+	switch {
+	case reason != "":
+		e.Reason = reason
+	case e.Success() || e.Reason != "":
+	case s.Group != nil && s.Group.OOMKills() > 0:
+		e.Reason = MemoryLimit
+	case s.Limits.CPU > 0 && e.CPU >= s.Limits.CPU && e.Code < 0: // a first process does not hear XCPU, and is killed a second later
+		e.Reason = CPULimit
+	case s.Group != nil && s.Group.Usage().ForksRefused > 0:
+		e.Reason = ProcessLimit
 	}
 }
 
@@ -132,6 +151,7 @@ func (p *Process) own(ctx context.Context, t family, l Limits, grace time.Durati
 type watch struct {
 	tree   family
 	limits Limits
+	group  *cgroup.Group
 	ended  <-chan struct{}
 	kills  <-chan time.Duration
 	peak   int64 // highest resident size seen
@@ -173,9 +193,13 @@ func (w *watch) sample() Reason {
 	u := w.tree.usage()
 	w.peak = max(w.peak, u.resident)
 	switch {
+	case w.group != nil && w.group.OOMKills() > 0: // of the tree; the rest is worth nothing
+		return MemoryLimit
+	case w.group != nil && w.group.Has(cgroup.Memory): // the kernel counts, and shared pages once
 	case w.limits.Memory > 0 && u.resident > w.limits.Memory:
 		return MemoryLimit
-	case w.limits.Processes > 0 && u.processes > w.limits.Processes:
+	}
+	if w.limits.Processes > 0 && u.processes > w.limits.Processes {
 		return ProcessLimit
 	}
 	return ""

@@ -3,56 +3,106 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/stavily/agents/shared/internal/cgroup"
 )
 
 // Spec says what to run and what it may do. The zero value of a limit means that
-// there is none.
+// there is none. Paths are absolute and hold no symbolic link, unless they say so.
 type Spec struct {
-	Path string   // the program: an absolute path
+	Path string   // the program; may be a link
 	Args []string // argv, beginning with the program's name; never empty
 	Env  []string // the whole environment, as [Environment.List] builds it
-	Dir  string   // working directory: an absolute path
+	Dir  string   // working directory
 
 	// The process's standard files. Nil is the null device. They stay the caller's
 	// to close, and may be closed as soon as Start has returned.
 	Stdin, Stdout, Stderr *os.File
-	Files                 []*os.File // further descriptors of the process: 3, 4, …
+	Files                 []*os.File // its further descriptors: 3, 4, …
 
-	// What is granted besides the interpreter and Dir. [Posture] tells whether the
-	// platform holds the plugin to it.
-	Read, Write []string // paths
+	// Host is what the self-test found ([Probe]), Level what of it confines the
+	// process. Without a Host, or at level none, nothing does.
+	Host  *Host
+	Level Level
+
+	Code        []string // what the program consists of: read and executed
+	Read, Write []string // what is granted besides; writing includes reading
+	Stat        []string // is seen, so that names and file systems can be asked for, and not read; level full
+	Temp, Home  string   // directories of its own: of this process, and of all like it; writable
+	Socket      string   // the agent socket
+	Input       string   // a file that it is given
+	Sockets     []string // Unix sockets that it may connect to besides
+	Masks       []string // what nothing that is granted above it shows; level full
+	Mounts      []Mount  // places of the host under other names, read-only; level full
 	Network     Network
+	Group       *cgroup.Group // made for this launch, with its limits; nil is the agent's own
+	User        *Credential   // whom an agent that runs as root lets it be; nil is the agent's own
 
 	Limits Limits
 	Grace  time.Duration // between asking to end and forcing it; 0 is DefaultGrace
 }
 
-// Network is what a process may reach: everything, or the destinations, each
-// "host:port" or "port"; neither is nothing.
-type Network struct {
-	All          bool
-	Destinations []string
+// Mount shows the host's Source at Target.
+type Mount struct{ Source, Target string }
+
+// Credential is a user and its group, by number.
+type Credential struct{ UID, GID uint32 }
+
+// credential is whom the process is.
+func (s *Spec) credential() Credential {
+	if s.User != nil {
+		return *s.User
+	}
+	return Credential{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
 }
 
-// Limits bound one process tree. Zero is no limit.
+// Network is what a process may reach; the zero value is nothing.
+type Network struct {
+	All    bool     // whatever the host reaches
+	Ports  []uint16 // TCP to any address on these
+	Listen []Listen // level full: these and nothing else
+}
+
+// Listen is a name that the process may connect to. It finds a listener of the agent
+// under it, in its own network namespace; Serve is called once, accepts, and returns
+// when the listener is closed, which is when the process has ended.
+type Listen struct {
+	Name  string
+	Port  uint16
+	Serve func(net.Listener)
+}
+
+// Limits bound one process tree. Zero is no limit, unless a field says otherwise.
 type Limits struct {
 	Time      time.Duration // since the start, by the clock
 	Memory    int64         // resident bytes of the tree; pages shared within it count each time
 	CPU       time.Duration // CPU time of one process, counted in seconds
+	CPUShare  float64       // processors' worth of time
 	Processes int           // processes in the tree
 	FileSize  int64         // bytes of one file that it writes
 	OpenFiles uint64        // descriptors of one process
+	TempSize  int64         // bytes in Temp; 0 is 64 MiB
+	TempFiles int64         // files in Temp; 0 is 4096
 }
+
+const (
+	defaultTempSize  int64 = 64 << 20
+	defaultTempFiles int64 = 4096
+)
 
 // DefaultGrace is the time a plugin has to end after it was asked to. A third of
 // what Kubernetes gives a pod (30 s), so that the agent still ends in order.
 const DefaultGrace = 10 * time.Second
 
-// Reason is why a process was ended from outside; empty when it ended by itself.
+// Reason is why a process was ended from outside, or the limit for which it failed;
+// empty when it ended by itself.
 type Reason string
 
 // The reasons. They are stable: results and metrics carry them.
@@ -97,8 +147,41 @@ func (e Exit) String() string {
 	return fmt.Sprintf("ended with exit code %d", e.Code)
 }
 
+// confined reports whether the process is held at least to level l.
+func (s *Spec) confined(l Level) bool { return s.Host != nil && s.Level.AtLeast(l) }
+
+// shown are the single files that it finds among its private ones.
+func (s *Spec) shown() []string {
+	return slices.DeleteFunc(append([]string{s.Socket, s.Input}, s.Sockets...), func(path string) bool { return path == "" })
+}
+
+// paths are all that a Spec names on the host.
+func (s *Spec) paths() []string {
+	out := slices.Concat(s.Code, s.Read, s.Write, s.Stat, s.Masks, s.Sockets, s.shown(), []string{s.Temp, s.Home})
+	for _, m := range s.Mounts {
+		out = append(out, m.Source, m.Target)
+	}
+	return slices.DeleteFunc(out, func(path string) bool { return path == "" })
+}
+
 func (s *Spec) validate() error {
+	for _, text := range slices.Concat(s.paths(), s.Args, s.Env, []string{s.Path, s.Dir}) {
+		if strings.ContainsRune(text, 0) {
+			return fmt.Errorf("start process: %q: must not hold a NUL byte", text)
+		}
+	}
+	for _, path := range s.paths() {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+			return fmt.Errorf("start process: path %q: must be absolute and in its shortest form", path)
+		}
+	}
 	switch {
+	case s.confined(Full) && s.Temp == "":
+		return errors.New("start process: level full needs a directory for temporary files")
+	case s.Host != nil && s.Level != "" && !s.Host.Level.AtLeast(s.Level):
+		return fmt.Errorf("start process: level %s: this host gives %s; `sandbox check` says what is missing", s.Level, s.Host.Level)
+	case len(s.Network.Listen) > 0 && !s.confined(Full):
+		return errors.New("start process: destinations can only be told apart at level full")
 	case !filepath.IsAbs(s.Path):
 		return fmt.Errorf("start process: program %q: must be an absolute path", s.Path)
 	case len(s.Args) == 0:

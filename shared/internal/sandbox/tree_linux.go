@@ -3,9 +3,11 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +19,26 @@ import (
 // stays a zombie until reap, so that its id, its group's and its session's cannot
 // be reused while they are signalled.
 type tree struct {
-	pid     int
-	samples int // calls of usage; only the process's owner counts
+	pid        int
+	namespaced bool // pid is the first process of a process-id namespace
+	samples    int  // calls of usage; only the process's owner counts
+
+	servers sync.WaitGroup // what serves the tree's descriptors
+	closers []func()       // end them
+}
+
+// serve runs f, which uses c, until the tree has ended.
+func (t *tree) serve(c io.Closer, f func()) {
+	t.closers = append(t.closers, func() { _ = c.Close() }) // f hears of it
+	t.servers.Go(f)
+}
+
+// endServers waits for what served the tree.
+func (t *tree) endServers() {
+	for _, end := range t.closers {
+		end()
+	}
+	t.servers.Wait()
 }
 
 // await blocks until the first process ended.
@@ -32,10 +52,32 @@ func (t *tree) await() {
 	}
 }
 
-// terminate asks the process group to end and reports that it could ask.
+// terminate asks the process group to end and reports that it could ask. The first
+// process of a namespace is not ended by a signal that it does not handle
+// (pid_namespaces(7)): such a one would not hear of it, and is killed at once, as it
+// would have been anywhere else.
 func (t *tree) terminate() bool {
 	unix.Kill(-t.pid, unix.SIGTERM)
-	return true
+	return !t.namespaced || heeds(t.pid, unix.SIGTERM)
+}
+
+// heeds reports whether a process handles or ignores a signal (proc_pid_status(5)).
+func heeds(pid int, signal unix.Signal) bool {
+	b, err := limits.ReadFile("/proc/"+strconv.Itoa(pid)+"/status", maxProcFile)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "SigCgt" && name != "SigIgn" {
+			continue
+		}
+		set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+		if err == nil && set&(1<<(signal-1)) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // killPause lets killed processes die before the next look.
@@ -49,6 +91,10 @@ func (t *tree) kill(ended <-chan struct{}) error {
 	case <-ended:
 	case <-time.After(deathLimit):
 		return fmt.Errorf("process %d does not die: it hangs in the kernel", t.pid)
+	}
+	t.endServers()
+	if t.namespaced {
+		return nil // with its first process the kernel ended all, before we heard of it
 	}
 	return sweepStrays(time.Now().Add(deathLimit))
 }
@@ -76,6 +122,11 @@ func (t *tree) reap(ended <-chan struct{}) ending {
 // a second. Strays of a running plugin only exist where it gave up being a
 // subreaper.
 const straySamples = int(time.Second / samplePeriod)
+
+// broker answers connect(2) of the tree.
+func (t *tree) broker(listener *os.File, s *Spec) {
+	t.serve(listener, func() {})
+}
 
 // usage adds up the tree.
 func (t *tree) usage() usage {
@@ -195,7 +246,10 @@ func childrenOf(pid int) []int {
 }
 
 // stat is the part of proc_pid_stat(5) that is needed here.
-type stat struct{ parent, session int }
+type stat struct {
+	state           byte
+	parent, session int
+}
 
 func statOf(pid int) (stat, bool) {
 	b, err := limits.ReadFile("/proc/"+strconv.Itoa(pid)+"/stat", maxProcFile)
@@ -210,7 +264,7 @@ func statOf(pid int) (stat, bool) {
 	}
 	parent, err1 := strconv.Atoi(f[1])
 	session, err2 := strconv.Atoi(f[3])
-	return stat{parent, session}, err1 == nil && err2 == nil
+	return stat{f[0][0], parent, session}, err1 == nil && err2 == nil
 }
 
 // resident is the resident size of one process, from proc_pid_statm(5).

@@ -3,16 +3,18 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // marked lists the living processes that carry this test's mark.
@@ -197,27 +199,34 @@ func TestPluginsOutliveTheThreadThatAskedForThem(t *testing.T) {
 
 // doomedAgent is the agent of the next tests.
 func doomedAgent() {
-	spec := os.Getenv("STAVILY_TEST_DOOMED")
-	if spec == "" {
+	text := os.Getenv("STAVILY_TEST_DOOMED")
+	if text == "" {
 		return
 	}
-	python, source, _ := strings.Cut(spec, "\n")
-	p, err := Start(context.Background(), Spec{
-		Path: python, Args: []string{"python3", "-S", "-E", "-c", source}, Dir: "/", Stdout: os.Stdout,
-		Env: []string{"STAVILY_TEST_MARK=" + os.Getenv("STAVILY_TEST_MARK"), "STAVILY_PLUGIN_ID=p", "HOME=" + os.Getenv("HOME")},
-	})
+	var s Spec
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		panic(err)
+	}
+	if base := os.Getenv("STAVILY_TEST_BASE"); base != "" {
+		if _, err := Keep(base); err != nil {
+			panic(err)
+		}
+	}
+	s.Stdout = os.Stdout
+	p, err := Start(context.Background(), s)
 	fmt.Println(err)
 	p.Wait()
 }
 
 // killAgent runs a plugin under an agent and kills that as soon as it is up.
-func killAgent(t *testing.T, home, source string) {
+func killAgent(t *testing.T, s Spec, base string) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{
-		"HOME=" + home, "STAVILY_TEST_MARK=" + mark(t),
-		"STAVILY_TEST_DOOMED=" + python(t) + "\n" + lingering + source + "\nprint('up', flush=True)\nlinger()",
+	spec, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
 	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{"STAVILY_TEST_BASE=" + base, "STAVILY_TEST_DOOMED=" + string(spec)}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -235,33 +244,69 @@ func killAgent(t *testing.T, home, source string) {
 	cmd.Wait()
 }
 
+// Whatever a plugin had started dies with its agent, at every level, within a second.
 func TestPluginsDieWithTheAgent(t *testing.T) {
-	killAgent(t, "/", "")
-	await(t, "the plugin to die with its agent", func() bool { return len(marked(t)) == 0 })
+	host := probed(t)
+	for _, level := range Levels {
+		t.Run(string(level), func(t *testing.T) {
+			s := script(t, lingering+"child(); daemon()\nprint('up', flush=True)\nlinger()")
+			confine(t, &s, host, level)
+			killAgent(t, s, t.TempDir())
+			began := time.Now()
+			await(t, "the plugin to die with its agent", func() bool { return len(marked(t)) == 0 })
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
 }
 
-// What a plugin had started lives on when its agent is killed, until the next agent
-// of the same base directory ends it.
-func TestReclaim(t *testing.T) {
+// What was left behind all the same, because the keeper was killed too, is ended by the
+// next agent of the same base directory.
+func TestKeepEndsWhatAnEarlierAgentLeft(t *testing.T) {
 	base := t.TempDir()
-	killAgent(t, filepath.Join(base, "state", "p"), "child(); daemon()")
-	await(t, "the plugin to die with its agent", func() bool { return len(marked(t)) == 2 })
-	for _, other := range []string{base + "x", filepath.Join(base, "state", "p"), t.TempDir()} {
-		if n, err := Reclaim(other); n != 0 || err != nil {
-			t.Errorf("Reclaim of another base ended %d, %v", n, err)
+	mark := markOf(base)
+	s := script(t, lingering+"child(); daemon()\nprint('up', flush=True)\nlinger()")
+	r := start(t, s)
+	await(t, "the plugin and what it starts", func() bool { return len(marked(t)) == 3 })
+	limit := unix.Rlimit{Cur: mark, Max: mark}
+	for _, pid := range marked(t) {
+		if err := unix.Prlimit(pid, unix.RLIMIT_LOCKS, &limit, nil); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if n, err := Reclaim(base + "/"); n != 2 || err != nil {
-		t.Errorf("Reclaim = %d, %v; want 2", n, err)
+	for _, other := range []uint64{mark + 1, markOf(base + "x"), markOf(t.TempDir())} {
+		if n, err := endMarked(other, time.Now().Add(time.Second)); n != 0 || err != nil {
+			t.Errorf("another mark ended %d, %v", n, err)
+		}
 	}
-	if left := marked(t); len(left) > 0 {
-		t.Errorf("%v are left", left)
+	if markOf(base) != markOf(base+"/") {
+		t.Error("one directory has two marks")
 	}
-	// They fell to this process, as a subreaper above their agent; init would have
-	// reaped them.
-	if err := sweepStrays(time.Now().Add(time.Second)); err != nil {
-		t.Error(err)
+	if n, err := endMarked(mark, time.Now().Add(time.Second)); n != 3 || err != nil {
+		t.Errorf("ended %d, %v; want 3", n, err)
 	}
+	r.wait()
+	noneLeft(t)
+}
+
+// probed is the result of this host's self-test.
+func probed(t *testing.T) *Host {
+	t.Helper()
+	h, err := Probe(t.Context(), ProbeOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// confine holds a script to a level, with the places that it needs.
+func confine(t *testing.T, s *Spec, h *Host, level Level) {
+	t.Helper()
+	if !h.Level.AtLeast(level) {
+		t.Skipf("this host gives level %s: %v", h.Level, h.Missing)
+	}
+	s.Host, s.Level, s.Code, s.Temp = h, level, []string{s.Dir}, t.TempDir()
 }
 
 // Nothing is left open by starts, successful or not.

@@ -13,17 +13,18 @@ import (
 )
 
 // allow decides what the process of a task may reach and writes it into its order.
-func (p *Plugins) allow(t Task, spec *sandbox.Spec) error {
+func (p *Plugins) allow(t Task, spec *sandbox.Spec, env *sandbox.Environment) error {
 	g, err := p.grants(t)
 	if err != nil {
 		return err
 	}
 	p.tellGrants(t, g)
-	spec.Read, spec.Write = g.Read, g.Write
-	spec.Network.All = g.Network.All
-	for _, d := range g.Network.Destinations {
-		spec.Network.Destinations = append(spec.Network.Destinations, d.String())
+	spec.Read, spec.Write, spec.Stat, spec.Masks = g.Read, g.Write, g.Stat, g.Masks
+	for _, m := range g.Mounts {
+		spec.Mounts = append(spec.Mounts, sandbox.Mount(m))
 	}
+	env.HostProc = g.HostProc
+	spec.Network.All = g.Network.All || len(g.Network.Destinations) > 0
 	return nil
 }
 
@@ -50,7 +51,7 @@ func (p *Plugins) grants(t Task) (grant.Grants, error) {
 	}
 	return grant.Resolve(grant.Request{
 		Kind: t.Plugin.Kind, Asks: t.Plugin.Permissions, Config: whole,
-		Policy: p.rt.policy(t.Settings), Host: hostPlaces(),
+		Policy: p.rt.policy(t.Settings), Host: hostPlaces(), Private: p.posture.Level == sandbox.Full,
 	})
 }
 

@@ -22,25 +22,29 @@ import (
 // of them, and how a process of one is started with all that belongs to it. It is
 // safe for concurrent use; what it found does not change after it was opened.
 type Plugins struct {
-	rt        *Runtime
-	python    catalog.Interpreter
-	sdk       string // directory that holds the Python package stavily
-	installed []catalog.Installed
-	settings  []config.PluginFile
-	posture   api.Posture
-	logs      pluginLogs
-	told      sync.Map // what was logged of grants: name of the settings → text
+	rt          *Runtime
+	python      catalog.Interpreter
+	sdk         string // directory that holds the Python package stavily
+	installed   []catalog.Installed
+	settings    []config.PluginFile
+	posture     api.Posture
+	confinement confinement
+	base        string // the base directory, without symbolic links
+	logs        pluginLogs
+	told        sync.Map // what was logged of grants: name of the settings → text
 }
 
 // openPlugins looks at what is installed. Plugins and files with mistakes are
 // reported as conditions and left out; the rest works.
 func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
-	p := &Plugins{rt: rt, posture: sandbox.Posture(), logs: pluginLogs{
+	p := &Plugins{rt: rt, logs: pluginLogs{
 		dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config), open: map[api.PluginID]io.WriteCloser{},
 	}}
-	rt.tellPosture(&p.posture)
 	cfg := rt.Config.Plugins
-	var err error
+	err := p.confine(ctx)
+	if err != nil {
+		return nil, err
+	}
 	p.python, err = catalog.ResolvePython(ctx, cfg.Python.Interpreter)
 	if err != nil {
 		rt.Health.Set("no_python", Degraded, false, err.Error(), "install Python 3.8 or newer, or set plugins.python.interpreter")
@@ -48,6 +52,12 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	}
 	if p.sdk, err = unpackSDK(ctx, rt.DataDir("cache"), p.python); err != nil {
 		return nil, err
+	}
+	if p.sdk, err = filepath.EvalSymlinks(p.sdk); err != nil {
+		return nil, fmt.Errorf("find the Python SDK: %w", err)
+	}
+	if p.base, err = filepath.EvalSymlinks(rt.Config.Agent.BaseDir); err != nil {
+		return nil, fmt.Errorf("find the base directory: %w", err)
 	}
 	p.installed, err = catalog.Scan(cfg.Dir, catalog.Options{Agent: rt.Role.Type, Allows: cfg.Allows, Python: p.python})
 	if err != nil {
@@ -131,16 +141,17 @@ func (p *Plugins) limits(m *plugin.Plugin, f config.PluginFile, within time.Dura
 	return sandbox.Limits{
 		Time:      smallest(cfg.Timeout.Duration(), f.Timeout.Duration(), m.Limits.ExecutionTime, within),
 		Memory:    smallest(cfg.MaxMemory.Bytes(), f.Memory.Bytes(), m.Limits.Memory),
-		Processes: maxProcesses,
+		CPUShare:  p.rt.Config.Security.Sandbox.MaxCPU,
+		Processes: p.rt.Config.Security.Sandbox.MaxProcesses,
 		OpenFiles: maxOpenFiles,
 		FileSize:  maxFileSize,
+		TempSize:  p.rt.Config.Security.Sandbox.MaxTemp.Bytes(),
 	}
 }
 
 // What a plugin process may take beyond memory and time: far more than one that
 // does its job, and little enough that one that does not is no danger to the host.
 const (
-	maxProcesses = 256
 	maxOpenFiles = 1024
 	maxFileSize  = 1 << 30
 )

@@ -78,7 +78,7 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 // tidy clears up after a former process of this base directory that was killed.
 func tidy(base string, log *slog.Logger) {
 	// Plugins die with their agent, what they had started may not have.
-	if n, err := sandbox.Reclaim(base); err != nil || n > 0 {
+	if n, err := sandbox.Keep(base); err != nil || n > 0 {
 		log.Warn("ended what plugins of a former process had left running", "processes", n, telemetry.KeyError, err)
 	}
 	if n, err := sweepTemp(base); err != nil || n > 0 {

@@ -50,6 +50,9 @@ func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) err
 		return fmt.Errorf("make a private directory for %s: %w", t.Plugin.ID, err)
 	}
 	defer p.clear(t.Plugin.ID, temp)
+	if temp, err = filepath.EvalSymlinks(temp); err != nil { // the sandbox follows no link
+		return fmt.Errorf("find the private directory of %s: %w", t.Plugin.ID, err)
+	}
 	log, err := p.logOf(t)
 	if err != nil {
 		return err
@@ -63,8 +66,22 @@ func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) err
 		if err := p.furnish(t, r, path); err != nil {
 			return err
 		}
-		return use(r)
+		return p.inGroup(r, use)
 	})
+}
+
+// inGroup has the kernel hold the process to its limits where it can.
+func (p *Plugins) inGroup(r *room, use func(*room) error) error {
+	g, err := p.confinement.group(filepath.Base(r.temp), r.spec.Limits)
+	if err != nil {
+		return fmt.Errorf("make a control group: %w", err)
+	}
+	if g == nil {
+		return use(r)
+	}
+	r.spec.Group = g
+	err = use(r)
+	return errors.Join(err, g.Close())
 }
 
 // clear removes a private directory. What resists is swept at the agent's next start.
@@ -81,27 +98,56 @@ func (p *Plugins) clear(id api.PluginID, temp string) {
 
 // furnish writes the order for the sandbox.
 func (p *Plugins) furnish(t Task, r *room, socket string) error {
-	home := filepath.Join(p.rt.DataDir("state"), "plugins", string(t.Plugin.ID))
-	if err := os.MkdirAll(home, dirMode); err != nil {
-		return fmt.Errorf("make the home of %s: %w", t.Plugin.ID, err)
+	home, err := p.home(t.Plugin.ID)
+	if err != nil {
+		return err
 	}
 	env := sandbox.Environment{Agent: p.rt.Config.Agent.ID, Plugin: t.Plugin.ID, Home: home, Temp: r.temp, Socket: socket, SDK: p.sdk}
 	if err := forInstruction(t, r, &env); err != nil {
 		return err
 	}
-	program, args, err := catalog.Command(t.Plugin, p.python)
+	installed := *t.Plugin
+	if installed.Dir, err = filepath.EvalSymlinks(installed.Dir); err != nil {
+		return fmt.Errorf("find plugin %s: %w", t.Plugin.ID, err)
+	}
+	program, args, err := catalog.Command(&installed, p.python)
 	if err != nil {
 		return err
 	}
-	r.spec = sandbox.Spec{Path: program, Args: args, Dir: t.Plugin.Dir, Limits: p.limits(t.Plugin, t.Settings, t.within())}
-	if err := p.allow(t, &r.spec); err != nil {
+	r.spec = sandbox.Spec{
+		Path: program, Args: args, Dir: installed.Dir,
+		Host: p.confinement.host, Level: p.posture.Level, User: p.confinement.user,
+		Code: append([]string{installed.Dir, p.sdk}, p.python.Prefix...),
+		Temp: r.temp, Home: home, Socket: socket, Input: env.Input,
+		Limits: p.limits(t.Plugin, t.Settings, t.within()),
+	}
+	if err := p.allow(t, &r.spec, &env); err != nil {
 		return err
 	}
 	if t.Forever {
 		r.spec.Limits.Time = 0
 	}
-	r.spec.Env, err = env.List()
-	return err
+	if r.spec.Env, err = env.List(); err != nil {
+		return err
+	}
+	return p.confinement.own(append([]string{home, r.temp, filepath.Dir(socket), socket}, optional(env.Input)...)...)
+}
+
+// optional is path where there is one.
+func optional(path string) []string {
+	if path == "" {
+		return nil
+	}
+	return []string{path}
+}
+
+// home makes the directory that all processes of a plugin share.
+func (p *Plugins) home(id api.PluginID) (string, error) {
+	dir := filepath.Join(p.rt.DataDir("state"), "plugins", string(id))
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return "", fmt.Errorf("make the home of %s: %w", id, err)
+	}
+	return filepath.EvalSymlinks(dir)
 }
 
 func (t Task) progress(p plugin.Progress) {

@@ -1,0 +1,206 @@
+package sandbox
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stavily/agents/internal/limits"
+)
+
+// probeName is argv[0] of a probe. No program of ours is installed under it.
+const probeName = "stavily-probe"
+
+// probeOrder is what a probe is told, in its environment: it has nothing to hide.
+type probeOrder struct {
+	Level  Level
+	Proc   bool
+	Broker bool
+	ABI    int
+
+	Agent    int    // process id of the agent
+	Temp     string // is its own
+	Socket   string // a Unix socket that it may connect to
+	Secret   string // a file of the agent's
+	Stranger string // a Unix socket of the agent's that it may not connect to
+	Abstract string // the same without a name in the file system
+	TCP      string // a listener of the agent's
+}
+
+const orderVariable = "STAVILY_PROBE"
+
+// probeMain tries what must work and what must not, and tells on standard output.
+func probeMain() {
+	var o probeOrder
+	if err := json.Unmarshal([]byte(os.Getenv(orderVariable)), &o); err != nil {
+		fmt.Fprintln(os.Stderr, probeName, "is started by an agent, not by hand:", err)
+		os.Exit(exitLauncher)
+	}
+	out := bufio.NewWriter(os.Stdout)
+	encode := json.NewEncoder(out)
+	for _, t := range trials {
+		if t.applies != nil && !t.applies(&o) {
+			continue
+		}
+		c := Check{Level: o.Level, Name: t.name, Passed: true}
+		if err := t.try(&o); err != nil {
+			c.Passed, c.Detail = false, err.Error()
+		}
+		if err := encode.Encode(c); err != nil {
+			os.Exit(exitLauncher)
+		}
+	}
+	if out.Flush() != nil {
+		os.Exit(exitLauncher)
+	}
+	os.Exit(0)
+}
+
+// trial is one control: an error says that it did not come out as it must.
+type trial struct {
+	name    string
+	applies func(*probeOrder) bool
+	try     func(*probeOrder) error
+}
+
+// trials begin with what a plugin cannot do without: a level at which nothing works
+// refuses every attack, and proves nothing.
+var trials = []trial{
+	{"reads system files", nil, func(*probeOrder) error { _, err := os.ReadDir("/usr"); return err }},
+	{"writes its temporary directory", nil, writesTemp},
+	{"uses /dev/null", nil, func(*probeOrder) error { return os.WriteFile("/dev/null", []byte("x"), 0) }},
+	{"starts programs", nil, startsPrograms},
+	{"connects to its agent socket", nil, func(o *probeOrder) error { return connects("unix", o.Socket) }},
+	{"has no new privileges", hasProc, func(*probeOrder) error { return statusIs("NoNewPrivs", "1") }},
+	{"has no capabilities", hasProc, hasNoCapabilities},
+	{"has a system call filter", above(Limited, hasProc), func(*probeOrder) error { return statusIs("Seccomp", "2") }},
+	{"has no descriptor of the agent's", nil, hasNoDescriptors},
+	{"cannot make namespaces", above(Limited, nil), func(*probeOrder) error { return mustFail(unix.Unshare(unix.CLONE_NEWUSER)) }},
+	{"cannot mount", above(Limited, nil), func(o *probeOrder) error { return mustFail(unix.Mount("tmpfs", o.Temp, "tmpfs", 0, "")) }},
+	{"cannot use io_uring", above(Limited, nil), func(*probeOrder) error { return mustFailCall(unix.SYS_IO_URING_SETUP, 1, 0) }},
+	{"cannot trace", above(Limited, nil), func(o *probeOrder) error { return mustFail(unix.PtraceSeize(o.Agent)) }},
+	{"cannot change its mark ", above(Limited, nil), func(*probeOrder) error {
+		return mustFail(unix.Setrlimit(unix.RLIMIT_LOCKS, &unix.Rlimit{Cur: 1, Max: 1}))
+	}},
+	{"cannot read the agent's files", above(Confined, nil), func(o *probeOrder) error { _, err := os.ReadFile(o.Secret); return mustFail(err) }},
+	{"cannot write the agent's files", above(Confined, nil), func(o *probeOrder) error { return mustFail(os.WriteFile(o.Secret+".new", nil, 0o600)) }},
+	{"cannot write system files", above(Confined, nil), func(*probeOrder) error { return mustFail(os.WriteFile("/usr/.stavily-probe", nil, 0o600)) }},
+	{"cannot connect to other sockets", above(Confined, func(o *probeOrder) bool { return o.Level == Full || o.Broker }), func(o *probeOrder) error { return mustFail(connects("unix", o.Stranger)) }},
+	{"cannot connect to abstract sockets", above(Confined, func(o *probeOrder) bool { return o.Level == Full || o.Broker || o.ABI >= abiScope }), func(o *probeOrder) error { return mustFail(connects("unix", o.Abstract)) }},
+	{"cannot reach the network", above(Confined, nil), func(o *probeOrder) error { return mustFail(connects("tcp", o.TCP)) }},
+	{"cannot signal the agent", above(Confined, nil), func(o *probeOrder) error { return mustFail(unix.Kill(o.Agent, 0)) }},
+	{"does not see the agent's files", above(Full, nil), func(o *probeOrder) error {
+		if _, err := os.Stat(filepath.Dir(o.Secret)); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is there: %v", filepath.Dir(o.Secret), err)
+		}
+		return nil
+	}},
+	{"is alone in its process ids", above(Full, nil), func(*probeOrder) error {
+		if os.Getpid() != 1 {
+			return fmt.Errorf("has process id %d", os.Getpid())
+		}
+		return nil
+	}},
+}
+
+func hasProc(o *probeOrder) bool { return o.Level != Full || o.Proc }
+
+func above(least Level, and func(*probeOrder) bool) func(*probeOrder) bool {
+	return func(o *probeOrder) bool { return o.Level.AtLeast(least) && (and == nil || and(o)) }
+}
+
+// mustFail turns success into an error: what was tried must fail.
+func mustFail(err error) error {
+	if err == nil {
+		return errors.New("it worked")
+	}
+	return nil
+}
+
+func mustFailCall(nr uintptr, a, b uintptr) error {
+	if _, _, errno := unix.RawSyscall(nr, a, b, 0); errno != 0 {
+		return nil
+	}
+	return errors.New("it worked")
+}
+
+func writesTemp(o *probeOrder) error {
+	path := filepath.Join(o.Temp, "probe")
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		return err
+	}
+	_, err := limits.ReadFile(path, 1)
+	return err
+}
+
+// startsPrograms runs the first of these that there is.
+func startsPrograms(*probeOrder) error {
+	for _, path := range []string{"/usr/bin/true", "/bin/true", "/run/current-system/sw/bin/true"} {
+		if _, err := os.Stat(path); err == nil {
+			return exec.Command(path).Run()
+		}
+	}
+	return nil
+}
+
+func connects(network, address string) error {
+	c, err := net.DialTimeout(network, address, time.Second)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+func statusIs(name, want string) error {
+	got, err := statusOf(name)
+	if err == nil && got != want {
+		err = fmt.Errorf("%s is %s, not %s", name, got, want)
+	}
+	return err
+}
+
+// statusOf reads a line of proc_pid_status(5).
+func statusOf(name string) (string, error) {
+	b, err := limits.ReadFile("/proc/self/status", maxProcFile)
+	if err != nil {
+		return "", err
+	}
+	for line := range bytes.Lines(b) {
+		if key, value, _ := strings.Cut(string(line), ":"); key == name {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", fmt.Errorf("/proc/self/status has no %s", name)
+}
+
+func hasNoCapabilities(*probeOrder) error {
+	for _, name := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
+		if err := statusIs(name, "0000000000000000"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasNoDescriptors looks at the numbers below 256; the Go runtime has its own above
+// the standard files, which are close-on-exec, while inherited ones are not.
+func hasNoDescriptors(*probeOrder) error {
+	for fd := 3; fd < 256; fd++ {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			return errors.New("descriptor " + strconv.Itoa(fd) + " is open")
+		}
+	}
+	return nil
+}

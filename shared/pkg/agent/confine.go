@@ -1,0 +1,106 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"github.com/stavily/agents/shared/internal/cgroup"
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/config"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// confinement is what this agent found out, at its start, about how it can confine
+// plugins.
+type confinement struct {
+	host   *sandbox.Host
+	groups *cgroup.Parent      // nil where the kernel holds no limits of a group
+	user   *sandbox.Credential // nil is the agent's own
+}
+
+// probeSandbox runs the self-test, or reads what an earlier one found.
+func probeSandbox(ctx context.Context, c config.Sandbox, dir, cache string) (*sandbox.Host, *sandbox.Credential, error) {
+	id, err := pluginUser(c.User)
+	if err != nil {
+		return nil, nil, err
+	}
+	host, err := sandbox.Probe(ctx, sandbox.ProbeOptions{Highest: sandbox.Level(c.Ceiling()), User: id, Dir: dir, Cache: cache})
+	if host == nil {
+		return nil, nil, fmt.Errorf("test the sandbox: %w", err)
+	}
+	return host, id, err
+}
+
+// confine prepares what launches need. An agent that cannot keep the result of its
+// self-test works all the same.
+func (p *Plugins) confine(ctx context.Context) error {
+	rt := p.rt
+	host, id, err := probeSandbox(ctx, rt.Config.Security.Sandbox, filepath.Join(rt.Config.Agent.BaseDir, tempDir), filepath.Join(rt.DataDir("state"), "sandbox.json"))
+	switch {
+	case host == nil:
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		rt.Log.Warn("sandbox", telemetry.KeyError, err)
+	}
+	p.confinement = confinement{host: host, user: id}
+	if p.confinement.groups, err = cgroup.Open("stavily-" + string(rt.Config.Agent.ID)); err != nil {
+		rt.Log.Info("no control groups: a watchdog holds plugins to their memory", "reason", err.Error())
+	}
+	p.posture = host.Posture(host.Level)
+	rt.tellPosture(&p.posture)
+	rt.Log.Info("sandbox", "level", p.posture.String(), "missing", host.Missing)
+	return nil
+}
+
+// pluginUser finds whom plugins are to be: nil is the agent's own user.
+func pluginUser(name string) (*sandbox.Credential, error) {
+	if name == "" {
+		return nil, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		if u, err = user.LookupId(name); err != nil {
+			return nil, fmt.Errorf("%w: security.sandbox.user: there is no user %q on this host: make it (useradd --system %[2]s) or leave the key out", errUsage, name)
+		}
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("security.sandbox.user: user %q has no numbers here: %w", name, err)
+	}
+	switch os.Geteuid() {
+	case int(uid):
+		return nil, nil
+	case 0:
+		return &sandbox.Credential{UID: uint32(uid), GID: uint32(gid)}, nil
+	}
+	return nil, fmt.Errorf("%w: security.sandbox.user: %q: an agent that does not run as root cannot start plugins as somebody else: run it as that user, or leave the key out", errUsage, name)
+}
+
+// own gives paths to the user that plugins are.
+func (c *confinement) own(paths ...string) error {
+	if c.user == nil {
+		return nil
+	}
+	for _, path := range paths {
+		if err := os.Chown(path, int(c.user.UID), int(c.user.GID)); err != nil {
+			return fmt.Errorf("give it to the plugins' user: %w", err)
+		}
+	}
+	return nil
+}
+
+// group makes a control group for one launch; nil where there are none.
+func (c *confinement) group(name string, l sandbox.Limits) (*cgroup.Group, error) {
+	if c.groups == nil {
+		return nil, nil
+	}
+	return c.groups.New(name, cgroup.Limits{Memory: l.Memory, CPU: l.CPUShare, Processes: l.Processes})
+}
