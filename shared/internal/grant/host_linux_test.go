@@ -195,3 +195,16 @@ func BenchmarkResolve(b *testing.B) {
 		}
 	}
 }
+
+// The kernel's settings are read, never written, also by their own names.
+func TestKernelIsReadOnly(t *testing.T) {
+	for _, path := range []string{"/sys/kernel", "/sys/kernel/mm"} {
+		if _, err := os.Lstat(path); err != nil {
+			continue
+		}
+		g := resolve(t, Request{Kind: plugin.Action, Policy: everything, Asks: plugin.Permissions{Write: []string{path}}})
+		if want := "write " + path + ": granted: is the kernel's, and read only"; len(g.Write) > 0 || !slices.Equal(g.Read, []string{path}) || g.Account[0].String() != want {
+			t.Errorf("%+v, want %q", g, want)
+		}
+	}
+}
