@@ -1,6 +1,9 @@
 package sandbox
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -15,6 +18,21 @@ func TestProbe(t *testing.T) {
 	for _, c := range h.Checks {
 		if !c.Passed {
 			t.Errorf("%s: %s: %s", c.Level, c.Name, c.Detail)
+		}
+	}
+}
+
+// A socket's path is short; an agent's base directory need not be.
+func TestProbeInALongDirectory(t *testing.T) {
+	for _, length := range []int{maxBaitDir, 200} {
+		dir := t.TempDir()
+		dir = filepath.Join(dir, strings.Repeat("d", max(1, length-len(dir)-1)))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		h, err := Probe(t.Context(), ProbeOptions{Highest: Limited, Dir: dir})
+		if err != nil || h.Level != Limited {
+			t.Errorf("a directory of %d bytes: %+v, %v", len(dir), h, err)
 		}
 	}
 }
