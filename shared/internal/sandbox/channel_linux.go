@@ -1,11 +1,9 @@
 package sandbox
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -121,57 +119,4 @@ func (t *tree) takeOver(s *Spec, fds []int) error {
 		t.broker(os.NewFile(uintptr(rest[0]), "connect broker"), s)
 	}
 	return nil
-}
-
-// addressOf gives each name an address of 127.0.1.0/24, the same for all its ports.
-func addressOf(listen []Listen, name string) [4]byte {
-	var seen []string
-	for _, l := range listen {
-		if l.Name == name {
-			break
-		}
-		if len(seen) == 0 || seen[len(seen)-1] != l.Name {
-			seen = append(seen, l.Name)
-		}
-	}
-	return [4]byte{127, 0, 1, byte(1 + len(seen))}
-}
-
-func hostsOf(listen []Listen) string {
-	var b strings.Builder
-	b.WriteString("127.0.0.1 localhost\n")
-	for i, l := range listen {
-		if i == 0 || listen[i-1].Name != l.Name {
-			a := addressOf(listen, l.Name)
-			fmt.Fprintf(&b, "%d.%d.%d.%d %s\n", a[0], a[1], a[2], a[3], l.Name)
-		}
-	}
-	return b.String()
-}
-
-// listen appends the listeners of a network namespace of one's own. Without any the
-// namespace stays as dead as it was born.
-func (p *program) listen(all []Listen, c *channel) {
-	if len(all) == 0 {
-		return
-	}
-	up := &struct {
-		name  [unix.IFNAMSIZ]byte
-		flags uint16
-		rest  [22]byte
-	}{flags: unix.IFF_UP}
-	copy(up.name[:], "lo")
-	s := p.scratch(p.call("raise the loopback interface", unix.SYS_SOCKET, num(unix.AF_INET), num(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), none))
-	p.call("raise the loopback interface", unix.SYS_IOCTL, result(s), num(unix.SIOCSIFFLAGS), pointer(p, up))
-	p.call("raise the loopback interface", unix.SYS_CLOSE, result(s))
-	for _, l := range all {
-		label := fmt.Sprintf("listen for %s:%d", l.Name, l.Port)
-		address := &unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: addressOf(all, l.Name)}
-		binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&address.Port))[:], l.Port)
-		open := p.call(label, unix.SYS_SOCKET, num(unix.AF_INET), num(unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK), none)
-		fd := p.keep(open)
-		c.add(open)
-		p.call(label, unix.SYS_BIND, result(fd), pointer(p, address), num(unsafe.Sizeof(*address)))
-		p.call(label, unix.SYS_LISTEN, result(fd), num(128))
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,13 +71,15 @@ type Network struct {
 	Listen []Listen // level full: these and nothing else
 }
 
-// Listen is a name that the process may connect to. It finds a listener of the agent
-// under it, in its own network namespace; Serve is called once, accepts, and returns
-// when the listener is closed, which is when the process has ended.
+// Listen is a place that the process may connect to. It finds a listener of the agent
+// there, in its own network namespace, and in its hosts file the name that leads to it;
+// Serve is called once, accepts, and returns when the listener is closed, which is when
+// the process has ended.
 type Listen struct {
-	Name  string
-	Port  uint16
-	Serve func(net.Listener)
+	Name    string     // what the process calls the host: a name, or an address
+	Address netip.Addr // where that is in the namespace: of loopback, or the host's very address
+	Port    uint16
+	Serve   func(net.Listener) `json:"-"`
 }
 
 // Limits bound one process tree. Zero is no limit, unless a field says otherwise.
@@ -182,6 +185,8 @@ func (s *Spec) validate() error {
 		return fmt.Errorf("start process: level %s: this host gives %s; `sandbox check` says what is missing", s.Level, s.Host.Level)
 	case len(s.Network.Listen) > 0 && !s.confined(Full):
 		return errors.New("start process: destinations can only be told apart at level full")
+	case slices.ContainsFunc(s.Network.Listen, func(l Listen) bool { return !l.Address.IsValid() || l.Serve == nil }):
+		return errors.New("start process: each listener needs an address and somebody who serves it")
 	case !filepath.IsAbs(s.Path):
 		return fmt.Errorf("start process: program %q: must be an absolute path", s.Path)
 	case len(s.Args) == 0:
