@@ -67,7 +67,7 @@ clean: ## Remove what the build made
 	rm -rf bin dist site
 
 ##@ Test
-.PHONY: test-race test-python test-e2e fuzz demo-crash bench check lint
+.PHONY: test-race test-python test-e2e fuzz demo-crash attack bench check lint
 test-race: ## All Go tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./...
 
@@ -81,6 +81,9 @@ demo-crash: build ## The demo with SIGKILL: the action agent in its clean-up, th
 COUNT ?= 100000x
 fuzz: ## Run every fuzz target COUNT times (100000x)
 	COUNT=$(COUNT) scripts/fuzz.sh
+
+attack: build ## Hostile plugins against live agents in every kind of host; writes docs/security/sandbox.md (needs root)
+	$(GO) run ./test/attack -docs docs/security/sandbox.md
 
 bench: build ## Latency, memory, CPU and durable intake, as a table and as JSON
 	$(GO) run ./test/bench -python $(PYTHON)

@@ -31,6 +31,7 @@ type Options struct {
 	Log  LogFunc  // gets every line that a process prints; may be nil
 	Args []string // further arguments of `stavily server`
 	Env  []string // further variables of every process, NAME=value
+	Wrap []string // command line that each server and agent is started by, which execs what follows it; may be empty
 }
 
 // LogFunc is told a line that the named process printed.
@@ -111,7 +112,8 @@ func (c *Cluster) environment() []string {
 }
 
 func (c *Cluster) spawn(name, program string, args ...string) (*Process, error) {
-	p, err := start(name, &lineWriter{name: name, log: c.opts.Log}, c.program(program), args, c.environment())
+	line := append(slices.Clone(c.opts.Wrap), append([]string{c.program(program)}, args...)...)
+	p, err := start(name, &lineWriter{name: name, log: c.opts.Log}, line[0], line[1:], c.environment())
 	if err != nil {
 		return nil, err
 	}

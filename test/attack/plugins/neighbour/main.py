@@ -1,0 +1,1 @@
+"""Does nothing: it is there to be attacked."""
