@@ -44,14 +44,26 @@ func newMonitors(rt *agent.Runtime, out *outbox) *monitors {
 			info: api.MonitorInfo{Name: f.Name, Plugin: f.Plugin, State: "starting"},
 		}
 		var err error
-		if m.plugin, err = rt.Plugins.Find(f.Plugin); err != nil {
+		if m.plugin, err = usable(rt, f); err != nil {
 			m.info.State, m.info.Message = "refused", err.Error()
-			rt.Health.Set("monitor_"+f.Name, agent.Degraded, false, "monitor "+f.Name+": "+err.Error(), "install the plugin or correct "+f.File+", then restart the agent")
+			rt.Health.Set("monitor_"+f.Name, agent.Degraded, false, "monitor "+f.Name+": "+err.Error(), "do what it says or correct "+f.File+", then restart the agent")
 			rt.Log.Warn("monitor refused", telemetry.KeyMonitor, f.Name, telemetry.KeyError, err)
 		}
 		set.list = append(set.list, m)
 	}
 	return set
+}
+
+// usable is the plugin of a monitor, if it is here and may run.
+func usable(rt *agent.Runtime, f config.PluginFile) (*plugin.Plugin, error) {
+	p, err := rt.Plugins.Find(f.Plugin)
+	if err == nil {
+		err = rt.Plugins.Admits(f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // infos lists the monitors, as heartbeats tell them; never nil.

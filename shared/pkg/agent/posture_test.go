@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/config"
 )
 
 // What a host cannot give is refused with what it gives, why, and what to do.
@@ -25,6 +26,47 @@ func TestAMinimumIsHeld(t *testing.T) {
 	} {
 		if err := p.Confines(least); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", least, err, want)
+		}
+	}
+}
+
+// What the host's owner requires is held at every launch, and said where people look.
+func TestWhatTheOwnerRequires(t *testing.T) {
+	for _, c := range []struct {
+		general, own api.SandboxLevel
+		trusted      bool
+		admitted     [4]bool // at none, limited, confined, full
+	}{
+		{api.SandboxConfined, "", false, [4]bool{false, false, true, true}},
+		{api.SandboxFull, "", false, [4]bool{false, false, false, true}},
+		{api.SandboxNone, "", false, [4]bool{true, true, true, true}},
+		{api.SandboxFull, "", true, [4]bool{false, true, true, true}},
+		{api.SandboxNone, "", true, [4]bool{true, true, true, true}},
+		{api.SandboxConfined, api.SandboxFull, true, [4]bool{false, false, false, true}},
+		{api.SandboxFull, api.SandboxNone, false, [4]bool{true, true, true, true}},
+	} {
+		rt, _ := testRuntime(t, api.Sensor)
+		rt.Config.Security.Sandbox.Require = c.general
+		f := config.PluginFile{Plugin: "disk", Require: c.own, Trusted: c.trusted}
+		for n, level := range []api.SandboxLevel{api.SandboxNone, api.SandboxLimited, api.SandboxConfined, api.SandboxFull} {
+			p := &Plugins{rt: rt, posture: api.Posture{Level: level, Missing: map[string]string{"landlock": "the kernel has none"}}}
+			err := p.Admits(f)
+			if (err == nil) != c.admitted[n] {
+				t.Errorf("require %q, own %q, trusted %v, at %s: %v", c.general, c.own, c.trusted, level, err)
+			}
+			if err != nil {
+				if launch := p.furnish(Task{Settings: f}, &room{}, ""); launch == nil || launch.Error() != err.Error() {
+					t.Errorf("the launch fails with %v, want %v", launch, err)
+				}
+			}
+			rt.tellPosture(&p.posture)
+			degraded := condition(rt, conditionSandbox)
+			if (degraded == nil) != level.AtLeast(c.general) {
+				t.Errorf("require %q at %s: the condition is %+v", c.general, level, degraded)
+			}
+			if degraded != nil && (!strings.Contains(degraded.Message, "gives "+string(level)+": landlock: the kernel has none") || !strings.Contains(degraded.Remedy, "`sensor-agent sandbox check`")) {
+				t.Errorf("the condition says %+v", degraded)
+			}
 		}
 	}
 }

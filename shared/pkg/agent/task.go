@@ -98,6 +98,9 @@ func (p *Plugins) clear(id api.PluginID, temp string) {
 
 // furnish writes the order for the sandbox.
 func (p *Plugins) furnish(t Task, r *room, socket string) error {
+	if err := p.Admits(t.Settings); err != nil {
+		return err
+	}
 	home, err := p.home(t.Plugin.ID)
 	if err != nil {
 		return err
