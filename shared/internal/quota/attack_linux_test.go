@@ -159,7 +159,7 @@ const allowance = 128 << 20
 func stored(temp string, pids []int) Use {
 	c := &count{seen: map[inode]bool{}}
 	c.walk(temp)
-	c.removed(pids)
+	c.removed(pids, false)
 	return c.use
 }
 

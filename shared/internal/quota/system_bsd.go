@@ -12,7 +12,7 @@ func unlock(dir int, name string) {
 
 // removed counts nothing: these systems do not tell a static program what other
 // processes have open.
-func (c *count) removed([]int) {}
+func (c *count) removed([]int, bool) {}
 
 // isExact is false: nobody has checked when these file systems count what is promised.
 func isExact(*unix.Statfs_t) bool { return false }

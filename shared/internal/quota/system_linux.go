@@ -22,16 +22,16 @@ func unlock(dir int, name string) {
 
 // removed counts files that have no name any more and are open in one of the
 // processes, as every temporary file of Python is.
-func (c *count) removed(pids []int) {
+func (c *count) removed(pids []int, ownMemory bool) {
 	for _, pid := range pids {
 		if c.enough() {
 			return
 		}
-		c.removedOf("/proc/" + strconv.Itoa(pid) + "/fd")
+		c.removedOf("/proc/"+strconv.Itoa(pid)+"/fd", ownMemory)
 	}
 }
 
-func (c *count) removedOf(path string) {
+func (c *count) removedOf(path string, ownMemory bool) {
 	fd, err := unix.Open(path, openDir, 0)
 	if err != nil {
 		// Who is gone holds nothing. Who gave up that others of its user may look
@@ -51,7 +51,7 @@ func (c *count) removedOf(path string) {
 			if unix.Fstatat(fd, name, &st, 0) != nil {
 				continue
 			}
-			if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink == 0 && c.first(&st) {
+			if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink == 0 && c.first(&st) && !(ownMemory && inMemory(path+"/"+name)) {
 				c.add(&st)
 			}
 		}
@@ -59,6 +59,11 @@ func (c *count) removedOf(path string) {
 			return
 		}
 	}
+}
+
+func inMemory(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.TMPFS_MAGIC
 }
 
 // isExact reports whether the file system is one that counts as free only what it

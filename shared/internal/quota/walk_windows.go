@@ -31,7 +31,7 @@ func (c *count) walk(path string) {
 }
 
 // removed counts nothing: a file that is open keeps its name here.
-func (c *count) removed([]int) {}
+func (c *count) removed([]int, bool) {}
 
 // spaceOf tells what this user may still store on the volume of path.
 func spaceOf(path string) space {

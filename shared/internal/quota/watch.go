@@ -1,19 +1,23 @@
 package quota
 
 import (
+	"cmp"
 	"sync"
 	"time"
 )
 
 // Spec says what is counted, and how much of it is allowed.
 type Spec struct {
-	Temp string // a directory of which all counts
+	Temp string // a directory of which all counts; may be empty
 	Home string // a directory of which only the growth since Start counts; may be empty
 	Max  Use    // zero is no limit
 
 	// Processes lists who may hold files open that are removed already, and count.
 	// It is called from the watch's goroutine; nil is nobody.
 	Processes func() []int
+	// OwnMemory says that the processes have file systems in memory (tmpfs) to
+	// themselves, which are held otherwise: files there do not count.
+	OwnMemory bool
 }
 
 // Use is what is stored.
@@ -26,8 +30,8 @@ func (u Use) plus(v Use) Use  { return Use{u.Bytes + v.Bytes, u.Files + v.Files}
 func (u Use) minus(v Use) Use { return Use{max(u.Bytes-v.Bytes, 0), max(u.Files-v.Files, 0)} }
 func (u Use) most(v Use) Use  { return Use{max(u.Bytes, v.Bytes), max(u.Files, v.Files)} }
 
-// over reports whether u is more than max allows.
-func (u Use) over(max Use) bool {
+// Over reports whether u is more than max allows.
+func (u Use) Over(max Use) bool {
 	return max.Bytes > 0 && u.Bytes > max.Bytes || max.Files > 0 && u.Files > max.Files
 }
 
@@ -91,7 +95,7 @@ func (w *Watch) run() {
 	last, listen := Use{-1, -1}, (*ear)(nil) // most plugins end before it is worth it
 	for going := w.sleep(w.pace(Use{}), nil); going; {
 		began := time.Now()
-		was := spaceOf(w.spec.Temp)
+		was := w.space()
 		use, over := w.look(listen)
 		took := time.Since(began)
 		w.peak = w.peak.most(use)
@@ -116,13 +120,13 @@ func (w *Watch) run() {
 // microsecond, a look through thousands of files a few thousand.
 func (w *Watch) glance(use Use, was space, due time.Time) bool {
 	for {
-		now := spaceOf(w.spec.Temp)
+		now := w.space()
 		exact := was.exact && now.exact
 		most := use
 		if exact {
 			most = use.plus(was.free.minus(now.free))
 		}
-		if most.over(w.spec.Max) || time.Now().After(due) {
+		if most.Over(w.spec.Max) || time.Now().After(due) {
 			return true
 		}
 		if !w.sleep(min(w.pace(most), time.Until(due)), nil) {
@@ -162,7 +166,7 @@ func (w *Watch) sleep(d time.Duration, heard <-chan struct{}) bool {
 
 // begin notes what there was.
 func (w *Watch) begin() {
-	w.was = spaceOf(w.spec.Temp)
+	w.was = w.space()
 	if w.spec.Home != "" {
 		c := &count{max: Use{Files: maxHome}, seen: map[inode]bool{}}
 		c.walk(w.spec.Home)
@@ -182,9 +186,11 @@ func (w *Watch) look(e *ear) (use Use, over bool) {
 		c.use = c.use.minus(w.home)
 	}
 	c.max = w.spec.Max
-	c.walk(w.spec.Temp)
+	if w.spec.Temp != "" {
+		c.walk(w.spec.Temp)
+	}
 	if w.spec.Processes != nil {
-		c.removed(w.spec.Processes())
+		c.removed(w.spec.Processes(), w.spec.OwnMemory)
 	}
 	return c.use, c.enough() || c.blind && w.shrunk()
 }
@@ -193,8 +199,8 @@ func (w *Watch) look(e *ear) (use Use, over bool) {
 // counts where a process hides what it stores; others may have stored it, but no
 // process that has nothing to hide gets here.
 func (w *Watch) shrunk() bool {
-	lost := w.was.free.minus(spaceOf(w.spec.Temp).free)
-	return w.was.known && lost.over(w.spec.Max)
+	lost := w.was.free.minus(w.space().free)
+	return w.was.known && lost.Over(w.spec.Max)
 }
 
 // space is what is left on a file system.
@@ -203,6 +209,9 @@ type space struct {
 	known bool
 	exact bool // what is promised to files that are not written yet is taken off at once
 }
+
+// space asks the file system that the directories are on.
+func (w *Watch) space() space { return spaceOf(cmp.Or(w.spec.Temp, w.spec.Home)) }
 
 // maxHome is how many files a home may hold at all: every look goes through them.
 const maxHome = 100_000
@@ -220,7 +229,7 @@ type count struct {
 type inode struct{ dev, ino uint64 }
 
 // enough reports whether counting on is of no use.
-func (c *count) enough() bool { return c.deep || c.use.over(c.max) }
+func (c *count) enough() bool { return c.deep || c.use.Over(c.max) }
 
 // maxDepth bounds the descriptors that a walk holds, and that removing the
 // directories takes. The deepest trees that tools make have about 30 levels.

@@ -12,13 +12,8 @@ import (
 
 // TreeUsage adds up a process and all that descends from it.
 func TreeUsage(pid int) (bytes int64, processes int) {
-	for _, p := range append(below(pid), pid) {
-		if rss, ok := resident(p); ok {
-			bytes += rss
-			processes++
-		}
-	}
-	return bytes, processes
+	u := new(census).usage(pid)
+	return u.resident, u.processes
 }
 
 // IsChild reports whether pid is a child of parent.
@@ -68,6 +63,6 @@ func (l Limits) OfExecution() []RLimit {
 
 // Resident is the resident size of one process in bytes, 0 when it is gone.
 func Resident(pid int) int64 {
-	rss, _ := resident(pid)
+	rss, _ := new(census).resident(pid)
 	return rss
 }

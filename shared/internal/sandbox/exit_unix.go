@@ -21,8 +21,11 @@ func exitOf(status unix.WaitStatus, ru *unix.Rusage) Exit {
 		e.Code = status.ExitStatus()
 	case status.Signaled():
 		e.Signal = status.Signal()
-		if e.Signal == unix.SIGXCPU {
+		switch e.Signal {
+		case unix.SIGXCPU:
 			e.Reason = CPULimit
+		case unix.SIGXFSZ:
+			e.Reason = FileSizeLimit
 		}
 	}
 	return e

@@ -89,10 +89,10 @@ type Limits struct {
 	CPU       time.Duration // CPU time of one process, counted in seconds
 	CPUShare  float64       // processors' worth of time
 	Processes int           // processes in the tree
-	FileSize  int64         // bytes of one file that it writes
+	FileSize  int64         // bytes of one file that it writes; never more than TempSize where Write grants nothing
 	OpenFiles uint64        // descriptors of one process
-	TempSize  int64         // bytes in Temp; 0 is 64 MiB
-	TempFiles int64         // files in Temp; 0 is 4096
+	TempSize  int64         // bytes in Temp, with the growth of Home; 0 is 64 MiB
+	TempFiles int64         // the same in files; 0 is 4096
 }
 
 const (
@@ -110,11 +110,13 @@ type Reason string
 
 // The reasons. They are stable: results and metrics carry them.
 const (
-	TimeLimit    Reason = "time_limit"
-	MemoryLimit  Reason = "memory_limit"
-	ProcessLimit Reason = "process_limit"
-	CPULimit     Reason = "cpu_limit"
-	Stopped      Reason = "stopped" // Kill was called or the context ended
+	TimeLimit     Reason = "time_limit"
+	MemoryLimit   Reason = "memory_limit"
+	ProcessLimit  Reason = "process_limit"
+	CPULimit      Reason = "cpu_limit"
+	TempLimit     Reason = "temp_limit"
+	FileSizeLimit Reason = "file_size_limit"
+	Stopped       Reason = "stopped" // Kill was called or the context ended
 )
 
 // Exit is how a process ended and what it took.
@@ -123,8 +125,9 @@ type Exit struct {
 	Signal   syscall.Signal // 0 when it exited
 	Reason   Reason
 	Duration time.Duration
-	CPU      time.Duration // user and system, with its launch and the children it waited for
+	CPU      time.Duration // user and system, with its launch and the children it waited for, or all in its control group
 	MaxRSS   int64         // bytes: the highest sample of the whole tree, or the kernel's figure where higher
+	Stored   int64         // bytes: the most seen in Temp, with the growth of Home
 }
 
 // Success reports whether the process ended by itself with exit code 0.
@@ -141,6 +144,10 @@ func (e Exit) String() string {
 		return "was ended: it started more processes than its limit"
 	case CPULimit:
 		return "was ended: it took more CPU time than its limit"
+	case TempLimit:
+		return "was ended: it stored more than its limit (security.sandbox.max_temp)"
+	case FileSizeLimit:
+		return "was ended: it wrote a file larger than its limit"
 	case Stopped:
 		return "was stopped"
 	}

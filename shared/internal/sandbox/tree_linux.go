@@ -22,6 +22,7 @@ type tree struct {
 	pid        int
 	namespaced bool // pid is the first process of a process-id namespace
 	samples    int  // calls of usage; only the process's owner counts
+	census     census
 
 	servers sync.WaitGroup // what serves the tree's descriptors
 	closers []func()       // end them
@@ -133,14 +134,13 @@ func (t *tree) usage() usage {
 	if t.samples++; t.samples%straySamples == 0 {
 		killStrays()
 	}
-	var u usage
-	for _, pid := range append(below(t.pid), t.pid) {
-		if rss, ok := resident(pid); ok {
-			u.resident += rss
-			u.processes++
-		}
-	}
-	return u
+	return t.census.usage(t.pid)
+}
+
+// pids lists the tree.
+func (t *tree) pids() []int {
+	var c census
+	return append(c.below(t.pid), t.pid)
 }
 
 // killBelow sends SIGKILL to everything that descends from pid.
@@ -209,42 +209,6 @@ func killStrays() int {
 	return found
 }
 
-// below lists the descendants of pid, parents first.
-func below(pid int) []int {
-	out := childrenOf(pid)
-	for i := 0; i < len(out); i++ {
-		out = append(out, childrenOf(out[i])...)
-	}
-	return out
-}
-
-// maxProcFile bounds one file of /proc; "children" is the longest, with 8 bytes a
-// process.
-const maxProcFile = 1 << 20
-
-// childrenOf lists the children of all threads of pid (proc_pid_task(5); Linux
-// with CONFIG_PROC_CHILDREN, as every distribution builds it).
-func childrenOf(pid int) []int {
-	dir := "/proc/" + strconv.Itoa(pid) + "/task"
-	tasks, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	var out []int
-	for _, task := range tasks {
-		b, err := limits.ReadFile(dir+"/"+task.Name()+"/children", maxProcFile)
-		if err != nil {
-			continue // the thread ended
-		}
-		for _, field := range strings.Fields(string(b)) {
-			if n, err := strconv.Atoi(field); err == nil {
-				out = append(out, n)
-			}
-		}
-	}
-	return out
-}
-
 // stat is the part of proc_pid_stat(5) that is needed here.
 type stat struct {
 	state           byte
@@ -265,18 +229,4 @@ func statOf(pid int) (stat, bool) {
 	parent, err1 := strconv.Atoi(f[1])
 	session, err2 := strconv.Atoi(f[3])
 	return stat{f[0][0], parent, session}, err1 == nil && err2 == nil
-}
-
-// resident is the resident size of one process, from proc_pid_statm(5).
-func resident(pid int) (int64, bool) {
-	b, err := limits.ReadFile("/proc/"+strconv.Itoa(pid)+"/statm", maxProcFile)
-	if err != nil {
-		return 0, false
-	}
-	f := strings.Fields(string(b))
-	if len(f) < 2 {
-		return 0, false
-	}
-	pages, err := strconv.ParseInt(f[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err == nil
 }

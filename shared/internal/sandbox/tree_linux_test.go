@@ -283,8 +283,9 @@ func TestKeepEndsWhatAnEarlierAgentLeft(t *testing.T) {
 	if markOf(base) != markOf(base+"/") {
 		t.Error("one directory has two marks")
 	}
-	if n, err := endMarked(mark, time.Now().Add(time.Second)); n != 3 || err != nil {
-		t.Errorf("ended %d, %v; want 3", n, err)
+	// With its first process the plugin's owner ends the others, and may be quicker.
+	if n, err := endMarked(mark, time.Now().Add(time.Second)); n == 0 || n > 3 || err != nil {
+		t.Errorf("ended %d, %v; want up to 3", n, err)
 	}
 	r.wait()
 	noneLeft(t)
