@@ -88,6 +88,10 @@ attack: build ## Hostile plugins against live agents in every kind of host; writ
 bench: build ## Latency, memory, CPU and durable intake, as a table and as JSON
 	$(GO) run ./test/bench -python $(PYTHON)
 
+.PHONY: bench-sandbox
+bench-sandbox: ## What confining a plugin costs, beside plain Python and bubblewrap
+	STAVILY_BENCH=1 $(GO) test -count=1 -run TestCost ./shared/internal/sandbox
+
 ##@ Before a commit
 lint: ## gofmt, go vet, staticcheck, go mod tidy
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run: gofmt -w on these'; exit 1; }

@@ -27,10 +27,10 @@ func TestKillsLoseAndDoubleNoEvent(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.apply("name: count\ntriggers:\n  - event: count.tick\nactions:\n  - {id: none, plugin: nobody-has-it}\n")
-			out := filepath.Join(w.dir, "accepted")
 			w.agent("count-s", api.Sensor, []string{"counting-sensor"}, map[string]string{
-				"count": fmt.Sprintf("plugin: counting-sensor\nconfig: {out: %q, pause: 0.02}\n", out),
+				"count": "plugin: counting-sensor\nconfig: {pause: 0.02}\n",
 			})
+			out := w.home("count-s", "counting-sensor", "accepted")
 			w.start("count-s")
 			for range kills(t) {
 				had := len(effects(t, out))
@@ -82,7 +82,7 @@ triggers:
 actions:
   - id: work
     plugin: slow-action
-    with: {out: %q, seconds: 2}
+    with: {seconds: 2}
     idempotent: %t
 `
 
@@ -101,10 +101,10 @@ func TestKilledActionAgent(t *testing.T) {
 		t.Run(fmt.Sprintf("idempotent=%t", c.idempotent), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			out := filepath.Join(w.dir, "effects")
-			w.apply(fmt.Sprintf(slowWorkflow, out, c.idempotent))
+			w.apply(fmt.Sprintf(slowWorkflow, c.idempotent))
 			sensor := w.client(w.agent("kill-s", api.Sensor, nil, nil))
 			w.agent("kill-a", api.Action, []string{"slow-action"}, nil)
+			out := w.home("kill-a", "slow-action", "effects")
 			w.start("kill-a")
 			if status, body := sensor.call(w.ctx, "POST", "kill-s/events", oneEvent); status != 200 {
 				t.Fatalf("event = %d %s", status, body)
@@ -131,10 +131,10 @@ func TestKilledActionAgent(t *testing.T) {
 // The server dies while an action runs: the result waits on the agent and arrives.
 func TestKilledServerWhileActionRuns(t *testing.T) {
 	w := newWorld(t)
-	out := filepath.Join(w.dir, "effects")
-	w.apply(fmt.Sprintf(slowWorkflow, out, false))
+	w.apply(fmt.Sprintf(slowWorkflow, false))
 	sensor := w.client(w.agent("hold-s", api.Sensor, nil, nil))
 	w.agent("hold-a", api.Action, []string{"slow-action"}, nil)
+	out := w.home("hold-a", "slow-action", "effects")
 	w.start("hold-a")
 	if status, body := sensor.call(w.ctx, "POST", "hold-s/events", oneEvent); status != 200 {
 		t.Fatalf("event = %d %s", status, body)

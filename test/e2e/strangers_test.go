@@ -34,10 +34,10 @@ func TestNotTheOrchestrator(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("name: count\ntriggers:\n  - event: count.tick\nactions:\n  - {id: none, plugin: nobody-has-it}\n")
-	out := filepath.Join(w.dir, "accepted")
 	a := w.agent("lost-s", api.Sensor, []string{"counting-sensor"}, map[string]string{
-		"count": fmt.Sprintf("plugin: counting-sensor\nconfig: {out: %q, pause: 0.02}\n", out),
+		"count": "plugin: counting-sensor\nconfig: {pause: 0.02}\n",
 	})
+	out := w.home("lost-s", "counting-sensor", "accepted")
 	config := filepath.Join(a.Base, "config", "agent.yaml")
 
 	known, foreign := pkitest.New(t, "known"), pkitest.New(t, "foreign")

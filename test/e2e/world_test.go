@@ -240,3 +240,8 @@ func effects(t *testing.T, path string) []string {
 	}
 	return strings.Fields(string(text))
 }
+
+// home is where a plugin of an agent keeps a file.
+func (w *world) home(agent api.AgentID, plugin, file string) string {
+	return filepath.Join(w.Agent(agent).Base, "data", "state", "plugins", plugin, file)
+}

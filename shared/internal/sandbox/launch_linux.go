@@ -81,8 +81,8 @@ func executable(s *Spec) error {
 	case info.IsDir() || info.Mode()&0o111 == 0:
 		return fmt.Errorf("%s: is not an executable file: chmod +x it", s.Path)
 	}
-	for _, dir := range append(s.paths(), s.Dir) {
-		if _, err := os.Stat(dir); err != nil && !slices.Contains(s.Masks, dir) {
+	for _, path := range s.places() {
+		if _, err := os.Stat(path); err != nil {
 			return err
 		}
 	}

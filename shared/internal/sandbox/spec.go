@@ -165,24 +165,33 @@ func (s *Spec) shown() []string {
 	return slices.DeleteFunc(append([]string{s.Socket, s.Input}, s.Sockets...), func(path string) bool { return path == "" })
 }
 
-// paths are all that a Spec names on the host.
-func (s *Spec) paths() []string {
-	out := slices.Concat(s.Code, s.Read, s.Write, s.Stat, s.Masks, s.Sockets, s.shown(), []string{s.Temp, s.Home})
+// places are the paths that must be there.
+func (s *Spec) places() []string {
+	out := slices.Concat([]string{s.Dir, s.Temp, s.Home}, s.Code, s.Read, s.Write, s.Stat, s.shown())
 	for _, m := range s.Mounts {
-		out = append(out, m.Source, m.Target)
+		out = append(out, m.Source)
 	}
 	return slices.DeleteFunc(out, func(path string) bool { return path == "" })
 }
 
+// paths are all that a Spec names.
+func (s *Spec) paths() []string {
+	out := append(s.places(), s.Masks...)
+	for _, m := range s.Mounts {
+		out = append(out, m.Target)
+	}
+	return out
+}
+
 func (s *Spec) validate() error {
-	for _, text := range slices.Concat(s.paths(), s.Args, s.Env, []string{s.Path, s.Dir}) {
+	for _, text := range slices.Concat(s.paths(), s.Args, s.Env, []string{s.Path}) {
 		if strings.ContainsRune(text, 0) {
 			return fmt.Errorf("start process: %q: must not hold a NUL byte", text)
 		}
 	}
 	for _, path := range s.paths() {
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path {
-			return fmt.Errorf("start process: path %q: must be absolute and in its shortest form", path)
+			return fmt.Errorf("start process: path %q: must be an absolute path, without . and ..", path)
 		}
 	}
 	switch {
@@ -198,8 +207,8 @@ func (s *Spec) validate() error {
 		return fmt.Errorf("start process: program %q: must be an absolute path", s.Path)
 	case len(s.Args) == 0:
 		return errors.New("start process: no arguments: argv must begin with the program's name")
-	case !filepath.IsAbs(s.Dir):
-		return fmt.Errorf("start process: working directory %q: must be an absolute path", s.Dir)
+	case s.Dir == "":
+		return errors.New("start process: no working directory: must be an absolute path")
 	}
 	return nil
 }

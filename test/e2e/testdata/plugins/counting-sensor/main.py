@@ -1,4 +1,4 @@
-"""Reports numbers without end; appends an event's id to --out once it was accepted."""
+"""Reports numbers without end; notes an event's id in "accepted", in its home, once it was accepted."""
 import argparse
 import json
 import os
@@ -6,13 +6,12 @@ import socket
 import time
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--out")
 parser.add_argument("--pause", type=float)
 args = parser.parse_args()
 agent = socket.socket(socket.AF_UNIX)
 agent.connect(os.environ["STAVILY_AGENT_SOCKET"])
 answers = agent.makefile("rb")
-out = os.open(args.out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+out = os.open(os.path.join(os.environ["HOME"], "accepted"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 n = 0
 while True:
     n += 1

@@ -1,4 +1,4 @@
-"""Appends "begin" and, after `seconds`, "end" to the file `out`; leaves `pid` behind for the test."""
+"""Notes "begin" and, after `seconds`, "end" in the file "effects" in its home."""
 import json
 import os
 import time
@@ -8,7 +8,7 @@ with open(os.environ["STAVILY_INPUT_FILE"]) as f:
 
 
 def note(word):
-    out = os.open(params["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    out = os.open(os.path.join(os.environ["HOME"], "effects"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(out, (word + "\n").encode())
     os.close(out)
 
