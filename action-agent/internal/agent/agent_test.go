@@ -105,7 +105,10 @@ func TestAnOfferRuns(t *testing.T) {
 func TestWhatDoesNotFitIsRejected(t *testing.T) {
 	t.Parallel()
 	o := newOrchestrator(t)
-	r := install(t, o, map[string]string{"quick": quick}, "max_concurrent: 2").start()
+	r := install(t, o, map[string]string{"quick": quick, "unbounded": quick}, "max_concurrent: 2")
+	write(t, filepath.Join(r.base, "data", "plugins", "unbounded", "plugin.yaml"),
+		"{id: unbounded, version: 1.2.0, type: action, runtime: {type: python, entry_point: main.py, contract: script}, permissions: {network: [443]}}")
+	r.start()
 	change := func(id string, f func(*api.Instruction)) api.Instruction {
 		i := order(id, "quick")
 		f(&i)
@@ -113,7 +116,7 @@ func TestWhatDoesNotFitIsRejected(t *testing.T) {
 	}
 	wrong := map[api.InstructionID]string{
 		"unknown": "nowhere is not installed", "version": "1.2.0 is installed and ^2 is asked for", "no-version": "is no constraint",
-		"digest": "sha256:0 is asked for", "sandbox": `needs sandbox "vault"`, "type": `"uninstall" is not taken`, "name": "plugin id",
+		"digest": "sha256:0 is asked for", "sandbox": `needs sandbox "vault"`, "network": "set security.sandbox.allow_port_level_egress", "type": `"uninstall" is not taken`, "name": "plugin id",
 	}
 	o.offer(
 		change("unknown", func(i *api.Instruction) { i.PluginID = "nowhere" }),
@@ -121,6 +124,7 @@ func TestWhatDoesNotFitIsRejected(t *testing.T) {
 		change("no-version", func(i *api.Instruction) { i.PluginConfiguration.Version = "latest?" }),
 		change("digest", func(i *api.Instruction) { i.PluginConfiguration.Digest = "sha256:0" }),
 		change("sandbox", func(i *api.Instruction) { i.SandboxMinimum = "vault" }),
+		change("network", func(i *api.Instruction) { i.PluginID = "unbounded" }),
 		change("type", func(i *api.Instruction) { i.InstructionType = "uninstall" }),
 		change("name", func(i *api.Instruction) { i.PluginID = "../quick" }),
 	)

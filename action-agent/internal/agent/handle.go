@@ -75,8 +75,8 @@ func (w *worker) examine(i api.Instruction) (agent.Task, error) {
 		w.rt.BeatSoon() // the orchestrator believes otherwise
 		return agent.Task{}, err
 	}
-	settings := w.rt.Plugins.SettingsOf(p.ID)
-	return agent.Task{Plugin: p, Settings: settings, Instruction: &i}, w.rt.Plugins.Admits(settings)
+	task := agent.Task{Plugin: p, Settings: w.rt.Plugins.SettingsOf(p.ID), Instruction: &i}
+	return task, w.rt.Plugins.CanRun(task)
 }
 
 // fits holds the installed plugin against the version and digest that are asked for.

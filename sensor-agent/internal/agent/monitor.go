@@ -58,7 +58,7 @@ func newMonitors(rt *agent.Runtime, out *outbox) *monitors {
 func usable(rt *agent.Runtime, f config.PluginFile) (*plugin.Plugin, error) {
 	p, err := rt.Plugins.Find(f.Plugin)
 	if err == nil {
-		err = rt.Plugins.Admits(f)
+		err = rt.Plugins.CanRun(agent.Task{Plugin: p, Settings: f})
 	}
 	if err != nil {
 		return nil, err

@@ -20,7 +20,6 @@ type files struct {
 	protected []string            // nobody sees these: without links, with their other names
 	identity  []fs.FileInfo       // of the protected ones that exist
 	sealed    []string            // nobody writes these
-	named     []string            // sockets that were granted by name
 	grants    Grants
 }
 
@@ -238,8 +237,8 @@ func (f *files) place(use, path string) (granted []string, why string) {
 		if filepath.Base(path) == operatorSocket {
 			return nil, "is the socket of an orchestrator's operators: no plugin is shown it"
 		}
-		f.named = append(f.named, path)
-		return f.add(use, path), why
+		f.grants.Sockets = append(f.grants.Sockets, path)
+		return []string{path}, why
 	case kind&fs.ModeDevice != 0:
 		if why := forbiddenDevice(info); why != "" {
 			return nil, why
@@ -380,6 +379,7 @@ func (f *files) ofHost(use string, parts []string) (granted []string) {
 // not part of it.
 func (f *files) finish() {
 	g := &f.grants
+	g.Sockets = outermost(g.Sockets)
 	g.Write = outermost(g.Write)
 	g.Read = slices.DeleteFunc(outermost(g.Read), func(p string) bool { return withinAny(p, g.Write) })
 	g.Stat = slices.DeleteFunc(outermost(g.Stat), func(p string) bool { return withinAny(p, g.Write) || withinAny(p, g.Read) })
@@ -389,7 +389,7 @@ func (f *files) finish() {
 	shown := slices.Concat(g.Read, g.Write, g.Stat)
 	hide := slices.Clone(f.protected)
 	for _, s := range f.host.sockets {
-		if s = realOrSelf(s); !slices.Contains(f.named, s) {
+		if s = realOrSelf(s); !slices.Contains(g.Sockets, s) {
 			hide = append(hide, s)
 		}
 	}

@@ -45,7 +45,8 @@ const (
 
 // Grants is what a process gets. Paths are absolute, exist, and hold no links.
 type Grants struct {
-	Read, Write []string // files, directories, sockets and devices; writing includes reading
+	Read, Write []string // files, directories and devices; writing includes reading
+	Sockets     []string // to connect to
 	Stat        []string // names, sizes and file systems only; for a process with its own root
 	Masks       []string // to be hidden below the above; for a process with its own root
 	Mounts      []Mount  // to be shown under another name; for a process with its own root

@@ -89,10 +89,11 @@ func TestPaths(t *testing.T) {
 	root := tree(t, "srv/a/f", "srv/b/", "srv/link->srv/a", "srv/key->base/certificates", "srv/agent->base", "srv/gone->nowhere", "srv/loop->srv/loop",
 		"srv/s=", "srv/tosocket->srv/s", "srv/p|", "base/certificates/key", "base/tmp/", "run/agent.sock=", "run/other/f", "other/f")
 	for _, c := range []struct {
-		ask   string
-		want  []string // without a root of its own
-		masks []string // with one
-		told  string
+		ask     string
+		want    []string // without a root of its own
+		sockets []string
+		masks   []string // with one
+		told    string
 	}{
 		{ask: "srv/a", want: []string{"srv/a"}, told: "granted"},
 		{ask: "srv/a/f", want: []string{"srv/a/f"}, told: "granted"},
@@ -108,7 +109,7 @@ func TestPaths(t *testing.T) {
 		{ask: "srv/key", told: "denied: belongs to the agent or is hidden by its owner: no plugin is shown it"},
 		{ask: "srv/agent/tmp", told: "denied: belongs to the agent or is hidden by its owner: no plugin is shown it"},
 		{ask: "run/agent.sock", told: "denied: belongs to the agent or is hidden by its owner: no plugin is shown it"},
-		{ask: "srv/s", want: []string{"srv/s"}, told: "granted"},
+		{ask: "srv/s", sockets: []string{"srv/s"}, told: "granted"},
 		{ask: "srv/tosocket", told: "denied: is a link to ~/srv/s: sockets and devices are granted by their own names"},
 		{ask: "srv/p", told: "denied: is a pipe or the like: plugins are granted files, directories, sockets and character devices"},
 		{ask: "run", want: []string{"run/other"}, masks: []string{"run/agent.sock"}, told: "granted: without ~/run/agent.sock"},
@@ -128,12 +129,15 @@ func TestPaths(t *testing.T) {
 		if diff := cmp.Diff(c.want, relative(root, g.Read), cmpopts.EquateEmpty()); diff != "" || len(g.Write)+len(g.Stat)+len(g.Masks) > 0 {
 			t.Errorf("%q: read (-want +got):\n%s and %+v", c.ask, diff, g)
 		}
+		if diff := cmp.Diff(c.sockets, relative(root, g.Sockets), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%q: sockets (-want +got):\n%s", c.ask, diff)
+		}
 		r.Private = true
 		g = resolve(t, r)
 		if diff := cmp.Diff(c.masks, relative(root, g.Masks), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%q: masks (-want +got):\n%s", c.ask, diff)
 		}
-		if want := strings.HasPrefix(c.told, "denied"); want != (len(g.Read) == 0) {
+		if want := strings.HasPrefix(c.told, "denied"); want != (len(g.Read)+len(g.Sockets) == 0) {
 			t.Errorf("%q: private: read %v, and people are told %q", c.ask, g.Read, c.told)
 		}
 	}

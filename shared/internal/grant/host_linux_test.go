@@ -117,6 +117,16 @@ func TestWholeProc(t *testing.T) {
 	}
 }
 
+func TestWholeProcWithoutOnesOwn(t *testing.T) {
+	g := resolve(t, Request{Kind: plugin.Sensor, Policy: everything, Asks: plugin.Permissions{Read: []string{"/proc"}}})
+	if !slices.Contains(g.Read, "/proc/meminfo") || withinAny("/proc/kcore", g.Read) || withinAny("/proc/"+strconv.Itoa(os.Getpid())+"/environ", g.Read) || withinAny("/proc/1/environ", g.Read) {
+		t.Errorf("granted %q", g.Read)
+	}
+	if want := "read /proc: granted: without the processes, which only level full shows"; g.Account[0].String() != want {
+		t.Errorf("told %q, want %q", g.Account[0], want)
+	}
+}
+
 // An agent in a container grants the host's places where they are mounted.
 func TestHostPlaces(t *testing.T) {
 	root := tree(t, "proc/1/mounts", "proc/meminfo", "etc/hostname", "etc/s=", "etc/out->other/secret", "other/secret")

@@ -80,10 +80,28 @@ func (f *files) showProc(rest, note string) (granted []string, why string) {
 		f.grants.Mounts = appendNew(f.grants.Mounts, Mount{path, filepath.Join(HostProc, rest)})
 		f.grants.HostProc = HostProc
 		f.hideAgent(from, HostProc, rest)
-	case rest != "" && !strings.HasPrefix(rest, "1/"):
+	case rest == "":
+		return f.kernelOnly(note)
+	case !strings.HasPrefix(rest, "1/"):
 		f.grants.Read = append(f.grants.Read, path)
-	} // else: what the process finds in /proc by itself is the host's
+	} // else: what the process finds in /proc/self is the host's
 	return []string{filepath.Join("/proc", rest)}, note
+}
+
+// kernelOnly grants what /proc tells about no process: rules of Landlock are for files
+// that exist, and processes come and go.
+func (f *files) kernelOnly(note string) (granted []string, why string) {
+	parts, err := siblings("/proc", nil)
+	if err != nil {
+		return nil, err.Error()
+	}
+	for _, path := range parts {
+		name := filepath.Base(path)
+		if strings.Trim(name, "0123456789") != "" && !slices.Contains(kernelMemory, name) {
+			f.grants.Read = append(f.grants.Read, path)
+		}
+	}
+	return []string{"/proc"}, both(note, "without the processes, which only level full shows")
 }
 
 // hideAgent covers the agent's own process where all of a /proc is shown.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stavily/agents/shared/internal/cgroup"
 	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
@@ -54,6 +55,9 @@ func (p *Plugins) confine(ctx context.Context) error {
 		rt.Log.Info("no control groups: a watchdog holds plugins to their memory", "reason", err.Error())
 	}
 	p.posture = host.Posture(host.Level)
+	if host.Level == sandbox.Full { // a network namespace, which the self-test found to hold
+		p.posture.Achieved = append(p.posture.Achieved, api.AchievedEgress)
+	}
 	rt.tellPosture(&p.posture)
 	rt.Log.Info("sandbox", "level", p.posture.String(), "missing", host.Missing)
 	return nil

@@ -27,7 +27,9 @@ func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
 	end := time.Now()
 	result.StartedAt, result.FinishedAt, result.DurationMS = api.At(begin), api.At(end), end.Sub(begin).Milliseconds()
 	result.Plugin = &api.PluginRef{ID: t.Plugin.ID, Version: t.Plugin.Version, Digest: t.Plugin.Digest}
-	result.Sandbox = p.Posture()
+	if result.Sandbox == nil {
+		result.Sandbox = p.Posture()
+	}
 	return result
 }
 
@@ -44,7 +46,9 @@ func (p *Plugins) execute(ctx context.Context, t Task) (api.Result, error) {
 	checked.InputData = parameters
 	t.Instruction = &checked
 	var ran supervise.ActionResult
+	var held *api.Posture
 	err = p.inRoom(ctx, t, func(r *room) error {
+		held = p.postureOf(r.spec.Network)
 		flags, err := t.flags(r)
 		if err != nil {
 			return err
@@ -60,7 +64,9 @@ func (p *Plugins) execute(ctx context.Context, t Task) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, err
 	}
-	return p.judge(t, ran), nil
+	result := p.judge(t, ran)
+	result.Sandbox = held
+	return result, nil
 }
 
 // parameters applies the manifest's schema to what the instruction brings.

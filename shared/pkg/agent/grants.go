@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,20 +13,34 @@ import (
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
-// allow decides what the process of a task may reach and writes it into its order.
-func (p *Plugins) allow(t Task, spec *sandbox.Spec, env *sandbox.Environment) error {
+// CanRun reports whether a task may run here: whether its plugin is admitted, and can be
+// held to what it is granted of the network. The error says what is missing and what to do.
+func (p *Plugins) CanRun(t Task) error {
+	if err := p.Admits(t.Settings); err != nil {
+		return err
+	}
+	g, err := p.grants(t)
+	if err != nil {
+		return err
+	}
+	return p.canFilter(t, g.Network)
+}
+
+// allow decides what the process of a task may reach and writes it into its order. Its
+// listeners are served until ctx ends.
+func (p *Plugins) allow(ctx context.Context, t Task, spec *sandbox.Spec, env *sandbox.Environment) error {
 	g, err := p.grants(t)
 	if err != nil {
 		return err
 	}
 	p.tellGrants(t, g)
-	spec.Read, spec.Write, spec.Stat, spec.Masks = g.Read, g.Write, g.Stat, g.Masks
+	spec.Read, spec.Write, spec.Stat, spec.Sockets, spec.Masks = g.Read, g.Write, g.Stat, g.Sockets, g.Masks
 	for _, m := range g.Mounts {
 		spec.Mounts = append(spec.Mounts, sandbox.Mount(m))
 	}
 	env.HostProc = g.HostProc
-	spec.Network.All = g.Network.All || len(g.Network.Destinations) > 0
-	return nil
+	spec.Network, err = p.network(ctx, t, g.Network)
+	return err
 }
 
 // tellGrants logs what a plugin does not get as it asked, once and again when it changes.

@@ -81,7 +81,7 @@ func TestGrantsReachTheOrder(t *testing.T) {
 	h.settings[0].Config["roots"].([]any)[1] = h.base
 	for range 2 {
 		var spec sandbox.Spec
-		if err := h.allow(h.task("p"), &spec, &sandbox.Environment{}); err != nil {
+		if err := h.allow(t.Context(), h.task("p"), &spec, &sandbox.Environment{}); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(spec.Write, []string{granted}) || len(spec.Read) > 0 {

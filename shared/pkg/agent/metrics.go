@@ -12,6 +12,8 @@ import (
 // moves them.
 type counts struct {
 	logsDropped  prometheus.Counter
+	connections  *prometheus.CounterVec
+	carried      *prometheus.CounterVec
 	level, layer *prometheus.GaugeVec
 }
 
@@ -24,6 +26,8 @@ func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 	})
 	return &counts{
 		logsDropped: m.Counter("plugin_logs_dropped_total", "Plugin log entries not copied to the orchestrator; logs/plugins on the host has them."),
+		connections: m.CounterVec("plugin_connections_total", "Connections that plugins made to their granted destinations, by how they ended.", "plugin", "outcome"),
+		carried:     m.CounterVec("plugin_connection_bytes_total", "Bytes that plugins sent to and received from their granted destinations.", "plugin", "direction"),
 		level:       m.GaugeVec("sandbox_level", "1 for the level that plugins are confined at, 0 for the others.", "level"),
 		layer:       m.GaugeVec("sandbox_layer", "1 for each layer of the sandbox that is enforced, 0 for the others.", "layer"),
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -137,15 +138,15 @@ func configuration(p *plugin.Plugin, f config.PluginFile) (explicit, whole map[s
 // plugin, and what the manifest asks for; within is what the caller allows besides,
 // 0 is no more than that.
 func (p *Plugins) limits(m *plugin.Plugin, f config.PluginFile, within time.Duration) sandbox.Limits {
-	cfg := p.rt.Config.Plugins
+	cfg, owner := p.rt.Config.Plugins, p.rt.Config.Security.Sandbox
 	return sandbox.Limits{
 		Time:      smallest(cfg.Timeout.Duration(), f.Timeout.Duration(), m.Limits.ExecutionTime, within),
 		Memory:    smallest(cfg.MaxMemory.Bytes(), f.Memory.Bytes(), m.Limits.Memory),
-		CPUShare:  p.rt.Config.Security.Sandbox.MaxCPU,
-		Processes: p.rt.Config.Security.Sandbox.MaxProcesses,
+		CPUShare:  smallest(cmp.Or(f.CPU, owner.MaxCPU), m.Limits.CPU),
+		Processes: cmp.Or(f.Processes, owner.MaxProcesses),
 		OpenFiles: maxOpenFiles,
 		FileSize:  maxFileSize,
-		TempSize:  p.rt.Config.Security.Sandbox.MaxTemp.Bytes(),
+		TempSize:  cmp.Or(f.Temp, owner.MaxTemp).Bytes(),
 	}
 }
 
@@ -157,7 +158,7 @@ const (
 )
 
 // smallest is the smallest of the values that say something (are above 0).
-func smallest[T ~int64](values ...T) T {
+func smallest[T ~int64 | ~float64](values ...T) T {
 	var least T
 	for _, v := range values {
 		if v > 0 && (least == 0 || v < least) {

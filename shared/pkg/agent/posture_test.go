@@ -55,7 +55,7 @@ func TestWhatTheOwnerRequires(t *testing.T) {
 				t.Errorf("require %q, own %q, trusted %v, at %s: %v", c.general, c.own, c.trusted, level, err)
 			}
 			if err != nil {
-				if launch := p.furnish(Task{Settings: f}, &room{}, ""); launch == nil || launch.Error() != err.Error() {
+				if launch := p.furnish(t.Context(), Task{Settings: f}, &room{}, ""); launch == nil || launch.Error() != err.Error() {
 					t.Errorf("the launch fails with %v, want %v", launch, err)
 				}
 			}

@@ -63,7 +63,7 @@ func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) err
 	}
 	return agentsocket.Serve(ctx, socket, func(path string) error {
 		r := &room{temp: temp, log: log}
-		if err := p.furnish(t, r, path); err != nil {
+		if err := p.furnish(ctx, t, r, path); err != nil {
 			return err
 		}
 		return p.inGroup(r, use)
@@ -97,7 +97,7 @@ func (p *Plugins) clear(id api.PluginID, temp string) {
 }
 
 // furnish writes the order for the sandbox.
-func (p *Plugins) furnish(t Task, r *room, socket string) error {
+func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) error {
 	if err := p.Admits(t.Settings); err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (p *Plugins) furnish(t Task, r *room, socket string) error {
 		Temp: r.temp, Home: home, Socket: socket, Input: env.Input,
 		Limits: p.limits(t.Plugin, t.Settings, t.within()),
 	}
-	if err := p.allow(t, &r.spec, &env); err != nil {
+	if err := p.allow(ctx, t, &r.spec, &env); err != nil {
 		return err
 	}
 	if t.Forever {

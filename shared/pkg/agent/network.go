@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/stavily/agents/internal/destination"
+	"github.com/stavily/agents/shared/internal/egress"
+	"github.com/stavily/agents/shared/internal/grant"
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// network puts what is granted of the network into the terms of the sandbox: everything,
+// a listener for each destination or, where these cannot be told apart and the owner
+// accepts that, ports of any host.
+func (p *Plugins) network(ctx context.Context, t Task, n grant.Network) (sandbox.Network, error) {
+	if err := p.canFilter(t, n); err != nil {
+		return sandbox.Network{}, err
+	}
+	switch {
+	case n.All:
+		return sandbox.Network{All: true}, nil
+	case len(n.Destinations) == 0:
+		return sandbox.Network{}, nil
+	case !p.filters(n):
+		return sandbox.Network{Ports: ports(n)}, nil
+	}
+	gate, err := egress.New(egress.Options{
+		Destinations: n.Destinations, Allow: egress.ParseAllow(p.rt.Config.Security.Sandbox.AllowPrivate), Report: p.hear(ctx, t),
+	})
+	if err != nil {
+		return sandbox.Network{}, fmt.Errorf("plugin %s: %w", t.Plugin.ID, err)
+	}
+	var out sandbox.Network
+	for _, l := range gate.Listen(ctx) {
+		out.Listen = append(out.Listen, sandbox.Listen(l))
+	}
+	return out, nil
+}
+
+// filters reports whether these destinations can be told apart here: they are served
+// one by one in a network namespace.
+func (p *Plugins) filters(n grant.Network) bool {
+	return p.posture.Level == sandbox.Full && !slices.ContainsFunc(n.Destinations, func(d destination.Destination) bool { return d.Host == "" })
+}
+
+// landlockPorts is the version of Landlock that tells ports apart (Linux 6.7).
+const landlockPorts = 4
+
+// canFilter reports whether a plugin can be held to the destinations that it is granted.
+// Below level confined nothing is held to anything, which the owner has accepted.
+func (p *Plugins) canFilter(t Task, n grant.Network) error {
+	if n.All || len(n.Destinations) == 0 || p.filters(n) || !p.posture.Satisfies(sandbox.Confined) {
+		return nil
+	}
+	all := joined(ports(n))
+	switch abi := p.posture.LandlockABI; {
+	case abi > 0 && abi < landlockPorts:
+		return fmt.Errorf("plugin %s is granted ports %s of the network and could reach all others on this host, whose kernel tells them apart from Linux 6.7 on (%s)", t.Plugin.ID, all, p.rt.toCheck())
+	case p.rt.Config.Security.Sandbox.AllowPortLevelEgress:
+		return nil
+	case p.posture.Level == sandbox.Full:
+		return fmt.Errorf("plugin %s asks for ports %s of any host: list the hosts under `network` in its file in config/plugins, or set security.sandbox.allow_port_level_egress", t.Plugin.ID, all)
+	}
+	return fmt.Errorf("plugin %s is granted network destinations, which only sandbox full tells apart, and this agent gives %s (%s; or set security.sandbox.allow_port_level_egress, and it can reach any host on ports %s)",
+		t.Plugin.ID, described(&p.posture), p.rt.toCheck(), all)
+}
+
+func ports(n grant.Network) []uint16 {
+	var out []uint16
+	for _, d := range n.Destinations {
+		out = append(out, d.Port)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func joined(ports []uint16) string {
+	texts := make([]string, len(ports))
+	for i, port := range ports {
+		texts[i] = strconv.Itoa(int(port))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// hear counts the connections of one process. One that did not come about is logged,
+// the first of its kind: a plugin could otherwise write the log full.
+func (p *Plugins) hear(ctx context.Context, t Task) func(egress.Connection) {
+	var told sync.Map
+	return func(c egress.Connection) {
+		id := string(t.Plugin.ID)
+		p.rt.counts.connections.WithLabelValues(id, string(c.Outcome)).Inc()
+		p.rt.counts.carried.WithLabelValues(id, "sent").Add(float64(c.Sent))
+		p.rt.counts.carried.WithLabelValues(id, "received").Add(float64(c.Received))
+		level, message := slog.LevelDebug, "plugin connection"
+		switch c.Outcome {
+		case egress.Refused, egress.Busy, egress.Unresolved, egress.Unreachable:
+			if _, again := told.LoadOrStore([2]string{c.Destination.String(), string(c.Outcome)}, true); !again {
+				level, message = slog.LevelWarn, "plugin connection failed"
+			}
+		}
+		p.rt.Log.Log(ctx, level, message, telemetry.KeyPlugin, id, telemetry.KeyMonitor, t.Settings.Name,
+			"destination", c.Destination.String(), "address", c.Address.String(), "outcome", c.Outcome, "reason", c.Reason,
+			"sent", c.Sent, "received", c.Received, "duration_ms", c.Duration.Milliseconds())
+	}
+}
+
+// postureOf is what confines a process with this network: its destinations are only
+// filtered where it is not given everything.
+func (p *Plugins) postureOf(n sandbox.Network) *api.Posture {
+	if !n.All && len(n.Ports) == 0 {
+		return p.Posture()
+	}
+	out := p.posture
+	out.Achieved = slices.DeleteFunc(slices.Clone(out.Achieved), func(name string) bool { return name == api.AchievedEgress })
+	return &out
+}
