@@ -122,6 +122,9 @@ func (p *Parent) Describe() string {
 	return s
 }
 
+// Version is "cgroup1" or "cgroup2", as the posture names it.
+func (p *Parent) Version() string { return fmt.Sprintf("cgroup%d", p.version) }
+
 // Has reports whether the kernel holds groups to a limit on what the controller
 // counts.
 func (p *Parent) Has(controller string) bool {

@@ -21,6 +21,8 @@ func (h *Host) Posture(level Level) api.Posture {
 		"rlimits":      api.LayerEnforced,
 		"memory":       api.LayerEnforced + ": watchdog on the resident size of the tree",
 		"processes":    api.LayerEnforced + ": watchdog on the tree",
+		"cpu":          api.LayerOff + ": the share of a processor takes a control group; CPU time is limited",
+		"storage":      api.LayerEnforced + ": watchdog on what is stored",
 		"time":         api.LayerEnforced,
 		"namespaces":   h.layer(level, Full, "namespaces"),
 		"private_root": h.layer(level, Full, "namespaces"),
@@ -33,6 +35,7 @@ func (h *Host) Posture(level Level) api.Posture {
 		"parent_death": api.LayerEnforced + ": keeper",
 	}
 	if level == Full {
+		p.Layers["storage"] = api.LayerEnforced + ": a file system of its own, and a watchdog on the home"
 		p.Layers["kill_tree"] = api.LayerEnforced + ": process-id namespace"
 		p.Layers["parent_death"] = api.LayerEnforced + ": process-id namespace"
 	}

@@ -141,6 +141,9 @@ func (p *Process) own(ctx context.Context, t family, s *Spec) {
 	var full bool
 	p.exit.Stored, full = stored.end()
 	p.exit.because(reason, s.Limits, u, full)
+	if s.Ended != nil {
+		s.Ended(p.exit)
+	}
 }
 
 // because names what ended the process: what this program ended it for, or else the

@@ -48,6 +48,8 @@ type Spec struct {
 
 	Limits Limits
 	Grace  time.Duration // between asking to end and forcing it; 0 is DefaultGrace
+
+	Ended func(Exit) `json:"-"` // hears how the process ended, before Wait returns; may be nil
 }
 
 // Mount shows the host's Source at Target.

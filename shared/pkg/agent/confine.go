@@ -19,9 +19,11 @@ import (
 // confinement is what this agent found out, at its start, about how it can confine
 // plugins.
 type confinement struct {
-	host   *sandbox.Host
-	groups *cgroup.Parent      // nil where the kernel holds no limits of a group
-	user   *sandbox.Credential // nil is the agent's own
+	host *sandbox.Host
+	user *sandbox.Credential // nil is the agent's own
+
+	groups    *cgroup.Parent // nil where the kernel holds no limits of a group
+	ungrouped string         // then why
 }
 
 // probeSandbox runs the self-test, or reads what an earlier one found.
@@ -51,10 +53,9 @@ func (p *Plugins) confine(ctx context.Context) error {
 		rt.Log.Warn("sandbox", telemetry.KeyError, err)
 	}
 	p.confinement = confinement{host: host, user: id}
-	if p.confinement.groups, err = cgroup.Open("stavily-" + string(rt.Config.Agent.ID)); err != nil {
-		rt.Log.Info("no control groups: a watchdog holds plugins to their memory", "reason", err.Error())
-	}
+	p.openGroups()
 	p.posture = host.Posture(host.Level)
+	p.confinement.tell(&p.posture)
 	if host.Level == sandbox.Full { // a network namespace, which the self-test found to hold
 		p.posture.Achieved = append(p.posture.Achieved, api.AchievedEgress)
 	}
@@ -99,12 +100,4 @@ func (c *confinement) own(paths ...string) error {
 		}
 	}
 	return nil
-}
-
-// group makes a control group for one launch; nil where there are none.
-func (c *confinement) group(name string, l sandbox.Limits) (*cgroup.Group, error) {
-	if c.groups == nil {
-		return nil, nil
-	}
-	return c.groups.New(name, cgroup.Limits{Memory: l.Memory, CPU: l.CPUShare, Processes: l.Processes})
 }

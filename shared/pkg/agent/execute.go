@@ -135,9 +135,10 @@ func (t Task) flags(r *room) ([]string, error) {
 // written changes nothing of the status: what the plugin did is done.
 func (p *Plugins) judge(t Task, ran supervise.ActionResult) api.Result {
 	code := ran.Exit.Code
+	p.rt.counts.took(t.Plugin.ID, ran.Exit)
 	out := api.Result{
 		Status: ran.Status, Result: ran.Data, ErrorMessage: plugin.LogText(ran.Error), ExitCode: &code,
-		ResourceUsage: &api.ResourceUsage{CPUSeconds: ran.Exit.CPU.Seconds(), MaxRSSBytes: ran.Exit.MaxRSS},
+		ResourceUsage: &api.ResourceUsage{CPUSeconds: ran.Exit.CPU.Seconds(), MaxRSSBytes: ran.Exit.MaxRSS, StoredBytes: ran.Exit.Stored},
 	}
 	if ran.Exit.Reason != "" {
 		out.ErrorDetails = json.RawMessage(`{"reason":` + string(quoted(string(ran.Exit.Reason))) + `}`)

@@ -63,7 +63,7 @@ func newHost(t *testing.T, typ api.AgentType, files map[string]string) *host {
 		t.Fatal(err)
 	}
 	rt.Plugins = h.Plugins
-	t.Cleanup(h.logs.close)
+	t.Cleanup(h.close)
 	return h
 }
 

@@ -15,6 +15,7 @@ type counts struct {
 	connections  *prometheus.CounterVec
 	carried      *prometheus.CounterVec
 	level, layer *prometheus.GaugeVec
+	*takings
 }
 
 func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
@@ -30,6 +31,7 @@ func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 		carried:     m.CounterVec("plugin_connection_bytes_total", "Bytes that plugins sent to and received from their granted destinations.", "plugin", "direction"),
 		level:       m.GaugeVec("sandbox_level", "1 for the level that plugins are confined at, 0 for the others.", "level"),
 		layer:       m.GaugeVec("sandbox_layer", "1 for each layer of the sandbox that is enforced, 0 for the others.", "layer"),
+		takings:     newTakings(m),
 	}
 }
 

@@ -142,7 +142,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 	if rt.Plugins, err = openPlugins(ctx, rt); err != nil {
 		return err
 	}
-	defer rt.Plugins.logs.close()
+	defer rt.Plugins.close()
 	defer func() {
 		for _, c := range rt.closers {
 			err = errors.Join(err, c())

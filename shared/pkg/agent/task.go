@@ -130,6 +130,9 @@ func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) e
 	if t.Forever {
 		r.spec.Limits.Time = 0
 	}
+	if t.Instruction == nil { // of an instruction the result tells
+		r.spec.Ended = func(e sandbox.Exit) { p.rt.counts.took(t.Plugin.ID, e) }
+	}
 	if r.spec.Env, err = env.List(); err != nil {
 		return err
 	}

@@ -217,6 +217,7 @@ type ProgressResponse struct {
 type ResourceUsage struct {
 	CPUSeconds  float64 `json:"cpu_seconds"`
 	MaxRSSBytes int64   `json:"max_rss_bytes"`
+	StoredBytes int64   `json:"stored_bytes,omitempty"` // the most in its temporary directory, with the growth of its home
 }
 
 // PluginRef names the plugin version that really ran.

@@ -103,7 +103,7 @@ func sampleInstruction(note string) instruction.Instruction {
 		Spent: true, LostAgent: true, CancelRequested: true, Percent: &percent, Message: "m",
 		Result: &api.Result{
 			Status: api.Interrupted, Result: json.RawMessage(`{"n":1.0}`), ErrorMessage: "e", ErrorDetails: json.RawMessage(`{"started":true}`), ExecutionLog: []string{"l"},
-			Attempt: 2, Lease: "lease", StartedAt: api.At(start), FinishedAt: api.At(start), DurationMS: 5, ResourceUsage: &api.ResourceUsage{CPUSeconds: 1.5, MaxRSSBytes: 6},
+			Attempt: 2, Lease: "lease", StartedAt: api.At(start), FinishedAt: api.At(start), DurationMS: 5, ResourceUsage: &api.ResourceUsage{CPUSeconds: 1.5, MaxRSSBytes: 6, StoredBytes: 7},
 			ExitCode: &code, Plugin: &api.PluginRef{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3"}, Sandbox: samplePosture(),
 		},
 	}
