@@ -16,14 +16,15 @@ const maxProcFile = 1 << 20
 // so it takes few system calls: nine for a process with one thread. It is not for
 // concurrent use.
 type census struct {
-	buf  []byte
-	pids []int
+	buf   []byte
+	pids  []int
+	tasks int // threads of all that was walked through
 }
 
 // below lists the descendants of pid, parents first. The list is valid until the next
 // call.
 func (c *census) below(pid int) []int {
-	c.pids = c.pids[:0]
+	c.pids, c.tasks = c.pids[:0], 0
 	c.childrenOf(pid)
 	for i := 0; i < len(c.pids); i++ {
 		c.childrenOf(c.pids[i])
@@ -39,15 +40,17 @@ func (c *census) childrenOf(pid int) {
 	if unix.Stat(dir, &st) != nil {
 		return
 	}
-	if st.Nlink == 3 { // its own two and one for each thread: this is the only one
+	threads := int(st.Nlink) - 2 // its own two links and one for each
+	c.tasks += threads
+	if threads == 1 {
 		c.childrenOfThread(dir + "/" + strconv.Itoa(pid))
 		return
 	}
-	threads, err := os.ReadDir(dir)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return
 	}
-	for _, thread := range threads {
+	for _, thread := range entries {
 		c.childrenOfThread(dir + "/" + thread.Name())
 	}
 }
@@ -83,9 +86,9 @@ func (c *census) usage(pid int) usage {
 	for _, p := range append(c.below(pid), pid) {
 		if size, ok := c.resident(p); ok {
 			u.resident += size
-			u.processes++
 		}
 	}
+	u.processes = c.tasks
 	return u
 }
 

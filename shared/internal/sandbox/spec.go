@@ -90,7 +90,7 @@ type Limits struct {
 	Memory    int64         // resident bytes of the tree; pages shared within it count each time
 	CPU       time.Duration // CPU time of one process, counted in seconds
 	CPUShare  float64       // processors' worth of time
-	Processes int           // processes in the tree
+	Processes int           // processes and threads in the tree, as the kernel counts them
 	FileSize  int64         // bytes of one file that it writes; never more than TempSize where Write grants nothing
 	OpenFiles uint64        // descriptors of one process
 	TempSize  int64         // bytes in Temp, with the growth of Home; 0 is 64 MiB

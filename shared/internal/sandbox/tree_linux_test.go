@@ -335,3 +335,13 @@ func TestStartsLeaveNoDescriptors(t *testing.T) {
 	}
 	noneLeft(t)
 }
+
+// A thread takes a place among the processes, as it does in the kernel.
+func TestThreadsCount(t *testing.T) {
+	s := script(t, "import threading, time\nfor _ in range(40): threading.Thread(target=time.sleep, args=(30,), daemon=True).start()\ntime.sleep(30)")
+	s.Limits.Processes = 20
+	if e := start(t, s).wait(); e.Reason != ProcessLimit {
+		t.Errorf("the plugin %s", e)
+	}
+	noneLeft(t)
+}

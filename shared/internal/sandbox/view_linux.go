@@ -115,6 +115,9 @@ func viewOf(s *Spec) (*view, error) {
 	v.nodes = append(v.nodes, node{target: s.Temp, kind: tmpfs, data: scratch}, node{target: "/dev/shm", kind: tmpfs, data: scratch})
 	if s.Host.Proc {
 		v.nodes = append(v.nodes, node{target: "/proc", kind: proc})
+		for _, path := range hostsProc() {
+			v.mask(path)
+		}
 	}
 	if err := v.add(s.Code, attrRead); err != nil {
 		return nil, err
@@ -169,6 +172,14 @@ func (v *view) tmp(s *Spec, scratch string) node {
 	}
 	return node{target: "/tmp", kind: again, source: s.Temp}
 }
+
+// hostsProc are files of every /proc that tell of the host and not of the process.
+var hostsProc = sync.OnceValue(func() []string {
+	return slices.DeleteFunc([]string{"/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kcore", "/proc/kallsyms"}, func(path string) bool {
+		_, err := os.Stat(path)
+		return err != nil
+	})
+})
 
 // tmpfsOptions bound a directory in memory that belongs to the plugin.
 func tmpfsOptions(s *Spec) string {

@@ -26,13 +26,19 @@ type confinement struct {
 	ungrouped string         // then why
 }
 
+// landlockABI, when not empty, is the newest version of Landlock to use. Only the attack
+// suite's build sets it (-ldflags -X), to see what older kernels hold: a weaker version
+// is nothing to configure.
+var landlockABI string
+
 // probeSandbox runs the self-test, or reads what an earlier one found.
 func probeSandbox(ctx context.Context, c config.Sandbox, dir, cache string) (*sandbox.Host, *sandbox.Credential, error) {
 	id, err := pluginUser(c.User)
 	if err != nil {
 		return nil, nil, err
 	}
-	host, err := sandbox.Probe(ctx, sandbox.ProbeOptions{Highest: sandbox.Level(c.Ceiling()), User: id, Dir: dir, Cache: cache})
+	abi, _ := strconv.Atoi(landlockABI) // empty is 0, the kernel's own
+	host, err := sandbox.Probe(ctx, sandbox.ProbeOptions{LandlockABI: abi, Highest: sandbox.Level(c.Ceiling()), User: id, Dir: dir, Cache: cache})
 	if host == nil {
 		return nil, nil, fmt.Errorf("test the sandbox: %w", err)
 	}
