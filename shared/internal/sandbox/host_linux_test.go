@@ -12,7 +12,7 @@ import (
 func TestProbe(t *testing.T) {
 	h := probed(t)
 	t.Logf("%+v", h)
-	if h.Level != Full {
+	if h.Level != Full || !h.Proc || len(h.Missing) > 0 {
 		t.Errorf("level %s, missing %v", h.Level, h.Missing)
 	}
 	for _, c := range h.Checks {

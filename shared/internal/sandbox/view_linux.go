@@ -392,7 +392,7 @@ func (p *program) moveMount(label string, tree register, at argument) {
 func (v *view) ours(i int) bool {
 	for j := i - 1; j >= 0; j-- {
 		if n := v.nodes[j]; n.kind != link && n.kind != file && within(v.nodes[i].target, n.target) {
-			return n.kind != bind
+			return n.kind == tmpfs || n.kind == again
 		}
 	}
 	return true

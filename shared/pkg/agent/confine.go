@@ -26,6 +26,16 @@ type confinement struct {
 	ungrouped string         // then why
 }
 
+// posture tells what holds plugins of a level here.
+func (c *confinement) posture(level sandbox.Level) api.Posture {
+	p := c.host.Posture(level)
+	c.tell(&p)
+	if level == sandbox.Full { // a network namespace, which the self-test found to hold
+		p.Achieved = append(p.Achieved, api.AchievedEgress)
+	}
+	return p
+}
+
 // landlockABI, when not empty, is the newest version of Landlock to use. Only the attack
 // suite's build sets it (-ldflags -X), to see what older kernels hold: a weaker version
 // is nothing to configure.
@@ -60,11 +70,7 @@ func (p *Plugins) confine(ctx context.Context) error {
 	}
 	p.confinement = confinement{host: host, user: id}
 	p.openGroups()
-	p.posture = host.Posture(host.Level)
-	p.confinement.tell(&p.posture)
-	if host.Level == sandbox.Full { // a network namespace, which the self-test found to hold
-		p.posture.Achieved = append(p.posture.Achieved, api.AchievedEgress)
-	}
+	p.posture = p.confinement.posture(host.Level)
 	rt.tellPosture(&p.posture)
 	rt.Log.Info("sandbox", "level", p.posture.String(), "missing", host.Missing)
 	return nil
