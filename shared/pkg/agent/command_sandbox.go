@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,14 +60,23 @@ agent's user, in the agent's container or unit. Exit code 1 says that security.s
 }
 
 func checkSandbox(cmd *cobra.Command, s config.Sandbox, format string) error {
-	dir, err := os.MkdirTemp("", "stavily-check-")
+	p, err := lookAtSandbox(cmd.Context(), s)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	host, _, err := probeSandbox(cmd.Context(), s, dir, "")
+	return tellCheck(cmd.OutOrStdout(), p, s.Require, format)
+}
+
+// lookAtSandbox tests afresh what confines plugins here, and leaves nothing behind.
+func lookAtSandbox(ctx context.Context, s config.Sandbox) (*api.Posture, error) {
+	dir, err := os.MkdirTemp("", "stavily-check-")
 	if err != nil {
-		return err
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	host, _, err := probeSandbox(ctx, s, dir, "")
+	if err != nil {
+		return nil, err
 	}
 	c := confinement{host: host}
 	if c.groups, err = cgroup.Open("stavily-check"); err != nil {
@@ -74,17 +84,17 @@ func checkSandbox(cmd *cobra.Command, s config.Sandbox, format string) error {
 	} else {
 		defer c.groups.Close()
 	}
-	return tellCheck(cmd.OutOrStdout(), &c, s.Require, format)
+	p := c.posture(host.Level)
+	return &p, nil
 }
 
-func tellCheck(out io.Writer, c *confinement, required api.SandboxLevel, format string) error {
-	p := c.posture(c.host.Level)
+func tellCheck(out io.Writer, p *api.Posture, required api.SandboxLevel, format string) error {
 	met := p.Level.AtLeast(required)
 	var err error
 	if format == config.JSON {
-		err = json.NewEncoder(out).Encode(report{p, required, met})
+		err = json.NewEncoder(out).Encode(report{*p, required, met})
 	} else {
-		err = printPosture(out, &p, required)
+		err = printPosture(out, p, required)
 	}
 	if err == nil && !met {
 		err = fmt.Errorf("%w: level %s is required and %s is given", errTooWeak, required, p.Level)

@@ -34,7 +34,8 @@ func TestSandboxCheck(t *testing.T) {
 func TestSandboxCheckFails(t *testing.T) {
 	weak := &sandbox.Host{Level: api.SandboxLimited, Missing: map[string]string{"landlock": "the kernel has none"}}
 	var out strings.Builder
-	if err := tellCheck(&out, &confinement{host: weak}, api.SandboxConfined, "table"); !errors.Is(err, errTooWeak) {
+	posture := (&confinement{host: weak}).posture(weak.Level)
+	if err := tellCheck(&out, &posture, api.SandboxConfined, "table"); !errors.Is(err, errTooWeak) {
 		t.Errorf("error %v, want %v", err, errTooWeak)
 	}
 	if !strings.Contains(out.String(), "change: use a kernel of 5.13") {

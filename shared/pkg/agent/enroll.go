@@ -24,6 +24,7 @@ import (
 type enrollment struct {
 	token       string
 	fingerprint string
+	posture     *api.Posture // nil: not known
 }
 
 // pendingKey keeps the key between the first request and a stored certificate. A
@@ -54,6 +55,10 @@ func enroll(ctx context.Context, loaded *config.Loaded, role Role, e enrollment,
 	key, err := keyToEnroll(pending)
 	if err != nil {
 		return err
+	}
+	// Without it the agent is enrolled all the same, and its first heartbeat tells.
+	if e.posture, err = lookAtSandbox(ctx, cfg.Security.Sandbox); err != nil {
+		fmt.Fprintf(out, "how plugins are confined here cannot be told yet: %v\n", err)
 	}
 	answer, err := requestCertificate(ctx, cfg, role, e, key)
 	if err != nil {
@@ -128,7 +133,7 @@ func requestCertificate(ctx context.Context, cfg *config.Config, role Role, e en
 	}
 	request := api.EnrollRequest{
 		AgentID: cfg.Agent.ID, AgentType: role.Type, Name: cfg.Agent.Name, CSRPEM: string(csr),
-		Version: api.Version, Hostname: hostname, Tags: cfg.Agent.Tags,
+		Version: api.Version, Hostname: hostname, Tags: cfg.Agent.Tags, Sandbox: e.posture,
 	}
 	return enrollPatiently(ctx, client, e.token, request)
 }

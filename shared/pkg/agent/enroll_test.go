@@ -116,6 +116,9 @@ func TestEnrolment(t *testing.T) {
 	if got := certificates(t, base); !slices.Equal(got, []string{"ca.crt", "client.crt", "client.key"}) {
 		t.Errorf("certificates: %q", got)
 	}
+	if told := r.asked[0].Sandbox; told == nil || !told.Level.Valid() || len(told.Layers) == 0 {
+		t.Errorf("it tells %+v of what confines plugins", told)
+	}
 	// What was written starts this agent: it loads alone, and finds its certificate.
 	written := read(t, configFile)
 	loaded, err := config.Load(config.LoadOptions{Type: api.Sensor, Hostname: "host", Environ: []string{"STAVILY_CONFIG=" + configFile}})
