@@ -19,7 +19,7 @@ def disk_space(config, emit, state, log):
     """Emit disk.space.high for each filesystem above config.threshold percent, disk.space.ok when it has room again."""
     for mount, device, kind in watched(config):
         try:
-            usage = measure(os.path.join(config.root, mount.lstrip("/")))
+            usage = measure(seen(config.root, mount))
         except OSError as error:
             log.warning("cannot ask how full %s is: %s", mount, error.strerror)
             continue
@@ -77,10 +77,21 @@ def once_per_device(mounts, root):
     chosen = {}
     for entry in sorted(mounts, key=lambda entry: (len(entry[0]), entry[0])):
         try:
-            chosen.setdefault(os.stat(os.path.join(root, entry[0].lstrip("/"))).st_dev, entry)
+            chosen.setdefault(os.stat(seen(root, entry[0])).st_dev, entry)
         except OSError:  # not visible to this process
             continue
     return sorted(chosen.values())
+
+
+def seen(root, mount):
+    """Where this process finds a mount point of the host.
+
+    In a sandbox with a root directory of its own, HOST_ROOT is where it sees
+    the host's.
+    """
+    if root == "/":
+        root = os.environ.get("HOST_ROOT", root)
+    return os.path.join(root, mount.lstrip("/"))
 
 
 def measure(path):

@@ -55,6 +55,12 @@ class DiskSpace(unittest.TestCase):
             data["percent"], 100 * data["used_bytes"] / (data["used_bytes"] + data["free_bytes"]), delta=0.1
         )
 
+    def test_the_hosts_root_is_where_the_sandbox_shows_it(self):
+        for root, found in (("/", "/dev/host/root/var"), ("/host", "/host/var")):
+            with mock.patch.dict(os.environ, HOST_ROOT="/dev/host/root"):
+                self.assertEqual(main.seen(root, "/var"), found)
+        self.assertEqual(main.seen("/", "/"), "/")
+
     def test_virtual_and_remote_filesystems_are_left_out(self):
         self.list_mounts("server:/x /share nfs4", "tmpfs /run tmpfs", "me@server: /home/me/far fuse.sshfs", "/dev/sda1 / ext4")
         with mock.patch.object(main, "once_per_device", lambda mounts, root: mounts):

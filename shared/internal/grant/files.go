@@ -231,8 +231,8 @@ func (f *files) place(use, path string) (granted []string, why string) {
 	case kind == 0:
 		return f.add(use, path), why
 	case kind.IsDir():
-		granted, without := f.directory(use, path)
-		return granted, both(why, without)
+		granted, left := f.directory(use, path)
+		return granted, both(why, left)
 	case kind&fs.ModeSocket != 0:
 		if filepath.Base(path) == operatorSocket {
 			return nil, "is the socket of an orchestrator's operators: no plugin is shown it"
@@ -273,8 +273,8 @@ func (f *files) directory(use, path string) (granted []string, why string) {
 	if withinAny(path, f.host.devices) {
 		return nil, "holds devices: name each that is needed"
 	}
-	if hidden := below(f.protected, path); len(hidden) > 0 {
-		why = "without " + strings.Join(hidden, ", ")
+	if use != stat {
+		why = without(below(f.protected, path))
 	}
 	parts, err := f.carve(use, path)
 	if err != nil {
@@ -284,6 +284,18 @@ func (f *files) directory(use, path string) (granted []string, why string) {
 		f.add(use, part)
 	}
 	return []string{path}, why
+}
+
+// without names the first of what is left out.
+func without(hidden []string) string {
+	const most = 3
+	switch n := len(hidden); {
+	case n == 0:
+		return ""
+	case n > most:
+		return fmt.Sprintf("without %s and %d more", strings.Join(hidden[:most], ", "), n-most)
+	}
+	return "without " + strings.Join(hidden, ", ")
 }
 
 // carve gives the directory, or the parts of it that together are all of it but what
@@ -346,7 +358,12 @@ func (f *files) add(use, path string) []string {
 	case write:
 		f.grants.Write = append(f.grants.Write, path)
 	case stat:
-		if f.r.Private { // elsewhere names and sizes are seen anyway
+		switch {
+		case !f.r.Private: // names and sizes are seen anyway
+		case path == "/": // which is another file system there
+			f.grants.Mounts = appendNew(f.grants.Mounts, Mount{Source: "/", Target: HostRoot, Stat: true})
+			f.grants.HostRoot = HostRoot
+		default:
 			f.grants.Stat = append(f.grants.Stat, path)
 		}
 	}
@@ -386,19 +403,47 @@ func (f *files) finish() {
 	if !f.r.Private {
 		return
 	}
-	shown := slices.Concat(g.Read, g.Write, g.Stat)
 	hide := slices.Clone(f.protected)
 	for _, s := range f.host.sockets {
 		if s = realOrSelf(s); !slices.Contains(g.Sockets, s) {
 			hide = append(hide, s)
 		}
 	}
+	shown := slices.Concat(g.Read, g.Write, g.Stat)
 	for _, p := range outermost(hide) {
-		if !withinAny(p, shown) {
-			continue
-		}
-		if _, err := os.Lstat(p); err == nil { // what is not there cannot be covered
+		if withinAny(p, shown) && exists(p) { // what is not there cannot be covered
 			g.Masks = append(g.Masks, p)
 		}
 	}
+	if g.HostRoot != "" {
+		for _, p := range outermost(append(f.unseen(hide), special...)) {
+			g.Masks = append(g.Masks, g.HostRoot+p)
+		}
+	}
+}
+
+// special are trees of no file system that is asked for, in which much is met by name.
+var special = []string{"/dev", "/proc", "/run", "/sys"}
+
+// unseen are the places to be hidden where the host is only seen. A mount point stays,
+// because it is what is asked for, and nothing in it can be read; a socket, which can be
+// spoken to all the same, goes with its directory: it may be made anew.
+func (f *files) unseen(hide []string) []string {
+	var out []string
+	for _, p := range hide {
+		info, err := os.Lstat(p)
+		switch dir := filepath.Dir(p); {
+		case err != nil || f.host.isMountPoint(p):
+		case info.Mode()&fs.ModeSocket != 0 && dir != "/" && !f.host.isMountPoint(dir):
+			out = append(out, dir)
+		default:
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

@@ -51,13 +51,17 @@ type Grants struct {
 	Masks       []string // to be hidden below the above; for a process with its own root
 	Mounts      []Mount  // to be shown under another name; for a process with its own root
 	HostProc    string   // what HOST_PROC must say, when not empty
+	HostRoot    string   // what HOST_ROOT must say, when not empty
 	Network     Network
 
 	Account []Decision // one for each entry of the manifest, in its order
 }
 
 // Mount shows the host's Source at Target, read-only.
-type Mount struct{ Source, Target string }
+type Mount struct {
+	Source, Target string
+	Stat           bool // as in Grants.Stat
+}
 
 // Network is everything, or these destinations.
 type Network struct {

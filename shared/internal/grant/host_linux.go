@@ -102,6 +102,10 @@ func parseSockets(table []byte) []string {
 	return out
 }
 
+func (h *host) isMountPoint(path string) bool {
+	return slices.ContainsFunc(h.mounts, func(m mount) bool { return m.point == path })
+}
+
 // servers are the data directories of orchestrators that run on this host.
 func (h *host) servers() []string {
 	var out []string

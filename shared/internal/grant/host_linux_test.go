@@ -80,9 +80,9 @@ func TestProc(t *testing.T) {
 		mounts []Mount  // with one
 		told   string
 	}{
-		{"/proc/meminfo", []string{"/proc/meminfo"}, []Mount{{"/proc/meminfo", "/dev/host/proc/meminfo"}}, "granted"},
-		{"/proc/mounts", nil, []Mount{{"/proc/1/mounts", "/dev/host/proc/1/mounts"}}, "granted /proc/1/mounts"},
-		{"/proc/1/mountinfo", nil, []Mount{{"/proc/1/mountinfo", "/dev/host/proc/1/mountinfo"}}, "granted"},
+		{"/proc/meminfo", []string{"/proc/meminfo"}, []Mount{{Source: "/proc/meminfo", Target: "/dev/host/proc/meminfo"}}, "granted"},
+		{"/proc/mounts", nil, []Mount{{Source: "/proc/1/mounts", Target: "/dev/host/proc/1/mounts"}}, "granted /proc/1/mounts"},
+		{"/proc/1/mountinfo", nil, []Mount{{Source: "/proc/1/mountinfo", Target: "/dev/host/proc/1/mountinfo"}}, "granted"},
 		{"/proc/self/status", nil, nil, "granted"},
 		{"/proc/1/environ", nil, nil, "denied: tells about one process: of process 1 plugins are granted mounts, mountinfo, mountstats, net, stat, status, cgroup"},
 		{"/proc/1/root/etc", nil, nil, "denied: tells about one process: of process 1 plugins are granted mounts, mountinfo, mountstats, net, stat, status, cgroup"},
@@ -109,9 +109,13 @@ func TestProc(t *testing.T) {
 func TestWholeProc(t *testing.T) {
 	g := resolve(t, Request{Kind: plugin.Action, Policy: everything, Private: true, Asks: plugin.Permissions{Write: []string{"/proc"}}})
 	want := Grants{
-		Mounts: []Mount{{"/proc", HostProc}}, HostProc: HostProc, Masks: []string{HostProc + "/" + strconv.Itoa(os.Getpid())},
+		Mounts: []Mount{{Source: "/proc", Target: HostProc}}, HostProc: HostProc, Masks: []string{HostProc + "/" + strconv.Itoa(os.Getpid())},
 		Account: []Decision{{Use: "write", Asked: "/proc", Granted: []string{"/proc"}, Why: "/proc is read only"}},
 	}
+	if exists("/proc/kcore") && !slices.Contains(g.Masks, HostProc+"/kcore") {
+		t.Errorf("the kernel's memory is shown: masks %q", g.Masks)
+	}
+	g.Masks = slices.DeleteFunc(g.Masks, func(p string) bool { return slices.Contains(kernelMemory, strings.TrimPrefix(p, HostProc+"/")) })
 	if diff := cmp.Diff(want, g); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -192,6 +196,39 @@ func TestOrchestratorIsProtected(t *testing.T) {
 	g := resolve(t, Request{Kind: plugin.Action, Private: true, Policy: everything, Asks: plugin.Permissions{Read: []string{root}}})
 	if !slices.Equal(g.Masks, []string{root + "/data"}) {
 		t.Errorf("masks %q", g.Masks)
+	}
+}
+
+// Where the root of the process is its own, the host's is seen beside it, without what
+// is protected and without sockets, so that sizes of file systems are the host's.
+func TestHostRootIsSeen(t *testing.T) {
+	root := tree(t, "base/key", "srv/s=", "srv/x")
+	p := everything
+	p.Protected = []string{root + "/base", "/nowhere"}
+	asks := plugin.Permissions{Stat: []string{"/"}}
+	g := resolve(t, Request{Kind: plugin.Sensor, Private: true, Policy: p, Asks: asks})
+	if want := []Mount{{Source: "/", Target: HostRoot, Stat: true}}; !slices.Equal(g.Mounts, want) || g.HostRoot != HostRoot || len(g.Stat) > 0 {
+		t.Errorf("%+v", g)
+	}
+	for _, path := range []string{root + "/base", root + "/srv", "/proc", "/sys", "/dev", "/run"} {
+		if !withinAny(HostRoot+path, g.Masks) {
+			t.Errorf("%s is seen: masks %q", path, g.Masks)
+		}
+	}
+	if withinAny(HostRoot+"/nowhere", g.Masks) || withinAny(HostRoot+root+"/x", g.Masks) {
+		t.Errorf("masks %q", g.Masks)
+	}
+	if g := resolve(t, Request{Kind: plugin.Sensor, Policy: p, Asks: asks}); len(g.Mounts)+len(g.Masks)+len(g.Stat) > 0 || g.HostRoot != "" {
+		t.Errorf("without a root of its own: %+v", g)
+	}
+}
+
+func TestUnseen(t *testing.T) {
+	root := tree(t, "vol/s=", "dir/s=", "base/x")
+	f := &files{host: &host{mounts: []mount{{point: root + "/vol"}, {point: root + "/base"}}}}
+	got := relative(root, f.unseen([]string{root + "/vol/s", root + "/dir/s", root + "/base", root + "/gone"}))
+	if want := []string{"vol/s", "dir"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

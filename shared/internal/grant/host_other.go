@@ -13,6 +13,8 @@ func (h *host) servers() []string { return nil }
 
 func (h *host) aliases(string) []string { return nil }
 
+func (h *host) isMountPoint(string) bool { return false }
+
 // forbiddenDevice says why a device is granted to nobody.
 func forbiddenDevice(info fs.FileInfo) string {
 	if info.Mode()&fs.ModeCharDevice == 0 {

@@ -8,8 +8,12 @@ import (
 )
 
 // HostProc is where a process with a /proc of its own finds what it is granted of the
-// host's: below its private /dev, which is the sandbox's to make, whatever is at /.
-const HostProc = "/dev/host/proc"
+// host's, and HostRoot where one with a root of its own sees the host's: below its
+// private /dev, which is the sandbox's to make, whatever is at /.
+const (
+	HostProc = "/dev/host/proc"
+	HostRoot = "/dev/host/root"
+)
 
 // operatorSocket is the name of the operators' socket in an orchestrator's data
 // directory (package operatorapi, which shared code does not know).
@@ -77,7 +81,7 @@ func (f *files) showProc(rest, note string) (granted []string, why string) {
 		f.grants.Read = append(f.grants.Read, path)
 		f.hideAgent(from, from, rest)
 	case f.r.Private:
-		f.grants.Mounts = appendNew(f.grants.Mounts, Mount{path, filepath.Join(HostProc, rest)})
+		f.grants.Mounts = appendNew(f.grants.Mounts, Mount{Source: path, Target: filepath.Join(HostProc, rest)})
 		f.grants.HostProc = HostProc
 		f.hideAgent(from, HostProc, rest)
 	case rest == "":
@@ -104,7 +108,8 @@ func (f *files) kernelOnly(note string) (granted []string, why string) {
 	return []string{"/proc"}, both(note, "without the processes, which only level full shows")
 }
 
-// hideAgent covers the agent's own process where all of a /proc is shown.
+// hideAgent covers the agent's own process, and the kernel's memory, where all of a
+// /proc is shown.
 func (f *files) hideAgent(from, shown, rest string) {
 	if rest != "" || !f.r.Private {
 		return
@@ -112,6 +117,11 @@ func (f *files) hideAgent(from, shown, rest string) {
 	// The link says the number that this process has there.
 	if id, err := os.Readlink(filepath.Join(from, "self")); err == nil {
 		f.grants.Masks = append(f.grants.Masks, filepath.Join(shown, filepath.Base(id)))
+	}
+	for _, name := range kernelMemory {
+		if exists(filepath.Join(from, name)) {
+			f.grants.Masks = append(f.grants.Masks, filepath.Join(shown, name))
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ type Environment struct {
 	Socket      string            // the agent socket of this process
 	Input       string            // the input file
 	SDK         string            // the directory that holds the Python package
+	HostRoot    string            // where the host's root directory is seen, for who asks for the sizes of file systems
 	HostProc    string            // where the host's /proc is, when not as the agent's own environment says
 	Traceparent string            // W3C trace context
 	Extra       map[string]string // what the instruction sets; see CheckExtra
@@ -44,6 +45,8 @@ func (e Environment) List() ([]string, error) {
 		"PYTHONDONTWRITEBYTECODE": "1", // a plugin's directory never changes by running it
 		"PYTHONUTF8":              "1",
 		"MALLOC_ARENA_MAX":        "2", // glibc else reserves 64 MiB of address space a thread
+
+		"HOST_ROOT": e.HostRoot,
 
 		"STAVILY_AGENT_ID":       string(e.Agent),
 		"STAVILY_PLUGIN_ID":      string(e.Plugin),

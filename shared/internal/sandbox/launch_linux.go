@@ -213,12 +213,14 @@ func (p *program) isolate(s *Spec, c *channel) error {
 func rulesOf(s *Spec) ([]rule, error) {
 	var out []rule
 	switch {
-	case s.confined(Full) && len(s.Stat) == 0:
+	case s.confined(Full) && !s.onlySeen():
 		out = append(out, rule{path: "/", rights: rightsRead})
 	case s.confined(Full):
 		out = append(readRules(s), rule{path: "/proc", rights: rightsRead, optional: true}, rule{path: "/etc/hosts", rights: rightsRead, optional: true})
 		for _, m := range s.Mounts {
-			out = append(out, rule{path: m.Target, rights: rightsRead, file: !isDir(m.Source), optional: true})
+			if !m.Stat {
+				out = append(out, rule{path: m.Target, rights: rightsRead, file: !isDir(m.Source), optional: true})
+			}
 		}
 	default:
 		out = append(readRules(s), procRules...)

@@ -53,7 +53,25 @@ type Spec struct {
 }
 
 // Mount shows the host's Source at Target.
-type Mount struct{ Source, Target string }
+type Mount struct {
+	Source, Target string
+	Stat           bool // only seen, as in Spec.Stat
+}
+
+// onlySeen reports whether the process sees what it may not read.
+func (s *Spec) onlySeen() bool {
+	return len(s.Stat) > 0 || slices.ContainsFunc(s.Mounts, func(m Mount) bool { return m.Stat })
+}
+
+// source is the place of the host that the process finds at path.
+func (s *Spec) source(path string) string {
+	for _, m := range s.Mounts {
+		if rest, below := strings.CutPrefix(path, m.Target+"/"); below {
+			return filepath.Join(m.Source, rest)
+		}
+	}
+	return path
+}
 
 // Credential is a user and its group, by number.
 type Credential struct{ UID, GID uint32 }

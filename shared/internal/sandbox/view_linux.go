@@ -116,7 +116,7 @@ func viewOf(s *Spec) (*view, error) {
 	if s.Host.Proc {
 		v.nodes = append(v.nodes, node{target: "/proc", kind: proc})
 		for _, path := range hostsProc() {
-			v.mask(path)
+			v.mask(path, path)
 		}
 	}
 	if err := v.add(s.Code, attrRead); err != nil {
@@ -144,17 +144,17 @@ func viewOf(s *Spec) (*view, error) {
 		v.nodes = append(v.nodes, node{target: m.Target, kind: bind, source: m.Source, dir: info.IsDir(), attr: attrRead})
 	}
 	for _, path := range s.Masks {
-		v.mask(path)
+		v.mask(path, s.source(path))
 	}
 	v.nodes = append(v.nodes, v.tmp(s, scratch))
 	v.order()
 	return v, nil
 }
 
-// mask puts nothing where something is: over a directory an empty one, over anything
-// else a device that cannot be opened there.
-func (v *view) mask(path string) {
-	info, err := os.Stat(path)
+// mask puts nothing where source of the host is shown: over a directory an empty one,
+// over anything else a device that cannot be opened there.
+func (v *view) mask(path, source string) {
+	info, err := os.Stat(source)
 	switch {
 	case err != nil: // then there is nothing to hide
 	case info.IsDir():

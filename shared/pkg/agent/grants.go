@@ -38,7 +38,7 @@ func (p *Plugins) allow(ctx context.Context, t Task, spec *sandbox.Spec, env *sa
 	for _, m := range g.Mounts {
 		spec.Mounts = append(spec.Mounts, sandbox.Mount(m))
 	}
-	env.HostProc = g.HostProc
+	env.HostProc, env.HostRoot = g.HostProc, g.HostRoot
 	spec.Network, err = p.network(ctx, t, g.Network)
 	return err
 }
