@@ -107,7 +107,9 @@ func (c *Cluster) program(name string) string {
 // free ports for probes.
 func (c *Cluster) environment() []string {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "STAVILY_") })
-	env = append(env, "STAVILY_HEALTH_PORT=0", "STAVILY_HEALTH_BIND=127.0.0.1", "STAVILY_METRICS_PORT=0")
+	env = append(env, "STAVILY_HEALTH_PORT=0", "STAVILY_HEALTH_BIND=127.0.0.1", "STAVILY_METRICS_PORT=0",
+		// In a container, where only ports can be told apart, outputs reach their receiver all the same.
+		"STAVILY_SECURITY_SANDBOX_ALLOW_PORT_LEVEL_EGRESS=true")
 	return append(env, c.opts.Env...)
 }
 
