@@ -23,16 +23,26 @@ func IsChild(pid, parent int) bool {
 }
 
 // EndOthers kills the children of parent that known does not hold, with their
-// descendants, again and again until there is none. parent has to reap them.
-func EndOthers(parent int, known map[int]bool) error {
+// descendants, again and again until there is none, and parent has reaped them. Those
+// in parent's own session are counted, not killed: it forked them itself, since no
+// process can join a session.
+func EndOthers(parent int, known map[int]bool) (own int, err error) {
 	deadline := time.Now().Add(deathLimit)
 	for {
-		others := slices.DeleteFunc(childrenOf(parent), func(pid int) bool { return known[pid] })
+		own = 0
+		others := slices.DeleteFunc(childrenOf(parent), func(pid int) bool {
+			s, ok := statOf(pid)
+			mine := !known[pid] && ok && s.session == parent
+			if mine {
+				own++
+			}
+			return known[pid] || mine
+		})
 		if len(others) == 0 {
-			return nil
+			return own, nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d processes that a plugin left behind do not die: they hang in the kernel", len(others))
+			return own, fmt.Errorf("%d processes that a plugin left behind do not die: they hang in the kernel", len(others))
 		}
 		for _, pid := range others {
 			killBelow(pid)

@@ -13,8 +13,8 @@ import (
 	"github.com/stavily/agents/internal/limits"
 )
 
-// control is the agent's end of the socket to a zygote. A message is one packet, so
-// there are no halves; the kernel puts the true process id of who wrote it beside.
+// control is the agent's end of a socket to a zygote. A message is one packet, so there
+// are no halves; the kernel puts the true process id of who wrote it beside.
 type control struct{ conn *net.UnixConn }
 
 const (
@@ -79,22 +79,23 @@ type limit [3]uint64
 // send sends a signal to the group of an execution.
 type send struct {
 	Signal int `json:"signal"`
-	To     int `json:"id"`
+	PID    int `json:"pid"`
 }
 
-// said is what a zygote tells: one of the pointers is set.
+// said is what a zygote or an execution tells: one of the first four is set. Process
+// ids are those of the zygote's namespace.
 type said struct {
-	Ready    *ready `json:"ready"`
-	Hello    *int   `json:"hello"`
-	Unforked *int   `json:"unforked"`
-	Ended    *int   `json:"ended"`
-	Worn     string `json:"worn"`
+	Ready *ready `json:"ready"`
+	Hello *int   `json:"hello"` // the execution that the order was for
+	Ended *int   `json:"ended"` // a process
+	Worn  string `json:"worn"`
 
+	PID          int     `json:"pid"`    // of who says hello
 	Status       uint32  `json:"status"` // of wait(2)
 	User, System float64 // seconds
 	MaxRSS       int64   // KiB
 
-	from int // process id, from the kernel
+	from int // process id, from the kernel, as the agent sees it
 }
 
 type ready struct {

@@ -12,31 +12,16 @@ import (
 
 // execution is one process that a zygote forked; a sandbox.Tree.
 type execution struct {
-	zygote  *zygote
-	id      int
-	pid     chan int // holds the greeting: the process, or 0 for none
-	process int      // its id, as the agent sees it; set before anybody asks
+	zygote   *zygote
+	id       int
+	greeting chan int // who took the order, by the kernel's word
+	process  int      // its id, as the agent sees it; set before anybody asks
+	inside   int      // its id, as the zygote sees it; the zygote's mu guards the first change
 
 	over chan struct{} // closed when last is set
 	last said
 
 	forced bool // its end was not confirmed, and the zygote was ended for it; only the owner uses it
-}
-
-var errNoFork = errors.New("the zygote could not fork")
-
-// hello takes the greeting, which only counts once. The zygote's mu is held.
-func (x *execution) hello(pid int) {
-	select {
-	case x.pid <- pid:
-	default:
-	}
-}
-
-// end takes how it ended.
-func (x *execution) end(s said) {
-	x.last = s
-	close(x.over)
 }
 
 // greet waits for the greeting. Only the kernel's word counts, of who sent it and whose
@@ -45,19 +30,16 @@ func (x *execution) greet() error {
 	timer := time.NewTimer(helloLimit)
 	defer timer.Stop()
 	select {
-	case pid := <-x.pid:
-		if pid == 0 {
-			return errNoFork
-		}
+	case pid := <-x.greeting:
 		if !sandbox.IsChild(pid, x.zygote.session.Pid()) {
-			return fmt.Errorf("process %d is no execution of the zygote", pid)
+			return fmt.Errorf("it let process %d take an order, which it did not fork", pid)
 		}
 		x.process = pid
 		return nil
 	case <-x.zygote.lost:
 		return x.zygote.why()
 	case <-timer.C:
-		return fmt.Errorf("the zygote did not fork within %v", helloLimit)
+		return fmt.Errorf("it began no execution within %v", helloLimit)
 	}
 }
 
@@ -75,7 +57,7 @@ func (x *execution) Usage() (resident int64, processes int) { return sandbox.Tre
 
 // Terminate implements sandbox.Tree.
 func (x *execution) Terminate() bool {
-	x.zygote.signal(x.id, unix.SIGTERM)
+	x.zygote.signal(x, unix.SIGTERM)
 	return true
 }
 
@@ -90,7 +72,7 @@ func (x *execution) Kill(ended <-chan struct{}) error {
 	select {
 	case <-ended:
 	default:
-		z.signal(x.id, unix.SIGKILL)
+		z.signal(x, unix.SIGKILL)
 		select {
 		case <-ended:
 		case <-time.After(confirmLimit):

@@ -276,8 +276,8 @@ func (p *Pool) dismiss(e *entry, reason Reason) {
 // socket and its input.
 func (s *Seat) Given() string { return s.zygote.given }
 
-// Temp is the scratch directory of its execution, which makes it itself.
-func (s *Seat) Temp() string { return s.zygote.tempOf(s.id) }
+// Temp is where its execution makes itself a scratch directory, and sets TMPDIR.
+func (s *Seat) Temp() string { return s.zygote.temp }
 
 // Start forks the execution. spec is that of a cold run: its environment, standard
 // files, limits and grace count, all else is the zygote's. given is a directory made

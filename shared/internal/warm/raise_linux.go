@@ -53,6 +53,9 @@ func (z *zygote) discard() {
 		z.session.Close(0)
 		z.control.conn.Close()
 	}
+	if z.orders != nil {
+		z.orders.conn.Close()
+	}
 	removeDir(z.dir)
 }
 
@@ -121,7 +124,13 @@ func (z *zygote) ready(plan *Plan) error {
 	if p.Layer, err = z.layer(plan, s.Ready.Landlock); err != nil {
 		return err
 	}
-	return z.control.tell(order{Place: &p})
+	orders, theirs, err := openControl()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	z.orders = orders
+	return z.control.tell(order{Place: &p}, theirs)
 }
 
 // layer is what Landlock leaves to each execution: what the sandbox grants, without

@@ -183,9 +183,7 @@ func (l *lab) pid() int {
 // nothingLeft looks whether the zygote is alone.
 func (l *lab) nothingLeft() {
 	l.t.Helper()
-	if _, n := sandbox.TreeUsage(l.pid()); n != 1 {
-		l.t.Errorf("%d processes in the zygote's tree, want 1", n)
-	}
+	l.eventually("the zygote has only the one that it forked ahead", func() bool { _, n := sandbox.TreeUsage(l.pid()); return n == 2 })
 }
 
 func TestADaemonIsSweptWithItsExecution(t *testing.T) {
@@ -234,7 +232,7 @@ func TestExecutionsAtTheSameTime(t *testing.T) {
 			}
 		})
 	}
-	l.eventually("three run", func() bool { _, n := sandbox.TreeUsage(l.pid()); return n == 4 })
+	l.eventually("three run", func() bool { _, n := sandbox.TreeUsage(l.pid()); return n == 5 })
 	cancel()
 	wg.Wait()
 	if results[0].Status != api.Completed || results[1].Status != api.Cancelled || results[2].Status != api.Completed || string(results[2].Data) != "2" {
@@ -252,8 +250,16 @@ func TestSiblingsAreOutOfReach(t *testing.T) {
 		l.want(script(do, "'untouched'"), `"untouched"`)
 	})
 	z := l.zygote()
-	secret := filepath.Join(z.tempOf(1), "secret")
-	l.eventually("the sibling has its secret", func() bool { b, err := os.ReadFile(secret); return err == nil && len(b) > 0 })
+	var secret string
+	l.eventually("the sibling has its secret", func() bool {
+		found, err := filepath.Glob(filepath.Join(z.temp, "*", "secret"))
+		if err != nil || len(found) != 1 {
+			return false
+		}
+		secret = found[0]
+		b, err := os.ReadFile(secret)
+		return err == nil && len(b) > 0
+	})
 	sibling, err := os.ReadFile(secret)
 	if err != nil {
 		t.Fatal(err)
@@ -421,8 +427,8 @@ func TestAPluginThatCannotBeImported(t *testing.T) {
 
 func TestRecycling(t *testing.T) {
 	for reason, change := range map[Reason]func(*Options, *Plan){
-		Aged:  func(o *Options, _ *Plan) { o.Age = 200 * time.Millisecond },
-		Idle:  func(o *Options, _ *Plan) { o.Idle = 200 * time.Millisecond },
+		Aged:  func(o *Options, _ *Plan) { o.Age = 2 * time.Second },
+		Idle:  func(o *Options, _ *Plan) { o.Idle = 2 * time.Second },
 		Spent: func(o *Options, _ *Plan) { o.Executions = 3 },
 	} {
 		t.Run(string(reason), func(t *testing.T) {

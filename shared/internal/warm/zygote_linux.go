@@ -30,13 +30,14 @@ type zygote struct {
 	base        map[string]string // its environment
 
 	session *supervise.Session
-	control *control
+	control *control       // to and from the zygote, and greetings
+	orders  *control       // to whichever process was forked ahead
 	heard   sync.WaitGroup // the goroutine that listens
 
 	retired chan struct{} // closed when reason is set
 	lost    chan struct{} // closed when listening ended: no more is heard of any execution
 
-	launch sync.Mutex // held while an execution is forked, and while strays are looked for
+	launch sync.Mutex // held while an execution begins, and while strays are looked for
 
 	mu     sync.Mutex // guards the fields below
 	reason Reason     // why it goes
@@ -105,8 +106,6 @@ func (z *zygote) why() error {
 	}
 	return errors.New("it ended")
 }
-
-func (z *zygote) tempOf(id int) string { return filepath.Join(z.temp, fmt.Sprint(id)) }
 
 // checkPeriod is between two looks at an idle zygote, which has nothing to do.
 const checkPeriod = 5 * time.Second
@@ -180,6 +179,7 @@ func (z *zygote) idleFor(limit time.Duration) time.Duration {
 func (z *zygote) close() {
 	z.session.Close(closeGrace)
 	z.control.conn.Close()
+	z.orders.conn.Close()
 	z.heard.Wait()
 	removeDir(z.dir)
 }
@@ -216,14 +216,9 @@ func (z *zygote) crash(err error) error {
 func (z *zygote) take(s said) error {
 	switch {
 	case s.Hello != nil:
-		return z.tellOf(*s.Hello, func(x *execution) { x.hello(s.from) })
-	case s.Unforked != nil:
-		return z.tellOf(*s.Unforked, func(x *execution) { x.hello(0) })
+		return z.greeted(s)
 	case s.Ended != nil:
-		return z.tellOf(*s.Ended, func(x *execution) {
-			delete(z.live, x.id)
-			x.end(s)
-		})
+		return z.ended(s)
 	case s.Worn != "":
 		z.retire(Worn, nil)
 		return nil
@@ -231,34 +226,49 @@ func (z *zygote) take(s said) error {
 	return errors.New("it said what is no message")
 }
 
-func (z *zygote) tellOf(id int, tell func(*execution)) error {
+func (z *zygote) greeted(s said) error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	x := z.live[id]
-	if x == nil {
-		return fmt.Errorf("it spoke of execution %d, which it was not given", id)
+	x := z.live[*s.Hello]
+	if x == nil || x.inside != 0 || s.PID == 0 {
+		return fmt.Errorf("it spoke of execution %d, which it was not given", *s.Hello)
 	}
-	tell(x)
+	x.inside = s.PID
+	x.greeting <- s.from
 	return nil
 }
 
-// helloLimit is how long a fork may take: a thousand times what it does.
+func (z *zygote) ended(s said) error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for id, x := range z.live {
+		if x.inside == *s.Ended {
+			delete(z.live, id)
+			x.last = s
+			close(x.over)
+			return nil
+		}
+	}
+	return fmt.Errorf("it spoke of process %d, which is no execution", *s.Ended)
+}
+
+// helloLimit is how long it may take to begin: a thousand times what it does.
 const helloLimit = 2 * time.Second
 
-// start forks an execution.
+// start makes an execution of the process that was forked ahead.
 func (z *zygote) start(ctx context.Context, id int, spec sandbox.Spec, given string) (*sandbox.Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	o := order{start: &start{ID: id, Given: given, Limits: limitsOf(spec.Limits)}}
 	o.Environment, o.Without = z.difference(spec.Env)
-	x := &execution{zygote: z, id: id, pid: make(chan int, 1), over: make(chan struct{})}
+	x := &execution{zygote: z, id: id, greeting: make(chan int, 1), over: make(chan struct{})}
 	z.launch.Lock()
 	defer z.launch.Unlock()
 	z.mu.Lock()
 	z.live[id] = x
 	z.mu.Unlock()
-	err := z.control.tell(o, spec.Stdin, spec.Stdout, spec.Stderr)
+	err := z.orders.tell(o, spec.Stdin, spec.Stdout, spec.Stderr)
 	if err == nil {
 		err = x.greet()
 	}
@@ -266,8 +276,8 @@ func (z *zygote) start(ctx context.Context, id int, spec sandbox.Spec, given str
 		z.mu.Lock()
 		delete(z.live, id)
 		z.mu.Unlock()
-		if !errors.Is(err, errTooLong) && !errors.Is(err, errNoFork) {
-			z.retire(Crashed, err)
+		if !errors.Is(err, errTooLong) {
+			z.retire(Crashed, err) // the order may still be taken: with the zygote it is gone
 		}
 		return nil, fmt.Errorf("%w: %w", ErrCold, err)
 	}
@@ -309,7 +319,11 @@ func (z *zygote) check() error {
 	return z.sweep()
 }
 
-// sweep ends what executions left behind: children of the zygote that are none.
+// maxSpares are forked ahead: one that took an order a moment ago, and the next.
+const maxSpares = 2
+
+// sweep ends what executions left behind: children of the zygote that are none. What
+// is in the zygote's own session, which nobody can join, is forked ahead.
 func (z *zygote) sweep() error {
 	z.launch.Lock()
 	defer z.launch.Unlock()
@@ -319,13 +333,18 @@ func (z *zygote) sweep() error {
 		known[x.process] = true
 	}
 	z.mu.Unlock()
-	return sandbox.EndOthers(z.session.Pid(), known)
+	spares, err := sandbox.EndOthers(z.session.Pid(), known)
+	if err == nil && spares > maxSpares {
+		err = fmt.Errorf("it has %d processes that do nothing", spares)
+		z.retire(Crashed, err)
+	}
+	return err
 }
 
 // signal asks the zygote to send a signal to an execution. Whether it did is seen by
 // its end.
-func (z *zygote) signal(id int, number syscall.Signal) {
-	if err := z.control.tell(order{send: &send{int(number), id}}); err != nil {
+func (z *zygote) signal(x *execution, number syscall.Signal) {
+	if err := z.control.tell(order{send: &send{int(number), x.inside}}); err != nil {
 		z.retire(Crashed, err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // zygote is none here: there are no packets over local sockets, no subreapers and no
 // Landlock, without which what is forked could not be told apart or ended.
-type zygote struct{ given string }
+type zygote struct{ given, temp string }
 
 func raise(context.Context, *Plan, *Options) (*zygote, error) {
 	return nil, &refusal{"only Linux has what keeps forked runs apart"}
@@ -21,7 +21,6 @@ func (z *zygote) seat() *Seat                                   { return nil }
 func (z *zygote) retire(Reason, error)                          {}
 func (z *zygote) close()                                        {}
 func (z *zygote) free()                                         {}
-func (z *zygote) tempOf(int) string                             { return "" }
 
 func (z *zygote) start(context.Context, int, sandbox.Spec, string) (*sandbox.Process, error) {
 	return nil, ErrCold

@@ -51,6 +51,7 @@ type runtimeFile struct {
 	EntryPoint   string `yaml:"entry_point"`
 	Requirements string `yaml:"requirements"`
 	Contract     string `yaml:"contract"`
+	Warm         *bool  `yaml:"warm"`
 }
 
 // decoder turns one manifest into a Manifest and collects its mistakes.
@@ -179,6 +180,7 @@ func (d *decoder) runtime(f *manifestFile) {
 	r := Runtime{
 		Type: f.Runtime.Type, Version: f.Runtime.Version, EntryPoint: f.Runtime.EntryPoint,
 		Requirements: f.Runtime.Requirements, Contract: contractOf(f),
+		Cold: f.Runtime.Warm != nil && !*f.Runtime.Warm,
 	}
 	if r.Type == "" && strings.HasSuffix(r.EntryPoint, ".py") {
 		r.Type = Python

@@ -67,6 +67,7 @@ type Runtime struct {
 	EntryPoint   string // a file in the plugin's directory, slash-separated
 	Requirements string // a file in the plugin's directory, or empty
 	Contract     Contract
+	Cold         bool // each run is a new start: the manifest says warm: false
 }
 
 // Unlimited is a limit that the manifest asks not to have.

@@ -312,3 +312,12 @@ func FuzzManifest(f *testing.F) {
 		}
 	})
 }
+
+func TestRunsAreWarmUnlessTheManifestSaysNo(t *testing.T) {
+	for text, cold := range map[string]bool{"": false, ", warm: true": false, ", warm: false": true} {
+		m, _, err := ParseManifest("f", []byte("{id: a, version: 1.0.0, type: action, runtime: {entry_point: main.py"+text+"}}"))
+		if err != nil || m.Runtime.Cold != cold {
+			t.Errorf("%q: cold %v, %v; want %v", text, m.Runtime.Cold, err, cold)
+		}
+	}
+}

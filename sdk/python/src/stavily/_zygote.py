@@ -1,18 +1,20 @@
 """The zygote: a plugin's process that forks a fresh one for every execution.
 
-    agent ── order + stdin, stdout, stderr ──▶ zygote ── fork ──▶ execution
-      ▲                                          │                   │
-      └── hello, over the same socket ───────────┼───────────────────┤ answers one command, ends
-      └── ended: status and usage ───────────────┘◀── SIGCHLD ───────┘
+    agent ◀──── control: ready, ended / place, signal ────▶ zygote
+      │                                                       │ fork
+      │                                                       ▼
+      └───── orders: start + stdin, stdout, stderr ───────▶ spare ──▶ execution ──▶ end
+                              hello ◀───────────────────────┘
 
 The agent starts a plugin as always, with a SEQPACKET socket in STAVILY_ZYGOTE_FD
 besides. When the plugin calls `run`, everything is imported and nothing has run:
 that is the state in which every execution begins. The zygote answers the commands
-of the contract on its standard streams and is configured by them once; an
-execution inherits that and is asked one command on streams of its own.
+of the contract on its standard streams and is configured by them once; executions
+inherit that, and each is asked one command on streams of its own.
 
-    to the agent     {"ready": {…}}, {"hello": id}, {"ended": id, …}, {"worn": reason}
-    from the agent   {"place": {…}}, {"start": id, …} with the three streams, {"signal": number, "id": id}
+A fork costs most of what it costs afterwards, in page faults. So the zygote forks
+one process ahead: a spare, which has gone through the motions (`_rehearse`) before
+it waits for the order that makes it an execution. The zygote then forks the next.
 
 An execution is a session of its own, with its own scratch directory, limits and
 Landlock domain: it cannot see, signal or trace its siblings or the zygote. The
@@ -22,6 +24,7 @@ agent trusts none of this and looks for itself; see its package `warm`.
 import _socket  # not socket, which costs a millisecond and half a megabyte of every execution
 import atexit
 import gc
+import io
 import json
 import os
 import resource
@@ -35,12 +38,17 @@ from typing import Any, BinaryIO, Dict, List, Optional, Set, Tuple
 
 from . import _agent, _kernel
 from ._contract import Host, Stop
+from ._handler import Handler
 
 # What an execution that could not begin ends with; env(1) uses it as well.
 _CANNOT_BEGIN = 125
 
 # An order is an environment and a few numbers; the agent sends none that is larger.
 _MAX_ORDER = 1 << 16
+
+# What a spare writes into the zygote's pipe when it takes an order; the kernel
+# writes numbers of signals.
+_TAKEN = 0
 
 # Where the system sets no useful bound on open files, looking stops here.
 _MOST_DESCRIPTORS = 1 << 16
@@ -83,44 +91,46 @@ class _Zygote:
 
     def __init__(self, host: Host, descriptor: int, requests: BinaryIO, answers: BinaryIO) -> None:
         os.set_inheritable(descriptor, False)
-        self._control = _socket.socket(fileno=descriptor)
-        self._host, self._requests, self._answers = host, requests, answers
-        self._pid = os.getpid()
-        self._live: Dict[int, int] = {}  # process → execution
-        self._layer: Optional[_Layer] = None
-        self._temp = ""
-        self._wake, self._woken = os.pipe()
-        for end in (self._wake, self._woken):
+        self.control = _socket.socket(fileno=descriptor)
+        self.host, self.requests, self.answers = host, requests, answers
+        self.kernel = _kernel.load()
+        self.executions: Set[int] = set()  # processes
+        self.spare = 0  # the process that waits for the next order
+        self.orders: Optional[_socket.socket] = None
+        self.layer: Optional[_Layer] = None
+        self.temp = ""
+        # Written to by the kernel when a child has ended, and by a spare that takes an order.
+        self.wake, self.woken = os.pipe()
+        for end in (self.wake, self.woken):
             os.set_blocking(end, False)
         # A Python handler has to be there for the descriptor to be written.
-        self._former = signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
-        self._kernel = _kernel.load()
+        self.former = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self.woken, warn_on_full_buffer=False)
 
     def run(self) -> None:
-        known = {0, 1, 2, self._control.fileno(), self._requests.fileno(), self._answers.fileno(), self._wake, self._woken}
         poll = select.poll()
-        for descriptor in (self._control.fileno(), self._requests.fileno(), self._wake):
+        for descriptor in (self.control.fileno(), self.requests.fileno(), self.wake):
             poll.register(descriptor, select.POLLIN)
-        abi = self._kernel.landlock_abi() if self._kernel else 0
-        self._say({"ready": {"refused": self._refusal(known), "landlock": abi}})
+        abi = self.kernel.landlock_abi() if self.kernel else 0
+        self._say({"ready": {"refused": self._refusal(), "landlock": abi}})
         while True:
-            ready = {descriptor for descriptor, _ in self._host.wait(poll.poll)}
-            if self._wake in ready:
-                self._reap()
-            if self._requests.fileno() in ready and not self._answer():
+            ready = {descriptor for descriptor, _ in self.host.wait(poll.poll)}
+            if self.wake in ready:
+                self._look()
+            if self.requests.fileno() in ready and not self._answer():
                 return
-            if self._control.fileno() in ready and not self._obey():
+            if self.control.fileno() in ready and not self._obey():
                 return
 
-    def _refusal(self, known: Set[int]) -> str:
+    def _refusal(self) -> str:
         """Why executions would not be as fresh as a new process, or ""."""
-        if self._kernel is None:
+        if self.kernel is None:
             return "this Python has no ctypes, which confining an execution takes"
         if "threading" in sys.modules and sys.modules["threading"].active_count() > 1:
             return "it starts threads while it is imported, and a fork leaves them behind"
         if _read_early:
             return "it reads {} while it is imported, which is another for every run".format(", ".join(sorted(_read_early)))
+        known = {self.control.fileno(), self.requests.fileno(), self.answers.fileno(), self.wake, self.woken}
         for descriptor in range(3, min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _MOST_DESCRIPTORS)):
             kind = "" if descriptor in known else _kind_of(descriptor)
             if kind:
@@ -128,68 +138,45 @@ class _Zygote:
         return ""
 
     def _say(self, message: Dict[str, Any]) -> None:
-        self._control.send(json.dumps(message).encode())
+        self.control.send(json.dumps(message).encode())
 
     def _answer(self) -> bool:
         """Answer one command of the contract; False at the end of the input."""
-        line = self._requests.readline()
+        line = self.requests.readline()
         if line:
-            self._answers.write(self._host.answer(line))
+            self.answers.write(self.host.answer(line))
         return bool(line)
 
     def _obey(self) -> bool:
         """Do what the agent says; False when it is gone."""
-        space = _socket.CMSG_SPACE(3 * _DESCRIPTOR.size)
-        data, ancillary, _, _ = self._control.recvmsg(_MAX_ORDER, space, _socket.MSG_CMSG_CLOEXEC)
-        if not data:
-            return False
-        order = json.loads(data)
-        streams = [fd for _, _, fds in ancillary for fd, in _DESCRIPTOR.iter_unpack(fds)]
+        order, descriptors = _receive(self.control)
         if "place" in order:
-            self._place(order["place"])
-        elif "start" in order:
-            self._start(order, streams)
-        else:
-            self._signal(order["id"], order["signal"])
-        return True
+            self._place(order["place"], descriptors[0])
+        elif order.get("pid") in self.executions:
+            _signal(order["pid"], order["signal"])
+        return bool(order)
 
-    def _place(self, place: Dict[str, Any]) -> None:
-        """Learn where the executions live; from now on they are forked."""
-        self._temp = place["temp"]
-        if self._kernel and place["layer"]:
-            self._layer = _Layer(self._kernel, place["layer"])
+    def _place(self, place: Dict[str, Any], orders: int) -> None:
+        """Learn where executions live and where they get their orders; from now on they are forked."""
+        self.orders = _socket.socket(fileno=orders)
+        self.temp = place["temp"]
+        if self.kernel and place["layer"]:
+            self.layer = _Layer(self.kernel, place["layer"])
+        _rehearse()
         gc.collect()
         gc.freeze()  # the collector of an execution leaves these pages alone, so they stay shared
+        self._fork()
 
-    def _start(self, order: Dict[str, Any], streams: List[int]) -> None:
-        try:
-            pid = os.fork()
-        except OSError:  # too many processes: the agent starts it otherwise
-            pid = -1
-            self._say({"unforked": order["start"]})
-        if pid == 0:
-            self._become(order, streams)
-        if pid > 0:
-            self._live[pid] = order["start"]
-        for stream in streams:
-            os.close(stream)
-        if self._layer:
-            self._layer.prepare()  # for the next one, while this one runs
+    def _fork(self) -> None:
+        if self.layer:
+            self.layer.prepare()
+        self.spare = os.fork()
+        if self.spare == 0:
+            _Execution(self).become()
 
-    def _signal(self, execution: int, number: int) -> None:
-        """Signal the group of an execution. Its number is its own until it is reaped, which only happens here."""
-        for pid, live in self._live.items():
-            if live == execution:
-                try:
-                    os.killpg(pid, number)
-                except ProcessLookupError:  # it has not yet become a group
-                    os.kill(pid, number)
-
-    def _reap(self) -> None:
-        try:
-            os.read(self._wake, 4096)
-        except BlockingIOError:
-            pass
+    def _look(self) -> None:
+        """See what became of the processes that were forked."""
+        self._replace()
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -197,26 +184,50 @@ class _Zygote:
                 return
             if pid == 0:
                 return
-            execution = self._live.pop(pid, None)
-            if execution is None:
-                continue  # what an execution had left behind, and the agent ended
-            times = {"user": usage.ru_utime, "system": usage.ru_stime, "maxrss": usage.ru_maxrss}
-            self._say({"ended": execution, "status": status, **times})
-            try:
-                _remove(os.path.join(self._temp, str(execution)))
-            except (OSError, RecursionError) as error:
-                self._say({"worn": "the scratch directory of a run cannot be removed: {}".format(error)})
+            self._replace()  # who has ended may have taken its order after the look before
+            self._ended(pid, status, usage)
 
-    def _become(self, order: Dict[str, Any], streams: List[int]) -> None:
-        """Be the execution, in the process that was just forked; never returns."""
+    def _replace(self) -> None:
+        """Fork another one where the spare has taken an order."""
+        try:
+            taken = _TAKEN in os.read(self.wake, 4096)
+        except BlockingIOError:
+            return
+        if taken:
+            self.executions.add(self.spare)
+            self._fork()
+
+    def _ended(self, pid: int, status: int, usage: resource.struct_rusage) -> None:
+        if pid == self.spare:
+            raise OSError("a process that waited for an order ended with status {}".format(status))
+        if pid not in self.executions:
+            return  # what an execution had left behind, and the agent ended
+        self.executions.remove(pid)
+        times = {"user": usage.ru_utime, "system": usage.ru_stime, "maxrss": usage.ru_maxrss}
+        self._say({"ended": pid, "status": status, **times})
+        try:
+            _remove(os.path.join(self.temp, str(pid)))
+        except (OSError, RecursionError) as error:
+            self._say({"worn": "the scratch directory of a run cannot be removed: {}".format(error)})
+
+
+class _Execution:
+    """A process that was just forked: a spare, and then, for one command, the plugin."""
+
+    def __init__(self, zygote: _Zygote) -> None:
+        self._zygote = zygote
+
+    def become(self) -> None:
+        """Wait, execute, end; never returns."""
         code = _CANNOT_BEGIN
         try:
-            self._say({"hello": order["start"]})  # the kernel adds who says it
-            self._leave(streams[2])
-            self._settle(order)
+            self._leave()
+            _rehearse()
+            order, streams = self._await()
+            self._settle(order, streams[2])
             code = 1
             with open(streams[0], "rb") as requests, open(streams[1], "wb", buffering=0) as answers:
-                self._host.execute(_agent.from_environment(), requests, answers)
+                self._zygote.host.execute(_agent.from_environment(), requests, answers)
             code = 0
         except BaseException:  # this is the last frame of a process: it ends as the interpreter would end it
             traceback.print_exc()
@@ -224,36 +235,50 @@ class _Zygote:
             _finish()
             os._exit(code)
 
-    def _leave(self, log: int) -> None:
-        """Let go of what is the zygote's, and log to the execution's own stream."""
+    def _leave(self) -> None:
+        """Let go of what is the zygote's alone, and die with it."""
+        zygote = self._zygote
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL if self._former is None else self._former)
-        self._control.close()
-        self._requests.close()
-        self._answers.close()
-        os.close(self._wake)
-        os.close(self._woken)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if zygote.former is None else zygote.former)
+        zygote.requests.close()
+        zygote.answers.close()
+        os.close(zygote.wake)
+        parent = os.getppid()
+        if zygote.kernel:
+            zygote.kernel.die_with_parent()
+            zygote.kernel.adopt_orphans()
+        if os.getppid() != parent:
+            os._exit(_CANNOT_BEGIN)
+
+    def _await(self) -> Tuple[Dict[str, Any], List[int]]:
+        """Take one order. From here on the process does not belong to the zygote's session any more."""
+        zygote = self._zygote
+        assert zygote.orders is not None
+        order, streams = _receive(zygote.orders)
+        if not order:  # the agent is gone
+            os._exit(0)
+        os.write(zygote.woken, bytes((_TAKEN,)))
+        zygote._say({"hello": order["start"], "pid": os.getpid()})  # the kernel adds who says it
+        os.setsid()
+        for end in (zygote.orders, zygote.control):
+            end.close()
+        os.close(zygote.woken)
+        return order, streams
+
+    def _settle(self, order: Dict[str, Any], log: int) -> None:
+        """Take the place that the agent gave this execution, and give up what lies outside."""
         os.dup2(log, 2)
         os.dup2(log, 1)
         os.close(log)
-
-    def _settle(self, order: Dict[str, Any]) -> None:
-        """Take the place that the agent gave this execution, and give up what lies outside."""
-        os.setsid()
-        if self._kernel:
-            self._kernel.die_with_parent()
-            self._kernel.adopt_orphans()
-        if os.getppid() != self._pid:
-            raise OSError("the zygote died")
-        os.environ.update(order["environment"])
-        for name in order["without"]:
-            os.environ.pop(name, None)
         for number, soft, hard in order["limits"]:
             resource.setrlimit(number, (soft, hard))
-        temp = os.path.join(self._temp, str(order["start"]))
+        temp = os.path.join(self._zygote.temp, str(os.getpid()))
         os.mkdir(temp, 0o700)
-        if self._layer:
-            self._layer.enter(temp, order["given"])
+        os.environ.update(order["environment"], TMPDIR=temp)
+        for name in order["without"]:
+            os.environ.pop(name, None)
+        if self._zygote.layer:
+            self._zygote.layer.enter(temp, order["given"])
         _forget()
 
 
@@ -290,6 +315,29 @@ class _Layer:
         os.close(self._ruleset)
         for place, _ in self._rules:
             os.close(place)
+
+
+def _receive(socket: _socket.socket) -> Tuple[Dict[str, Any], List[int]]:
+    """The next order and the descriptors that came with it; an empty one when the agent is gone."""
+    space = _socket.CMSG_SPACE(3 * _DESCRIPTOR.size)
+    data, ancillary, _, _ = socket.recvmsg(_MAX_ORDER, space, _socket.MSG_CMSG_CLOEXEC)
+    descriptors = [descriptor for _, _, packed in ancillary for descriptor, in _DESCRIPTOR.iter_unpack(packed)]
+    return (json.loads(data) if data else {}), descriptors
+
+
+def _signal(pid: int, number: int) -> None:
+    """Signal the group of an execution. Its number is its own until it is reaped, which only the caller does."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:  # it has not yet become a group
+        os.kill(pid, number)
+
+
+def _rehearse() -> None:
+    """Go the way of an execution with a plugin that does nothing, so that what it touches is in memory."""
+    host = Host(Handler("action", lambda: None), None)
+    commands = b'{"action": "initialize", "config": {}}\n{"action": "execute_action", "action_request": {"parameters": {}}}\n'
+    host.serve(io.BytesIO(commands), io.BytesIO(), commands=2)
 
 
 def _rule(path: str, rights: int) -> List[Tuple[int, int]]:
