@@ -58,6 +58,16 @@ var interpreter = sync.OnceValues(func() (catalog.Interpreter, error) {
 	return catalog.ResolvePython(context.Background(), os.Getenv("PYTHON"))
 })
 
+// host is what this machine gives; tests run at the highest level, or at what
+// STAVILY_TEST_LEVEL says.
+var host = sync.OnceValues(func() (*sandbox.Host, error) {
+	dir := filepath.Join(scratch, "probe")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return sandbox.Probe(context.Background(), sandbox.ProbeOptions{Dir: dir})
+})
+
 // lab is a pool with one plugin.
 type lab struct {
 	t    testing.TB
@@ -83,6 +93,14 @@ func newLab(t testing.TB, program string, change ...func(*Options, *Plan)) *lab 
 	if err != nil {
 		t.Fatal(err)
 	}
+	found, err := host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := found.Level
+	if l := os.Getenv("STAVILY_TEST_LEVEL"); l != "" {
+		level = sandbox.Level(l)
+	}
 	base := t.TempDir()
 	dirs := map[string]string{}
 	for _, name := range []string{"plugin", "home", "zygotes", "cold"} {
@@ -100,7 +118,9 @@ func newLab(t testing.TB, program string, change ...func(*Options, *Plan)) *lab 
 		Plugin: "test", Digest: "sha256:1", Log: l.log,
 		Environment: sandbox.Environment{Agent: "test", Plugin: "test", Home: dirs["home"], SDK: source},
 		Spec: sandbox.Spec{
-			Path: python.Path, Args: []string{python.Path, main}, Dir: dirs["plugin"], Grace: 300 * time.Millisecond,
+			Path: python.Path, Args: []string{python.Path, main}, Dir: dirs["plugin"],
+			Host: found, Level: level, Code: append([]string{dirs["plugin"], source}, python.Prefix...), Home: dirs["home"], Temp: dirs["cold"],
+			Grace:  300 * time.Millisecond,
 			Limits: sandbox.Limits{Time: 20 * time.Second, Memory: 256 << 20, Processes: 64, OpenFiles: 1024},
 		},
 	}

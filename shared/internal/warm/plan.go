@@ -14,7 +14,7 @@ import (
 type Plan struct {
 	Plugin      api.PluginID
 	Digest      string                     // of the plugin's files
-	Spec        sandbox.Spec               // of a cold run, without environment and standard files
+	Spec        sandbox.Spec               // of a cold run, without what belongs to one execution
 	Environment sandbox.Environment        // of a cold run, without what belongs to one execution
 	Config      map[string]json.RawMessage // for initialize
 	Log         supervise.LogSink          // of the zygote itself: what the plugin prints while it is imported
@@ -25,8 +25,13 @@ type key [sha256.Size]byte
 
 func (p *Plan) key() (key, error) {
 	s := p.Spec
+	network := []any{s.Network.All, s.Network.Ports}
+	for _, l := range s.Network.Listen {
+		network = append(network, l.Name, l.Port)
+	}
 	text, err := json.Marshal([]any{
-		p.Plugin, p.Digest, s.Path, s.Args, s.Dir, s.Read, s.Write, s.Network, s.Limits, p.Environment, p.Config,
+		p.Plugin, p.Digest, p.Environment, p.Config, network, s.Limits, s.Level, s.User, s.Home,
+		s.Path, s.Args, s.Dir, s.Code, s.Read, s.Write, s.Stat, s.Sockets, s.Masks, s.Mounts,
 	})
 	if err != nil {
 		return key{}, fmt.Errorf("tell the zygote of %s from others: %w", p.Plugin, err)

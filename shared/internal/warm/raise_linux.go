@@ -23,7 +23,7 @@ func raise(ctx context.Context, plan *Plan, o *Options) (*zygote, error) {
 		memory: plan.Spec.Limits.Memory, most: o.Executions, base: map[string]string{}, since: time.Now(),
 		retired: make(chan struct{}), lost: make(chan struct{}), empty: make(chan struct{}), live: map[int]*execution{},
 	}
-	if err := z.makeDirs(o.Dir); err != nil {
+	if err := z.makeDirs(o.Dir, plan.Spec.User); err != nil {
 		return nil, err
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx)) // the end of ctx is a reason to retire, not to die
@@ -59,12 +59,29 @@ func (z *zygote) discard() {
 	removeDir(z.dir)
 }
 
-func (z *zygote) makeDirs(parent string) (err error) {
-	if z.dir, err = os.MkdirTemp(parent, "z"); err != nil {
+// makeDirs makes the directories of a zygote for whom its plugin is to be.
+func (z *zygote) makeDirs(parent string, user *sandbox.Credential) (err error) {
+	if z.dir, err = os.MkdirTemp(parent, "z"); err == nil {
+		z.dir, err = filepath.EvalSymlinks(z.dir) // the sandbox follows no link
+	}
+	if err != nil {
 		return fmt.Errorf("make a directory for a zygote: %w", err)
 	}
 	z.temp, z.given = filepath.Join(z.dir, "t"), filepath.Join(z.dir, "g") // short: paths of sockets are below
-	return errors.Join(os.Mkdir(z.temp, 0o700), os.Mkdir(z.given, 0o700))
+	for _, dir := range []string{z.temp, z.given} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return fmt.Errorf("make a directory for a zygote: %w", err)
+		}
+	}
+	for _, dir := range []string{z.dir, z.temp, z.given} {
+		if user == nil {
+			break
+		}
+		if err := os.Chown(dir, int(user.UID), int(user.GID)); err != nil {
+			return fmt.Errorf("give a zygote its directory: %w", err)
+		}
+	}
+	return nil
 }
 
 // open starts the process and shakes hands with it.
@@ -86,6 +103,7 @@ func (z *zygote) open(ctx context.Context, plan *Plan) error {
 	defer theirs.Close()
 	spec.Env = append(env, environmentFD+"="+controlFD)
 	spec.Files = []*os.File{theirs}
+	spec.Temp, spec.Socket, spec.Input = z.temp, "", ""
 	spec.Read = append(slices.Clip(spec.Read), z.given)
 	spec.Limits = withinLimits(spec.Limits)
 	session, err := supervise.Open(ctx, supervise.Options{Spec: spec, Config: plan.Config, Log: plan.Log})
@@ -134,29 +152,33 @@ func (z *zygote) ready(plan *Plan) error {
 }
 
 // layer is what Landlock leaves to each execution: what the sandbox grants, without
-// what belongs to the others.
+// what belongs to the others. Where the sandbox draws no file boundary there is none
+// to keep between them.
 func (z *zygote) layer(plan *Plan, abi int) (*layer, error) {
+	s := plan.Spec
+	if s.Host == nil || !s.Level.AtLeast(sandbox.Confined) {
+		return nil, nil
+	}
 	if abi == 0 {
 		return nil, &refusal{"the kernel has no Landlock to keep its runs apart"}
-	}
-	hidden := []string{z.dir, "/tmp"} // the sandbox shows the scratch directory there as well
-	s := plan.Spec
-	l := &layer{
-		Read:    append(topLevel(z.dir), s.Dir, filepath.Dir(s.Path), plan.Environment.SDK),
-		Devices: []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"},
-		Write:   []string{plan.Environment.Home},
-		Hidden:  hidden,
 	}
 	for _, path := range slices.Concat(s.Read, s.Write) {
 		if isBelow(z.dir, path) {
 			return nil, &refusal{fmt.Sprintf("it is granted %s, where the directories of its other runs are", path)}
 		}
 	}
-	l.Read, l.Write = append(l.Read, s.Read...), append(l.Write, s.Write...)
-	clean := func(path string) bool {
-		return path == "" || slices.ContainsFunc(hidden, func(h string) bool { return isBelow(h, path) })
+	l := &layer{
+		Read:    slices.Concat(topLevel(z.dir), s.Code, s.Read),
+		Devices: []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"},
+		Write:   append(slices.Clone(s.Write), s.Home),
+		Hidden:  []string{z.dir, "/tmp"}, // level full shows the scratch directory as /tmp, too
 	}
-	l.Read, l.Write = slices.DeleteFunc(l.Read, clean), slices.DeleteFunc(l.Write, clean)
+	for _, m := range s.Mounts {
+		l.Read = append(l.Read, m.Target)
+	}
+	l.Read = slices.DeleteFunc(l.Read, func(path string) bool {
+		return slices.ContainsFunc(l.Hidden, func(hidden string) bool { return isBelow(hidden, path) })
+	})
 	return l, nil
 }
 

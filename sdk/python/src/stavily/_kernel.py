@@ -4,9 +4,7 @@ import ctypes
 import os
 from typing import Optional
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_SIGKILL = 9
 
 # landlock(7). The numbers are the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -69,14 +67,9 @@ class Kernel:
 
     def adopt_orphans(self) -> None:
         """Become the parent of what this process's descendants leave behind, so that they stay below it."""
-        self._prctl("become a subreaper", _PR_SET_CHILD_SUBREAPER, 1)
-
-    def die_with_parent(self) -> None:
-        self._prctl("ask for a death signal", _PR_SET_PDEATHSIG, _SIGKILL)
-
-    def _prctl(self, what: str, option: int, value: int) -> None:
-        if self._libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
-            raise _error(what)
+        none = ctypes.c_ulong(0)
+        if self._libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), none, none, none) != 0:
+            raise _error("become a subreaper")
 
     def _call(self, what: str, number: int, *arguments: object) -> int:
         result = int(self._libc.syscall(ctypes.c_long(number), *arguments))

@@ -236,19 +236,15 @@ class _Execution:
             os._exit(code)
 
     def _leave(self) -> None:
-        """Let go of what is the zygote's alone, and die with it."""
+        """Let go of what is the zygote's alone."""
         zygote = self._zygote
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if zygote.former is None else zygote.former)
         zygote.requests.close()
         zygote.answers.close()
         os.close(zygote.wake)
-        parent = os.getppid()
         if zygote.kernel:
-            zygote.kernel.die_with_parent()
             zygote.kernel.adopt_orphans()
-        if os.getppid() != parent:
-            os._exit(_CANNOT_BEGIN)
 
     def _await(self) -> Tuple[Dict[str, Any], List[int]]:
         """Take one order. From here on the process does not belong to the zygote's session any more."""
