@@ -16,6 +16,10 @@ type Limits struct {
 	Memory    int64   // bytes: anonymous memory, tmpfs and page cache together; no swap besides
 	CPU       float64 // processors that it may keep busy, for example 0.5
 	Processes int     // processes and threads together, as the kernel counts them
+
+	// Parts says that the group holds several runs: without memory the kernel ends one
+	// process instead of all.
+	Parts bool
 }
 
 // Usage is what a group took so far.

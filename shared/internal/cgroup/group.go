@@ -81,6 +81,18 @@ func (g *Group) prepare(l Limits) error {
 	return nil
 }
 
+// Grow sets limits that are higher than those before.
+func (g *Group) Grow(l Limits) error {
+	for _, t := range g.trees {
+		for _, s := range slices.Backward(l.settings(g.version, t.controllers)) { // the sum before its part
+			if err := s.apply(t.dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // setting is one value in one file of a group.
 type setting struct {
 	file, value string
@@ -99,9 +111,13 @@ const (
 func (l Limits) settings(version int, controllers []string) []setting {
 	memory := strconv.FormatInt(l.Memory, 10)
 	quota := strconv.Itoa(max(int(math.Ceil(l.CPU*cpuPeriod)), minQuota))
+	whole := "1"
+	if l.Parts {
+		whole = "0"
+	}
 	pids := setting{"pids.max", strconv.Itoa(l.Processes), false}
 	table := map[string][]setting{
-		Memory: {{"memory.max", memory, false}, {"memory.swap.max", "0", true}, {"memory.oom.group", "1", true}},
+		Memory: {{"memory.max", memory, false}, {"memory.swap.max", "0", true}, {"memory.oom.group", whole, true}},
 		PIDs:   {pids},
 		CPU:    {{"cpu.max", quota + " " + strconv.Itoa(cpuPeriod), false}},
 	}

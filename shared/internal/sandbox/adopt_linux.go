@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -8,13 +9,53 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Tree is a process with all that descends from it, which something else than Start
+// brought into being: an execution that a zygote forked.
+type Tree interface {
+	// Await blocks until the first process ended. It always comes to that after Kill.
+	Await()
+	// Terminate asks the tree to end and reports whether it could ask.
+	Terminate() bool
+	// Kill ends all of the tree, also what outlived its first process; ended is closed
+	// when Await has returned. The error is for what does not die.
+	Kill(ended <-chan struct{}) error
+	// Reap tells how the first process ended: Code, Signal, Reason, CPU and MaxRSS.
+	Reap() (Exit, error)
+}
+
+// Adopt watches over a tree, whose first process is pid, as if Start had started it:
+// limits, grace and the end of ctx mean the same, and the Process answers the same. Of
+// the Spec count Limits, Grace and the paths of Temp and Home, by which this process
+// finds them.
+func Adopt(ctx context.Context, pid int, t Tree, s Spec) *Process {
+	if s.Grace == 0 {
+		s.Grace = DefaultGrace
+	}
+	return watchOver(ctx, pid, &adopted{Tree: t, pid: pid}, &Spec{Limits: s.Limits, Grace: s.Grace, Temp: s.Temp, Home: s.Home})
+}
+
+// adopted makes a family of a Tree.
+type adopted struct {
+	Tree
+	pid    int
+	census census
+}
+
+func (a *adopted) await()                           { a.Await() }
+func (a *adopted) pids() []int                      { return Family(a.pid) }
+func (a *adopted) usage() usage                     { return a.census.usage(a.pid) }
+func (a *adopted) terminate() bool                  { return a.Terminate() }
+func (a *adopted) kill(ended <-chan struct{}) error { return a.Kill(ended) }
+
+func (a *adopted) reap(<-chan struct{}) ending {
+	exit, err := a.Reap()
+	return ending{exit: exit, err: err}
+}
+
 // What a Tree that lives below another process needs to know of it, from the kernel.
 
-// TreeUsage adds up a process and all that descends from it.
-func TreeUsage(pid int) (bytes int64, processes int) {
-	u := new(census).usage(pid)
-	return u.resident, u.processes
-}
+// Family lists a process and all that descends from it.
+func Family(pid int) []int { return append(new(census).below(pid), pid) }
 
 // IsChild reports whether pid is a child of parent.
 func IsChild(pid, parent int) bool {

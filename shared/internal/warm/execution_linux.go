@@ -21,6 +21,7 @@ type execution struct {
 	over chan struct{} // closed when last is set
 	last said
 
+	killed int  // processes that the kernel had killed for memory before
 	forced bool // its end was not confirmed, and the zygote was ended for it; only the owner uses it
 }
 
@@ -50,10 +51,6 @@ func (x *execution) Await() {
 	case <-x.zygote.lost:
 	}
 }
-
-// Usage implements sandbox.Tree: of the execution and what descends from it, as the
-// agent sees it. Pages shared with the zygote count: see the package documentation.
-func (x *execution) Usage() (resident int64, processes int) { return sandbox.TreeUsage(x.process) }
 
 // Terminate implements sandbox.Tree.
 func (x *execution) Terminate() bool {
@@ -109,8 +106,11 @@ func (x *execution) Reap() (sandbox.Exit, error) {
 		exit.Code = status.ExitStatus()
 	case status.Signaled():
 		exit.Signal = status.Signal()
-		if exit.Signal == unix.SIGXCPU {
+		switch {
+		case exit.Signal == unix.SIGXCPU:
 			exit.Reason = sandbox.CPULimit
+		case exit.Signal == unix.SIGKILL && x.zygote.group.OOMKills() > x.killed:
+			exit.Reason = sandbox.MemoryLimit // the kernel's choice among all of the group: mostly who takes most
 		}
 	}
 	return exit, nil

@@ -1,10 +1,12 @@
 package warm
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 
+	"github.com/stavily/agents/shared/internal/cgroup"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -18,6 +20,12 @@ type Plan struct {
 	Environment sandbox.Environment        // of a cold run, without what belongs to one execution
 	Config      map[string]json.RawMessage // for initialize
 	Log         supervise.LogSink          // of the zygote itself: what the plugin prints while it is imported
+
+	// Network makes the listeners for Destinations, which are served until ctx ends; nil is
+	// the Spec's own network.
+	Network      func(ctx context.Context) (sandbox.Network, error)
+	Destinations []string
+	Groups       *cgroup.Parent // of control groups; nil where the kernel has none for us
 }
 
 // key tells plans apart: one zygote never serves two.
@@ -25,12 +33,8 @@ type key [sha256.Size]byte
 
 func (p *Plan) key() (key, error) {
 	s := p.Spec
-	network := []any{s.Network.All, s.Network.Ports}
-	for _, l := range s.Network.Listen {
-		network = append(network, l.Name, l.Port)
-	}
 	text, err := json.Marshal([]any{
-		p.Plugin, p.Digest, p.Environment, p.Config, network, s.Limits, s.Level, s.User, s.Home,
+		p.Plugin, p.Digest, p.Environment, p.Config, s.Network.All, s.Network.Ports, p.Destinations, s.Limits, s.Level, s.User, s.Home,
 		s.Path, s.Args, s.Dir, s.Code, s.Read, s.Write, s.Stat, s.Sockets, s.Masks, s.Mounts,
 	})
 	if err != nil {

@@ -45,7 +45,8 @@ const (
 
 // Options tune a pool.
 type Options struct {
-	Dir        string        // where zygotes get directories
+	Dir        string        // where zygotes get directories: its path should be short
+	Prefix     string        // of their names
 	Zygotes    int           // at most; 0: DefaultZygotes
 	Idle, Age  time.Duration // 0: the defaults
 	Executions int           // of one zygote; 0: DefaultExecutions

@@ -23,7 +23,7 @@ func raise(ctx context.Context, plan *Plan, o *Options) (*zygote, error) {
 		memory: plan.Spec.Limits.Memory, most: o.Executions, base: map[string]string{}, since: time.Now(),
 		retired: make(chan struct{}), lost: make(chan struct{}), empty: make(chan struct{}), live: map[int]*execution{},
 	}
-	if err := z.makeDirs(o.Dir, plan.Spec.User); err != nil {
+	if err := z.makeDirs(o, plan.Spec.User); err != nil {
 		return nil, err
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx)) // the end of ctx is a reason to retire, not to die
@@ -56,12 +56,13 @@ func (z *zygote) discard() {
 	if z.orders != nil {
 		z.orders.conn.Close()
 	}
+	z.group.close()
 	removeDir(z.dir)
 }
 
 // makeDirs makes the directories of a zygote for whom its plugin is to be.
-func (z *zygote) makeDirs(parent string, user *sandbox.Credential) (err error) {
-	if z.dir, err = os.MkdirTemp(parent, "z"); err == nil {
+func (z *zygote) makeDirs(o *Options, user *sandbox.Credential) (err error) {
+	if z.dir, err = os.MkdirTemp(o.Dir, o.Prefix); err == nil {
 		z.dir, err = filepath.EvalSymlinks(z.dir) // the sandbox follows no link
 	}
 	if err != nil {
@@ -105,7 +106,16 @@ func (z *zygote) open(ctx context.Context, plan *Plan) error {
 	spec.Files = []*os.File{theirs}
 	spec.Temp, spec.Socket, spec.Input = z.temp, "", ""
 	spec.Read = append(slices.Clip(spec.Read), z.given)
+	spec.Zygote = true
 	spec.Limits = withinLimits(spec.Limits)
+	if err := z.network(ctx, plan, &spec); err != nil {
+		control.conn.Close()
+		return err
+	}
+	if err := z.joinGroup(plan, &spec); err != nil {
+		control.conn.Close()
+		return err
+	}
 	session, err := supervise.Open(ctx, supervise.Options{Spec: spec, Config: plan.Config, Log: plan.Log})
 	if err != nil {
 		control.conn.Close()
@@ -214,7 +224,7 @@ func fresh(pid int) error {
 	if err := single(pid); err != nil {
 		return &refusal{err.Error()}
 	}
-	if _, processes := sandbox.TreeUsage(pid); processes > 1 {
+	if len(sandbox.Family(pid)) > 1 {
 		return &refusal{"it starts processes while it is imported"}
 	}
 	maps, err := limits.ReadFile(fmt.Sprintf("/proc/%d/maps", pid), maxMaps)

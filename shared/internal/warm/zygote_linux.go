@@ -26,7 +26,8 @@ const (
 type zygote struct {
 	dir         string // holds the two below
 	temp, given string
-	memory      int64             // what the plugin may take: so much, at most, the zygote has itself
+	memory      int64 // what the plugin may take: so much, at most, the zygote has itself
+	group       group
 	base        map[string]string // its environment
 
 	session *supervise.Session
@@ -181,6 +182,7 @@ func (z *zygote) close() {
 	z.control.conn.Close()
 	z.orders.conn.Close()
 	z.heard.Wait()
+	z.group.close()
 	removeDir(z.dir)
 }
 
@@ -265,14 +267,7 @@ func (z *zygote) start(ctx context.Context, id int, spec sandbox.Spec, given str
 	x := &execution{zygote: z, id: id, greeting: make(chan int, 1), over: make(chan struct{})}
 	z.launch.Lock()
 	defer z.launch.Unlock()
-	z.mu.Lock()
-	z.live[id] = x
-	z.mu.Unlock()
-	err := z.orders.tell(o, spec.Stdin, spec.Stdout, spec.Stderr)
-	if err == nil {
-		err = x.greet()
-	}
-	if err != nil {
+	if err := z.begin(x, o, spec); err != nil {
 		z.mu.Lock()
 		delete(z.live, id)
 		z.mu.Unlock()
@@ -281,7 +276,24 @@ func (z *zygote) start(ctx context.Context, id int, spec sandbox.Spec, given str
 		}
 		return nil, fmt.Errorf("%w: %w", ErrCold, err)
 	}
-	return sandbox.Adopt(ctx, x.process, x, spec.Limits, spec.Grace), nil
+	spec.Temp = fmt.Sprintf("/proc/%d/root%s/%d", z.session.Pid(), z.temp, x.inside) // as the zygote sees it
+	return sandbox.Adopt(ctx, x.process, x, spec), nil
+}
+
+// begin has an order taken. It needs launch.
+func (z *zygote) begin(x *execution, o order, spec sandbox.Spec) error {
+	z.mu.Lock()
+	z.live[x.id] = x
+	running := len(z.live)
+	z.mu.Unlock()
+	if err := z.group.fit(running); err != nil {
+		return err
+	}
+	x.killed = z.group.OOMKills()
+	if err := z.orders.tell(o, spec.Stdin, spec.Stdout, spec.Stderr); err != nil {
+		return err
+	}
+	return x.greet()
 }
 
 // difference is what an environment has and has not, compared with the zygote's.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/supervise"
+	"github.com/stavily/agents/shared/internal/warm"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -45,28 +47,37 @@ func (p *Plugins) execute(ctx context.Context, t Task) (api.Result, error) {
 	checked := *t.Instruction // both contracts get the same: what fits the schema, with its defaults
 	checked.InputData = parameters
 	t.Instruction = &checked
-	var ran supervise.ActionResult
-	var held *api.Posture
+	if t.outfit, err = p.outfitOf(t); err != nil {
+		return api.Result{}, err
+	}
+	ran, err := p.actWarm(ctx, t, whole)
+	if errors.Is(err, warm.ErrCold) { // nothing of it has begun
+		ran, err = p.actCold(ctx, t, whole)
+	}
+	if err != nil {
+		return api.Result{}, err
+	}
+	result := p.judge(t, ran)
+	result.Sandbox = p.postureOf(p.reach(t.outfit.network))
+	return result, nil
+}
+
+// act runs the process of a task to its end.
+func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMessage) (ran supervise.ActionResult, err error) {
 	err = p.inRoom(ctx, t, func(r *room) error {
-		held = p.postureOf(r.spec.Network)
 		flags, err := t.flags(r)
 		if err != nil {
 			return err
 		}
 		ran, err = supervise.RunAction(ctx, supervise.Action{
-			Options:  supervise.Options{Spec: r.spec, Config: whole, Log: r.log, OnProgress: t.progress},
+			Options:  supervise.Options{Spec: r.spec, Config: whole, Log: r.log, OnProgress: t.progress, Fork: t.fork(r)},
 			Contract: t.Plugin.Runtime.Contract,
-			Command:  t.command(parameters, r.spec.Limits),
+			Command:  t.command(t.Instruction.InputData, r.spec.Limits),
 			Flags:    flags,
 		})
 		return err
 	})
-	if err != nil {
-		return api.Result{}, err
-	}
-	result := p.judge(t, ran)
-	result.Sandbox = held
-	return result, nil
+	return ran, err
 }
 
 // parameters applies the manifest's schema to what the instruction brings.

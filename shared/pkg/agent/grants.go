@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,21 +25,20 @@ func (p *Plugins) CanRun(t Task) error {
 	return p.canFilter(t, g.Network)
 }
 
-// allow decides what the process of a task may reach and writes it into its order. Its
-// listeners are served until ctx ends.
-func (p *Plugins) allow(ctx context.Context, t Task, spec *sandbox.Spec, env *sandbox.Environment) error {
+// allow decides what the processes of a task may reach and writes it into their order.
+func (p *Plugins) allow(t Task, o *outfit) error {
 	g, err := p.grants(t)
 	if err != nil {
 		return err
 	}
 	p.tellGrants(t, g)
-	spec.Read, spec.Write, spec.Stat, spec.Sockets, spec.Masks = g.Read, g.Write, g.Stat, g.Sockets, g.Masks
+	s := &o.spec
+	s.Read, s.Write, s.Stat, s.Sockets, s.Masks = g.Read, g.Write, g.Stat, g.Sockets, g.Masks
 	for _, m := range g.Mounts {
-		spec.Mounts = append(spec.Mounts, sandbox.Mount(m))
+		s.Mounts = append(s.Mounts, sandbox.Mount(m))
 	}
-	env.HostProc, env.HostRoot = g.HostProc, g.HostRoot
-	spec.Network, err = p.network(ctx, t, g.Network)
-	return err
+	o.env.HostProc, o.env.HostRoot, o.network = g.HostProc, g.HostRoot, g.Network
+	return nil
 }
 
 // tellGrants logs what a plugin does not get as it asked, once and again when it changes.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/stavily/agents/internal/destination"
 	"github.com/stavily/agents/shared/internal/grant"
-	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 )
@@ -80,12 +79,12 @@ func TestGrantsReachTheOrder(t *testing.T) {
 	})
 	h.settings[0].Config["roots"].([]any)[1] = h.base
 	for range 2 {
-		var spec sandbox.Spec
-		if err := h.allow(t.Context(), h.task("p"), &spec, &sandbox.Environment{}); err != nil {
+		var o outfit
+		if err := h.allow(h.task("p"), &o); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(spec.Write, []string{granted}) || len(spec.Read) > 0 {
-			t.Errorf("the order is %+v", spec)
+		if !slices.Equal(o.spec.Write, []string{granted}) || len(o.spec.Read) > 0 {
+			t.Errorf("the order is %+v", o.spec)
 		}
 	}
 	for _, says := range []string{"is not there, so it is left out", "belongs to the agent"} {

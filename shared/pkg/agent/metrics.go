@@ -15,6 +15,8 @@ type counts struct {
 	connections  *prometheus.CounterVec
 	carried      *prometheus.CounterVec
 	level, layer *prometheus.GaugeVec
+	runs         *prometheus.CounterVec
+	zygotes      *prometheus.CounterVec
 	*takings
 }
 
@@ -30,6 +32,8 @@ func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 		connections: m.CounterVec("plugin_connections_total", "Connections that plugins made to their granted destinations, by how they ended.", "plugin", "outcome"),
 		carried:     m.CounterVec("plugin_connection_bytes_total", "Bytes that plugins sent to and received from their granted destinations.", "plugin", "direction"),
 		level:       m.GaugeVec("sandbox_level", "1 for the level that plugins are confined at, 0 for the others.", "level"),
+		runs:        m.CounterVec("plugin_runs_total", "Runs of actions and outputs, by how their process came to be: forked from a warm one, or started cold.", "start"),
+		zygotes:     m.CounterVec("zygotes_ended_total", "Ends of processes that runs are forked from, by reason.", "reason"),
 		layer:       m.GaugeVec("sandbox_layer", "1 for each layer of the sandbox that is enforced, 0 for the others.", "layer"),
 		takings:     newTakings(m),
 	}

@@ -19,18 +19,13 @@ import (
 
 // network puts what is granted of the network into the terms of the sandbox: everything,
 // a listener for each destination or, where these cannot be told apart and the owner
-// accepts that, ports of any host.
+// accepts that, ports of any host. Listeners are served until ctx ends.
 func (p *Plugins) network(ctx context.Context, t Task, n grant.Network) (sandbox.Network, error) {
 	if err := p.canFilter(t, n); err != nil {
 		return sandbox.Network{}, err
 	}
-	switch {
-	case n.All:
-		return sandbox.Network{All: true}, nil
-	case len(n.Destinations) == 0:
-		return sandbox.Network{}, nil
-	case !p.filters(n):
-		return sandbox.Network{Ports: ports(n)}, nil
+	if n.All || len(n.Destinations) == 0 || !p.filters(n) {
+		return p.reach(n), nil
 	}
 	gate, err := egress.New(egress.Options{
 		Destinations: n.Destinations, Allow: egress.ParseAllow(p.rt.Config.Security.Sandbox.AllowPrivate), Report: p.hear(ctx, t),
@@ -43,6 +38,17 @@ func (p *Plugins) network(ctx context.Context, t Task, n grant.Network) (sandbox
 		out.Listen = append(out.Listen, sandbox.Listen(l))
 	}
 	return out, nil
+}
+
+// reach is what is granted without listeners.
+func (p *Plugins) reach(n grant.Network) sandbox.Network {
+	switch {
+	case n.All:
+		return sandbox.Network{All: true}
+	case len(n.Destinations) == 0 || p.filters(n):
+		return sandbox.Network{}
+	}
+	return sandbox.Network{Ports: ports(n)}
 }
 
 // filters reports whether these destinations can be told apart here: they are served

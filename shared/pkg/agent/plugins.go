@@ -13,6 +13,7 @@ import (
 
 	"github.com/stavily/agents/shared/internal/catalog"
 	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/warm"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/plugin"
@@ -33,6 +34,8 @@ type Plugins struct {
 	base        string // the base directory, without symbolic links
 	logs        pluginLogs
 	told        sync.Map // what was logged of grants: name of the settings → text
+	pool        *warm.Pool
+	cold        sync.Map // plugins whose runs are never forked → why
 }
 
 // openPlugins looks at what is installed. Plugins and files with mistakes are
@@ -67,6 +70,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	var mistakes []error
 	p.settings, mistakes = config.LoadPluginFiles(cfg.ConfigDir)
 	p.report(mistakes)
+	p.pool = p.newPool()
 	return p, nil
 }
 
@@ -93,6 +97,9 @@ func (p *Plugins) Infos() []api.PluginInfo {
 	out := make([]api.PluginInfo, len(p.installed))
 	for i := range p.installed {
 		out[i] = p.installed[i].Info()
+		if reason, found := p.cold.Load(out[i].ID); found && out[i].Message == "" {
+			out[i].Message = fmt.Sprintf("each run starts anew: %s", reason)
+		}
 	}
 	return out
 }

@@ -156,6 +156,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 	return runGroup(ctx, append(role,
 		Component{"heartbeat", rt.heartbeat},
 		Component{"storage", rt.untilFailed},
+		Component{"warm plugins", rt.Plugins.pool.Run},
 		Component{"plugin logs", func(ctx context.Context) error { return rt.logs.run(ctx, rt.sendLogs) }},
 	))
 }

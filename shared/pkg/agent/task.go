@@ -12,7 +12,9 @@ import (
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/internal/agentsocket"
 	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/grant"
 	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/warm"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/plugin"
@@ -26,6 +28,9 @@ type Task struct {
 	Instruction *api.Instruction  // nil for a sensor
 	Forever     bool              // a process that lives on has no time limit of its own
 
+	outfit *outfit    // where it is known already
+	seat   *warm.Seat // where set, the process is forked instead of started
+
 	// Trigger takes a sensor's event and returns once it is durable; nil refuses.
 	Trigger func(context.Context, api.Event) (api.EventID, error)
 	// Progress hears how far an instruction has come; nil drops it.
@@ -37,15 +42,20 @@ type Task struct {
 
 // room is what a plugin process has to itself while it lives.
 type room struct {
-	spec sandbox.Spec
-	temp string
-	log  *pluginLog
+	spec    sandbox.Spec
+	temp    string // holds its socket and its input
+	scratch string // is its TMPDIR: the same directory, but for a process that is forked
+	log     *pluginLog
 }
 
 // inRoom prepares what the process of a task needs (private directories, socket,
 // log, the order for the sandbox), calls use, and takes it away again.
 func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) error {
-	temp, err := os.MkdirTemp(filepath.Join(p.rt.Config.Agent.BaseDir, tempDir), tempPrefix+string(t.Plugin.ID)+"-")
+	parent, name := filepath.Join(p.rt.Config.Agent.BaseDir, tempDir), tempPrefix+string(t.Plugin.ID)+"-"
+	if t.seat != nil {
+		parent, name = t.seat.Given(), ""
+	}
+	temp, err := os.MkdirTemp(parent, name)
 	if err != nil {
 		return fmt.Errorf("make a private directory for %s: %w", t.Plugin.ID, err)
 	}
@@ -62,9 +72,18 @@ func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) err
 		socket.Instruction = t.Instruction.ID
 	}
 	return agentsocket.Serve(ctx, socket, func(path string) error {
-		r := &room{temp: temp, log: log}
+		r := &room{temp: temp, scratch: temp, log: log}
+		if t.seat != nil {
+			r.scratch = t.seat.Temp()
+			if filepath.Dir(filepath.Dir(path)) != temp {
+				return fmt.Errorf("%w: the path of its socket would be too long", warm.ErrCold)
+			}
+		}
 		if err := p.furnish(ctx, t, r, path); err != nil {
 			return err
+		}
+		if t.seat != nil {
+			return use(r) // in the group of its zygote
 		}
 		return p.inGroup(r, use)
 	})
@@ -96,39 +115,68 @@ func (p *Plugins) clear(id api.PluginID, temp string) {
 	}
 }
 
-// furnish writes the order for the sandbox.
-func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) error {
+// outfit is what all processes of a task's plugin have in common.
+type outfit struct {
+	spec    sandbox.Spec // without a way to the network
+	env     sandbox.Environment
+	network grant.Network
+}
+
+// outfitOf finds it out; it may change between two runs, with links on the host.
+func (p *Plugins) outfitOf(t Task) (*outfit, error) {
+	if t.outfit != nil {
+		return t.outfit, nil
+	}
 	if err := p.Admits(t.Settings); err != nil {
-		return err
+		return nil, err
 	}
 	home, err := p.home(t.Plugin.ID)
 	if err != nil {
-		return err
-	}
-	env := sandbox.Environment{Agent: p.rt.Config.Agent.ID, Plugin: t.Plugin.ID, Home: home, Temp: r.temp, Socket: socket, SDK: p.sdk}
-	if err := forInstruction(t, r, &env); err != nil {
-		return err
+		return nil, err
 	}
 	installed := *t.Plugin
 	if installed.Dir, err = filepath.EvalSymlinks(installed.Dir); err != nil {
-		return fmt.Errorf("find plugin %s: %w", t.Plugin.ID, err)
+		return nil, fmt.Errorf("find plugin %s: %w", t.Plugin.ID, err)
 	}
 	program, args, err := catalog.Command(&installed, p.python)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.spec = sandbox.Spec{
-		Path: program, Args: args, Dir: installed.Dir,
-		Host: p.confinement.host, Level: p.posture.Level, User: p.confinement.user,
-		Code: append([]string{installed.Dir, p.sdk}, p.python.Prefix...),
-		Temp: r.temp, Home: home, Socket: socket, Input: env.Input,
-		Limits: p.limits(t.Plugin, t.Settings, t.within()),
-	}
-	if err := p.allow(ctx, t, &r.spec, &env); err != nil {
-		return err
+	o := &outfit{
+		env: sandbox.Environment{Agent: p.rt.Config.Agent.ID, Plugin: t.Plugin.ID, Home: home, SDK: p.sdk},
+		spec: sandbox.Spec{
+			Path: program, Args: args, Dir: installed.Dir,
+			Host: p.confinement.host, Level: p.posture.Level, User: p.confinement.user,
+			Code: append([]string{installed.Dir, p.sdk}, p.python.Prefix...),
+			Home: home, Limits: p.limits(t.Plugin, t.Settings, t.within()),
+		},
 	}
 	if t.Forever {
-		r.spec.Limits.Time = 0
+		o.spec.Limits.Time = 0
+	}
+	if err := p.allow(t, o); err != nil {
+		return nil, err
+	}
+	return o, p.confinement.own(home)
+}
+
+// furnish writes the order for the sandbox.
+func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) error {
+	o, err := p.outfitOf(t)
+	if err != nil {
+		return err
+	}
+	env := o.env
+	env.Temp, env.Socket = r.scratch, socket
+	if err := forInstruction(t, r, &env); err != nil {
+		return err
+	}
+	r.spec = o.spec
+	r.spec.Temp, r.spec.Socket, r.spec.Input = r.scratch, socket, env.Input
+	if t.seat != nil {
+		r.spec.Network = p.reach(o.network) // its zygote has the listeners
+	} else if r.spec.Network, err = p.network(ctx, t, o.network); err != nil {
+		return err
 	}
 	if t.Instruction == nil { // of an instruction the result tells
 		r.spec.Ended = func(e sandbox.Exit) { p.rt.counts.took(t.Plugin.ID, e) }
@@ -136,7 +184,7 @@ func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) e
 	if r.spec.Env, err = env.List(); err != nil {
 		return err
 	}
-	return p.confinement.own(append([]string{home, r.temp, filepath.Dir(socket), socket}, optional(env.Input)...)...)
+	return p.confinement.own(append([]string{r.temp, filepath.Dir(socket), socket}, optional(env.Input)...)...)
 }
 
 // optional is path where there is one.

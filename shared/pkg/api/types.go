@@ -45,7 +45,7 @@ type PluginInfo struct {
 	Digest  string   `json:"digest,omitempty"`
 	Type    string   `json:"type"`
 	State   string   `json:"state,omitempty"`   // ready | refused
-	Message string   `json:"message,omitempty"` // why it is refused
+	Message string   `json:"message,omitempty"` // why it is refused, or else what there is to know
 }
 
 // MonitorInfo is one monitor that a sensor agent runs.

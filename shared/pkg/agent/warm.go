@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
+	"github.com/stavily/agents/shared/internal/warm"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
+	"github.com/stavily/agents/shared/pkg/telemetry"
+)
+
+// newPool makes the pool that executions of SDK plugins are forked from.
+func (p *Plugins) newPool() *warm.Pool {
+	rt := p.rt
+	pool := warm.New(warm.Options{
+		Dir: filepath.Join(rt.Config.Agent.BaseDir, tempDir), Prefix: tempPrefix + "warm-",
+		Refused: func(id api.PluginID, reason string) {
+			p.cold.Store(id, reason)
+			rt.Log.Info("runs of a plugin start cold", telemetry.KeyPlugin, id, "reason", reason)
+			rt.BeatSoon()
+		},
+		Gone: func(id api.PluginID, reason warm.Reason, err error) {
+			rt.counts.zygotes.WithLabelValues(string(reason)).Inc()
+			if err != nil {
+				rt.Log.Warn("a warm process of a plugin crashed; runs start cold until there is another", telemetry.KeyPlugin, id, telemetry.KeyError, err)
+			}
+		},
+	})
+	rt.Metrics.GaugeFunc("zygotes", "Processes of plugins that runs are forked from.", func() float64 { return float64(pool.Zygotes()) })
+	return pool
+}
+
+// actWarm runs a task in a process that is forked from one that has imported the
+// plugin. The error wraps warm.ErrCold where that cannot be.
+func (p *Plugins) actWarm(ctx context.Context, t Task, whole map[string]json.RawMessage) (supervise.ActionResult, error) {
+	if !mayBeWarm(t.Plugin) {
+		return supervise.ActionResult{}, warm.ErrCold
+	}
+	plan, err := p.plan(t, whole)
+	if err != nil {
+		return supervise.ActionResult{}, err
+	}
+	t.seat = p.pool.Seat(&plan)
+	if t.seat == nil {
+		return supervise.ActionResult{}, warm.ErrCold
+	}
+	defer t.seat.Free()
+	ran, err := p.act(ctx, t, whole)
+	if err == nil {
+		p.rt.counts.runs.WithLabelValues("warm").Inc()
+	}
+	return ran, err
+}
+
+// actCold runs a task in a process of its own, and asks for a warm one for the next
+// where this one showed that it is the SDK's.
+func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.RawMessage) (supervise.ActionResult, error) {
+	ran, err := p.act(ctx, t, whole)
+	if err != nil {
+		return ran, err
+	}
+	p.rt.counts.runs.WithLabelValues("cold").Inc()
+	if ran.Info.Protocol != plugin.Protocol || !mayBeWarm(t.Plugin) {
+		return ran, nil
+	}
+	if plan, err := p.plan(t, whole); err == nil {
+		p.pool.Prepare(plan)
+	}
+	return ran, nil
+}
+
+// mayBeWarm reports whether a plugin's manifest allows it: a sensor keeps its one
+// process anyway, and only Python is forked.
+func mayBeWarm(m *plugin.Plugin) bool {
+	return m.Kind != plugin.Sensor && m.Runtime.Type == plugin.Python && m.Runtime.Contract != plugin.Script && !m.Runtime.Cold
+}
+
+// plan is what all runs of a task's plugin have in common, whatever the instruction.
+func (p *Plugins) plan(t Task, whole map[string]json.RawMessage) (warm.Plan, error) {
+	t.Instruction = nil
+	log, err := p.logOf(t)
+	if err != nil {
+		return warm.Plan{}, err
+	}
+	spec := t.outfit.spec
+	spec.Limits.Time = 0
+	spec.Network = p.reach(t.outfit.network)
+	plan := warm.Plan{
+		Plugin: t.Plugin.ID, Digest: t.Plugin.Digest, Spec: spec, Environment: t.outfit.env, Config: whole, Log: log,
+		Network: func(ctx context.Context) (sandbox.Network, error) { return p.network(ctx, t, t.outfit.network) },
+		Groups:  p.confinement.groups,
+	}
+	for _, d := range t.outfit.network.Destinations {
+		plan.Destinations = append(plan.Destinations, d.String())
+	}
+	return plan, nil
+}
+
+// fork starts a task's process from its seat; nil where it has none.
+func (t Task) fork(r *room) func(context.Context, sandbox.Spec) (*sandbox.Process, error) {
+	if t.seat == nil {
+		return nil
+	}
+	return func(ctx context.Context, s sandbox.Spec) (*sandbox.Process, error) {
+		return t.seat.Start(ctx, s, r.temp)
+	}
+}

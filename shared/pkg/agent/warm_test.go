@@ -1,0 +1,148 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+// keepWarm runs the pool as the agent does.
+func (h *host) keepWarm() {
+	h.t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.pool.Run(ctx) }()
+	h.t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			h.t.Error(err)
+		}
+		if left := names(h.t, h.base+"/tmp"); len(left) > 0 {
+			h.t.Errorf("tmp still holds %q", left)
+		}
+	})
+}
+
+func (h *host) eventually(what string, true func() bool) {
+	h.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !true(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.t.Fatalf("not within 30 s: %s\n%s", what, h.log)
+		}
+	}
+}
+
+// The first run is cold, what follows is forked, and no plugin can tell which it is.
+func TestRunsAreForked(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{
+		"tidy": strings.Replace(sdk(`
+global count
+count += 1
+agent = from_environment()
+agent.call("progress", {"percent": 50, "message": "half"})
+with open(os.environ["TMPDIR"] + "/mine", "x") as f: pass
+print("error: by hand")
+import json
+given = json.load(open(os.environ["STAVILY_INPUT_FILE"]))
+return {"count": count, "percent": params.percent, "config": agent.call("get_config", {}), "input": given["input_data"],
+    "id": os.environ["STAVILY_INSTRUCTION_ID"], "own": ctx.config.as_dict(), "extra": os.environ.get("EXTRA"), "cwd": os.path.basename(os.getcwd())}
+`), "@stavily.action", "count = 0\n@stavily.action", 1),
+		"tidy.yaml": "plugin: tidy\nenvironment: true\nconfig: {loud: true}\n",
+	})
+	h.keepWarm()
+	run := func(id string, extra bool) string {
+		var progress int
+		task := h.order("tidy", func(i *api.Instruction) {
+			given("percent", "85")(i)
+			i.ID = api.InstructionID(id)
+			if extra {
+				i.PluginConfiguration.Environment = map[string]string{"EXTRA": "x"}
+			}
+		})
+		task.Progress = func(plugin.Progress) { progress++ }
+		got := h.Execute(t.Context(), task)
+		if got.Status != api.Completed || got.ErrorMessage != "" || progress != 1 || got.Sandbox == nil || got.ResourceUsage.MaxRSSBytes == 0 {
+			t.Fatalf("%+v, %d reports of progress\n%s", got, progress, h.log)
+		}
+		return string(got.Result)
+	}
+	want := func(id, extra string) string {
+		return fmt.Sprintf(`{"count": 1, "percent": 85, "config": {"config": {"greeting": "hello", "loud": true}}, "input": {"mount": "/var", "percent": 85}, "id": %q, "own": {"greeting": "hello", "loud": true}, "extra": %s, "cwd": "tidy"}`, id, extra)
+	}
+	h.eventually("a run prepares the next", func() bool {
+		if got := run("ins-1", true); got != want("ins-1", `"x"`) {
+			t.Fatalf("cold: %s", got)
+		}
+		return h.pool.Zygotes() == 1
+	})
+	for i := range 5 {
+		id := fmt.Sprint("ins-w", i)
+		if got := run(id, i%2 == 0); got != want(id, map[bool]string{true: `"x"`, false: "null"}[i%2 == 0]) {
+			t.Fatalf("warm: %s", got)
+		}
+	}
+	if text := read(t, h.base+"/logs/plugins/tidy.log"); strings.Count(text, "[ins-w4] by hand") != 1 {
+		t.Errorf("the log of a warm run:\n%s", text)
+	}
+	if n := h.metric(`plugin_runs_total{start="warm"}`); n != "5" {
+		t.Errorf("%s warm runs are counted", n)
+	}
+	if n := h.metric("zygotes"); n != "1" {
+		t.Errorf("%s zygotes are counted", n)
+	}
+}
+
+func TestRunsThatStayCold(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{
+		"never":   strings.Replace(sdk("return 1"), "contract: stdio", "contract: stdio, warm: false", 1),
+		"threads": strings.Replace(sdk("return 1"), "@stavily.action", "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n@stavily.action", 1),
+		"script":  script("print(1)"),
+	})
+	h.keepWarm()
+	why := func() string {
+		for _, i := range h.Infos() {
+			if i.ID == "threads" {
+				return i.Message
+			}
+		}
+		return ""
+	}
+	h.eventually("the refusal is told", func() bool {
+		for _, id := range []api.PluginID{"never", "threads", "script"} {
+			if got := h.Execute(t.Context(), h.order(id, given("percent", "1"))); got.Status != api.Completed {
+				t.Fatalf("%s: %+v", id, got)
+			}
+		}
+		return why() != ""
+	})
+	if want := "each run starts anew: it starts threads while it is imported, and a fork leaves them behind"; why() != want {
+		t.Errorf("told %q, want %q", why(), want)
+	}
+	if n := h.log.count("runs of a plugin start cold", "plugin=threads"); n != 1 {
+		t.Errorf("the reason is logged %d times\n%s", n, h.log)
+	}
+	if h.pool.Zygotes() != 0 || h.log.count("plugin=never") > 0 {
+		t.Errorf("%d zygotes\n%s", h.pool.Zygotes(), h.log)
+	}
+}
+
+// metric is the value of a counter of the agent.
+func (h *host) metric(sample string) string {
+	h.t.Helper()
+	w := httptest.NewRecorder()
+	h.rt.metricsHandler().ServeHTTP(w, httptest.NewRequest("GET", h.rt.Config.Metrics.Path, nil))
+	for line := range strings.Lines(w.Body.String()) {
+		if _, value, found := strings.Cut(line, sample+" "); found && line[0] != '#' {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
