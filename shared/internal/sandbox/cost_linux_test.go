@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -37,6 +39,28 @@ func TestCost(t *testing.T) {
 		}
 	}
 	report(t, ways, took)
+	throughput(t, host)
+}
+
+// throughput prints how many cold launches this machine takes in a second.
+func throughput(t *testing.T, host *Host) {
+	const lasting = 5 * time.Second
+	for _, workers := range []int{1, 8} {
+		var launches atomic.Int64
+		var running sync.WaitGroup
+		begin := time.Now()
+		for range workers {
+			one := inSandbox(t, host, Full)
+			running.Go(func() {
+				for time.Since(begin) < lasting {
+					one(t)
+					launches.Add(1)
+				}
+			})
+		}
+		running.Wait()
+		fmt.Printf("full, %d at a time: %.0f cold launches of Python a second\n", workers, float64(launches.Load())/time.Since(begin).Seconds())
+	}
 }
 
 type way struct {

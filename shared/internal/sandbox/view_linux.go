@@ -196,7 +196,7 @@ func (v *view) add(paths []string, attr uint64) error {
 			v.addRoot(attr)
 			continue
 		}
-		if attr == attrRead && v.shows(path) {
+		if attr == attrRead && inBase(path) {
 			continue
 		}
 		n, ok := hostNode(path, attr)
@@ -208,11 +208,9 @@ func (v *view) add(paths []string, attr uint64) error {
 	return nil
 }
 
-// shows reports whether a directory that is shown already holds path.
-func (v *view) shows(path string) bool {
-	return slices.ContainsFunc(v.nodes, func(n node) bool {
-		return n.kind == bind && n.dir && n.attr == attrRead && n.source == n.target && within(path, n.target)
-	})
+// inBase reports whether every plugin sees path anyway.
+func inBase(path string) bool {
+	return slices.ContainsFunc(baseView(), func(n node) bool { return n.kind == bind && n.dir && within(path, n.target) })
 }
 
 // ownPlaces are never the host's.
