@@ -266,7 +266,7 @@ func TestPlacesMustBeThere(t *testing.T) {
 	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	for _, rules := range []Rules{{Below: []string{dir + "/absent"}}, {Below: []string{dir + "/link"}}, {Socket: dir + "/absent/s"}} {
+	for _, rules := range []Rules{{Below: []string{dir + "/absent"}}, {Below: []string{dir + "/link"}}, {Sockets: []string{dir + "/absent/s"}}} {
 		if places, err := openPlaces(rules); err == nil {
 			closePlaces(places)
 			t.Errorf("openPlaces(%+v): no error", rules)

@@ -13,9 +13,9 @@ import (
 
 // Rules say what the processes under one filter may do.
 type Rules struct {
-	// Socket is the path of the agent socket, "" for none. It may be absent when Serve
-	// starts and be made anew meanwhile; its directory may not.
-	Socket string
+	// Sockets are the paths of those that the process may connect to. One may be absent
+	// when Serve starts and be made anew meanwhile; its directory may not.
+	Sockets []string
 
 	// Below are directories (absolute, free of symlinks) in which sockets are the
 	// process's own: its Temp and Home.

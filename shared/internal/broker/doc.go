@@ -12,7 +12,7 @@
 //
 // # What is allowed
 //
-//   - unix: the agent socket, and sockets below the process's own directories
+//   - unix: the sockets that are named ([Rules.Sockets]), and those below the process's own directories
 //     ([Rules.Below]). Abstract names are nobody's and refused.
 //   - internet: what [Rules.Dial] says. The agent connects, so Landlock's rules about
 //     ports do not apply to a brokered process: Dial is the rule.

@@ -20,9 +20,9 @@ type place struct {
 // openPlaces opens the directories of the rules once, so that nothing that is renamed
 // later is taken for them.
 func openPlaces(rules Rules) (places []place, err error) {
-	wanted := make([]place, 0, len(rules.Below)+1)
-	if rules.Socket != "" {
-		wanted = append(wanted, place{path: filepath.Dir(rules.Socket), only: filepath.Base(rules.Socket)})
+	wanted := make([]place, 0, len(rules.Below)+len(rules.Sockets))
+	for _, path := range rules.Sockets {
+		wanted = append(wanted, place{path: filepath.Dir(path), only: filepath.Base(path)})
 	}
 	for _, dir := range rules.Below {
 		wanted = append(wanted, place{path: filepath.Clean(dir)})

@@ -292,7 +292,7 @@ print(attempt(hello, "\0"))
 os.chdir(F); print(attempt(hello, "docker.sock"))
 os.chdir(A); print(hello("agent.sock"))
 print(attempt(hello, "/proc/self/cwd/agent.sock"), attempt(hello, "/proc/1/root" + F + "/docker.sock"))
-`, agent, foreign), Rules{Socket: agent + "/agent.sock", Below: []string{temp}},
+`, agent, foreign), Rules{Sockets: []string{agent + "/agent.sock"}, Below: []string{temp}},
 			"agent", "agent", "EACCES", "EACCES", "EACCES", "EACCES", "EACCES", "EACCES", "EACCES", "ENOENT",
 			"ECONNREFUSED", "ECONNREFUSED", "EACCES", "EACCES", "EACCES", "agent", "EACCES EACCES")
 		if e := g.events[0]; !e.Allowed || e.Call != "connect" || e.Target != agent+"/agent.sock" || e.Errno != 0 || e.PID != g.Process.Pid {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -84,7 +85,7 @@ func (c *channel) send(p *program) {
 }
 
 // receive takes the descriptors over, after the launch succeeded.
-func (c *channel) receive(s *Spec, t *tree) error {
+func (c *channel) receive(ctx context.Context, s *Spec, t *tree) error {
 	if c.ours < 0 {
 		return nil
 	}
@@ -101,11 +102,11 @@ func (c *channel) receive(s *Spec, t *tree) error {
 	if err != nil || len(fds) != len(c.rights) {
 		return fmt.Errorf("take descriptors from the launch: %d of %d came: %w", len(fds), len(c.rights), err)
 	}
-	return t.takeOver(s, fds)
+	return t.takeOver(ctx, s, fds)
 }
 
 // takeOver gives the descriptors to those who serve them, until the tree has ended.
-func (t *tree) takeOver(s *Spec, fds []int) error {
+func (t *tree) takeOver(ctx context.Context, s *Spec, fds []int) error {
 	for i, l := range s.Network.Listen {
 		f := os.NewFile(uintptr(fds[i]), "listener "+l.Name)
 		listener, err := net.FileListener(f)
@@ -116,7 +117,7 @@ func (t *tree) takeOver(s *Spec, fds []int) error {
 		t.serve(listener, func() { l.Serve(listener) })
 	}
 	if rest := fds[len(s.Network.Listen):]; len(rest) > 0 {
-		t.broker(os.NewFile(uintptr(rest[0]), "connect broker"), s)
+		t.broker(ctx, os.NewFile(uintptr(rest[0]), "connect broker"), s)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/internal/broker"
 )
 
 // ProbeOptions bound a self-test.
@@ -139,7 +140,7 @@ func (o ProbeOptions) probe(ctx context.Context) (*Host, error) {
 	}
 	defer b.close()
 	for _, v := range variants {
-		if o.Highest != "" && !o.Highest.AtLeast(v.level) || v.level.AtLeast(Confined) && abi == 0 || v.broker && !brokerWorks(h) {
+		if o.Highest != "" && !o.Highest.AtLeast(v.level) || v.level.AtLeast(Confined) && abi == 0 || v.broker && h.noBroker() {
 			continue
 		}
 		checks, err := b.try(ctx, o, *h, v)
@@ -152,6 +153,15 @@ func (o ProbeOptions) probe(ctx context.Context) (*Host, error) {
 		return h, ctx.Err()
 	}
 	return h, ctx.Err()
+}
+
+// noBroker reports whether this kernel has no way to answer for it, and keeps why.
+func (h *Host) noBroker() bool {
+	err := broker.Supported()
+	if err != nil {
+		h.Missing["unix_sockets"] = err.Error()
+	}
+	return err != nil
 }
 
 // failure says why a variant does not hold, in a clause; empty when it does.
@@ -309,5 +319,3 @@ func parseChecks(said []byte, exit Exit) ([]Check, error) {
 	}
 	return out, nil
 }
-
-func brokerWorks(*Host) bool { return false }

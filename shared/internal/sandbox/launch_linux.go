@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stavily/agents/shared/internal/broker"
 	"github.com/stavily/agents/shared/internal/seccomp"
 )
 
@@ -59,7 +60,7 @@ func launch(ctx context.Context, s *Spec) (*tree, error) {
 	}
 	runtime.KeepAlive(s)
 	if err = p.err(); err == nil {
-		err = c.receive(s, t)
+		err = c.receive(ctx, s, t)
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -330,7 +331,7 @@ func (p *program) filter(s *Spec, c *channel) error {
 		p.call("filter system calls", unix.SYS_SECCOMP, num(unix.SECCOMP_SET_MODE_FILTER), none, pointer(p, prog))
 		return nil
 	}
-	o := p.call("filter system calls", unix.SYS_SECCOMP, num(unix.SECCOMP_SET_MODE_FILTER), num(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER), pointer(p, prog))
+	o := p.call("filter system calls", unix.SYS_SECCOMP, num(unix.SECCOMP_SET_MODE_FILTER), num(broker.FilterFlags()), pointer(p, prog))
 	c.add(o)
 	c.send(p)
 	return nil

@@ -124,11 +124,6 @@ func (t *tree) reap(ended <-chan struct{}) ending {
 // subreaper.
 const straySamples = int(time.Second / samplePeriod)
 
-// broker answers connect(2) of the tree.
-func (t *tree) broker(listener *os.File, s *Spec) {
-	t.serve(listener, func() {})
-}
-
 // usage adds up the tree.
 func (t *tree) usage() usage {
 	if t.samples++; t.samples%straySamples == 0 {

@@ -64,6 +64,12 @@ func (r *rules) processes() {
 	nobodyElse := r.equal(low(1), allow, denied, 0)
 	r.decide(r.equal(low(0), nobodyElse, denied, unix.PRIO_PROCESS), unix.SYS_SETPRIORITY)
 	r.decide(r.equal(low(0), nobodyElse, denied, ioprioProcess), unix.SYS_IOPRIO_SET)
+	// Asking by number tells about the host's processes. The group of a child stays: to
+	// end it, programs ask for it.
+	r.decide(r.unless(r.Namespaced, self), unix.SYS_GETSID, unix.SYS_SCHED_GETAFFINITY, unix.SYS_SCHED_GETATTR,
+		unix.SYS_SCHED_GETPARAM, unix.SYS_SCHED_GETSCHEDULER, unix.SYS_SCHED_RR_GET_INTERVAL)
+	r.decide(r.unless(r.Namespaced, r.equal(low(0), nobodyElse, denied, unix.PRIO_PROCESS)), unix.SYS_GETPRIORITY)
+	r.decide(r.unless(r.Namespaced, r.equal(low(0), nobodyElse, denied, ioprioProcess)), unix.SYS_IOPRIO_GET)
 
 	// The limit of locks marks the launch: it may be read, not set.
 	r.decide(r.equal(low(0), denied, allow, rlimitLocks), unix.SYS_SETRLIMIT)

@@ -80,7 +80,6 @@ func (r *rules) lists() {
 	r.decide(denied, refused...)
 	r.decide(missing, absent...)
 	r.decide(r.hostPath(allow), hostPaths...)
-	r.decide(r.unless(r.Namespaced, denied), hostIPC...)
 }
 
 // unless gives otherwise where what would hold the call does not.
