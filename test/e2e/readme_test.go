@@ -194,7 +194,11 @@ func (r *reader) writePlugin(program string) {
 	r.t.Helper()
 	dir := filepath.Join(r.base(readmeSensor), "data", "plugins", "queue-length")
 	r.write(filepath.Join(dir, "main.py"), program)
-	r.write(filepath.Join(dir, "plugin.yaml"), "id: queue-length\nname: Queue length\nversion: 1.0.0\ntype: sensor\n"+
+	permissions := regexp.MustCompile("`(permissions: [^`]+)`").FindStringSubmatch(repository(r.t, "README.md"))
+	if permissions == nil {
+		r.t.Fatal("README no longer says which permissions its plugin asks for")
+	}
+	r.write(filepath.Join(dir, "plugin.yaml"), permissions[1]+"\nid: queue-length\nname: Queue length\nversion: 1.0.0\ntype: sensor\n"+
 		"runtime: {type: python, entry_point: main.py, contract: stdio}\n"+
 		"configuration:\n  path: {type: string, required: true}\n  limit: {type: integer, required: true}\n")
 	queue := filepath.Join(r.dir, "queue")
