@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -232,10 +231,13 @@ func rulesOf(s *Spec) ([]rule, error) {
 	for _, name := range []string{"null", "zero", "full", "random", "urandom"} {
 		out = append(out, rule{path: "/dev/" + name, rights: unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE, optional: true})
 	}
-	for _, path := range slices.Concat([]string{s.Temp, s.Home}, s.Write) {
+	for _, path := range []string{s.Temp, s.Home} {
 		if path != "" {
 			out = append(out, rule{path: path, rights: rightsWrite})
 		}
+	}
+	for _, path := range s.Write {
+		out = append(out, rule{path: path, rights: rightsWrite, optional: true})
 	}
 	return out, limitToFiles(out)
 }
@@ -243,8 +245,11 @@ func rulesOf(s *Spec) ([]rule, error) {
 // readRules let the process read what it consists of and what is granted.
 func readRules(s *Spec) []rule {
 	out := baseRules()
-	for _, path := range slices.Concat(s.Code, s.Read, s.shown()) {
+	for _, path := range append(s.shown(), s.Code...) {
 		out = append(out, rule{path: path, rights: rightsRead})
+	}
+	for _, path := range s.Read {
+		out = append(out, rule{path: path, rights: rightsRead, optional: true})
 	}
 	if s.Network.All || len(s.Network.Ports) > 0 {
 		for _, path := range networkFiles {

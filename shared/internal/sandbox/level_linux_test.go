@@ -131,25 +131,18 @@ func TestMasks(t *testing.T) {
 func TestALinkIsNotFollowed(t *testing.T) {
 	for _, level := range confinedLevels {
 		t.Run(string(level), func(t *testing.T) {
-			dir := t.TempDir()
-			place(t, dir+"/secret/f")
+			dir := outsideTmp(t)
+			secret := place(t, dir+"/secret/f")
 			if err := os.Symlink(dir+"/secret", dir+"/granted"); err != nil {
 				t.Fatal(err)
 			}
-			s := script(t, "pass")
-			confine(t, &s, probed(t), level)
-			s.Read = []string{dir + "/granted"}
-			p, err := Start(t.Context(), s)
-			if err == nil && level == Confined {
-				p.Wait()
-				t.Fatal("it started")
-			}
-			if err == nil { // shown as the link that it is: its end is not there
-				p.Wait()
-				return
-			}
-			if !errors.Is(err, syscall.ELOOP) {
-				t.Errorf("Start: %v, want %v", err, syscall.ELOOP)
+			got := touch(t, level, map[string]string{"by link": dir + "/granted/f", "itself": secret}, func(s *Spec) {
+				s.Read, s.Write = []string{dir + "/granted"}, []string{dir + "/granted"}
+			})
+			for name, could := range got {
+				if could[0] == "ok" || could[1] == "ok" {
+					t.Errorf("%s: read %s, write %s", name, could[0], could[1])
+				}
 			}
 		})
 	}
@@ -318,4 +311,19 @@ func TestARefusedStepIsNamed(t *testing.T) {
 func ExampleExit() {
 	fmt.Println(Exit{Code: -1, Signal: syscall.SIGKILL, Reason: MemoryLimit})
 	// Output: was ended: it took more memory than its limit
+}
+
+// What is granted may go away between the decision and the launch.
+func TestAVanishedGrant(t *testing.T) {
+	for _, level := range confinedLevels {
+		t.Run(string(level), func(t *testing.T) {
+			dir := outsideTmp(t)
+			got := touch(t, level, map[string]string{"there": place(t, dir+"/there/f")}, func(s *Spec) {
+				s.Read, s.Write = []string{dir + "/there", dir + "/gone"}, []string{dir + "/gone-too"}
+			})
+			if got["there"][0] != "ok" {
+				t.Errorf("what is there cannot be read: %v", got)
+			}
+		})
+	}
 }

@@ -42,6 +42,7 @@ type op struct {
 	store *int32      // takes the result too: a field of a structure that a later call reads
 	judge judge
 	want  uintptr
+	skip  int // calls that a failure which is passed over takes with it
 }
 
 // judge says what becomes of a launch after a call.

@@ -189,9 +189,9 @@ func (s *Spec) shown() []string {
 	return slices.DeleteFunc(append([]string{s.Socket, s.Input}, s.Sockets...), func(path string) bool { return path == "" })
 }
 
-// places are the paths that must be there.
+// places are the paths that must be there. What is granted may come and go.
 func (s *Spec) places() []string {
-	out := slices.Concat([]string{s.Dir, s.Temp, s.Home}, s.Code, s.Read, s.Write, s.Stat, s.shown())
+	out := slices.Concat([]string{s.Dir, s.Temp, s.Home}, s.Code, s.shown())
 	for _, m := range s.Mounts {
 		out = append(out, m.Source)
 	}
@@ -200,7 +200,7 @@ func (s *Spec) places() []string {
 
 // paths are all that a Spec names.
 func (s *Spec) paths() []string {
-	out := append(s.places(), s.Masks...)
+	out := slices.Concat(s.places(), s.Read, s.Write, s.Stat, s.Masks)
 	for _, m := range s.Mounts {
 		out = append(out, m.Target)
 	}

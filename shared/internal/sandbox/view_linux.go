@@ -37,6 +37,7 @@ type node struct {
 	attr   uint64 // bind: of mount_setattr(2)
 	data   string // tmpfs: options
 	sealed bool   // tmpfs: read-only once all is in it
+	flimsy bool   // bind: left out when it has gone since it was looked at
 }
 
 type kind uint8
@@ -122,13 +123,9 @@ func viewOf(s *Spec) (*view, error) {
 	if err := v.add(s.Code, attrRead); err != nil {
 		return nil, err
 	}
-	if err := v.add(slices.Concat(s.Stat, s.Read), attrRead); err != nil {
-		return nil, err
-	}
+	v.grant(slices.Concat(s.Stat, s.Read), attrRead)
 	private := slices.DeleteFunc([]string{s.Home}, func(path string) bool { return path == "" })
-	if err := v.add(s.Write, attrGrant); err != nil {
-		return nil, err
-	}
+	v.grant(s.Write, attrGrant)
 	if err := v.add(private, attrPrivate); err != nil {
 		return nil, err
 	}
@@ -188,14 +185,9 @@ func tmpfsOptions(s *Spec) string {
 		cmp.Or(s.Limits.TempSize, defaultTempSize), cmp.Or(s.Limits.TempFiles, defaultTempFiles))
 }
 
-// add shows paths of the host. One that shows all of it is taken apart, so that what
-// makes the view private (proc, dev, tmp) stays.
+// add shows paths of the host.
 func (v *view) add(paths []string, attr uint64) error {
 	for _, path := range paths {
-		if path == "/" {
-			v.addRoot(attr)
-			continue
-		}
 		if attr == attrRead && inBase(path) {
 			continue
 		}
@@ -206,6 +198,21 @@ func (v *view) add(paths []string, attr uint64) error {
 		v.nodes = append(v.nodes, n)
 	}
 	return nil
+}
+
+// grant shows paths of the host that may come and go. One that is all of it is taken
+// apart, so that what makes the view private (proc, dev, tmp) stays.
+func (v *view) grant(paths []string, attr uint64) {
+	for _, path := range paths {
+		n, ok := hostNode(path, attr)
+		switch {
+		case path == "/":
+			v.addRoot(attr)
+		case ok && (attr != attrRead || !inBase(path)):
+			n.flimsy = true
+			v.nodes = append(v.nodes, n)
+		}
+	}
 }
 
 // inBase reports whether every plugin sees path anyway.
@@ -224,6 +231,7 @@ func (v *view) addRoot(attr uint64) {
 	for _, e := range entries {
 		path := "/" + e.Name()
 		if n, ok := hostNode(path, attr); ok && !slices.Contains(ownPlaces, path) {
+			n.flimsy = true
 			v.nodes = append(v.nodes, n)
 		}
 	}
@@ -305,11 +313,16 @@ func (v *view) pick(p *program) map[string]register {
 			continue
 		}
 		label := "show " + n.source
-		fd := p.scratch(p.openPath(label, n.source))
+		open := p.openPath(label, n.source)
+		if n.flimsy {
+			open.judge, open.skip = may, 3
+		}
+		fd := p.scratch(open)
 		tree := p.keep(p.call(label, unix.SYS_OPEN_TREE, result(fd), p.text(""), num(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)))
 		p.call(label, unix.SYS_CLOSE, result(fd))
 		attr := &unix.MountAttr{Attr_set: n.attr}
 		p.call(label, unix.SYS_MOUNT_SETATTR, result(tree), p.text(""), num(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), pointer(p, attr), num(unsafe.Sizeof(*attr)))
+		p.regs[tree] = none.value - 1 // no descriptor, should it be skipped
 		trees[n.target] = tree
 	}
 	return trees
@@ -359,6 +372,9 @@ func (v *view) place(p *program, i int, n node, trees map[string]register, made 
 			p.call("make "+n.target, unix.SYS_MKNODAT, here, at, num(unix.S_IFREG|0o444), none)
 		}
 		p.moveMount(label, trees[n.target], at)
+		if n.flimsy { // without a tree there is nothing to move
+			p.ops[len(p.ops)-2].judge, p.ops[len(p.ops)-1].judge = may, may
+		}
 	}
 }
 
