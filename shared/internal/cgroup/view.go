@@ -6,8 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/stavily/agents/shared/internal/mountinfo"
 )
 
 var (
@@ -63,18 +64,13 @@ func parseOwn(text string) map[string]string {
 // comes later, and is what a path reaches, so later lines come first.
 func parseMounts(text string) []mount {
 	var out []mount
-	for line := range strings.Lines(text) {
-		before, after, ok := strings.Cut(strings.TrimSpace(line), " - ")
-		f, g := strings.Fields(before), strings.Fields(after)
-		if !ok || len(f) < 5 || len(g) < 3 {
-			continue
-		}
-		m := mount{root: unescape(f[3]), point: unescape(f[4])}
-		switch g[0] {
+	for _, l := range mountinfo.Parse(text) {
+		m := mount{root: l.Root, point: l.Point}
+		switch l.Type {
 		case "cgroup2":
 			m.version = 2
 		case "cgroup":
-			m.version, m.controllers = 1, strings.Split(g[2], ",")
+			m.version, m.controllers = 1, strings.Split(l.Super, ",")
 		default:
 			continue
 		}
@@ -82,23 +78,6 @@ func parseMounts(text string) []mount {
 	}
 	slices.Reverse(out)
 	return out
-}
-
-// unescape gives back what the kernel writes as \ooo: space, tab, line feed and
-// backslash.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // find gives the hierarchy of a controller of version 1, or that of version 2.

@@ -6,18 +6,18 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/internal/mountinfo"
 )
 
 // host is what the kernel knows about names of files.
 type host struct {
-	mounts  []mount
+	mounts  []mountinfo.Mount
 	sockets []string // that are bound to a path, in the agent's network namespace
 	kernel  []string // where files are doors to the kernel
 	devices []string // where files are devices
@@ -25,14 +25,6 @@ type host struct {
 
 // doors are the types of file systems whose files are the kernel's settings.
 var doors = []string{"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "efivarfs", "bpf", "fusectl", "pstore", "binfmt_misc"}
-
-// mount is a line of /proc/self/mountinfo, proc_pid_mountinfo(5).
-type mount struct {
-	device string // major:minor of the file system
-	root   string // what of the file system is mounted
-	point  string // where
-	kind   string // of file system
-}
 
 // maxTable is far above what the kernel lists on hosts with ten thousand containers.
 const maxTable = 16 << 20
@@ -42,13 +34,13 @@ func lookAtHost() (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the mounts: %w", err)
 	}
-	h := &host{mounts: parseMounts(table), kernel: []string{"/proc", "/sys"}, devices: []string{"/dev"}}
+	h := &host{mounts: mountinfo.Parse(string(table)), kernel: []string{"/proc", "/sys"}, devices: []string{"/dev"}}
 	for _, m := range h.mounts {
 		switch {
-		case slices.Contains(doors, m.kind):
-			h.kernel = append(h.kernel, m.point)
-		case m.kind == "devtmpfs":
-			h.devices = append(h.devices, m.point)
+		case slices.Contains(doors, m.Type):
+			h.kernel = append(h.kernel, m.Point)
+		case m.Type == "devtmpfs":
+			h.devices = append(h.devices, m.Point)
 		}
 	}
 	// Without it (a masked /proc) sockets are only not hidden one by one.
@@ -56,34 +48,6 @@ func lookAtHost() (*host, error) {
 		h.sockets = parseSockets(table)
 	}
 	return h, nil
-}
-
-func parseMounts(table []byte) []mount {
-	var out []mount
-	for line := range bytes.Lines(table) {
-		before, after, _ := strings.Cut(string(line), " - ") // optional fields end there
-		fields, kind := strings.Fields(before), strings.Fields(after)
-		if len(fields) > 4 && len(kind) > 0 {
-			out = append(out, mount{fields[2], unescape(fields[3]), unescape(fields[4]), kind[0]})
-		}
-	}
-	return out
-}
-
-// unescape reads the octal escapes of space, tab, newline and backslash.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // parseSockets reads the paths of unix(7) sockets, which stand after seven fields.
@@ -103,7 +67,7 @@ func parseSockets(table []byte) []string {
 }
 
 func (h *host) isMountPoint(path string) bool {
-	return slices.ContainsFunc(h.mounts, func(m mount) bool { return m.point == path })
+	return slices.ContainsFunc(h.mounts, func(m mountinfo.Mount) bool { return m.Point == path })
 }
 
 // servers are the data directories of orchestrators that run on this host.
@@ -120,27 +84,27 @@ func (h *host) servers() []string {
 // aliases are the other names that a path without links has through further mounts
 // of its file system. Of a mount that shows only a part of it, that is the mount.
 func (h *host) aliases(path string) []string {
-	var at mount
+	var at mountinfo.Mount
 	for _, m := range h.mounts { // the longest, and of these the last, is on top
-		if within(path, m.point) && len(m.point) >= len(at.point) {
+		if within(path, m.Point) && len(m.Point) >= len(at.Point) {
 			at = m
 		}
 	}
-	if at.point == "" {
+	if at.Point == "" {
 		return nil
 	}
-	inside := filepath.Join(at.root, strings.TrimPrefix(path, at.point))
+	inside := filepath.Join(at.Root, strings.TrimPrefix(path, at.Point))
 	var out []string
 	for _, m := range h.mounts {
 		switch {
-		case m.device != at.device || m == at:
-		case within(inside, m.root):
-			rest, err := filepath.Rel(m.root, inside)
+		case m.Device != at.Device || m == at:
+		case within(inside, m.Root):
+			rest, err := filepath.Rel(m.Root, inside)
 			if err == nil {
-				out = append(out, filepath.Join(m.point, rest))
+				out = append(out, filepath.Join(m.Point, rest))
 			}
-		case within(m.root, inside):
-			out = append(out, m.point)
+		case within(m.Root, inside):
+			out = append(out, m.Point)
 		}
 	}
 	return out

@@ -10,17 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/stavily/agents/shared/internal/mountinfo"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
-
-func TestParseMounts(t *testing.T) {
-	got := parseMounts([]byte("36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n" +
-		"37 35 0:5 / /with\\040space\\134\\011x rw shared:2 master:3 - sysfs sysfs rw\nbroken\n40 35 0:6 / /x rw\n"))
-	want := []mount{{"98:0", "/mnt1", "/mnt2", "ext3"}, {"0:5", "/", "/with space\\\tx", "sysfs"}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(mount{})); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
 
 func TestParseSockets(t *testing.T) {
 	got := parseSockets([]byte("Num       RefCount Protocol Flags    Type St Inode Path\n" +
@@ -35,14 +27,14 @@ func TestParseSockets(t *testing.T) {
 
 // A protected directory is protected under each of its names.
 func TestAliases(t *testing.T) {
-	h := &host{mounts: []mount{
-		{"8:1", "/", "/", "ext4"},
-		{"8:2", "/", "/var", "ext4"},
-		{"8:2", "/lib", "/mnt/lib", "ext4"},                 // above it
-		{"8:2", "/lib/agent/certificates", "/keys", "ext4"}, // below it
-		{"8:2", "/log", "/mnt/log", "ext4"},                 // beside it
-		{"8:3", "/", "/mnt/other", "ext4"},                  // another disk
-		{"8:2", "/", "/snap", "ext4"},                       // all of it
+	h := &host{mounts: []mountinfo.Mount{
+		{Device: "8:1", Root: "/", Point: "/", Type: "ext4"},
+		{Device: "8:2", Root: "/", Point: "/var", Type: "ext4"},
+		{Device: "8:2", Root: "/lib", Point: "/mnt/lib", Type: "ext4"},                 // above it
+		{Device: "8:2", Root: "/lib/agent/certificates", Point: "/keys", Type: "ext4"}, // below it
+		{Device: "8:2", Root: "/log", Point: "/mnt/log", Type: "ext4"},                 // beside it
+		{Device: "8:3", Root: "/", Point: "/mnt/other", Type: "ext4"},                  // another disk
+		{Device: "8:2", Root: "/", Point: "/snap", Type: "ext4"},                       // all of it
 	}}
 	got := h.aliases("/var/lib/agent")
 	if want := []string{"/mnt/lib/agent", "/keys", "/snap/lib/agent"}; !slices.Equal(got, want) {
@@ -225,7 +217,7 @@ func TestHostRootIsSeen(t *testing.T) {
 
 func TestUnseen(t *testing.T) {
 	root := tree(t, "vol/s=", "dir/s=", "base/x")
-	f := &files{host: &host{mounts: []mount{{point: root + "/vol"}, {point: root + "/base"}}}}
+	f := &files{host: &host{mounts: []mountinfo.Mount{{Point: root + "/vol"}, {Point: root + "/base"}}}}
 	got := relative(root, f.unseen([]string{root + "/vol/s", root + "/dir/s", root + "/base", root + "/gone"}))
 	if want := []string{"vol/s", "dir"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)

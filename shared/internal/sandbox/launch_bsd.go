@@ -11,7 +11,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"sync"
 	"syscall"
 
 	"github.com/stavily/agents/internal/limits"
@@ -103,48 +102,17 @@ func instruct(s *Spec, orderW io.WriteCloser, statusR io.Reader) error {
 	case len(status) == 1 && status[0] == committed:
 		return nil
 	case len(status) > 1 && status[0] == committed:
-		return execError(string(status[1:]))
+		n, err := strconv.Atoi(string(status[1:]))
+		if err != nil {
+			return fmt.Errorf("execute it: %s", status[1:])
+		}
+		return execError(syscall.Errno(n))
 	case len(status) > 0:
 		return errors.New(string(status))
 	case sendErr != nil:
 		return fmt.Errorf("send the launcher its order: %w", sendErr)
 	}
 	return errors.New("the launcher died; its last words are in the plugin's log")
-}
-
-// execError says what execve(2) means by its errno.
-func execError(digits string) error {
-	n, err := strconv.Atoi(digits)
-	if err != nil {
-		return fmt.Errorf("execute it: %s", digits)
-	}
-	errno := syscall.Errno(n)
-	switch errno {
-	case syscall.ENOENT:
-		return fmt.Errorf("execute it: %w: the interpreter that its first line names is missing", errno)
-	case syscall.ENOEXEC:
-		return fmt.Errorf("execute it: %w: a script needs a first line such as #!/bin/sh", errno)
-	case syscall.E2BIG:
-		return fmt.Errorf("execute it: %w: pass less as arguments and environment", errno)
-	}
-	return fmt.Errorf("execute it: %w", errno)
-}
-
-// forkThread is the thread that all children are forked by.
-var forkThread = sync.OnceValue(func() chan<- func() {
-	work := make(chan func())
-	go forkLoop(work)
-	return work
-})
-
-// forkLoop lives as long as the process. Its thread is locked for ever: were it to
-// end, PDEATHSIG would kill every plugin.
-func forkLoop(work <-chan func()) {
-	runtime.LockOSThread()
-	adopt()
-	for f := range work {
-		f()
-	}
 }
 
 // fork starts a launcher and registers it as a child that we started.
@@ -154,18 +122,7 @@ func fork(files []*os.File) (*tree, error) {
 		fds[i] = f.Fd()
 	}
 	attr := &syscall.ProcAttr{Env: launcherEnv, Files: fds, Sys: sessionAttr()}
-	var pid int
-	var err error
-	done := make(chan struct{})
-	forkThread() <- func() {
-		defer close(done)
-		children.Lock()
-		defer children.Unlock()
-		if pid, err = syscall.ForkExec(self(), []string{launcherName}, attr); err == nil {
-			children.ours[pid] = true
-		}
-	}
-	<-done
+	pid, err := onForkThread(func() (int, error) { return syscall.ForkExec(self(), []string{launcherName}, attr) })
 	runtime.KeepAlive(files)
 	if err != nil {
 		return nil, fmt.Errorf("start the launcher %s: %w", self(), err)
@@ -176,18 +133,3 @@ func fork(files []*os.File) (*tree, error) {
 // launcherEnv keeps the launcher's Go runtime from starting threads and from
 // collecting garbage: it lives for two milliseconds.
 var launcherEnv = []string{"GOMAXPROCS=1", "GOGC=off"}
-
-// children are the processes that this program started and has not reaped.
-var children = struct {
-	sync.Mutex // held while forking, so that a child is never seen unregistered
-	ours       map[int]bool
-}{ours: make(map[int]bool)}
-
-// abandon ends a launcher that did not become a plugin.
-func (t *tree) abandon() {
-	syscall.Kill(t.pid, syscall.SIGKILL)
-	t.await()
-	closed := make(chan struct{})
-	close(closed)
-	t.reap(closed)
-}

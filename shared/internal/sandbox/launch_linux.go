@@ -54,7 +54,7 @@ func launch(ctx context.Context, s *Spec) (*tree, error) {
 			return nil, err
 		}
 	}
-	if t.pid, err = startOnThread(p); err != nil {
+	if t.pid, err = onForkThread(p.fork); err != nil {
 		return nil, fmt.Errorf("make a process: %w", err)
 	}
 	runtime.KeepAlive(s)
@@ -356,56 +356,8 @@ func (p *program) execute(s *Spec) error {
 	return nil
 }
 
-// forkThread is the thread that all children are forked by.
-var forkThread = sync.OnceValue(func() chan<- func() {
-	work := make(chan func())
-	go forkLoop(work)
-	return work
-})
-
-// forkLoop lives as long as the process. Its thread is locked for ever: were it to
-// end, PDEATHSIG would kill every plugin.
-func forkLoop(work <-chan func()) {
-	runtime.LockOSThread()
-	adopt()
-	for f := range work {
-		f()
-	}
-}
-
-// startOnThread runs a program in a new process and registers it as a child that we
-// started.
-func startOnThread(p *program) (pid int, err error) {
-	done := make(chan struct{})
-	forkThread() <- func() {
-		defer close(done)
-		children.Lock()
-		defer children.Unlock()
-		if pid, err = p.fork(); err == nil {
-			children.ours[pid] = true
-		}
-	}
-	<-done
-	return pid, err
-}
-
-// children are the processes that this program started and has not reaped.
-var children = struct {
-	sync.Mutex // held while forking, so that a child is never seen unregistered
-	ours       map[int]bool
-}{ours: make(map[int]bool)}
-
 // adopt makes this process the parent of what its plugins leave behind.
 func adopt() {
 	// Linux >= 3.4 cannot refuse it.
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-}
-
-// abandon ends a process that did not become a plugin.
-func (t *tree) abandon() {
-	_ = unix.Kill(t.pid, unix.SIGKILL) // dead already, mostly
-	t.await()
-	closed := make(chan struct{})
-	close(closed)
-	t.reap(closed)
 }

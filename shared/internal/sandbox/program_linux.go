@@ -149,16 +149,3 @@ func (p *program) err() error {
 	}
 	return fmt.Errorf("%s: %w", o.label, p.errno)
 }
-
-// execError says what execve(2) means by its errno.
-func execError(errno syscall.Errno) error {
-	switch errno {
-	case syscall.ENOENT:
-		return fmt.Errorf("execute it: %w: the interpreter that its first line names is missing", errno)
-	case syscall.ENOEXEC:
-		return fmt.Errorf("execute it: %w: a script needs a first line such as #!/bin/sh", errno)
-	case syscall.E2BIG:
-		return fmt.Errorf("execute it: %w: pass less as arguments and environment", errno)
-	}
-	return fmt.Errorf("execute it: %w", errno)
-}
