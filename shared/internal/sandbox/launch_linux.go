@@ -101,7 +101,9 @@ func compile(s *Spec, c *channel, null *os.File) (*program, error) {
 	p.call("begin a session", unix.SYS_SETSID)
 	p.tryWriteFile("/proc/self/oom_score_adj", oomScore)
 	p.call("become a subreaper", unix.SYS_PRCTL, num(unix.PR_SET_CHILD_SUBREAPER), num(1), none, none, none)
-	p.call("set the file mode mask", unix.SYS_UMASK, num(0o077))
+	// As service managers set it: what it makes where it may write is for others to read,
+	// its own directories are closed to them.
+	p.call("set the file mode mask", unix.SYS_UMASK, num(0o022))
 	if s.confined(Full) {
 		if err := p.isolate(s, c); err != nil {
 			return nil, err
