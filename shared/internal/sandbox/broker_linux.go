@@ -15,7 +15,7 @@ func (t *tree) broker(ctx context.Context, listener *os.File, s *Spec) {
 	ctx, end := context.WithCancel(context.WithoutCancel(ctx)) // a plugin that is asked to end still connects
 	rules := broker.Rules{
 		Sockets: slices.DeleteFunc(append([]string{s.Socket}, s.Sockets...), func(path string) bool { return path == "" }),
-		Below:   slices.DeleteFunc([]string{s.Temp, s.Home}, func(path string) bool { return path == "" }),
+		Below:   slices.DeleteFunc([]string{s.Temp, s.Home, s.Given}, func(path string) bool { return path == "" }),
 		Dial:    s.Network.allows,
 		Own:     func(pid int) bool { return descends(pid, t.pid) },
 	}

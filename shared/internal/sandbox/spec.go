@@ -28,9 +28,10 @@ type Spec struct {
 	Stdin, Stdout, Stderr *os.File
 	Files                 []*os.File // its further descriptors: 3, 4, …
 
-	// Zygote says that others are forked from it, each watched for itself ([Adopt]): what
-	// is stored is theirs, not its own.
-	Zygote bool
+	// Given, where it is set, is a directory in which processes that are forked from this
+	// one find their sockets and inputs, each its own. They are watched one by one
+	// ([Adopt]), and what is stored is theirs.
+	Given string
 
 	// Host is what the self-test found ([Probe]), Level what of it confines the
 	// process. Without a Host, or at level none, nothing does.

@@ -31,7 +31,7 @@ func store(pid int, f family, s *Spec) *storage {
 	if l, ok := f.(lister); ok {
 		q.Processes = l.pids
 	}
-	if !s.Zygote && (q.Temp != "" || q.Home != "") {
+	if s.Given == "" && (q.Temp != "" || q.Home != "") {
 		out.watch = quota.Start(q)
 	}
 	return out

@@ -12,9 +12,10 @@ import (
 
 const light = "import json\nimport re\nimport stavily\n\n@stavily.action\ndef act(params, ctx):\n    return {'ok': True}\n"
 
-func measure(b *testing.B, do func(context.Context, run) (supervise.ActionResult, error)) {
+func measure(b *testing.B, pause time.Duration, do func(context.Context, run) (supervise.ActionResult, error)) {
 	var took []time.Duration
 	for b.Loop() {
+		time.Sleep(pause)
 		began := time.Now()
 		r, err := do(b.Context(), run{})
 		took = append(took, time.Since(began))
@@ -30,9 +31,15 @@ func measure(b *testing.B, do func(context.Context, run) (supervise.ActionResult
 func BenchmarkWarm(b *testing.B) {
 	l := newLab(b, light)
 	l.warmUp()
-	measure(b, l.warm)
+	measure(b, 0, l.warm)
 }
 
 func BenchmarkCold(b *testing.B) {
-	measure(b, newLab(b, light).cold)
+	measure(b, 0, newLab(b, light).cold)
+}
+
+func BenchmarkWarmPaced(b *testing.B) {
+	l := newLab(b, light)
+	l.warmUp()
+	measure(b, 5*time.Millisecond, l.warm)
 }

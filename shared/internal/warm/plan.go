@@ -49,5 +49,7 @@ func withinLimits(l sandbox.Limits) sandbox.Limits {
 	l.Time, l.CPU = 0, 0 // the zygote lives on
 	l.Memory *= maxSeats + 1
 	l.Processes *= maxSeats + 1
+	l.TempSize *= maxSeats + 1
+	l.TempFiles *= maxSeats + 1
 	return l
 }

@@ -22,8 +22,9 @@ const (
 	DefaultExecutions = 1000
 )
 
-// maxSeats is how many executions a zygote has at a time; more start cold.
-const maxSeats = 16
+// maxSeats is how many executions a zygote has at a time; more start cold. No agent runs
+// more at a time by default.
+const maxSeats = 64
 
 // ErrCold says that nothing was started and nothing was asked: start it cold.
 var ErrCold = errors.New("no warm process")

@@ -104,9 +104,8 @@ func (z *zygote) open(ctx context.Context, plan *Plan) error {
 	defer theirs.Close()
 	spec.Env = append(env, environmentFD+"="+controlFD)
 	spec.Files = []*os.File{theirs}
-	spec.Temp, spec.Socket, spec.Input = z.temp, "", ""
+	spec.Temp, spec.Given, spec.Socket, spec.Input = z.temp, z.given, "", ""
 	spec.Read = append(slices.Clip(spec.Read), z.given)
-	spec.Zygote = true
 	spec.Limits = withinLimits(spec.Limits)
 	if err := z.network(ctx, plan, &spec); err != nil {
 		control.conn.Close()

@@ -208,7 +208,7 @@ func (l *lab) pid() int {
 // nothingLeft looks whether the zygote is alone.
 func (l *lab) nothingLeft() {
 	l.t.Helper()
-	l.eventually("the zygote has only the one that it forked ahead", func() bool { return len(sandbox.Family(l.pid())) == 2 })
+	l.eventually("the zygote has only those that it forked ahead", func() bool { return len(sandbox.Family(l.pid())) == 3 })
 }
 
 func TestADaemonIsSweptWithItsExecution(t *testing.T) {
@@ -261,7 +261,7 @@ func TestExecutionsAtTheSameTime(t *testing.T) {
 			}
 		})
 	}
-	l.eventually("three run", func() bool { return len(sandbox.Family(l.pid())) == 5 })
+	l.eventually("three run", func() bool { return len(sandbox.Family(l.pid())) == 6 })
 	cancel()
 	wg.Wait()
 	if results[0].Status != api.Completed || results[1].Status != api.Cancelled || results[2].Status != api.Completed || string(results[2].Data) != "2" {

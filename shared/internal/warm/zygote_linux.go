@@ -331,8 +331,8 @@ func (z *zygote) check() error {
 	return z.sweep()
 }
 
-// maxSpares are forked ahead: one that took an order a moment ago, and the next.
-const maxSpares = 2
+// maxSpares are forked ahead: two, and one that took an order a moment ago.
+const maxSpares = 3
 
 // sweep ends what executions left behind: children of the zygote that are none. What
 // is in the zygote's own session, which nobody can join, is forked ahead.

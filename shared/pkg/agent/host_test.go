@@ -29,12 +29,12 @@ type host struct {
 
 // newHost installs Python plugins, by name: the manifest's lines, "---", the program.
 // Files of config/plugins are named *.yaml.
-func newHost(t *testing.T, typ api.AgentType, files map[string]string) *host {
+func newHost(t *testing.T, typ api.AgentType, files map[string]string, environ ...string) *host {
 	t.Helper()
 	if _, err := interpreter(); err != nil {
 		t.Skip(err)
 	}
-	rt, log := testRuntime(t, typ, "STAVILY_AGENT_ENVIRONMENT=testing")
+	rt, log := testRuntime(t, typ, append(environ, "STAVILY_AGENT_ENVIRONMENT=testing")...)
 	enrolled(t, rt.Config, pkitest.New(t, "ca"), "acme/"+string(typ)+"/web-01")
 	h := &host{t: t, rt: rt, log: log, base: rt.Config.Agent.BaseDir}
 	for name, text := range files {

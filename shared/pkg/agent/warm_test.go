@@ -42,6 +42,12 @@ func (h *host) eventually(what string, true func() bool) {
 
 // The first run is cold, what follows is forked, and no plugin can tell which it is.
 func TestRunsAreForked(t *testing.T) {
+	for _, level := range []api.SandboxLevel{api.SandboxFull, api.SandboxConfined, api.SandboxLimited} {
+		t.Run(string(level), func(t *testing.T) { testRunsAreForked(t, level) })
+	}
+}
+
+func testRunsAreForked(t *testing.T, level api.SandboxLevel) {
 	h := newHost(t, api.Action, map[string]string{
 		"tidy": strings.Replace(sdk(`
 global count
@@ -56,7 +62,10 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
     "id": os.environ["STAVILY_INSTRUCTION_ID"], "own": ctx.config.as_dict(), "extra": os.environ.get("EXTRA"), "cwd": os.path.basename(os.getcwd())}
 `), "@stavily.action", "count = 0\n@stavily.action", 1),
 		"tidy.yaml": "plugin: tidy\nenvironment: true\nconfig: {loud: true}\n",
-	})
+	}, "STAVILY_SECURITY_SANDBOX_LEVEL="+string(level), "STAVILY_SECURITY_SANDBOX_REQUIRE=none")
+	if h.Posture().Level != level {
+		t.Skipf("this host gives %s", h.Posture().Level)
+	}
 	h.keepWarm()
 	run := func(id string, extra bool) string {
 		var progress int

@@ -13,8 +13,8 @@ of the contract on its standard streams and is configured by them once; executio
 inherit that, and each is asked one command on streams of its own.
 
 A fork costs most of what it costs afterwards, in page faults. So the zygote forks
-one process ahead: a spare, which has gone through the motions (`_rehearse`) before
-it waits for the order that makes it an execution. The zygote then forks the next.
+ahead: spares, which have gone through the motions (`_rehearse`) before they wait for
+the order that makes them executions. Then it forks others.
 
 An execution is a session of its own, with its own scratch directory, limits and
 Landlock domain: it cannot see, signal or trace its siblings or the zygote. The
@@ -46,12 +46,22 @@ _CANNOT_BEGIN = 125
 # An order is an environment and a few numbers; the agent sends none that is larger.
 _MAX_ORDER = 1 << 16
 
-# What a spare writes into the zygote's pipe when it takes an order; the kernel
-# writes numbers of signals.
-_TAKEN = 0
+# What a spare writes into the zygote's pipe when it takes an order: a byte that is the
+# number of no signal, which the kernel writes there, and its process.
+_TAKEN = struct.Struct("=Bi")
+
+# Spares. With two, there is one for the next order while the other is replaced.
+_SPARES = 2
+
+# Milliseconds that a new execution has to itself before another spare is forked,
+# unless it ends before.
+_PAUSE = 5
 
 # Where the system sets no useful bound on open files, looking stops here.
 _MOST_DESCRIPTORS = 1 << 16
+
+# Descriptors from here on are places that rules name, so that one call closes them.
+_HIGH = 200
 
 _DESCRIPTOR = struct.Struct("i")
 
@@ -95,8 +105,10 @@ class _Zygote:
         self.host, self.requests, self.answers = host, requests, answers
         self.kernel = _kernel.load()
         self.executions: Set[int] = set()  # processes
-        self.spare = 0  # the process that waits for the next order
+        self.spares: Set[int] = set()  # processes that wait for an order
+        self.due = True  # whether a spare that is missing is forked at once
         self.orders: Optional[_socket.socket] = None
+        self.poll, self.starved = select.poll(), select.poll()  # the second hears of orders that nobody takes, too
         self.layer: Optional[_Layer] = None
         self.temp = ""
         # Written to by the kernel when a child has ended, and by a spare that takes an order.
@@ -108,19 +120,31 @@ class _Zygote:
         signal.set_wakeup_fd(self.woken, warn_on_full_buffer=False)
 
     def run(self) -> None:
-        poll = select.poll()
-        for descriptor in (self.control.fileno(), self.requests.fileno(), self.wake):
-            poll.register(descriptor, select.POLLIN)
+        for poll in self.poll, self.starved:
+            for descriptor in (self.control.fileno(), self.requests.fileno(), self.wake):
+                poll.register(descriptor, select.POLLIN)
         abi = self.kernel.landlock_abi() if self.kernel else 0
         self._say({"ready": {"refused": self._refusal(), "landlock": abi}})
         while True:
-            ready = {descriptor for descriptor, _ in self.host.wait(poll.poll)}
+            ready = self._wait()
             if self.wake in ready:
                 self._look()
             if self.requests.fileno() in ready and not self._answer():
                 return
             if self.control.fileno() in ready and not self._obey():
                 return
+            if self.orders is not None and len(self.spares) < _SPARES:
+                self.due = self.due or not ready or self.orders.fileno() in ready
+                if self.due:
+                    self._fork()
+
+    def _wait(self) -> Set[int]:
+        """The descriptors that have something to read; none when it is time to fork."""
+        poll, pause = self.poll, None
+        if self.orders is not None and len(self.spares) < _SPARES:
+            poll = self.poll if self.spares else self.starved
+            pause = 0 if self.due else _PAUSE
+        return {descriptor for descriptor, _ in self.host.wait(lambda: poll.poll(pause))}
 
     def _refusal(self) -> str:
         """Why executions would not be as fresh as a new process, or ""."""
@@ -159,24 +183,25 @@ class _Zygote:
     def _place(self, place: Dict[str, Any], orders: int) -> None:
         """Learn where executions live and where they get their orders; from now on they are forked."""
         self.orders = _socket.socket(fileno=orders)
+        self.starved.register(orders, select.POLLIN)
         self.temp = place["temp"]
         if self.kernel and place["layer"]:
             self.layer = _Layer(self.kernel, place["layer"])
         _rehearse()
         gc.collect()
         gc.freeze()  # the collector of an execution leaves these pages alone, so they stay shared
-        self._fork()
 
     def _fork(self) -> None:
         if self.layer:
             self.layer.prepare()
-        self.spare = os.fork()
-        if self.spare == 0:
+        pid = os.fork()
+        if pid == 0:
             _Execution(self).become()
+        self.spares.add(pid)
 
     def _look(self) -> None:
         """See what became of the processes that were forked."""
-        self._replace()
+        self._notice()
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -184,27 +209,37 @@ class _Zygote:
                 return
             if pid == 0:
                 return
-            self._replace()  # who has ended may have taken its order after the look before
+            if pid in self.spares:
+                self._notice()  # it may have taken its order after the look before
             self._ended(pid, status, usage)
 
-    def _replace(self) -> None:
-        """Fork another one where the spare has taken an order."""
+    def _notice(self) -> None:
+        """See which spares have taken an order."""
         try:
-            taken = _TAKEN in os.read(self.wake, 4096)
+            data = os.read(self.wake, 4096)
         except BlockingIOError:
             return
-        if taken:
-            self.executions.add(self.spare)
-            self._fork()
+        at = 0
+        while at < len(data):
+            if data[at] != 0:  # a signal
+                at += 1
+                continue
+            _, pid = _TAKEN.unpack_from(data, at)
+            at += _TAKEN.size
+            self.spares.remove(pid)
+            self.executions.add(pid)
+            self.due = False
 
     def _ended(self, pid: int, status: int, usage: resource.struct_rusage) -> None:
-        if pid == self.spare:
+        if pid in self.spares:
             raise OSError("a process that waited for an order ended with status {}".format(status))
         if pid not in self.executions:
             return  # what an execution had left behind, and the agent ended
+        # Not through json, which would touch a dozen pages more while the agent waits.
+        told = b'{"ended":%d,"status":%d,"user":%f,"system":%f,"maxrss":%d}'
+        self.control.send(told % (pid, status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
         self.executions.remove(pid)
-        times = {"user": usage.ru_utime, "system": usage.ru_stime, "maxrss": usage.ru_maxrss}
-        self._say({"ended": pid, "status": status, **times})
+        self.due = True
         try:
             _remove(os.path.join(self.temp, str(pid)))
         except (OSError, RecursionError) as error:
@@ -215,19 +250,20 @@ class _Execution:
     """A process that was just forked: a spare, and then, for one command, the plugin."""
 
     def __init__(self, zygote: _Zygote) -> None:
-        self._zygote = zygote
+        self.zygote = zygote
 
     def become(self) -> None:
         """Wait, execute, end; never returns."""
         code = _CANNOT_BEGIN
         try:
             self._leave()
-            _rehearse()
+            if not self.zygote.starved.poll(0):  # nobody waits for this one already
+                _rehearse()
             order, streams = self._await()
             self._settle(order, streams[2])
             code = 1
             with open(streams[0], "rb") as requests, open(streams[1], "wb", buffering=0) as answers:
-                self._zygote.host.execute(_agent.from_environment(), requests, answers)
+                self.zygote.host.execute(_agent.from_environment(), requests, answers)
             code = 0
         except BaseException:  # this is the last frame of a process: it ends as the interpreter would end it
             traceback.print_exc()
@@ -237,7 +273,7 @@ class _Execution:
 
     def _leave(self) -> None:
         """Let go of what is the zygote's alone."""
-        zygote = self._zygote
+        zygote = self.zygote
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if zygote.former is None else zygote.former)
         zygote.requests.close()
@@ -248,13 +284,13 @@ class _Execution:
 
     def _await(self) -> Tuple[Dict[str, Any], List[int]]:
         """Take one order. From here on the process does not belong to the zygote's session any more."""
-        zygote = self._zygote
+        zygote = self.zygote
         assert zygote.orders is not None
         order, streams = _receive(zygote.orders)
         if not order:  # the agent is gone
             os._exit(0)
-        os.write(zygote.woken, bytes((_TAKEN,)))
-        zygote._say({"hello": order["start"], "pid": os.getpid()})  # the kernel adds who says it
+        os.write(zygote.woken, _TAKEN.pack(0, os.getpid()))
+        zygote.control.send(b'{"hello":%d,"pid":%d}' % (order["start"], os.getpid()))  # the kernel adds who says it
         os.setsid()
         for end in (zygote.orders, zygote.control):
             end.close()
@@ -268,13 +304,13 @@ class _Execution:
         os.close(log)
         for number, soft, hard in order["limits"]:
             resource.setrlimit(number, (soft, hard))
-        temp = os.path.join(self._zygote.temp, str(os.getpid()))
+        temp = os.path.join(self.zygote.temp, str(os.getpid()))
         os.mkdir(temp, 0o700)
         os.environ.update(order["environment"], TMPDIR=temp)
         for name in order["without"]:
             os.environ.pop(name, None)
-        if self._zygote.layer:
-            self._zygote.layer.enter(temp, order["given"])
+        if self.zygote.layer:
+            self.zygote.layer.enter(temp, order["given"])
         _forget()
 
 
@@ -284,13 +320,14 @@ class _Layer:
     def __init__(self, kernel: _kernel.Kernel, order: Dict[str, Any]) -> None:
         self._kernel = kernel
         own = [path for path in _own_paths() if not any(_is_below(hidden, path) for hidden in order["hidden"])]
-        self._rules: List[Tuple[int, int]] = []
+        self._rules: List[Tuple[int, int]] = []  # places, as descriptors from _HIGH on, and rights
         for paths, rights in (
             (order["read"] + own, _kernel.READ),
             (order["devices"], _kernel.DEVICE),
             (order["write"], _kernel.WRITE),
         ):
-            self._rules += [rule for path in paths for rule in _rule(path, rights)]
+            for path in paths:
+                self._rules += _rule(path, rights, _HIGH + len(self._rules))
         self._ruleset = -1
         self.prepare()
 
@@ -309,8 +346,7 @@ class _Layer:
             os.close(place)
         self._kernel.restrict(self._ruleset)
         os.close(self._ruleset)
-        for place, _ in self._rules:
-            os.close(place)
+        os.closerange(_HIGH, _HIGH + len(self._rules))
 
 
 def _receive(socket: _socket.socket) -> Tuple[Dict[str, Any], List[int]]:
@@ -334,17 +370,26 @@ def _rehearse() -> None:
     host = Host(Handler("action", lambda: None), None)
     commands = b'{"action": "initialize", "config": {}}\n{"action": "execute_action", "action_request": {"parameters": {}}}\n'
     host.serve(io.BytesIO(commands), io.BytesIO(), commands=2)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    ours.send(b'{"start": 0, "environment": {"A": ""}, "without": [], "limits": []}')
+    order, _ = _receive(theirs)
+    os.environ.update({})
+    with open(ours.detach(), "rb"), open(theirs.detach(), "wb", buffering=0):
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
-def _rule(path: str, rights: int) -> List[Tuple[int, int]]:
-    """A rule for a place, which may be one that the sandbox does not show."""
+def _rule(path: str, rights: int, number: int) -> List[Tuple[int, int]]:
+    """A rule for a place, which may be one that the sandbox does not show; `number` is its descriptor."""
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return []
     if not stat.S_ISDIR(os.fstat(place).st_mode):
         rights &= _kernel.OF_A_FILE
-    return [(place, rights)]
+    os.dup2(place, number, inheritable=False)
+    os.close(place)
+    return [(number, rights)]
 
 
 def _own_paths() -> List[str]:
