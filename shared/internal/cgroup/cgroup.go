@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -77,8 +78,14 @@ func thisHost() host {
 
 // Open finds where this process may make groups, and makes one there under name,
 // which is the agent's: another live agent must not use it. The error says what
-// keeps it from doing so and what to change.
-func Open(name string) (*Parent, error) { return thisHost().open(name) }
+// keeps it from doing so and what to change; errors.ErrUnsupported is for systems that
+// have no control groups.
+func Open(name string) (*Parent, error) {
+	if runtime.GOOS != "linux" {
+		return nil, fmt.Errorf("control groups on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+	}
+	return thisHost().open(name)
+}
 
 func (h host) open(name string) (*Parent, error) {
 	if name == "" || name == leaf || strings.ContainsAny(name, "/\n") || name[0] == '.' {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -40,16 +41,19 @@ func TestCounts(t *testing.T) {
 	put(t, home+"/new", 64<<10)
 	put(t, temp+"/a/b/c", 256<<10)
 	put(t, temp+"/d", 0)
-	if err := os.Link(temp+"/a/b/c", temp+"/e"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("/", temp+"/f"); err != nil {
-		t.Fatal(err)
+	files := int64(5) // new, a, b, c, d
+	if runtime.GOOS != "windows" {
+		if err := os.Link(temp+"/a/b/c", temp+"/e"); err != nil { // the same file again
+			t.Fatal(err)
+		}
+		if err := os.Symlink("/", temp+"/f"); err != nil {
+			t.Fatal(err)
+		}
+		files++
 	}
 	use := w.Close()
-	// new, a, b, c (e is the same file), d, f
-	if use.Files != 6 || use.Bytes < 320<<10 || use.Bytes > 360<<10 {
-		t.Errorf("Close() = %+v, want 6 files and 320 KiB with their directories", use)
+	if use.Files != files || use.Bytes < 320<<10 || use.Bytes > 360<<10 {
+		t.Errorf("Close() = %+v, want %d files and 320 KiB with their directories", use, files)
 	}
 }
 

@@ -15,6 +15,10 @@
 //	limited   seccomp; resource limits
 //	none      resource limits
 //
+// macOS gives confined by a seatbelt profile (package seatbelt) where the self-test
+// finds that it holds. Windows gives limited: a restricted token of low integrity in a
+// Job Object, which holds writing but neither reading nor the network.
+//
 // At every level: no new privileges, no capabilities, own session, environment from
 // scratch, no inherited descriptors, limits, death with the agent.
 //
@@ -30,8 +34,9 @@
 // program and no second start of one. All forks go through one locked thread that lives
 // as long as the process: PR_SET_PDEATHSIG (prctl(2)) fires when the forking thread
 // ends. That thread stands still during a launch, about a millisecond; an interval timer
-// in the child bounds it. Elsewhere the program re-executes itself as a launcher ([Main]);
-// Windows puts a suspended process into a Job Object and resumes it.
+// in the child bounds it. On macOS the program re-executes itself as a launcher ([Main]),
+// which becomes sandbox-exec, which becomes the plugin; Windows puts a suspended process
+// into a Job Object and resumes it.
 //
 // # Death of a tree (Linux)
 //

@@ -1,80 +1,18 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
-	"net"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/internal/broker"
 )
-
-// ProbeOptions bound a self-test.
-type ProbeOptions struct {
-	Highest     Level       // try nothing above it; empty is Full
-	LandlockABI int         // use no newer one; 0 is the kernel's
-	User        *Credential // whom plugins are to be
-	Dir         string      // where the test has its files, below the base directory
-	Cache       string      // file of an earlier result; empty asks afresh
-}
-
-// probeLimit is a hundred times what a probe takes.
-const probeLimit = 10 * time.Second
-
-// Probe finds the highest level that this host really gives: at each, from the top, it
-// starts a probe that tries what must work and what must be refused, and takes the
-// first at which all comes out as it must. An error means that not even an unconfined
-// process could be started.
-func Probe(ctx context.Context, o ProbeOptions) (*Host, error) {
-	key := o.key()
-	if h := cached(o.Cache, key); h != nil {
-		return h, nil
-	}
-	h, err := o.probe(ctx)
-	if err != nil || o.Cache == "" {
-		return h, err
-	}
-	text, err := json.Marshal(cacheEntry{key, h})
-	if err == nil {
-		err = atomicfile.Write(o.Cache, append(text, '\n'), 0o600)
-	}
-	if err != nil {
-		return h, fmt.Errorf("keep the result of the self-test: %w", err)
-	}
-	return h, nil
-}
-
-type cacheEntry struct {
-	Key  string `json:"key"`
-	Host *Host  `json:"host"`
-}
-
-const maxCache = 64 << 10
-
-func cached(path, key string) *Host {
-	if path == "" {
-		return nil
-	}
-	b, err := limits.ReadFile(path, maxCache)
-	var e cacheEntry
-	if err != nil || json.Unmarshal(b, &e) != nil || e.Key != key {
-		return nil
-	}
-	return e.Host
-}
 
 // key names everything that a result depends on: the kernel and what it was told, this
 // program, and its rights.
@@ -111,14 +49,8 @@ func (o ProbeOptions) key() string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// variant is one way to reach a level.
-type variant struct {
-	level        Level
-	proc, broker bool
-}
-
 // variants are tried in this order.
-var variants = []variant{{Full, true, false}, {Full, false, false}, {Confined, false, true}, {Confined, false, false}, {Limited, false, false}}
+var variants = []variant{{level: Full, proc: true}, {level: Full}, {level: Confined, broker: true}, {level: Confined}, {level: Limited}}
 
 func (o ProbeOptions) probe(ctx context.Context) (*Host, error) {
 	h := &Host{Level: None, Missing: map[string]string{}}
@@ -155,28 +87,6 @@ func (o ProbeOptions) probe(ctx context.Context) (*Host, error) {
 	return h, ctx.Err()
 }
 
-// noBroker reports whether this kernel has no way to answer for it, and keeps why.
-func (h *Host) noBroker() bool {
-	err := broker.Supported()
-	if err != nil {
-		h.Missing["unix_sockets"] = err.Error()
-	}
-	return err != nil
-}
-
-// failure says why a variant does not hold, in a clause; empty when it does.
-func failure(checks []Check, err error) string {
-	if err != nil {
-		return err.Error()
-	}
-	for _, c := range checks {
-		if !c.Passed {
-			return fmt.Sprintf("the self-test %q: %s", c.Name, c.Detail)
-		}
-	}
-	return ""
-}
-
 // miss keeps the reason of the most that could have been.
 func (h *Host) miss(v variant, why string) {
 	layer := map[Level]string{Full: "namespaces", Confined: "landlock", Limited: "seccomp"}[v.level]
@@ -194,128 +104,14 @@ func (h *Host) miss(v variant, why string) {
 	}
 }
 
-// bait is what probes are let loose on.
-type bait struct {
-	dir       string
-	order     probeOrder
-	listeners []net.Listener
-}
-
-// maxBaitDir leaves room, in the 107 bytes that the path of a socket may have, for the
-// longest name below it: /probe-1234567890/agent/s.
-const maxBaitDir = 107 - 25
-
-func openBait(dir string) (*bait, error) {
-	dir, err := filepath.EvalSymlinks(dir)
-	if err == nil && len(dir) > maxBaitDir {
-		dir, err = filepath.EvalSymlinks(os.TempDir())
-	}
+// noBroker reports whether this kernel has no way to answer for it, and keeps why.
+func (h *Host) noBroker() bool {
+	err := broker.Supported()
 	if err != nil {
-		return nil, fmt.Errorf("prepare the sandbox's self-test: %w", err)
+		h.Missing["unix_sockets"] = err.Error()
 	}
-	if dir, err = os.MkdirTemp(dir, "probe-"); err != nil {
-		return nil, fmt.Errorf("prepare the sandbox's self-test: %w", err)
-	}
-	b := &bait{dir: dir, order: probeOrder{
-		Agent: os.Getpid(), Temp: filepath.Join(dir, "t"), Socket: filepath.Join(dir, "t", "s"),
-		Secret: filepath.Join(dir, "agent", "secret"), Stranger: filepath.Join(dir, "agent", "s"), Abstract: fmt.Sprintf("@stavily-probe-%d-%d", os.Getpid(), time.Now().UnixNano()),
-	}}
-	if err := b.fill(); err != nil {
-		b.close()
-		return nil, fmt.Errorf("prepare the sandbox's self-test: %w", err)
-	}
-	return b, nil
+	return err != nil
 }
 
-func (b *bait) fill() error {
-	for _, dir := range []string{b.order.Temp, filepath.Dir(b.order.Secret)} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return err
-		}
-	}
-	if err := os.WriteFile(b.order.Secret, []byte("secret"), 0o600); err != nil {
-		return err
-	}
-	for _, a := range [][2]string{{"unix", b.order.Socket}, {"unix", b.order.Stranger}, {"unix", b.order.Abstract}, {"tcp", "127.0.0.1:0"}} {
-		l, err := net.Listen(a[0], a[1])
-		if err != nil {
-			return err
-		}
-		b.listeners = append(b.listeners, l)
-	}
-	b.order.TCP = b.listeners[3].Addr().String()
-	return nil
-}
-
-func (b *bait) close() {
-	for _, l := range b.listeners {
-		l.Close()
-	}
-	os.RemoveAll(b.dir)
-}
-
-// own gives what the probe must use to the user that it will be.
-func (b *bait) own(id *Credential) error {
-	if id == nil {
-		return nil
-	}
-	err := errors.Join(os.Chmod(b.dir, 0o711), os.Chown(b.order.Temp, int(id.UID), int(id.GID)))
-	return errors.Join(err, os.Chown(b.order.Socket, int(id.UID), int(id.GID)))
-}
-
-// try runs one probe. The error says why it could not be.
-func (b *bait) try(ctx context.Context, o ProbeOptions, h Host, v variant) ([]Check, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeLimit)
-	defer cancel()
-	if err := b.own(o.User); err != nil {
-		return nil, err
-	}
-	h.Level, h.Proc, h.Broker = v.level, v.proc, v.broker
-	self, err := os.Readlink("/proc/self/exe")
-	if err != nil {
-		return nil, err
-	}
-	order := b.order
-	order.Level, order.Proc, order.Broker, order.ABI = v.level, v.proc, v.broker, h.LandlockABI
-	text, err := json.Marshal(order)
-	if err != nil {
-		return nil, err
-	}
-	out, in, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer out.Close()
-	p, err := Start(ctx, Spec{
-		Path: self, Args: []string{probeName}, Env: []string{orderVariable + "=" + string(text), "GOMAXPROCS=1"}, Dir: "/", Stdout: in, Stderr: in,
-		Host: &h, Level: v.level, Code: []string{self}, Temp: order.Temp, Socket: order.Socket, User: o.User, Grace: time.Second,
-	})
-	in.Close()
-	if err != nil {
-		return nil, err
-	}
-	said, err := limits.ReadAll(out, maxCache)
-	exit, failed := p.Wait()
-	if err := errors.Join(err, failed); err != nil {
-		return nil, err
-	}
-	return parseChecks(said, exit)
-}
-
-func parseChecks(said []byte, exit Exit) ([]Check, error) {
-	if !exit.Success() {
-		return nil, fmt.Errorf("the probe %s: %s", exit, strconv.Quote(string(bytes.TrimSpace(said))))
-	}
-	var out []Check
-	for line := range bytes.Lines(said) {
-		var c Check
-		if err := json.Unmarshal(line, &c); err != nil {
-			return nil, fmt.Errorf("the probe said %q", line)
-		}
-		out = append(out, c)
-	}
-	if len(out) == 0 {
-		return nil, errors.New("the probe said nothing")
-	}
-	return out, nil
-}
+// executablePath is this program, where it is now.
+func executablePath() (string, error) { return os.Readlink("/proc/self/exe") }

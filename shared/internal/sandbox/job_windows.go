@@ -12,15 +12,12 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Main does nothing: a Job Object needs no launcher.
-func Main() {}
-
 // tree is one process in a Job Object of its own. The job ends with its last
 // handle, so with the agent too.
 type tree struct {
 	pid     int
 	process *os.Process
-	job     windows.Handle
+	job     *job
 	state   *os.ProcessState
 	err     error
 }
@@ -39,6 +36,18 @@ func launch(_ context.Context, s *Spec) (*tree, error) {
 			files[i] = null
 		}
 	}
+	var token windows.Token // none is the agent's own
+	if s.confined(Limited) {
+		if token, err = restrictedToken(s); err != nil {
+			return nil, err
+		}
+		defer token.Close()
+	}
+	if s.lowers() {
+		if err := openToLow(s.Temp, s.Home, s.Socket); err != nil {
+			return nil, err
+		}
+	}
 	job, err := newJob(s.Limits)
 	if err != nil {
 		return nil, err
@@ -46,50 +55,20 @@ func launch(_ context.Context, s *Spec) (*tree, error) {
 	const hidden = windows.CREATE_SUSPENDED | windows.CREATE_NEW_PROCESS_GROUP | windows.CREATE_NO_WINDOW
 	process, err := os.StartProcess(s.Path, s.Args, &os.ProcAttr{
 		Dir: s.Dir, Env: s.Env, Files: files,
-		Sys: &syscall.SysProcAttr{CreationFlags: hidden, HideWindow: true},
+		Sys: &syscall.SysProcAttr{CreationFlags: hidden, HideWindow: true, Token: syscall.Token(token)},
 	})
 	if err != nil {
-		windows.CloseHandle(job)
+		job.close()
 		return nil, err
 	}
 	t := &tree{pid: process.Pid, process: process, job: job}
 	if err := t.release(); err != nil {
 		process.Kill()
 		process.Wait()
-		windows.CloseHandle(job)
+		job.close()
 		return nil, err
 	}
 	return t, nil
-}
-
-// newJob makes a job that ends its processes with its last handle. The watchdog
-// holds the memory limit by name; the job's own, at twice that, refuses the
-// allocations of a plugin that is faster than the watchdog.
-func newJob(l Limits) (windows.Handle, error) {
-	job, err := windows.CreateJobObject(nil, nil)
-	if err != nil {
-		return 0, fmt.Errorf("make a job object: %w", err)
-	}
-	var info windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
-	info.BasicLimitInformation.LimitFlags = windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | windows.JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION
-	if l.Memory > 0 {
-		info.BasicLimitInformation.LimitFlags |= windows.JOB_OBJECT_LIMIT_JOB_MEMORY
-		info.JobMemoryLimit = 2 * uintptr(l.Memory)
-	}
-	if l.Processes > 0 {
-		info.BasicLimitInformation.LimitFlags |= windows.JOB_OBJECT_LIMIT_ACTIVE_PROCESS
-		info.BasicLimitInformation.ActiveProcessLimit = uint32(l.Processes)
-	}
-	if l.CPU > 0 {
-		info.BasicLimitInformation.LimitFlags |= windows.JOB_OBJECT_LIMIT_PROCESS_TIME
-		info.BasicLimitInformation.PerProcessUserTimeLimit = int64(l.CPU / 100) // units of 100 ns
-	}
-	_, err = windows.SetInformationJobObject(job, windows.JobObjectExtendedLimitInformation, uintptr(unsafe.Pointer(&info)), uint32(unsafe.Sizeof(info)))
-	if err != nil {
-		windows.CloseHandle(job)
-		return 0, fmt.Errorf("limit a job object: %w", err)
-	}
-	return job, nil
 }
 
 // release puts the suspended process into its job and resumes it.
@@ -99,7 +78,7 @@ func (t *tree) release() error {
 		return fmt.Errorf("open the process: %w", err)
 	}
 	defer windows.CloseHandle(h)
-	if err := windows.AssignProcessToJobObject(t.job, h); err != nil {
+	if err := windows.AssignProcessToJobObject(t.job.handle, h); err != nil {
 		return fmt.Errorf("put the process into its job object: %w", err)
 	}
 	return resume(uint32(t.pid))
@@ -140,7 +119,7 @@ func (t *tree) terminate() bool { return false }
 
 // kill ends the whole job.
 func (t *tree) kill(ended <-chan struct{}) error {
-	if err := windows.TerminateJobObject(t.job, 1); err != nil {
+	if err := windows.TerminateJobObject(t.job.handle, 1); err != nil {
 		return fmt.Errorf("end the job object of process %d: %w", t.pid, err)
 	}
 	select {
@@ -153,8 +132,8 @@ func (t *tree) kill(ended <-chan struct{}) error {
 
 // reap gives the exit status and closes the job.
 func (t *tree) reap(ended <-chan struct{}) ending {
-	peak := t.usage().resident
-	defer windows.CloseHandle(t.job)
+	defer t.job.close()
+	u := t.job.usage()
 	select {
 	case <-ended:
 	default:
@@ -163,15 +142,22 @@ func (t *tree) reap(ended <-chan struct{}) ending {
 	if t.err != nil {
 		return ending{exit: Exit{Code: -1}, err: fmt.Errorf("wait for process %d: %w", t.pid, t.err)}
 	}
-	return ending{exit: Exit{Code: t.state.ExitCode(), CPU: t.state.UserTime() + t.state.SystemTime(), MaxRSS: peak}}
+	exit := Exit{Code: t.state.ExitCode(), CPU: max(u.cpu, t.state.UserTime()+t.state.SystemTime()), MaxRSS: u.peak}
+	if exit.Code != 0 {
+		exit.Reason = t.job.exceeded()
+	}
+	return ending{exit: exit}
 }
 
-// usage gives the job's peak of committed memory, the figure that the job keeps.
+// usage adds up the tree. What the job refuses because of a limit counts as above it.
 func (t *tree) usage() usage {
-	var info windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
-	err := windows.QueryInformationJobObject(t.job, windows.JobObjectExtendedLimitInformation, uintptr(unsafe.Pointer(&info)), uint32(unsafe.Sizeof(info)), nil)
-	if err != nil {
-		return usage{}
+	u := t.job.usage()
+	out := usage{resident: u.peak, processes: u.processes}
+	switch t.job.exceeded() {
+	case MemoryLimit:
+		out.resident = max(out.resident, t.job.limits.Memory+1)
+	case ProcessLimit:
+		out.processes = max(out.processes, t.job.limits.Processes+1)
 	}
-	return usage{resident: int64(info.PeakJobMemoryUsed)}
+	return out
 }

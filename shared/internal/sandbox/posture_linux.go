@@ -4,15 +4,7 @@ import "github.com/stavily/agents/shared/pkg/api"
 
 // Posture tells what holds a process of the given level on this host.
 func (h *Host) Posture(level Level) api.Posture {
-	p := api.Posture{Level: level, LandlockABI: h.LandlockABI, Kernel: h.Kernel, Missing: h.Missing, Memory: "watchdog", SelfTest: &api.SelfTest{}}
-	for _, c := range h.Checks {
-		name := string(c.Level) + ": " + c.Name
-		if c.Passed {
-			p.SelfTest.Passed = append(p.SelfTest.Passed, name)
-		} else {
-			p.SelfTest.Failed = append(p.SelfTest.Failed, name)
-		}
-	}
+	p := api.Posture{Level: level, LandlockABI: h.LandlockABI, Kernel: h.Kernel, Missing: h.Missing, Memory: "watchdog", SelfTest: h.selfTest()}
 	p.Layers = map[string]string{
 		"no_new_privs": api.LayerEnforced,
 		"capabilities": api.LayerEnforced,

@@ -24,6 +24,12 @@ var remedies = map[string][]struct{ sign, remedy string }{
 	"seccomp": {
 		{"", "use a kernel with CONFIG_SECCOMP_FILTER; systemd: allow seccomp in SystemCallFilter"},
 	},
+	"seatbelt": {
+		{"", "see what macOS refuses: log stream --predicate 'sender == \"Sandbox\"' while the agent starts with security.sandbox and no cached result (data/state/sandbox.json)"},
+	},
+	"integrity": {
+		{"", "keep the base directory on an NTFS volume, and let the agent's account own it"},
+	},
 	"memory": {
 		{"", "systemd: Delegate=yes; Docker: --cgroupns=private with a writable /sys/fs/cgroup, or leave it: a watchdog looks every 50 ms"},
 	},

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -16,6 +17,9 @@ import (
 // there.
 func (p *Plugins) openGroups() {
 	groups, err := cgroup.Open(groupsOf(p.rt.Config.Agent.BaseDir))
+	if errors.Is(err, errors.ErrUnsupported) {
+		return
+	}
 	if err != nil {
 		p.confinement.ungrouped = err.Error()
 		p.rt.Log.Info("no control groups: a watchdog holds plugins to their limits", "reason", err.Error())
@@ -51,15 +55,12 @@ func groupsOf(base string) string {
 // tell says in a posture what holds the limits of a process tree.
 func (c *confinement) tell(p *api.Posture) {
 	g := c.groups
+	if g == nil && c.ungrouped != "" {
+		missing := map[string]string{"memory": c.ungrouped}
+		maps.Copy(missing, p.Missing)
+		p.Missing = missing
+	}
 	if g == nil {
-		p.Memory = "watchdog"
-		p.Missing = maps.Clone(p.Missing)
-		if p.Missing == nil {
-			p.Missing = map[string]string{}
-		}
-		if c.ungrouped != "" {
-			p.Missing["memory"] = c.ungrouped
-		}
 		return
 	}
 	p.Memory = g.Version()

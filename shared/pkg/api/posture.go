@@ -58,7 +58,7 @@ type Posture struct {
 	Missing     map[string]string `json:"missing,omitempty"`
 	LandlockABI int               `json:"landlock_abi,omitempty"`
 	Kernel      string            `json:"kernel,omitempty"`
-	Memory      string            `json:"memory,omitempty"`    // what holds the memory limit: cgroup2 | cgroup1 | watchdog
+	Memory      string            `json:"memory,omitempty"`    // what holds the memory limit: cgroup2 | cgroup1 | job | watchdog
 	SelfTest    *SelfTest         `json:"self_test,omitempty"` // of an agent, how it found its level
 }
 

@@ -1,5 +1,3 @@
-//go:build unix && !linux
-
 package sandbox
 
 import (
@@ -43,12 +41,15 @@ type order struct {
 	Dir     string   `json:"dir"`
 	Parent  int      `json:"parent"` // the agent: whoever else is the parent means that it died
 	RLimits []rlimit `json:"rlimits"`
-	Files   int      `json:"files"`
+	Files   int      `json:"files"` // further descriptors of the plugin, after the launcher's
 }
 
 // launch starts a launcher, hands it the order and waits until it became the
 // plugin or said why not.
 func launch(ctx context.Context, s *Spec) (*tree, error) {
+	if err := executable(s); err != nil {
+		return nil, err
+	}
 	orderR, orderW, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -92,7 +93,8 @@ func launch(ctx context.Context, s *Spec) (*tree, error) {
 
 // instruct sends the order and reads the launcher's verdict.
 func instruct(s *Spec, orderW io.WriteCloser, statusR io.Reader) error {
-	o := order{Path: s.Path, Args: s.Args, Env: s.Env, Dir: s.Dir, Parent: os.Getpid(), RLimits: s.Limits.rlimits(), Files: len(s.Files)}
+	path, args := s.command()
+	o := order{Path: path, Args: args, Env: s.Env, Dir: s.Dir, Parent: os.Getpid(), RLimits: s.Limits.rlimits(), Files: len(s.Files)}
 	sendErr := json.NewEncoder(orderW).Encode(o)
 	orderW.Close()
 	status, err := limits.ReadAll(statusR, maxStatus)
@@ -115,19 +117,28 @@ func instruct(s *Spec, orderW io.WriteCloser, statusR io.Reader) error {
 	return errors.New("the launcher died; its last words are in the plugin's log")
 }
 
-// fork starts a launcher and registers it as a child that we started.
+// fork starts a launcher, which the keeper knows before it gets its order.
 func fork(files []*os.File) (*tree, error) {
 	fds := make([]uintptr, len(files))
 	for i, f := range files {
 		fds[i] = f.Fd()
 	}
-	attr := &syscall.ProcAttr{Env: launcherEnv, Files: fds, Sys: sessionAttr()}
-	pid, err := onForkThread(func() (int, error) { return syscall.ForkExec(self(), []string{launcherName}, attr) })
+	path, err := executablePath()
+	if err != nil {
+		return nil, fmt.Errorf("start the launcher: %w", err)
+	}
+	attr := &syscall.ProcAttr{Env: launcherEnv, Files: fds, Sys: &syscall.SysProcAttr{Setsid: true}}
+	pid, err := onForkThread(func() (int, error) { return syscall.ForkExec(path, []string{launcherName}, attr) })
 	runtime.KeepAlive(files)
 	if err != nil {
-		return nil, fmt.Errorf("start the launcher %s: %w", self(), err)
+		return nil, fmt.Errorf("start the launcher %s: %w", path, err)
 	}
-	return &tree{pid: pid}, nil
+	t := &tree{pid: pid, start: startOf(pid)}
+	if err := remember(pid); err != nil {
+		t.abandon()
+		return nil, err
+	}
+	return t, nil
 }
 
 // launcherEnv keeps the launcher's Go runtime from starting threads and from

@@ -1,5 +1,3 @@
-//go:build unix && !linux
-
 package sandbox
 
 // doomedAgent belongs to a test of what only Linux has.
