@@ -25,7 +25,7 @@ var remedies = map[string][]struct{ sign, remedy string }{
 		{"", "use a kernel with CONFIG_SECCOMP_FILTER; systemd: allow seccomp in SystemCallFilter"},
 	},
 	"seatbelt": {
-		{"", "see what macOS refuses: log stream --predicate 'sender == \"Sandbox\"' while the agent starts with security.sandbox and no cached result (data/state/sandbox.json)"},
+		{"", "see what macOS refuses: log stream --predicate 'sender == \"Sandbox\"' while the agent starts without data/state/sandbox.json, where it keeps the result"},
 	},
 	"integrity": {
 		{"", "keep the base directory on an NTFS volume, and let the agent's account own it"},
