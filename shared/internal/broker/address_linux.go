@@ -41,7 +41,7 @@ func unixPath(address []byte) (path string, abstract bool, errno unix.Errno) {
 	return string(name), false, 0
 }
 
-// inetAddress returns the destination that the kernel would connect to.
+// inetAddress returns the address that the kernel would take; IPv4 in IPv6 as IPv4.
 func inetAddress(address []byte) (netip.AddrPort, unix.Errno) {
 	var ip netip.Addr
 	switch f := family(address); {
@@ -59,16 +59,21 @@ func inetAddress(address []byte) (netip.AddrPort, unix.Errno) {
 	default:
 		return netip.AddrPort{}, unix.EAFNOSUPPORT
 	}
-	switch { // connects to this host
-	case ip == netip.IPv4Unspecified():
-		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	case ip.WithZone("") == netip.IPv6Unspecified():
-		ip = netip.IPv6Loopback()
-	}
 	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(address[2:])), 0
 }
 
-// unixAddress is the address of a path, for our own connect.
+// reached is where a connect to an address ends: the unspecified one is this host.
+func reached(to netip.AddrPort) netip.AddrPort {
+	switch ip := to.Addr(); {
+	case ip == netip.IPv4Unspecified():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port())
+	case ip.WithZone("") == netip.IPv6Unspecified():
+		return netip.AddrPortFrom(netip.IPv6Loopback(), to.Port())
+	}
+	return to
+}
+
+// unixAddress is the address of a path, for calls of our own.
 func unixAddress(path string) []byte {
 	b := binary.NativeEndian.AppendUint16(make([]byte, 0, maxUnix), unix.AF_UNIX)
 	return append(append(b, path...), 0)

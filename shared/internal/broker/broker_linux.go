@@ -18,7 +18,7 @@ type Rules struct {
 	Sockets []string
 
 	// Below are directories (absolute, free of symlinks) in which sockets are the
-	// process's own: its Temp and Home.
+	// process's own, to bind and to connect to: its Temp and Home.
 	Below []string
 
 	// Dial says whether a connection to an address is allowed; nil: none. It must not
@@ -26,6 +26,10 @@ type Rules struct {
 	// Landlock rules. IPv4 in IPv6 comes as IPv4, and the unspecified address, which
 	// connects to this host, as its loopback address.
 	Dial func(netip.AddrPort) bool
+
+	// Listen says whether a socket may be bound to an address; nil: none. It must not
+	// wait. Port 0 is one that the kernel chooses; the unspecified address comes as it is.
+	Listen func(netip.AddrPort) bool
 
 	// Own says whether a process belongs to those under this filter, so that they may
 	// signal it; nil: only the caller itself.
@@ -38,7 +42,7 @@ type Rules struct {
 
 // Event is one decision.
 type Event struct {
-	Call    string // connect, listen or kill
+	Call    string // connect, bind, listen or kill
 	Target  string // path, @abstract name, address and port, or process
 	PID     int    // the calling thread
 	Allowed bool
@@ -53,6 +57,7 @@ const maxWaiting = 16
 type kernel struct {
 	exchange      bool // sockets are exchanged, not borrowed: see socket_linux.go
 	interruptible bool // any signal ends a call that is being answered
+	joined        bool // threads share their directory: unshare is not to be tried
 }
 
 type server struct {
@@ -60,6 +65,7 @@ type server struct {
 	rules Rules
 	kernel
 	places  []place
+	ruleset int // of Landlock, for threads that bind to paths; -1
 	waiting chan struct{}
 	workers sync.WaitGroup
 	given   inodes
@@ -83,7 +89,12 @@ func serve(ctx context.Context, f *os.File, rules Rules, k kernel) error {
 		return err
 	}
 	defer closePlaces(places)
-	s := &server{listener: l, rules: rules, kernel: k, places: places, waiting: make(chan struct{}, maxWaiting)}
+	ruleset, err := openRuleset(places)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(ruleset)
+	s := &server{listener: l, rules: rules, kernel: k, places: places, ruleset: ruleset, waiting: make(chan struct{}, maxWaiting)}
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.workers.Wait()
 	defer cancel()
@@ -108,6 +119,8 @@ func (s *server) handle(ctx context.Context, n notification) {
 	switch n.nr {
 	case unix.SYS_CONNECT:
 		s.connect(ctx, n)
+	case unix.SYS_BIND:
+		s.bind(n)
 	case unix.SYS_LISTEN:
 		s.listen(n)
 	case unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL:

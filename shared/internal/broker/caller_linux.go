@@ -34,19 +34,49 @@ func memory(pid uint32, address uint64, length int) ([]byte, error) {
 	return b, nil
 }
 
-// group returns the process that a thread belongs to.
-func group(pid uint32) (int, error) {
+// status is /proc/PID/status: a name, a colon and numbers on each line that is used.
+type status []byte
+
+func statusOf(pid uint32) (status, error) {
 	b, err := limits.ReadFile(proc(pid, "status"), maxProc)
 	if err != nil {
-		return 0, unix.ESRCH
+		return nil, unix.ESRCH
 	}
-	_, rest, _ := bytes.Cut(b, []byte("\nTgid:"))
+	return b, nil
+}
+
+// numbers returns what a line holds.
+func (s status) numbers(name string, base int) (all []int, err error) {
+	_, rest, found := bytes.Cut(s, []byte("\n"+name+":"))
+	if !found {
+		return nil, unix.ESRCH // a zombie has no Umask
+	}
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	tgid, err := strconv.Atoi(string(bytes.TrimSpace(line)))
-	if err != nil {
+	for word := range bytes.FieldsSeq(line) {
+		n, err := strconv.ParseUint(string(word), base, 32)
+		if err != nil {
+			return nil, fmt.Errorf("line %s of a process's status: %w", name, err)
+		}
+		all = append(all, int(n))
+	}
+	return all, nil
+}
+
+func (s status) number(name string, index, base int) (int, error) {
+	all, err := s.numbers(name, base)
+	if err != nil || index >= len(all) {
 		return 0, unix.ESRCH
 	}
-	return tgid, nil
+	return all[index], nil
+}
+
+// group returns the process that a thread belongs to.
+func group(pid uint32) (int, error) {
+	s, err := statusOf(pid)
+	if err != nil {
+		return 0, err
+	}
+	return s.number("Tgid", 0, 10)
 }
 
 // pidfd opens the process that shares the caller's descriptors: the thread itself

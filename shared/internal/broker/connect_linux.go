@@ -10,22 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An attempt is one connect(2) under way.
+// An attempt is one connect(2) or bind(2) under way.
 type attempt struct {
 	socket
 	n       notification
 	event   Event
-	address []byte // what we connect to
+	address []byte // the caller's, then what we connect to
 	pinned  int    // the unix socket that address names by /proc/self/fd; -1
 }
 
 // connect answers a connect(2): at once, or when the peer does, beside.
 func (s *server) connect(ctx context.Context, n notification) {
-	a, err := s.begin(n)
+	a, err := s.begin(n, "connect")
+	if err == nil {
+		err = s.decide(a)
+	}
 	if err != nil {
-		a.event.Errno = errnoOf(err)
-		s.finish(n, a.event)
-		a.close()
+		s.end(a, err)
 		return
 	}
 	if !s.valid(n) { // what was looked at may have been another's
@@ -49,10 +50,11 @@ func (s *server) connect(ctx context.Context, n notification) {
 	})
 }
 
-// begin copies the address, takes the socket and decides. Nothing has happened yet
-// when it returns.
-func (s *server) begin(n notification) (*attempt, error) {
-	a := &attempt{n: n, pinned: -1, event: Event{Call: "connect"}, socket: socket{fd: -1}}
+// begin copies the address and takes the socket. An answer that was lost is given
+// again: where a signal can take one, the kernel does not say so, and the call just
+// comes again.
+func (s *server) begin(n notification, call string) (*attempt, error) {
+	a := &attempt{n: n, pinned: -1, event: Event{Call: call}, socket: none}
 	length := int32(n.args[2])
 	if n.pid == 0 {
 		return a, unix.EACCES // in a process namespace that is not below ours
@@ -60,37 +62,42 @@ func (s *server) begin(n notification) (*attempt, error) {
 	if length < 0 || length > maxAddress {
 		return a, unix.EINVAL
 	}
-	address, err := memory(n.pid, n.args[1], int(length))
-	if err != nil {
+	var err error
+	if a.address, err = memory(n.pid, n.args[1], int(length)); err != nil {
 		return a, err
 	}
 	if a.socket, err = s.take(n); err != nil {
 		return a, err
 	}
-	if err := s.settled(a); err != nil {
-		return a, err
+	if before, ok := s.given.find(a.inode); ok && s.interruptible && before == callOf(n) {
+		a.event.Allowed = true
+		return a, errDone
 	}
-	switch a.domain {
-	case unix.AF_UNIX:
-		return a, s.decideUnix(a, address)
-	case unix.AF_INET, unix.AF_INET6:
-		return a, s.decideInet(a, address)
-	}
-	return a, unix.EACCES
+	return a, nil
 }
 
 // errDone ends an attempt that has succeeded before.
-var errDone = errors.New("connected before")
+var errDone = errors.New("done before")
 
-// settled answers for sockets that were connected for the caller before. Where a
-// signal can take an answer that was sent, the kernel does not say so: the call just
-// comes again.
+// decide says whether and to what the socket is connected. Nothing has happened yet
+// when it returns.
+func (s *server) decide(a *attempt) error {
+	if err := s.settled(a); err != nil {
+		return err
+	}
+	switch a.domain {
+	case unix.AF_UNIX:
+		return s.decideUnix(a)
+	case unix.AF_INET, unix.AF_INET6:
+		return s.decideInet(a)
+	}
+	return unix.EACCES
+}
+
+// settled answers for sockets that were connected for the caller before.
 func (s *server) settled(a *attempt) error {
-	before, ok := s.given.find(a.inode)
+	_, ok := s.given.find(a.inode)
 	switch {
-	case ok && s.interruptible && before == callOf(a.n):
-		a.event.Allowed = true
-		return errDone
 	case a.connected:
 		return unix.EISCONN
 	case ok && a.exchanged && a.domain != unix.AF_UNIX:
@@ -105,11 +112,11 @@ func (s *server) settled(a *attempt) error {
 	return nil
 }
 
-func (s *server) decideUnix(a *attempt, address []byte) (err error) {
-	if family(address) != unix.AF_UNIX {
+func (s *server) decideUnix(a *attempt) (err error) {
+	if family(a.address) != unix.AF_UNIX {
 		return unix.EINVAL
 	}
-	path, abstract, errno := unixPath(address)
+	path, abstract, errno := unixPath(a.address)
 	if errno != 0 {
 		return errno
 	}
@@ -125,19 +132,19 @@ func (s *server) decideUnix(a *attempt, address []byte) (err error) {
 	return nil
 }
 
-func (s *server) decideInet(a *attempt, address []byte) error {
-	a.address = address
-	if len(address) < familyBytes {
+func (s *server) decideInet(a *attempt) error {
+	if len(a.address) < familyBytes {
 		return unix.EINVAL
 	}
-	if family(address) == unix.AF_UNSPEC {
+	if family(a.address) == unix.AF_UNSPEC {
 		a.event.Target, a.event.Allowed = "nothing", true // ends a connection
 		return nil
 	}
-	to, errno := inetAddress(address)
+	to, errno := inetAddress(a.address)
 	if errno != 0 {
 		return errno
 	}
+	to = reached(to)
 	a.event.Target = to.String()
 	if s.rules.Dial == nil || !s.rules.Dial(to) {
 		return unix.EACCES
@@ -221,8 +228,7 @@ func (a *attempt) outcome(pending error) error {
 func (s *server) end(a *attempt, err error) {
 	defer a.close()
 	a.event.Errno = errnoOf(err)
-	reached := err == nil || err == unix.EINPROGRESS
-	if reached && a.exchanged {
+	if a.exchanged && (err == nil || err == unix.EINPROGRESS) {
 		if s.hand(a) != nil {
 			return // gone
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // A place is a directory, held open, in which the plugin may connect to sockets: all
-// below it, or one.
+// below it, which it may also make, or one.
 type place struct {
 	path string
 	only string // the one name, "" for all
@@ -40,6 +40,8 @@ func openPlaces(rules Rules) (places []place, err error) {
 	return places, nil
 }
 
+func (p place) whole() bool { return p.only == "" }
+
 func closePlaces(places []place) {
 	for _, p := range places {
 		unix.Close(p.fd)
@@ -58,7 +60,7 @@ func (s *server) find(n notification, path string) (int, error) {
 	}
 	for _, p := range s.places {
 		rel, ok := below(path, p.path)
-		if !ok || p.only != "" && rel != p.only {
+		if !ok || !p.whole() && rel != p.only {
 			continue
 		}
 		fd, err := unix.Openat2(p.fd, rel, &unix.OpenHow{
@@ -73,7 +75,7 @@ func (s *server) find(n notification, path string) (int, error) {
 }
 
 func (p place) resolve() uint64 {
-	if p.only != "" {
+	if !p.whole() {
 		return unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS
 	}
 	return unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS

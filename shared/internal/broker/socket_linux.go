@@ -13,13 +13,14 @@ import (
 	"github.com/stavily/agents/internal/limits"
 )
 
-// A socket is what the caller wants connected. There are two ways to it:
+// A socket is what the caller wants connected or bound. There are two ways to it:
 //
 //	borrow    pidfd_getfd gives us another descriptor of the very socket. Whatever the
 //	          caller set on it stays, and whoever shares it sees it connected.
 //	exchange  where pidfd_getfd is refused (Docker's default profile wants a capability
-//	          for it), we connect a socket of ours and put it at the caller's number.
-//	          Options, bind and epoll registrations made before connect are lost.
+//	          for it), we connect or bind a socket of ours and put it at the caller's
+//	          number. Options, epoll registrations and a bound address that were there
+//	          before are lost.
 type socket struct {
 	fd       int
 	inode    uint64
@@ -29,7 +30,9 @@ type socket struct {
 	exchanged   bool
 	number      uint32 // the caller's descriptor
 	closeOnExec bool
+	kind        int
 	connected   bool // the caller's, before the exchange
+	named       bool // likewise: it has a path
 }
 
 func (k socket) close() { unix.Close(k.fd) }
@@ -94,6 +97,7 @@ var protocols = map[string]struct{ domain, kind, protocol int }{
 	"UDPv6":   {unix.AF_INET6, unix.SOCK_DGRAM, 0},
 	"PING":    {unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP},
 	"PINGv6":  {unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_ICMPV6},
+	"NETLINK": {unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE},
 }
 
 // trade makes a socket like the caller's, as far as /proc tells what that is.
@@ -117,11 +121,12 @@ func trade(n notification) (socket, error) {
 	p, ok := protocols[unix.ByteSliceToString(name[:length])]
 	if !ok {
 		p.domain = unix.AF_UNIX
-		if p.kind, k.connected, err = unixState(n.pid, st.Ino); err != nil {
+		if err = k.stateOf(n.pid); err != nil {
 			return none, unix.EACCES
 		}
+		p.kind = k.kind
 	}
-	k.domain = p.domain
+	k.domain, k.kind = p.domain, p.kind
 	if k.fd, err = unix.Socket(p.domain, p.kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, p.protocol); err != nil {
 		return none, err
 	}
@@ -150,15 +155,16 @@ func descriptorFlags(pid, number uint32) (int64, error) {
 // maxTable bounds /proc/PID/net/unix and tcp: some 60,000 sockets.
 const maxTable = 8 << 20
 
-// unixState finds an AF_UNIX socket in the table of its network namespace:
+// stateOf finds an AF_UNIX socket in the table of its network namespace:
 // Num: RefCount Protocol Flags Type St Inode Path.
-func unixState(pid uint32, inode uint64) (kind int, connected bool, err error) {
-	f, err := tableLine(pid, "net/unix", 6, inode)
+func (k *socket) stateOf(pid uint32) error {
+	f, err := tableLine(pid, "net/unix", 6, k.inode)
 	if err != nil {
-		return 0, false, err
+		return err
 	}
-	t, err := strconv.ParseInt(f[4], 16, 32)
-	return int(t), f[5] == "03", err
+	kind, err := strconv.ParseInt(f[4], 16, 32)
+	k.kind, k.connected, k.named = int(kind), f[5] == "03", len(f) > 7
+	return err
 }
 
 // tcpState is the state of a TCP socket as /proc/net/tcp numbers it, "" if it is in
@@ -189,7 +195,7 @@ func tableLine(pid uint32, table string, column int, inode uint64) ([]string, er
 	return nil, os.ErrNotExist
 }
 
-// inodes remembers the sockets that were connected of late, and by which call.
+// inodes remembers the sockets that were connected or bound of late, and by which call.
 type inodes struct {
 	mu    sync.Mutex // guards the fields below
 	next  int
@@ -205,11 +211,12 @@ type known struct {
 // took its answer.
 type call struct {
 	pid  uint32
+	nr   int32
 	ip   uint64
 	args [3]uint64
 }
 
-func callOf(n notification) call { return call{n.pid, n.ip, [3]uint64(n.args[:3])} }
+func callOf(n notification) call { return call{n.pid, n.nr, n.ip, [3]uint64(n.args[:3])} }
 
 func (i *inodes) add(k known) {
 	i.mu.Lock()

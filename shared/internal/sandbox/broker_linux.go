@@ -9,14 +9,15 @@ import (
 	"github.com/stavily/agents/shared/internal/broker"
 )
 
-// broker answers connect(2) of the tree until it has ended: nothing else tells apart
-// the host's sockets, which a process without namespaces sees.
+// broker answers connect(2) and bind(2) of the tree until it has ended: nothing else
+// tells apart the host's sockets, which a process without namespaces sees.
 func (t *tree) broker(ctx context.Context, listener *os.File, s *Spec) {
 	ctx, end := context.WithCancel(context.WithoutCancel(ctx)) // a plugin that is asked to end still connects
 	rules := broker.Rules{
 		Sockets: slices.DeleteFunc(append([]string{s.Socket}, s.Sockets...), func(path string) bool { return path == "" }),
 		Below:   slices.DeleteFunc([]string{s.Temp, s.Home, s.Given}, func(path string) bool { return path == "" }),
 		Dial:    s.Network.allows,
+		Listen:  func(netip.AddrPort) bool { return s.Network.All },
 		Own:     func(pid int) bool { return descends(pid, t.pid) },
 	}
 	t.closers = append(t.closers, end)

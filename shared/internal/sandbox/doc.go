@@ -11,7 +11,7 @@
 //
 //	full      user, mount, process-id, IPC, host-name, cgroup and network namespaces;
 //	          a private read-only root; Landlock; seccomp
-//	confined  Landlock and seccomp; connect(2) answered by the agent
+//	confined  Landlock and seccomp; connect(2) and bind(2) answered by the agent
 //	limited   seccomp; resource limits
 //	none      resource limits
 //

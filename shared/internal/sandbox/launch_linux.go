@@ -315,7 +315,7 @@ func (p *program) dieWithParent() {
 }
 
 // filter appends the system call filter, and hands its listener to the agent where
-// connect(2) is brokered.
+// connect(2) and bind(2) are brokered.
 func (p *program) filter(s *Spec, c *channel) error {
 	if !s.confined(Limited) {
 		return nil

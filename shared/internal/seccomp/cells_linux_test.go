@@ -216,7 +216,7 @@ var socketCells = []cell{
 	same("allow", unix.SYS_SENDMSG, 3, 1, unix.MSG_NOSIGNAL),
 	{unix.SYS_CONNECT, []uint64{3, 1, 110}, "allow", "notify", "notify", "allow"},
 	same("allow", unix.SYS_LISTEN, 3, 5),
-	same("allow", unix.SYS_BIND, 3, 1, 110),
+	{unix.SYS_BIND, []uint64{3, 1, 110}, "allow", "notify", "notify", "allow"},
 	same("allow", unix.SYS_ACCEPT4, 3, 1, 1, 0),
 	same("allow", unix.SYS_SETSOCKOPT, 3, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1, 4),
 	same("allow", unix.SYS_SETSOCKOPT, 3, unix.SOL_TCP, unix.TCP_NODELAY, 1, 4),
@@ -237,6 +237,7 @@ var tcpCells = []cell{
 	same("EAFNOSUPPORT", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE),
 	same("ENOTSUP", unix.SYS_SENDTO, 3, 1, 1, unix.MSG_FASTOPEN, 1, 16),
 	{unix.SYS_LISTEN, []uint64{3, 5}, "allow", "notify", "notify", "allow"},
+	{unix.SYS_BIND, []uint64{3, 1, 16}, "allow", "notify", "notify", "allow"},
 	{unix.SYS_CONNECT, []uint64{3, 1, 16}, "allow", "notify", "notify", "allow"},
 }
 
@@ -252,6 +253,7 @@ var allCells = []cell{
 	same("allow", unix.SYS_SENDMSG, 3, 1, unix.MSG_FASTOPEN),
 	{unix.SYS_SOCKET, []uint64{unix.AF_UNIX, unix.SOCK_DGRAM, 0}, "allow", "EACCES", "EACCES", "EACCES"},
 	same("allow", unix.SYS_LISTEN, 3, 5),
+	{unix.SYS_BIND, []uint64{3, 1, 2}, "allow", "notify", "notify", "allow"},
 }
 
 func TestArguments(t *testing.T) {
@@ -308,6 +310,18 @@ func TestEveryNamespaceFlag(t *testing.T) {
 			if got := decision(t, program, unix.SYS_CLONE, flags); got != want {
 				t.Errorf("clone with %#x: %s, want %s", flags, got, want)
 			}
+		}
+	}
+}
+
+func TestBind(t *testing.T) {
+	for _, p := range every() {
+		want := "allow"
+		if p.Broker && !p.Namespaced {
+			want = "notify"
+		}
+		if got := decision(t, filter(t, p), unix.SYS_BIND, 3, 1, 110); got != want {
+			t.Errorf("%+v: bind: %s, want %s", p, got, want)
 		}
 	}
 }

@@ -21,7 +21,7 @@
 //	foreign    the process is killed: 32-bit and x32 calls have other numbers
 //
 // The filter sees registers, never memory: a call whose danger is in memory is absent
-// (clone3, openat2) or goes to the broker (connect). Arguments that the kernel takes
+// (clone3, openat2) or goes to the broker (connect, bind). Arguments that the kernel takes
 // as int are compared as 32 bits, pointers as 64.
 //
 // # What it cannot tell

@@ -34,8 +34,8 @@ type Policy struct {
 	LandlockABI int
 
 	// Broker: connect(2) is answered by a supervisor that holds the filter's listener,
-	// and so are signals to others and, with Network TCP, listen(2), where neither
-	// namespaces nor Landlock hold them. The filter must then be installed with
+	// and so are, where neither namespaces nor Landlock hold them, bind(2), signals to
+	// others and, with Network TCP, listen(2). The filter must then be installed with
 	// SECCOMP_FILTER_FLAG_NEW_LISTENER.
 	Broker bool
 

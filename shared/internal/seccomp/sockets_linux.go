@@ -8,6 +8,7 @@ func (r *rules) sockets() {
 	r.decide(r.socket(), unix.SYS_SOCKET)
 	r.decide(r.equal(low(0), r.unixSocket(), noEntry, unix.AF_UNIX), unix.SYS_SOCKETPAIR)
 	r.decide(r.connect(), unix.SYS_CONNECT)
+	r.decide(r.bind(), unix.SYS_BIND)
 	r.decide(r.listen(), unix.SYS_LISTEN)
 	r.decide(r.sendto(), unix.SYS_SENDTO)
 	r.decide(r.fastOpen(2, allow), unix.SYS_SENDMSG)
@@ -59,8 +60,18 @@ func (r *rules) connect() *node {
 	return allow
 }
 
-// listen goes to the broker where it could open a port of the host: Landlock holds
-// bind(2), but listen without it takes a port that is free.
+// bind goes to the broker where it could take a name of the host: Landlock's scope
+// holds connects to abstract unix sockets, not who has their names, and before ABI 4
+// nothing holds ports.
+func (r *rules) bind() *node {
+	if r.Broker && !r.Namespaced {
+		return notify
+	}
+	return allow
+}
+
+// listen goes to the broker where it could open a port of the host: without
+// bind(2) it takes a port that is free.
 func (r *rules) listen() *node {
 	if r.Broker && r.Network == TCP && !r.Namespaced {
 		return notify
