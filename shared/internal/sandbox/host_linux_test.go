@@ -36,3 +36,15 @@ func TestProbeInALongDirectory(t *testing.T) {
 		}
 	}
 }
+
+// On older kernels the other layers do what Landlock cannot yet.
+func TestProbeWithOlderLandlock(t *testing.T) {
+	for _, abi := range []int{1, 2, 3, 4, 5, 6} {
+		for _, level := range confinedLevels {
+			h, err := Probe(t.Context(), ProbeOptions{Dir: t.TempDir(), LandlockABI: abi, Highest: level})
+			if err != nil || h.Level != level || h.LandlockABI != abi || len(h.Missing) > 0 {
+				t.Errorf("ABI %d, level %s: %s, %v, missing %v", abi, level, h.Level, err, h.Missing)
+			}
+		}
+	}
+}

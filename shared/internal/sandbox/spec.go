@@ -216,7 +216,7 @@ func (s *Spec) validate() error {
 	}
 	for _, path := range s.paths() {
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path {
-			return fmt.Errorf("start process: path %q: must be an absolute path, without . and ..", path)
+			return fmt.Errorf("start process: path %q: must be an absolute path, and hold no '.' or '..' of its own", path)
 		}
 	}
 	switch {
