@@ -18,6 +18,9 @@ type Spec struct {
 	// OwnMemory says that the processes have file systems in memory (tmpfs) to
 	// themselves, which are held otherwise: files there do not count.
 	OwnMemory bool
+	// Patient does without notifications: what may be stored is so much that a tenth of
+	// a second more does not matter.
+	Patient bool
 }
 
 // Use is what is stored.
@@ -109,7 +112,10 @@ func (w *Watch) run() {
 			going = w.sleep(time.Until(due), w.ear.heard())
 		}
 		going = going && w.glance(use, was, due)
-		last, listen = use, &w.ear
+		last = use
+		if !w.spec.Patient {
+			listen = &w.ear
+		}
 	}
 	use, _ := w.look(nil)
 	w.peak = w.peak.most(use)

@@ -30,7 +30,7 @@ type Spec struct {
 
 	// Given, where it is set, is a directory in which processes that are forked from this
 	// one find their sockets and inputs, each its own. They are watched one by one
-	// ([Adopt]), and what is stored is theirs.
+	// ([Adopt]); the limits of this one are for all of them together.
 	Given string
 
 	// Host is what the self-test found ([Probe]), Level what of it confines the

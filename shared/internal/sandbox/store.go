@@ -23,7 +23,7 @@ type lister interface {
 // store begins to look.
 func store(pid int, f family, s *Spec) *storage {
 	out := &storage{max: quota.Use{Bytes: cmp.Or(s.Limits.TempSize, defaultTempSize), Files: cmp.Or(s.Limits.TempFiles, defaultTempFiles)}}
-	q := quota.Spec{Temp: s.Temp, Home: s.Home, Max: out.max}
+	q := quota.Spec{Temp: s.Temp, Home: s.Home, Max: out.max, Patient: s.Given != ""}
 	if s.confined(Full) {
 		out.temp = openTempFS(pid, s.Temp)
 		q.Temp, q.OwnMemory = "", true
@@ -31,7 +31,7 @@ func store(pid int, f family, s *Spec) *storage {
 	if l, ok := f.(lister); ok {
 		q.Processes = l.pids
 	}
-	if s.Given == "" && (q.Temp != "" || q.Home != "") {
+	if q.Temp != "" || q.Home != "" {
 		out.watch = quota.Start(q)
 	}
 	return out
