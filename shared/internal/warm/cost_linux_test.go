@@ -1,0 +1,256 @@
+package warm
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+// The plugins whose starts are compared.
+const (
+	light = `
+import json, re, time
+import stavily
+
+@stavily.action
+def act(params, ctx):
+    if params.get("sleep"):
+        ctx.log.info("asleep")
+        time.sleep(params.sleep)
+    return {"ok": True}
+`
+	heavy = "import ssl, urllib.request, xml.dom.minidom, sqlite3, asyncio, decimal\n" + light
+)
+
+// TestCost prints what warm executions cost beside cold ones: medians of interleaved
+// runs, so that a machine that slows down slows all of them. It runs where `make
+// bench-sandbox` asks for it.
+func TestCost(t *testing.T) {
+	if os.Getenv("STAVILY_BENCH") == "" {
+		t.Skip("run by make bench-sandbox")
+	}
+	rows := append(latencies(t), memory(t)...)
+	fmt.Printf("\n%-52s %10s %10s %10s\n", "", "median", "p99", "× cold")
+	for _, r := range rows {
+		fmt.Printf("%-52s %10.2f %10.2f %10.3f\n", r.Name, r.Median, r.P99, r.Ratio)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(rows); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// row is one line of the table. Times are in ms, sizes in MiB.
+type row struct {
+	Name   string  `json:"name"`
+	Median float64 `json:"median"`
+	P99    float64 `json:"p99,omitempty"`
+	Ratio  float64 `json:"ratio_to_cold"` // of the medians
+}
+
+// pace is the pause before each measurement: requests do not come back to back.
+const pace = 10 * time.Millisecond
+
+func latencies(t *testing.T) []row {
+	const runs = 300
+	type way struct {
+		name string
+		cold string // the way to compare with
+		run  func() time.Duration
+	}
+	var ways []way
+	for _, level := range []sandbox.Level{sandbox.Full, sandbox.Confined} {
+		for _, p := range []struct{ name, program string }{{"light", light}, {"heavy", heavy}} {
+			l := newLab(t, p.program, func(o *Options, plan *Plan) { plan.Spec.Level, o.Executions = level, 10*runs })
+			l.warmUp()
+			name := string(level) + ", " + p.name + ": "
+			ways = append(ways,
+				way{name + "cold, to its end", "", func() time.Duration { return l.timed(l.cold) }},
+				way{name + "forked, request → result", name + "cold, to its end", l.toResult},
+				way{name + "forked, to its end", name + "cold, to its end", func() time.Duration { return l.timed(l.warm) }},
+			)
+		}
+	}
+	persistent := newLab(t, light).persistent()
+	ways = append(ways, way{"persistent stdio, one round trip", "full, light: cold, to its end", persistent})
+	took := make([][]float64, len(ways))
+	for range runs {
+		for i, w := range ways {
+			time.Sleep(pace)
+			took[i] = append(took[i], float64(w.run().Microseconds())/1000)
+		}
+	}
+	medians := map[string]float64{}
+	var out []row
+	for i, w := range ways {
+		slices.Sort(took[i])
+		r := row{Name: w.name, Median: took[i][runs/2], P99: took[i][runs*99/100], Ratio: 1}
+		medians[w.name] = r.Median
+		if w.cold != "" {
+			r.Ratio = r.Median / medians[w.cold]
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// timed is how long an execution takes until nothing of it is left.
+func (l *lab) timed(do func(context.Context, run) (supervise.ActionResult, error)) time.Duration {
+	began := time.Now()
+	r, err := do(l.t.Context(), run{})
+	took := time.Since(began)
+	if err != nil || r.Status != api.Completed {
+		l.t.Fatalf("%+v, %v", r, err)
+	}
+	return took
+}
+
+// toResult is how long it takes from asking for an execution to having decoded what it
+// answered.
+func (l *lab) toResult() time.Duration {
+	seat := l.pool.Seat(&l.plan)
+	defer seat.Free()
+	given, err := os.MkdirTemp(seat.Given(), "e")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer os.RemoveAll(given)
+	a := run{}.action(l, seat.Temp())
+	line, err := json.Marshal(a.Command)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	began := time.Now()
+	var ends [6]*os.File
+	for i := 0; i < 6; i += 2 {
+		if ends[i], ends[i+1], err = os.Pipe(); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	a.Spec.Stdin, a.Spec.Stdout, a.Spec.Stderr = ends[0], ends[3], ends[5]
+	p, err := seat.Start(l.t.Context(), a.Spec, given)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, i := range []int{0, 3, 5} {
+		ends[i].Close()
+	}
+	if _, err := ends[1].Write(append(line, '\n')); err != nil {
+		l.t.Fatal(err)
+	}
+	answer, err := bufio.NewReader(ends[2]).ReadBytes('\n')
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	decoded, ok := plugin.DecodeLine(answer)
+	took := time.Since(began)
+	if !ok || decoded.Response == nil || !decoded.Response.Success {
+		l.t.Fatalf("answered %s", answer)
+	}
+	if _, err := p.Wait(); err != nil {
+		l.t.Fatal(err)
+	}
+	for _, i := range []int{1, 2, 4} {
+		ends[i].Close()
+	}
+	return took
+}
+
+// persistent asks one process again and again, as sensors are.
+func (l *lab) persistent() func() time.Duration {
+	a := run{}.action(l, l.temp)
+	a.Spec.Limits.Time = 0
+	s, err := supervise.Open(l.t.Context(), a.Options)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { s.Close(time.Second) })
+	return func() time.Duration {
+		began := time.Now()
+		if r, err := s.Call(l.t.Context(), plugin.Command{Action: plugin.GetHealth}); err != nil || !r.Success {
+			l.t.Fatalf("%+v, %v", r, err)
+		}
+		return time.Since(began)
+	}
+}
+
+// memory compares what 50 executions take that live at the same time.
+func memory(t *testing.T) []row {
+	const live = 50
+	var sizes [2]float64
+	for i, how := range []string{"cold", "warm"} {
+		l := newLab(t, light)
+		do := l.cold
+		if how == "warm" {
+			l.warmUp()
+			do = l.warm
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		var asleep lines
+		for range live {
+			running.Go(func() { do(ctx, run{parameters: `{"sleep": 600}`, log: &asleep}) }) // ended by ctx
+		}
+		l.eventually("all sleep", func() bool { return asleep.Load() == live })
+		for _, pid := range family(l, how) {
+			sizes[i] += pss(t, pid)
+		}
+		cancel()
+		running.Wait()
+	}
+	return []row{
+		{Name: "PSS of 50 live executions, cold, MiB", Median: sizes[0], Ratio: 1},
+		{Name: "PSS of 50 live executions and their zygote, MiB", Median: sizes[1], Ratio: sizes[1] / sizes[0]},
+	}
+}
+
+// family lists the processes of the plugin.
+func family(l *lab, how string) []int {
+	if how == "warm" {
+		return sandbox.Family(l.pid())
+	}
+	return slices.DeleteFunc(sandbox.Family(os.Getpid()), func(pid int) bool { return pid == os.Getpid() || !isPython(pid) })
+}
+
+func isPython(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && bytes.Contains(b, []byte("main.py"))
+}
+
+// lines is a log that counts.
+type lines struct{ atomic.Int64 }
+
+func (n *lines) Line(string, string) { n.Add(1) }
+
+// pss is the proportional size of a process in MiB (proc_pid_smaps(5)).
+func pss(t *testing.T, pid int) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "Pss:" {
+			kib, err := strconv.ParseFloat(f[1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib / 1024
+		}
+	}
+	t.Fatalf("process %d tells no PSS", pid)
+	return 0
+}
