@@ -91,6 +91,7 @@ bench: build ## Latency, memory, CPU and durable intake, as a table and as JSON
 .PHONY: bench-sandbox
 bench-sandbox: ## What confining a plugin costs, beside plain Python and bubblewrap
 	STAVILY_BENCH=1 $(GO) test -count=1 -v -run TestCost ./shared/internal/sandbox
+	STAVILY_BENCH=1 PYTHON=$(PYTHON) $(GO) test -count=1 -v -run TestCost ./shared/internal/warm
 
 ##@ Before a commit
 lint: ## gofmt, go vet, staticcheck, go mod tidy

@@ -102,10 +102,13 @@ type RLimit struct {
 // OfExecution are the resource limits that a process forked from another one of the
 // same plugin sets for itself: those that are counted anew, or that the other has more
 // of. The rest it inherits.
-func (l Limits) OfExecution() []RLimit {
+func (s Spec) OfExecution() []RLimit {
+	l := s.Limits
+	l.FileSize = s.fileSize()
 	var out []RLimit
 	for _, r := range l.rlimits() {
-		if r.Resource == unix.RLIMIT_CPU || r.Resource == unix.RLIMIT_AS {
+		switch r.Resource {
+		case unix.RLIMIT_CPU, unix.RLIMIT_AS, unix.RLIMIT_FSIZE:
 			out = append(out, RLimit{r.Resource, r.Value.Cur, r.Value.Max})
 		}
 	}

@@ -11,8 +11,8 @@
 //
 //	Prepare ─▶ raising ─▶ ready ⇄ executions ─▶ retiring ─▶ gone
 //	              │                                ▲
-//	              └─▶ refused (said once), failed  └ 1,000 executions · one hour · five minutes idle ·
-//	                  (again after a pause)          another configuration · more than 16 · misbehaviour
+//	              └─▶ refused (said once), failed  └ many executions · old · idle · another
+//	                  (again after a pause)          configuration · too many · misbehaviour
 //
 // It is the plugin, started in its sandbox exactly as for a cold run, with one
 // descriptor more: a SEQPACKET socket. The handshake of contract stdio is done with it
@@ -21,13 +21,14 @@
 //
 // # An execution
 //
-//	agent                                zygote                 execution
-//	start + stdin, stdout, stderr ──────▶ fork ────────────────▶ │
-//	◀──────────────────────────────────── hello (the kernel adds the process id)
-//	one command ───────────────────────────────────────────────▶ own session, scratch,
-//	◀─────────────────────────────────────────────────── answer  limits, Landlock domain
-//	◀──────────────────────── ended ◀───── SIGCHLD ◀──────────── │
-//	look for strays: children of the zygote that are no execution are killed
+//	agent                                zygote ── forks ahead ─▶ spare
+//	start + stdin, stdout, stderr ──────────────────────────────▶ │ becomes the execution:
+//	◀────────────────────── hello (the kernel adds who says it) ── │ own session, scratch,
+//	one command ────────────────────────────────────────────────▶ │ limits, Landlock domain
+//	◀───────────────────────────────────────────────────── answer │
+//	◀──────────────────────── ended ◀───── SIGCHLD ◀───────────── │
+//	look for strays: children of the zygote in another session that are no execution are
+//	killed; two or three in its own session are spares, more are misbehaviour
 //
 // # Invariants
 //

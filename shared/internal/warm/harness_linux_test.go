@@ -125,7 +125,7 @@ func newLab(t testing.TB, program string, change ...func(*Options, *Plan)) *lab 
 		},
 	}
 	o := Options{
-		Dir: dirs["zygotes"],
+		Dir: dirs["zygotes"], Zygotes: 16, Idle: time.Minute, Age: time.Hour, Executions: 1000,
 		Refused: func(_ api.PluginID, reason string) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -210,6 +210,9 @@ func (r run) action(l *lab, temp string) supervise.Action {
 	}
 	if r.limits.Memory > 0 {
 		spec.Limits.Memory = r.limits.Memory
+	}
+	if r.limits.TempSize > 0 {
+		spec.Limits.TempSize = r.limits.TempSize
 	}
 	if r.limits.CPU > 0 {
 		spec.Limits.CPU = r.limits.CPU

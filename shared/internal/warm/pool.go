@@ -10,18 +10,6 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// Defaults of Options.
-const (
-	// DefaultZygotes bounds what an agent with many plugins holds: 16 are 150 to 350 MiB.
-	DefaultZygotes = 16
-	// DefaultIdle outlasts a burst of runs and the pauses within it.
-	DefaultIdle = 5 * time.Minute
-	// DefaultAge and DefaultExecutions bound what a slow leak or a lasting change of a
-	// zygote can do.
-	DefaultAge        = time.Hour
-	DefaultExecutions = 1000
-)
-
 // maxSeats is how many executions a zygote has at a time; more start cold. No agent runs
 // more at a time by default.
 const maxSeats = 64
@@ -48,9 +36,9 @@ const (
 type Options struct {
 	Dir        string        // where zygotes get directories: its path should be short
 	Prefix     string        // of their names
-	Zygotes    int           // at most; 0: DefaultZygotes
-	Idle, Age  time.Duration // 0: the defaults
-	Executions int           // of one zygote; 0: DefaultExecutions
+	Zygotes    int           // at most
+	Idle, Age  time.Duration // after which a zygote goes
+	Executions int           // of one zygote
 
 	// Refused hears once for each plan why its runs stay cold. Gone hears of each end of
 	// a zygote; err says more where it crashed. Both may be nil.
@@ -82,18 +70,6 @@ type entry struct {
 
 // New makes a pool.
 func New(o Options) *Pool {
-	if o.Zygotes == 0 {
-		o.Zygotes = DefaultZygotes
-	}
-	if o.Idle == 0 {
-		o.Idle = DefaultIdle
-	}
-	if o.Age == 0 {
-		o.Age = DefaultAge
-	}
-	if o.Executions == 0 {
-		o.Executions = DefaultExecutions
-	}
 	if o.Refused == nil {
 		o.Refused = func(api.PluginID, string) {}
 	}

@@ -150,6 +150,10 @@ func TestWaysToEnd(t *testing.T) {
 		"memory":       {run{parameters: script("x = bytearray(300 << 20); time.sleep(60)", "").parameters, limits: sandbox.Limits{Memory: 128 << 20}}, api.Failed, "more memory than its limit"},
 		"memory, children": {run{parameters: script("for _ in range(8):\n if os.fork() == 0:\n  x = bytearray(60 << 20); time.sleep(60)\ntime.sleep(60)", "").parameters,
 			limits: sandbox.Limits{Memory: 128 << 20}}, api.Failed, "more memory than its limit"},
+		"stores": {run{parameters: script("f = open(os.environ['TMPDIR'] + '/f', 'wb')\nfor _ in range(40): f.write(bytes(1 << 20)); time.sleep(0.01)\ntime.sleep(60)", "").parameters,
+			limits: sandbox.Limits{TempSize: 16 << 20}}, api.Failed, "stored more"},
+		"a large file": {run{parameters: script("f = open(os.environ['TMPDIR'] + '/f', 'wb'); f.truncate(1 << 40)", "").parameters,
+			limits: sandbox.Limits{TempSize: 16 << 20}}, api.Failed, "File too large"},
 		"CPU":       {run{parameters: script("while True: pass", "").parameters, limits: sandbox.Limits{CPU: time.Second}}, api.Failed, "more CPU time"},
 		"processes": {run{parameters: script("for _ in range(70):\n if os.fork() == 0: time.sleep(60)\ntime.sleep(60)", "").parameters, limits: sandbox.Limits{Memory: 2 << 30}}, api.Failed, "more processes"},
 	} {
@@ -227,17 +231,35 @@ func TestACancelledExecutionIsAskedFirst(t *testing.T) {
 		l.warmUp()
 		ctx, cancel := context.WithCancel(t.Context())
 		var began time.Time
+		log := &waiter{text: "runs", heard: make(chan struct{})}
 		go func() {
 			defer cancel()
-			l.eventually("it runs", func() bool { return slices.Contains(l.log.Lines(), "stderr: runs") })
+			select {
+			case <-log.heard:
+			case <-time.After(10 * time.Second):
+			}
 			began = time.Now()
 		}()
-		r, err := l.warm(ctx, script(do, ""))
+		order := script(do, "")
+		order.log = log
+		r, err := l.warm(ctx, order)
 		heard := r.Error == "after 1 of 2"
 		if err != nil || r.Status != api.Cancelled || heard != strings.Contains(do, "raise") || time.Since(began) > 9*time.Second {
 			t.Errorf("%s: %+v, %v after %v", do, r, err, time.Since(began))
 		}
 		l.nothingLeft()
+	}
+}
+
+// waiter is a log that waits for a line.
+type waiter struct {
+	text  string
+	heard chan struct{}
+}
+
+func (w *waiter) Line(_, text string) {
+	if text == w.text {
+		close(w.heard)
 	}
 }
 

@@ -262,7 +262,7 @@ func (z *zygote) start(ctx context.Context, id int, spec sandbox.Spec, given str
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	o := order{start: &start{ID: id, Given: given, Limits: limitsOf(spec.Limits)}}
+	o := order{start: &start{ID: id, Given: given, Limits: limitsOf(spec)}}
 	o.Environment, o.Without = z.difference(spec.Env)
 	x := &execution{zygote: z, id: id, greeting: make(chan int, 1), over: make(chan struct{})}
 	z.launch.Lock()
@@ -315,9 +315,9 @@ func (z *zygote) difference(env []string) (set map[string]string, without []stri
 	return set, without
 }
 
-func limitsOf(l sandbox.Limits) []limit {
+func limitsOf(s sandbox.Spec) []limit {
 	out := []limit{}
-	for _, r := range l.OfExecution() {
+	for _, r := range s.OfExecution() {
 		out = append(out, limit{uint64(r.Resource), r.Soft, r.Hard})
 	}
 	return out

@@ -15,8 +15,9 @@ import (
 
 // newPool makes the pool that executions of SDK plugins are forked from.
 func (p *Plugins) newPool() *warm.Pool {
-	rt := p.rt
+	rt, cfg := p.rt, p.rt.Config.Plugins.Warm
 	pool := warm.New(warm.Options{
+		Zygotes: cfg.Max, Idle: cfg.Idle.Duration(), Age: cfg.Age.Duration(), Executions: cfg.Runs,
 		Dir: filepath.Join(rt.Config.Agent.BaseDir, tempDir), Prefix: tempPrefix + "warm-",
 		Refused: func(id api.PluginID, reason string) {
 			p.cold.Store(id, reason)
@@ -37,7 +38,7 @@ func (p *Plugins) newPool() *warm.Pool {
 // actWarm runs a task in a process that is forked from one that has imported the
 // plugin. The error wraps warm.ErrCold where that cannot be.
 func (p *Plugins) actWarm(ctx context.Context, t Task, whole map[string]json.RawMessage) (supervise.ActionResult, error) {
-	if !mayBeWarm(t.Plugin) {
+	if !p.mayBeWarm(t.Plugin) {
 		return supervise.ActionResult{}, warm.ErrCold
 	}
 	plan, err := p.plan(t, whole)
@@ -64,7 +65,7 @@ func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.Raw
 		return ran, err
 	}
 	p.rt.counts.runs.WithLabelValues("cold").Inc()
-	if ran.Info.Protocol != plugin.Protocol || !mayBeWarm(t.Plugin) {
+	if ran.Info.Protocol != plugin.Protocol || !p.mayBeWarm(t.Plugin) {
 		return ran, nil
 	}
 	if plan, err := p.plan(t, whole); err == nil {
@@ -73,10 +74,10 @@ func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.Raw
 	return ran, nil
 }
 
-// mayBeWarm reports whether a plugin's manifest allows it: a sensor keeps its one
-// process anyway, and only Python is forked.
-func mayBeWarm(m *plugin.Plugin) bool {
-	return m.Kind != plugin.Sensor && m.Runtime.Type == plugin.Python && m.Runtime.Contract != plugin.Script && !m.Runtime.Cold
+// mayBeWarm reports whether the host's owner and a plugin's manifest allow it: a sensor
+// keeps its one process anyway, and only Python is forked.
+func (p *Plugins) mayBeWarm(m *plugin.Plugin) bool {
+	return p.rt.Config.Plugins.Warm.Max > 0 && m.Kind != plugin.Sensor && m.Runtime.Type == plugin.Python && m.Runtime.Contract != plugin.Script && !m.Runtime.Cold
 }
 
 // plan is what all runs of a task's plugin have in common, whatever the instruction.

@@ -163,6 +163,7 @@ type Plugins struct {
 	Allowed   []api.PluginID `yaml:"allowed_plugins"`
 	Blocked   []api.PluginID `yaml:"blocked_plugins"` // wins over Allowed
 	Python    Python         `yaml:"python"`
+	Warm      Warm           `yaml:"warm"`
 }
 
 const (
@@ -172,12 +173,29 @@ const (
 	minMaxMemory       = 16 * Megabyte
 	defaultRunLimit    = 5 * time.Minute
 	defaultInterpreter = "python3"
+
+	// What an agent with many plugins holds in memory: 16 are 150 to 350 MiB.
+	defaultWarm = 16
+	maxWarm     = 256
+	// Five minutes outlast a burst of runs and the pauses within it. An hour, and a
+	// thousand runs, bound what a slow leak can do.
+	defaultWarmIdle = 5 * time.Minute
+	defaultWarmAge  = time.Hour
+	defaultWarmRuns = 1000
 )
 
 // Allows reports whether the lists let id run: it is not blocked, and it is
 // allowed or nothing is said about what is.
 func (p Plugins) Allows(id api.PluginID) bool {
 	return !slices.Contains(p.Blocked, id) && (len(p.Allowed) == 0 || slices.Contains(p.Allowed, id))
+}
+
+// Warm bounds the processes that runs of actions and outputs are forked from.
+type Warm struct {
+	Max  int      `yaml:"max"`  // at the same time; 0: each run starts anew
+	Idle Duration `yaml:"idle"` // without a run
+	Age  Duration `yaml:"age"`
+	Runs int      `yaml:"runs"` // of one process
 }
 
 // Python says what runs Python plugins.
@@ -261,6 +279,7 @@ func Default(t api.AgentType) Config {
 		Plugins: Plugins{
 			MaxMemory: defaultMaxMemory, Timeout: Duration(defaultRunLimit),
 			Python: Python{Interpreter: defaultInterpreter},
+			Warm:   Warm{Max: defaultWarm, Idle: Duration(defaultWarmIdle), Age: Duration(defaultWarmAge), Runs: defaultWarmRuns},
 		},
 		Spool:   Spool{MaxBytes: defaultSpool},
 		Health:  Health{Enabled: true, Bind: defaultHealthBind, Port: healthPort, Path: defaultHealthPath, ReadyPath: defaultReadyPath},

@@ -136,6 +136,10 @@ func (p *Plugins) check(ps *problems) {
 	ps.requireIDs("plugins.allowed_plugins", p.Allowed)
 	ps.requireIDs("plugins.blocked_plugins", p.Blocked)
 	ps.require(p.Python.Interpreter != "", "plugins.python.interpreter", p.Python.Interpreter, "a name in PATH or an absolute path")
+	ps.require(p.Warm.Max >= 0 && p.Warm.Max <= maxWarm, "plugins.warm.max", p.Warm.Max, "from 0 (each run starts anew) to %d", maxWarm)
+	ps.requireInterval("plugins.warm.idle", p.Warm.Idle)
+	ps.requireInterval("plugins.warm.age", p.Warm.Age)
+	ps.require(p.Warm.Runs >= 1, "plugins.warm.runs", p.Warm.Runs, "at least 1")
 }
 
 func (ps *problems) requireIDs(key string, ids []api.PluginID) {
