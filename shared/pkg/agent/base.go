@@ -74,13 +74,13 @@ func openBase(dir string) (release func() error, err error) {
 }
 
 // The private directories of plugin processes stand in tmp, under names that nothing
-// else has: run-<plugin>-<number>.
+// else has: run-<plugin>-<number>. A self-test of the sandbox has probe-<number>.
 const (
 	tempDir    = "tmp"
 	tempPrefix = "run-"
 )
 
-var tempName = regexp.MustCompile(`^` + tempPrefix + `[a-z0-9._-]+-[0-9]+$`)
+var tempName = regexp.MustCompile(`^(` + tempPrefix + `[a-z0-9._-]+|probe)-[0-9]+$`)
 
 // sweepTemp removes the private directories that a former process had no time to
 // remove, and reports how many there were. Call it with the lock of base, when nothing

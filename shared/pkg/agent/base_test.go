@@ -85,6 +85,7 @@ func TestTempIsSwept(t *testing.T) {
 	write(t, filepath.Join(outside, "run-theirs-1", "precious"), "x")
 	write(t, filepath.Join(tmp, "run-disk-12", "input.json"), "{}")
 	write(t, filepath.Join(tmp, "run-a.b-c_d-7", "deep", "locked", "file"), "x")
+	write(t, filepath.Join(tmp, "probe-99", "agent", "secret"), "x")
 	for _, keep := range []string{"notes-1", "run-", "run-disk-x1", "run-Disk-1"} {
 		write(t, filepath.Join(tmp, keep, "file"), "x")
 	}
@@ -104,8 +105,8 @@ func TestTempIsSwept(t *testing.T) {
 
 	log := &lines{}
 	tidy(base, slog.New(slog.NewTextHandler(log, nil)))
-	if log.count("had left in tmp", "directories=2", "error=<nil>") != 1 {
-		t.Errorf("the log does not tell of 2 directories: %s", log)
+	if log.count("had left in tmp", "directories=3", "error=<nil>") != 1 {
+		t.Errorf("the log does not tell of 3 directories: %s", log)
 	}
 	want := []string{"notes-1", "run-", "run-Disk-1", "run-disk-x1", "run-file-1", "run-link-1"}
 	if got := names(t, tmp); !slices.Equal(got, want) {
