@@ -12,7 +12,7 @@
 // plugin's hosts file ([Gate.Hosts]) leads each name to the listener's address.
 //
 // It owns: which address stands for which name, the judgement of every address a
-// name leads to, the copying, and the count and report of every connection. It makes
+// name leads to, the copying, and the report and count ([Tally]) of every connection. It makes
 // no listener (the sandbox does, in the namespace) and no policy (package grant does).
 //
 // # Invariants
@@ -26,6 +26,7 @@
 //   - A connection without a byte in either direction for [Options].Idle is ended. Half-
 //     closing works: a client may end its request and go on reading.
 //   - Each connection that was accepted is reported once, refused or not.
+//   - What a plugin sent before it ended is delivered, within a second.
 //
 // # Concurrency, failure
 //

@@ -65,6 +65,7 @@ const (
 // Connection is one that was accepted from the plugin, after its end.
 type Connection struct {
 	Destination    destination.Destination
+	Users          []string       // who had joined when it began: one of them made it
 	Address        netip.AddrPort // that was dialled; zero: none
 	Sent, Received int64          // bytes from and to the plugin
 	Started        time.Time
@@ -73,23 +74,21 @@ type Connection struct {
 	Reason         string // for people; empty when closed in order
 }
 
-// Count sums up the connections to one destination.
-type Count struct {
-	Destination    destination.Destination
-	Open           int
-	Connections    int64 // that reached it
-	Refused        int64 // by policy or because there were too many
-	Failed         int64 // unresolved or unreachable
-	Sent, Received int64 // of those that have ended
-}
-
 // Gate is the way out of one process.
 type Gate struct {
 	o     Options
 	slots chan struct{}
 
-	mu     sync.Mutex // guards counts
-	counts []Count    // in the order of o.Destinations
+	mu        sync.Mutex // guards the fields below
+	joined    []*Tally
+	flows     map[*flow]bool // that have not ended
+	listeners map[listener]bool
+}
+
+// listener is an open one, for a destination by its place in Options.
+type listener struct {
+	net.Listener
+	destination int
 }
 
 // New makes a gate. It refuses destinations that it could not tell apart.
@@ -100,7 +99,6 @@ func New(o Options) (*Gate, error) {
 	o.Destinations = slices.Clone(o.Destinations)
 	slices.SortFunc(o.Destinations, compare)
 	o.Destinations = slices.Compact(o.Destinations)
-	g := &Gate{}
 	for _, d := range o.Destinations {
 		if d.Host == "" || d.Port == 0 {
 			return nil, fmt.Errorf("network destination %s: a port of any host cannot be told apart from others", d)
@@ -108,7 +106,6 @@ func New(o Options) (*Gate, error) {
 		if a, ok := d.Addr(); ok && classify(a) == nowhere {
 			return nil, fmt.Errorf("network destination %s: is %s", d, nowhere)
 		}
-		g.counts = append(g.counts, Count{Destination: d})
 	}
 	if o.Connections == 0 {
 		o.Connections = DefaultConnections
@@ -129,8 +126,7 @@ func New(o Options) (*Gate, error) {
 	if o.Own == nil {
 		o.Own = interfaceAddrs
 	}
-	g.o, g.slots = o, make(chan struct{}, o.Connections)
-	return g, nil
+	return &Gate{o: o, slots: make(chan struct{}, o.Connections), flows: map[*flow]bool{}, listeners: map[listener]bool{}}, nil
 }
 
 func compare(a, b destination.Destination) int {
@@ -195,19 +191,6 @@ func (g *Gate) Hosts() string {
 		}
 	}
 	return strings.Join(slices.Compact(lines), "\n") + "\n"
-}
-
-// Counts are the sums for each destination, sorted by name.
-func (g *Gate) Counts() []Count {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return slices.Clone(g.counts)
-}
-
-func (g *Gate) count(i int, change func(*Count)) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	change(&g.counts[i])
 }
 
 // refusal is an error that policy makes.

@@ -52,6 +52,7 @@ func echo(c *net.TCPConn) { io.Copy(c, c) }
 type door struct {
 	*Gate
 	t       *testing.T
+	tally   *Tally
 	address string
 	reports chan Connection
 	shut    func() // as when the plugin ends
@@ -71,6 +72,7 @@ func open(t *testing.T, to string, change func(*Options)) *door {
 	if x.Gate, err = New(o); err != nil {
 		t.Fatal(err)
 	}
+	x.tally = x.Join("run")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -159,8 +161,8 @@ func TestBytesGoThrough(t *testing.T) {
 		t.Errorf("report %+v", r)
 	}
 	x.shut()
-	want := []Count{{Destination: r.Destination, Connections: 1, Sent: r.Sent, Received: r.Received}}
-	if diff := cmp.Diff(want, x.Counts()); diff != "" {
+	want := []Count{{Destination: r.Destination, Addresses: []netip.Addr{to.Addr()}, Connections: 1, Sent: r.Sent, Received: r.Received}}
+	if diff := cmp.Diff(want, x.tally.Leave(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 }
@@ -279,7 +281,8 @@ func TestRebinding(t *testing.T) {
 			t.Errorf("%s was dialled", a)
 		}
 	}
-	if n := x.Counts()[0]; n.Refused != 1 || n.Failed != 2 || n.Connections != 0 || n.Open != 0 {
+	x.shut()
+	if n := x.tally.Leave()[0]; n.Refused != 1 || n.Failed != 2 || n.Connections != 0 || len(n.Addresses) != 0 || n.LastError != "there is no network in tests" {
 		t.Errorf("counts %+v", n)
 	}
 }
@@ -360,17 +363,16 @@ func TestTooManyAtATime(t *testing.T) {
 
 // When the plugin has ended its listener is closed, and nothing goes on.
 func TestPluginEnds(t *testing.T) {
-	to := far(t, func(c *net.TCPConn) { limits.ReadAll(c, 100) })
+	came := make(chan bool, 1)
+	to := far(t, func(c *net.TCPConn) { came <- true; limits.ReadAll(c, 100) })
 	x := open(t, to.String(), nil)
 	c := x.dial()
 	io.WriteString(c, "x")
-	for x.Counts()[0].Open == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	<-came
 	x.shut()
 	x.outcome(Stopped, "the plugin ended")
-	if n := x.Counts()[0]; n.Open != 0 {
-		t.Errorf("counts %+v", n)
+	if n := x.tally.Leave()[0]; n.Connections != 1 || n.Sent != 1 || n.LastError != "" || len(x.flows) != 0 {
+		t.Errorf("counts %+v, and %d go on", n, len(x.flows))
 	}
 }
 
@@ -417,11 +419,11 @@ func TestThousandConnections(t *testing.T) {
 	}
 	wait.Wait()
 	x.shut()
-	if n := x.Counts()[0]; n.Connections != 1000 || n.Open != 0 || n.Sent != 5000 || n.Received != 5000 || n.Refused+n.Failed != 0 {
+	if n := x.tally.Leave()[0]; n.Connections != 1000 || n.Sent != 5000 || n.Received != 5000 || n.Refused+n.Failed+n.Shared != 0 {
 		t.Errorf("counts %+v", n)
 	}
-	if len(x.slots) != 0 {
-		t.Errorf("%d connections are still counted", len(x.slots))
+	if len(x.slots) != 0 || len(x.flows) != 0 {
+		t.Errorf("%d connections are still counted, %d go on", len(x.slots), len(x.flows))
 	}
 }
 

@@ -12,20 +12,20 @@ import (
 )
 
 // serve takes the connections to destination i until the listener is closed, and
-// waits for them to end, which they do when the listener or ctx does.
+// waits for them to end: when ctx does, or what was sent before is delivered.
 func (g *Gate) serve(ctx context.Context, l net.Listener, i int) {
-	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	var connections sync.WaitGroup
 	defer connections.Wait()
-	defer cancel()
+	defer g.open(listener{l, i})()
 	defer stop()
 	for pause := time.Duration(0); ; {
 		c, err := l.Accept()
 		switch {
 		case err == nil:
 			pause = 0
-			connections.Go(func() { g.carry(ctx, c, i) })
+			ctx, f := g.begin(ctx, i)
+			connections.Go(func() { g.carry(ctx, c, f) })
 		case errors.Is(err, net.ErrClosed) || ctx.Err() != nil:
 			return
 		default: // out of descriptors, most likely: what is open may end
@@ -43,13 +43,13 @@ const (
 	maxAcceptPause = time.Second
 )
 
-// carry connects the plugin's connection c to destination i, copies, and reports.
-func (g *Gate) carry(ctx context.Context, c net.Conn, i int) {
-	r := Connection{Destination: g.o.Destinations[i], Started: time.Now()}
+// carry connects the plugin's connection c to its destination, copies, and reports.
+func (g *Gate) carry(ctx context.Context, c net.Conn, f *flow) {
+	r := Connection{Destination: g.o.Destinations[f.destination], Started: time.Now()}
 	defer func() {
 		c.Close()
 		r.Duration = time.Since(r.Started)
-		g.account(i, r)
+		g.finish(f, r)
 	}()
 	select {
 	case g.slots <- struct{}{}:
@@ -67,25 +67,29 @@ func (g *Gate) carry(ctx context.Context, c net.Conn, i int) {
 		return
 	}
 	defer out.Close()
-	g.count(i, func(n *Count) { n.Open++; n.Connections++ })
-	defer g.count(i, func(n *Count) { n.Open-- })
-	p := pipe{idle: g.o.Idle}
-	err = p.join(ctx, c, out)
-	r.Sent, r.Received = p.sent.Load(), p.received.Load()
-	switch {
-	case err == nil:
-		r.Outcome = Closed
-	case ctx.Err() != nil:
-		r.Outcome, r.Reason = Stopped, "the plugin ended"
-	case errors.Is(err, errIdle):
-		r.Outcome, r.Reason = IdleLimit, err.Error()
-	default:
-		r.Outcome, r.Reason = Broken, err.Error()
-	}
+	g.reached(f, to)
+	err = f.join(ctx, c, out)
+	r.Sent, r.Received = f.sent.Load(), f.received.Load()
+	r.Outcome, r.Reason = ending(ctx, err)
 	if err != nil {
 		reset(c)
+	}
+	if err != nil && !f.told() { // what was told and waits to be sent would be lost
 		reset(out)
 	}
+}
+
+// ending is how a connection ended that reached its destination.
+func ending(ctx context.Context, err error) (Outcome, string) {
+	switch {
+	case err == nil:
+		return Closed, ""
+	case ctx.Err() != nil:
+		return Stopped, errForsaken.Error()
+	case errors.Is(err, errIdle):
+		return IdleLimit, err.Error()
+	}
+	return Broken, err.Error()
 }
 
 func failure(ctx context.Context, err error) Outcome {
@@ -99,22 +103,6 @@ func failure(ctx context.Context, err error) Outcome {
 		return Unresolved
 	}
 	return Unreachable
-}
-
-func (g *Gate) account(i int, r Connection) {
-	g.count(i, func(n *Count) {
-		n.Sent += r.Sent
-		n.Received += r.Received
-		switch r.Outcome {
-		case Refused, Busy:
-			n.Refused++
-		case Unresolved, Unreachable:
-			n.Failed++
-		}
-	})
-	if g.o.Report != nil {
-		g.o.Report(r)
-	}
 }
 
 // reset makes Close say that the connection broke, rather than that all was said.
@@ -138,8 +126,8 @@ const bufferSize = 32 << 10
 
 // join copies both ways until both have ended. The first error ends both; so does the
 // end of ctx.
-func (p *pipe) join(ctx context.Context, plugin, out net.Conn) error {
-	p.last.Store(time.Now().UnixNano())
+func (f *flow) join(ctx context.Context, plugin, out net.Conn) error {
+	f.last.Store(time.Now().UnixNano())
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() {
@@ -149,15 +137,22 @@ func (p *pipe) join(ctx context.Context, plugin, out net.Conn) error {
 	})
 	defer stop()
 	var back sync.WaitGroup
+	var failed error
 	back.Go(func() {
-		if err := p.copy(ctx, plugin, out, &p.received); err != nil {
-			cancel(err)
+		if failed = f.copy(ctx, plugin, out, &f.received); failed != nil {
+			cancel(failed)
 		}
 	})
-	if err := p.copy(ctx, out, plugin, &p.sent); err != nil {
+	err := f.copy(ctx, out, plugin, &f.sent)
+	if err != nil {
 		cancel(err)
+	} else {
+		f.delivered()
 	}
 	back.Wait()
+	if err == nil && failed == nil {
+		return nil
+	}
 	return context.Cause(ctx)
 }
 
@@ -173,8 +168,9 @@ func (p *pipe) copy(ctx context.Context, dst, src net.Conn, moved *atomic.Int64)
 			if ctx.Err() != nil { // it may have ended before the deadline was set
 				return ctx.Err()
 			}
+			moved.Add(int64(n)) // before: who has the answer to it may ask for the count
 			written, err := dst.Write(buffer[:n])
-			moved.Add(int64(written))
+			moved.Add(int64(written - n))
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				err = errIdle
 			}
