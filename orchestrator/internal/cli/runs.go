@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,6 +99,9 @@ func showRun(w io.Writer, o *options, r operatorapi.RunDetail) error {
 	if err != nil {
 		return err
 	}
+	if err := showTraffic(w, o, r.Steps); err != nil {
+		return err
+	}
 	fmt.Fprintln(w)
 	for _, h := range r.History {
 		if err := showHistory(w, h); err != nil {
@@ -105,6 +109,35 @@ func showRun(w io.Writer, o *options, r operatorapi.RunDetail) error {
 		}
 	}
 	return nil
+}
+
+// traffic is what a step did with one network destination.
+type traffic struct {
+	operatorapi.Step
+	api.Traffic
+}
+
+// showTraffic prints whom the steps talked to, if any did.
+func showTraffic(w io.Writer, o *options, steps []operatorapi.Step) error {
+	var rows []traffic
+	for _, s := range steps {
+		if s.Result == nil {
+			continue
+		}
+		for _, t := range s.Result.Network {
+			rows = append(rows, traffic{s, t})
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	return show(w, o, rows, "", "STEP|ATTEMPT|DESTINATION|CONNECTIONS|REFUSED|FAILED|SHARED|SENT|RECEIVED|ADDRESSES|LAST ERROR", func(t traffic) []string {
+		return []string{
+			t.Step.Step, strconv.Itoa(t.Attempt), t.Destination, fmt.Sprint(t.Connections), fmt.Sprint(t.Refused), fmt.Sprint(t.Failed), fmt.Sprint(t.Shared),
+			fmt.Sprint(t.BytesSent, " B"), fmt.Sprint(t.BytesReceived, " B"), strings.Join(t.Addresses, " "), t.LastError,
+		}
+	})
 }
 
 // outcome is what a step came to, in a few words.

@@ -143,6 +143,9 @@ func (e *Engine) Result(ctx context.Context, id pki.Identity, iid api.Instructio
 	if len(r.Result) > api.MaxResultBytes || len(r.ExecutionLog) > api.MaxLogLines {
 		return api.ResultResponse{}, api.Errorf(api.CodeTooLarge, "The result has %d bytes and %d log lines and may have %d and %d; cut it.", len(r.Result), len(r.ExecutionLog), api.MaxResultBytes, api.MaxLogLines)
 	}
+	if len(r.Network) > api.MaxTraffic {
+		return api.ResultResponse{}, api.Errorf(api.CodeTooLarge, "The result tells of %d network destinations and may of %d; cut it.", len(r.Network), api.MaxTraffic)
+	}
 	err := e.update(ctx, id.Org, func(t *tx) error {
 		i, err := t.own(id, iid)
 		if err != nil {

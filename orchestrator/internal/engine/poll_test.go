@@ -112,6 +112,7 @@ func TestReportsThatAreNotValid(t *testing.T) {
 			"a result that is progress": {api.Result{Status: api.Executing}, api.CodeInvalid},
 			"too large a result":        {api.Result{Status: api.Completed, Result: big}, api.CodeTooLarge},
 			"too long a log":            {api.Result{Status: api.Completed, ExecutionLog: lines}, api.CodeTooLarge},
+			"too much of a network":     {api.Result{Status: api.Completed, Network: make([]api.Traffic, api.MaxTraffic+1)}, api.CodeTooLarge},
 			"a stale lease":             {api.Result{Status: api.Completed, Lease: "stale"}, api.CodeConflict},
 			"another attempt":           {api.Result{Status: api.Completed, Attempt: 2}, api.CodeConflict},
 		} {

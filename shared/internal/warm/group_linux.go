@@ -52,7 +52,7 @@ func (z *zygote) joinGroup(plan *Plan, s *sandbox.Spec) (err error) {
 // network makes the listeners of a zygote's network.
 func (z *zygote) network(ctx context.Context, plan *Plan, s *sandbox.Spec) (err error) {
 	if plan.Network != nil {
-		s.Network, err = plan.Network(ctx)
+		s.Network, z.gate, err = plan.Network(ctx)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/stavily/agents/shared/internal/cgroup"
+	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -21,9 +22,9 @@ type Plan struct {
 	Config      map[string]json.RawMessage // for initialize
 	Log         supervise.LogSink          // of the zygote itself: what the plugin prints while it is imported
 
-	// Network makes the listeners for Destinations, which are served until ctx ends; nil is
-	// the Spec's own network.
-	Network      func(ctx context.Context) (sandbox.Network, error)
+	// Network makes the listeners for Destinations, which are served until ctx ends, and
+	// tells the gate that serves them; nil is the Spec's own network.
+	Network      func(ctx context.Context) (sandbox.Network, *egress.Gate, error)
 	Destinations []string
 	Groups       *cgroup.Parent // of control groups; nil where the kernel has none for us
 }

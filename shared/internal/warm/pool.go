@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -256,6 +257,10 @@ func (s *Seat) Given() string { return s.zygote.given }
 
 // Temp is where its execution makes itself a scratch directory, and sets TMPDIR.
 func (s *Seat) Temp() string { return s.zygote.temp }
+
+// Gate is the way to the network that its execution shares with the others of its
+// zygote, or nil: there is none, or one without listeners.
+func (s *Seat) Gate() *egress.Gate { return s.zygote.gate }
 
 // Start forks the execution. spec is that of a cold run: its environment, standard
 // files, limits and grace count, all else is the zygote's. given is a directory made

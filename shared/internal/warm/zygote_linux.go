@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/supervise"
 )
@@ -28,6 +29,7 @@ type zygote struct {
 	temp, given string
 	memory      int64 // what the plugin may take: so much, at most, the zygote has itself
 	group       group
+	gate        *egress.Gate      // nil where no listeners are its way to the network
 	base        map[string]string // its environment
 
 	session *supervise.Session

@@ -5,12 +5,16 @@ package warm
 import (
 	"context"
 
+	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
 )
 
 // zygote is none here: there are no packets over local sockets, no subreapers and no
 // Landlock, without which what is forked could not be told apart or ended.
-type zygote struct{ given, temp string }
+type zygote struct {
+	given, temp string
+	gate        *egress.Gate
+}
 
 func raise(context.Context, *Plan, *Options) (*zygote, error) {
 	return nil, &refusal{"only Linux has what keeps forked runs apart"}

@@ -55,21 +55,31 @@ func (p *Plugins) execute(ctx context.Context, t Task) (api.Result, error) {
 		ran, err = p.actCold(ctx, t, whole)
 	}
 	if err != nil {
-		return api.Result{}, err
+		return api.Result{Network: ran.network}, err
 	}
 	result := p.judge(t, ran)
+	result.Network = ran.network
 	result.Sandbox = p.postureOf(p.reach(t.outfit.network))
 	return result, nil
 }
 
+// acted is how the process of a task ended, and what it did on the network, which is
+// known also where the rest is not.
+type acted struct {
+	supervise.ActionResult
+	network []api.Traffic
+}
+
 // act runs the process of a task to its end.
-func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMessage) (ran supervise.ActionResult, err error) {
+func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMessage) (ran acted, err error) {
 	err = p.inRoom(ctx, t, func(r *room) error {
 		flags, err := t.flags(r)
 		if err != nil {
 			return err
 		}
-		ran, err = supervise.RunAction(ctx, supervise.Action{
+		tally := r.gate.Join(string(t.Instruction.ID))
+		defer func() { ran.network = trafficOf(tally.Leave()) }()
+		ran.ActionResult, err = supervise.RunAction(ctx, supervise.Action{
 			Options:  supervise.Options{Spec: r.spec, Config: whole, Log: r.log, OnProgress: t.progress, Fork: t.fork(r)},
 			Contract: t.Plugin.Runtime.Contract,
 			Command:  t.command(t.Instruction.InputData, r.spec.Limits),
@@ -144,7 +154,7 @@ func (t Task) flags(r *room) ([]string, error) {
 // judge makes a result of how the run ended. Data over the limit of the wire is kept
 // whole in a file on this host and replaced by a marker. That the file cannot be
 // written changes nothing of the status: what the plugin did is done.
-func (p *Plugins) judge(t Task, ran supervise.ActionResult) api.Result {
+func (p *Plugins) judge(t Task, ran acted) api.Result {
 	code := ran.Exit.Code
 	p.rt.counts.took(t.Plugin.ID, ran.Exit)
 	out := api.Result{

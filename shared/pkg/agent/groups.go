@@ -37,6 +37,7 @@ func (p *Plugins) openGroups() {
 // close is called when no plugin runs any more.
 func (p *Plugins) close() {
 	p.logs.close()
+	p.connections.close()
 	if g := p.confinement.groups; g != nil {
 		if err := g.Close(); err != nil {
 			p.rt.Log.Warn("control groups", telemetry.KeyError, err)

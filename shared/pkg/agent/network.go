@@ -3,41 +3,38 @@ package agent
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/stavily/agents/internal/destination"
 	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/grant"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
-	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
 // network puts what is granted of the network into the terms of the sandbox: everything,
 // a listener for each destination or, where these cannot be told apart and the owner
-// accepts that, ports of any host. Listeners are served until ctx ends.
-func (p *Plugins) network(ctx context.Context, t Task, n grant.Network) (sandbox.Network, error) {
+// accepts that, ports of any host. Listeners are served until ctx ends, by the gate.
+func (p *Plugins) network(ctx context.Context, t Task, n grant.Network) (sandbox.Network, *egress.Gate, error) {
 	if err := p.canFilter(t, n); err != nil {
-		return sandbox.Network{}, err
+		return sandbox.Network{}, nil, err
 	}
 	if n.All || len(n.Destinations) == 0 || !p.filters(n) {
-		return p.reach(n), nil
+		return p.reach(n), nil, nil
 	}
 	gate, err := egress.New(egress.Options{
-		Destinations: n.Destinations, Allow: egress.ParseAllow(p.rt.Config.Security.Sandbox.AllowPrivate), Report: p.hear(ctx, t),
+		Destinations: n.Destinations, Allow: egress.ParseAllow(p.rt.Config.Security.Sandbox.AllowPrivate), Report: p.connections.of(ctx, t),
 	})
 	if err != nil {
-		return sandbox.Network{}, fmt.Errorf("plugin %s: %w", t.Plugin.ID, err)
+		return sandbox.Network{}, nil, fmt.Errorf("plugin %s: %w", t.Plugin.ID, err)
 	}
 	var out sandbox.Network
 	for _, l := range gate.Listen(ctx) {
 		out.Listen = append(out.Listen, sandbox.Listen(l))
 	}
-	return out, nil
+	return out, gate, nil
 }
 
 // reach is what is granted without listeners.
@@ -94,28 +91,6 @@ func joined(ports []uint16) string {
 		texts[i] = strconv.Itoa(int(port))
 	}
 	return strings.Join(texts, ", ")
-}
-
-// hear counts the connections of one process. One that did not come about is logged,
-// the first of its kind: a plugin could otherwise write the log full.
-func (p *Plugins) hear(ctx context.Context, t Task) func(egress.Connection) {
-	var told sync.Map
-	return func(c egress.Connection) {
-		id := string(t.Plugin.ID)
-		p.rt.counts.connections.WithLabelValues(id, string(c.Outcome)).Inc()
-		p.rt.counts.carried.WithLabelValues(id, "sent").Add(float64(c.Sent))
-		p.rt.counts.carried.WithLabelValues(id, "received").Add(float64(c.Received))
-		level, message := slog.LevelDebug, "plugin connection"
-		switch c.Outcome {
-		case egress.Refused, egress.Busy, egress.Unresolved, egress.Unreachable:
-			if _, again := told.LoadOrStore([2]string{c.Destination.String(), string(c.Outcome)}, true); !again {
-				level, message = slog.LevelWarn, "plugin connection failed"
-			}
-		}
-		p.rt.Log.Log(ctx, level, message, telemetry.KeyPlugin, id, telemetry.KeyMonitor, t.Settings.Name,
-			"destination", c.Destination.String(), "address", c.Address.String(), "outcome", c.Outcome, "reason", c.Reason,
-			"sent", c.Sent, "received", c.Received, "duration_ms", c.Duration.Milliseconds())
-	}
 }
 
 // postureOf is what confines a process with this network: its destinations are only

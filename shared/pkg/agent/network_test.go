@@ -7,11 +7,15 @@ import (
 	"io"
 	"net"
 	"net/http/httptest"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/stavily/agents/internal/destination"
 	"github.com/stavily/agents/shared/internal/grant"
@@ -54,7 +58,7 @@ func TestNetworkOfTask(t *testing.T) {
 		{"limited", api.Posture{Level: api.SandboxLimited}, nil, named, "{All:false Ports:[1 2] Listen:[]}"},
 	} {
 		p := givenPosture(t, c.posture, c.environ...)
-		n, err := p.network(t.Context(), someTask, c.asks)
+		n, _, err := p.network(t.Context(), someTask, c.asks)
 		got := fmt.Sprintf("%+v", n)
 		if err != nil {
 			got = err.Error()
@@ -109,9 +113,9 @@ func TestLimitsOfTask(t *testing.T) {
 	}
 }
 
-// An unmodified program reaches the address that the owner's configuration names, through
-// the agent, and nothing beside it; each connection is counted.
-func TestPluginReachesItsDestinations(t *testing.T) {
+// greeter is a server somewhere that says hello and ends.
+func greeter(t *testing.T) (port int) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -129,24 +133,44 @@ func TestPluginReachesItsDestinations(t *testing.T) {
 		}
 	}()
 	t.Cleanup(func() { l.Close(); <-served })
-	port := l.Addr().(*net.TCPAddr).Port
-	h := newHost(t, api.Action, map[string]string{
-		"p": fmt.Sprintf(action, "script") + "configuration: {to: {type: array, items: {type: string}}}\npermissions: {network: [\"${config.to}\"]}\n" +
-			"---\nimport json, socket, sys\n" + `
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// needFull skips where destinations are not told apart.
+func (h *host) needFull() {
+	h.t.Helper()
+	if h.posture.Level != api.SandboxFull {
+		h.t.Skipf("this host gives sandbox %s", &h.posture)
+	}
+}
+
+// networked has the rest of a manifest of a plugin that reaches what the owner says.
+const networked = "configuration: {to: {type: array, items: {type: string}}}\npermissions: {network: [\"${config.to}\"]}\n---\n"
+
+// reach is for plugins: it connects and reads to the end.
+const reach = `
+import json, socket, sys
 def reach(host, port):
     try:
         with socket.create_connection((host, port), 5) as s:
             return s.makefile().read()
     except OSError:
         return "no"
+`
+
+// An unmodified program reaches the address that the owner's configuration names, through
+// the agent, and nothing beside it; each connection is counted, recorded, and told in
+// the result.
+func TestPluginReachesItsDestinations(t *testing.T) {
+	port := greeter(t)
+	h := newHost(t, api.Action, map[string]string{
+		"p": fmt.Sprintf(action, "script") + networked + reach + `
 port = int(sys.argv[sys.argv.index("--to") + 1].split(":")[1])
 print(json.dumps({"named": reach("127.0.0.1", port), "private": reach("intern.invalid", 80), "other": reach("127.0.0.1", 1)}))
 `,
-		"p.yaml": fmt.Sprintf("plugin: p\nconfig: {to: [\"127.0.0.1:%d\", \"intern.invalid:80\"]}\n", port),
+		"p.yaml": fmt.Sprintf("plugin: p\nconfig: {to: [\"127.0.0.1:%d\", \"intern.invalid:80\", \"unused.invalid:80\"]}\n", port),
 	})
-	if h.posture.Level != api.SandboxFull {
-		t.Skipf("this host gives sandbox %s", &h.posture)
-	}
+	h.needFull()
 	r := h.Execute(t.Context(), h.order("p", nil))
 	h.ended(r, api.Completed, "")
 	if diff := cmp.Diff(map[string]string{"named": `"hello"`, "private": `"no"`, "other": `"no"`}, fields(t, r.Result, "named", "private", "other")); diff != "" {
@@ -165,8 +189,78 @@ print(json.dumps({"named": reach("127.0.0.1", port), "private": reach("intern.in
 			t.Errorf("metrics lack %s\n%s", want, h.log)
 		}
 	}
-	if n := h.log.count("plugin connection failed", "intern.invalid:80", "unresolved"); n != 1 {
-		t.Errorf("the failed connection is logged %d times\n%s", n, h.log)
+	named := fmt.Sprintf("127.0.0.1:%d", port)
+	want := []api.Traffic{
+		{Destination: named, Addresses: []string{"127.0.0.1"}, Connections: 1, BytesReceived: 5},
+		{Destination: "intern.invalid:80", Failed: 1},
+	}
+	if len(r.Network) == 2 && !strings.Contains(r.Network[1].LastError, "no address") {
+		t.Errorf("last error %q", r.Network[1].LastError)
+	}
+	if diff := cmp.Diff(want, r.Network, cmpopts.IgnoreFields(api.Traffic{}, "LastError")); diff != "" {
+		t.Errorf("traffic (-want +got):\n%s", diff)
+	}
+	if n := h.log.count(`level=INFO msg="plugin connection" plugin=p instruction=ins-1 destination=`+named+" address="+named+" sent=0 received=5 duration_ms=", `outcome=closed reason=""`); n != 1 {
+		t.Errorf("the connection is recorded %d times\n%s", n, h.log)
+	}
+	if n := h.log.count("level=INFO", `"plugin connection"`, `instruction=ins-1 destination=intern.invalid:80 address=""`, "outcome=unresolved"); n != 1 {
+		t.Errorf("the failed connection is recorded %d times\n%s", n, h.log)
+	}
+}
+
+// A run that fails tells whom it talked to all the same.
+func TestTrafficOfARunThatFails(t *testing.T) {
+	port := greeter(t)
+	h := newHost(t, api.Action, map[string]string{
+		"p":      fmt.Sprintf(action, "script") + networked + reach + fmt.Sprintf("reach('127.0.0.1', %d)\nimport time\ntime.sleep(600)\n", port),
+		"p.yaml": fmt.Sprintf("plugin: p\nconfig: {to: [\"127.0.0.1:%d\"]}\n", port),
+	})
+	h.needFull()
+	r := h.Execute(t.Context(), h.order("p", func(i *api.Instruction) { i.TimeoutSeconds = 1 }))
+	h.ended(r, api.TimedOut, "")
+	if len(r.Network) != 1 || r.Network[0].Connections != 1 {
+		t.Errorf("traffic %+v\n%s", r.Network, h.log)
+	}
+}
+
+// A sensor's connections are recorded as those of its monitor. One that makes very many
+// does not write the log full, and what is left out is told.
+func TestConnectionsOfASensor(t *testing.T) {
+	const made = recordBurst + 50
+	port := greeter(t)
+	h := newHost(t, api.Sensor, map[string]string{
+		"watch": "type: sensor\nruntime: {type: python, entry_point: main.py, contract: stdio}\n" + networked + reach + fmt.Sprintf(`
+def detect(c):
+    for _ in range(%d): reach("127.0.0.1", %d)
+    say({"action": c, "success": True, "data": None})
+`, made, port) + plain,
+		"mine.yaml": fmt.Sprintf("plugin: watch\nname: var\nconfig: {to: [\"127.0.0.1:%d\"]}\n", port),
+	})
+	h.needFull()
+	task := h.task("watch")
+	task.Forever, task.Trigger = true, newEvents().take
+	err := h.Sense(t.Context(), task, 10*time.Second, func(s *Session) error {
+		_, err := s.Detect(t.Context())
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, h.log)
+	}
+	h.connections.close()
+	recorded := h.log.count(`level=INFO msg="plugin connection" plugin=watch monitor=var destination=127.0.0.1:`, "received=5", "outcome=closed")
+	left := 0
+	for _, said := range regexp.MustCompile(`left out of the log" plugin=watch count=(\d+)`).FindAllStringSubmatch(h.log.String(), -1) {
+		n, err := strconv.Atoi(said[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		left += n
+	}
+	if recorded < recordBurst || left == 0 || recorded+left != made {
+		t.Errorf("%d recorded and %d left out of %d", recorded, left, made)
+	}
+	if h.log.count("are left out of the log", "level=WARN", "plugin=watch") == 0 {
+		t.Errorf("nothing is said when it begins\n%s", h.log)
 	}
 }
 

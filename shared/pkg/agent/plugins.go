@@ -35,6 +35,7 @@ type Plugins struct {
 	logs        pluginLogs
 	told        sync.Map // what was logged of grants: name of the settings → text
 	pool        *warm.Pool
+	connections *connections
 	cold        sync.Map // plugins whose runs are never forked → why
 }
 
@@ -70,7 +71,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	var mistakes []error
 	p.settings, mistakes = config.LoadPluginFiles(cfg.ConfigDir)
 	p.report(mistakes)
-	p.pool = p.newPool()
+	p.pool, p.connections = p.newPool(), newConnections(rt)
 	return p, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/internal/agentsocket"
 	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/grant"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/warm"
@@ -43,8 +44,9 @@ type Task struct {
 // room is what a plugin process has to itself while it lives.
 type room struct {
 	spec    sandbox.Spec
-	temp    string // holds its socket and its input
-	scratch string // is its TMPDIR: the same directory, but for a process that is forked
+	temp    string       // holds its socket and its input
+	scratch string       // is its TMPDIR: the same directory, but for a process that is forked
+	gate    *egress.Gate // its way to the network, where that has listeners
 	log     *pluginLog
 }
 
@@ -174,8 +176,8 @@ func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) e
 	r.spec = o.spec
 	r.spec.Temp, r.spec.Socket, r.spec.Input = r.scratch, socket, env.Input
 	if t.seat != nil {
-		r.spec.Network = p.reach(o.network) // its zygote has the listeners
-	} else if r.spec.Network, err = p.network(ctx, t, o.network); err != nil {
+		r.spec.Network, r.gate = p.reach(o.network), t.seat.Gate() // its zygote has the listeners
+	} else if r.spec.Network, r.gate, err = p.network(ctx, t, o.network); err != nil {
 		return err
 	}
 	if t.Instruction == nil { // of an instruction the result tells

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"path/filepath"
 
+	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
-	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/internal/warm"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
@@ -37,17 +37,17 @@ func (p *Plugins) newPool() *warm.Pool {
 
 // actWarm runs a task in a process that is forked from one that has imported the
 // plugin. The error wraps warm.ErrCold where that cannot be.
-func (p *Plugins) actWarm(ctx context.Context, t Task, whole map[string]json.RawMessage) (supervise.ActionResult, error) {
+func (p *Plugins) actWarm(ctx context.Context, t Task, whole map[string]json.RawMessage) (acted, error) {
 	if !p.mayBeWarm(t.Plugin) {
-		return supervise.ActionResult{}, warm.ErrCold
+		return acted{}, warm.ErrCold
 	}
 	plan, err := p.plan(t, whole)
 	if err != nil {
-		return supervise.ActionResult{}, err
+		return acted{}, err
 	}
 	t.seat = p.pool.Seat(&plan)
 	if t.seat == nil {
-		return supervise.ActionResult{}, warm.ErrCold
+		return acted{}, warm.ErrCold
 	}
 	defer t.seat.Free()
 	ran, err := p.act(ctx, t, whole)
@@ -59,7 +59,7 @@ func (p *Plugins) actWarm(ctx context.Context, t Task, whole map[string]json.Raw
 
 // actCold runs a task in a process of its own, and asks for a warm one for the next
 // where this one showed that it is the SDK's.
-func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.RawMessage) (supervise.ActionResult, error) {
+func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.RawMessage) (acted, error) {
 	ran, err := p.act(ctx, t, whole)
 	if err != nil {
 		return ran, err
@@ -92,8 +92,10 @@ func (p *Plugins) plan(t Task, whole map[string]json.RawMessage) (warm.Plan, err
 	spec.Network = p.reach(t.outfit.network)
 	plan := warm.Plan{
 		Plugin: t.Plugin.ID, Digest: t.Plugin.Digest, Spec: spec, Environment: t.outfit.env, Config: whole, Log: log,
-		Network: func(ctx context.Context) (sandbox.Network, error) { return p.network(ctx, t, t.outfit.network) },
-		Groups:  p.confinement.groups,
+		Network: func(ctx context.Context) (sandbox.Network, *egress.Gate, error) {
+			return p.network(ctx, t, t.outfit.network)
+		},
+		Groups: p.confinement.groups,
 	}
 	for _, d := range t.outfit.network.Destinations {
 		plan.Destinations = append(plan.Destinations, d.String())

@@ -143,6 +143,69 @@ func TestRunsThatStayCold(t *testing.T) {
 	}
 }
 
+// What forked runs do on the network is told of each, and of both where two that go on
+// at the same time cannot be told apart.
+func TestTrafficOfForkedRuns(t *testing.T) {
+	port := greeter(t)
+	h := newHost(t, api.Action, map[string]string{
+		"p": strings.Replace(sdk(fmt.Sprintf(`
+import socket
+for _ in range(params.percent):
+    socket.create_connection(("127.0.0.1", %d)) # and nothing is read: the process ends
+for _ in range(2 * params.percent if params.mount == "/wait" else 0): # until the other run has begun and ended
+    import time
+    time.sleep(0.1)
+return 1
+`, port)), "---", "  to: {type: array, items: {type: string}}\npermissions: {network: [\"${config.to}\"]}\n---", 1),
+		"p.yaml": fmt.Sprintf("plugin: p\nconfig: {to: [\"127.0.0.1:%d\"]}\n", port),
+	})
+	h.needFull()
+	h.keepWarm()
+	run := func(id string, connections int, mount string) []api.Traffic {
+		r := h.Execute(t.Context(), h.order("p", func(i *api.Instruction) {
+			i.ID = api.InstructionID(id)
+			given("percent", fmt.Sprint(connections))(i)
+			given("mount", mount)(i)
+		}))
+		if r.Status != api.Completed {
+			t.Errorf("%s: %+v\n%s", id, r, h.log)
+		}
+		return r.Network
+	}
+	of := func(n []api.Traffic) (connections, shared int64) {
+		if len(n) == 0 {
+			return 0, 0
+		}
+		return n[0].Connections, n[0].Shared
+	}
+	h.eventually("a run prepares the next", func() bool {
+		if n, shared := of(run("cold", 3, `"/var"`)); n != 3 || shared != 0 {
+			t.Fatalf("cold: %d connections, %d shared\n%s", n, shared, h.log)
+		}
+		return h.pool.Zygotes() == 1
+	})
+	for i, want := range []int64{2, 0, 30} {
+		if n, shared := of(run(fmt.Sprint("warm-", i), int(want), `"/var"`)); n != want || shared != 0 {
+			t.Errorf("warm: %d connections, %d shared, want %d\n%s", n, shared, want, h.log)
+		}
+	}
+	first := make(chan []api.Traffic, 1)
+	go func() { first <- run("long", 7, `"/wait"`) }()
+	h.eventually("the long run connects", func() bool { return h.log.count(`"plugin connection"`, "instruction=long ") == 7 })
+	if n, shared := of(run("short", 4, `"/var"`)); n != 4 || shared != 4 {
+		t.Errorf("the short run: %d connections, %d shared\n%s", n, shared, h.log)
+	}
+	if n, shared := of(<-first); n != 11 || shared != 4 {
+		t.Errorf("the long run: %d connections, %d shared\n%s", n, shared, h.log)
+	}
+	if n := h.log.count(`"plugin connection"`, "instruction=long,short "); n != 4 {
+		t.Errorf("%d connections are recorded as of either\n%s", n, h.log)
+	}
+	if n := h.metric(`plugin_runs_total{start="warm"}`); n != "5" {
+		t.Errorf("%s runs were warm", n)
+	}
+}
+
 // metric is the value of a counter of the agent.
 func (h *host) metric(sample string) string {
 	h.t.Helper()

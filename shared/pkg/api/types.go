@@ -220,6 +220,31 @@ type ResourceUsage struct {
 	StoredBytes int64   `json:"stored_bytes,omitempty"` // the most in its temporary directory, with the growth of its home
 }
 
+// MaxTraffic is how many destinations a result tells of, and MaxTrafficAddresses how
+// many addresses of each: a plugin can be granted no more destinations.
+const (
+	MaxTraffic          = 64
+	MaxTrafficAddresses = 8
+)
+
+// Traffic is what one run of a plugin did with one network destination, from its start
+// to its end, whatever became of the run.
+//
+// Runs that are forked from the same warm process at the same time share a network, where
+// nothing tells whose a connection is: one that begins while there are several counts for
+// each of them, and in Shared. Without Shared the counts are of that run alone.
+type Traffic struct {
+	Destination   string   `json:"destination"`         // as it was granted, host:port
+	Addresses     []string `json:"addresses,omitempty"` // that were reached; the first MaxTrafficAddresses
+	Connections   int64    `json:"connections"`         // that reached it
+	Refused       int64    `json:"refused"`             // by the agent: all its addresses are forbidden, or too many at a time
+	Failed        int64    `json:"failed,omitempty"`    // the name was not known, or nobody answered
+	Shared        int64    `json:"shared,omitempty"`    // of all these, which another run may have made
+	BytesSent     int64    `json:"bytes_sent"`
+	BytesReceived int64    `json:"bytes_received"`
+	LastError     string   `json:"last_error,omitempty"`
+}
+
 // PluginRef names the plugin version that really ran.
 type PluginRef struct {
 	ID      PluginID `json:"id"`
@@ -243,6 +268,10 @@ type Result struct {
 	ExitCode      *int              `json:"exit_code,omitempty"`
 	Plugin        *PluginRef        `json:"plugin,omitempty"`
 	Sandbox       *Posture          `json:"sandbox,omitempty"`
+	// Network has whom the run talked to, or tried to, in order of name. Connections are
+	// seen where destinations are told apart: where Sandbox has achieved "egress". Where the
+	// plugin is given ports of any host, or everything, it says nothing.
+	Network []Traffic `json:"network,omitempty"`
 }
 
 // ResultResponse acknowledges a result. NextInstruction is reserved by the API

@@ -105,6 +105,7 @@ func sampleInstruction(note string) instruction.Instruction {
 			Status: api.Interrupted, Result: json.RawMessage(`{"n":1.0}`), ErrorMessage: "e", ErrorDetails: json.RawMessage(`{"started":true}`), ExecutionLog: []string{"l"},
 			Attempt: 2, Lease: "lease", StartedAt: api.At(start), FinishedAt: api.At(start), DurationMS: 5, ResourceUsage: &api.ResourceUsage{CPUSeconds: 1.5, MaxRSSBytes: 6, StoredBytes: 7},
 			ExitCode: &code, Plugin: &api.PluginRef{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3"}, Sandbox: samplePosture(),
+			Network: []api.Traffic{{Destination: "a:1", Addresses: []string{"192.0.2.7"}, Connections: 1, Refused: 2, Failed: 3, Shared: 4, BytesSent: 5, BytesReceived: 6, LastError: "e"}},
 		},
 	}
 }
