@@ -82,7 +82,7 @@ COUNT ?= 100000x
 fuzz: ## Run every fuzz target COUNT times (100000x)
 	COUNT=$(COUNT) scripts/fuzz.sh
 
-attack: build ## Hostile plugins against live agents in every kind of host; writes docs/security/sandbox.md (needs root)
+attack: build ## Hostile plugins against live agents in every kind of host; into docs/security/sandbox.md (needs root)
 	$(GO) run ./test/attack -docs docs/security/sandbox.md
 
 bench: build ## Latency, memory, CPU and durable intake, as a table and as JSON

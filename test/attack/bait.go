@@ -73,6 +73,7 @@ type bait struct {
 	ServiceSocket  string `json:"service_socket"`
 	DockerSocket   string `json:"docker_socket"`
 	DatagramSocket string `json:"datagram_socket"`
+	LateSocket     string `json:"late_socket"`
 	AbstractName   string `json:"abstract_name"`
 	SquatName      string `json:"squat_name"`
 

@@ -76,7 +76,7 @@ var checks = map[string]check{
 	"chdir_then_read":          loot(func(w *host) string { return head(w.bait.Key) }),
 	"chroot_out":               loot(func(w *host) string { return head(w.bait.Key) }),
 	"fchdir_out":               loot(func(w *host) string { return head(w.bait.Key) }),
-	"shell_reads_key":          loot(func(w *host) string { return head(w.bait.Key) }),
+	"run_shell":                loot(func(w *host) string { return head(w.bait.Key) }),
 	"run_agent_program":        loot(func(*host) string { return "STAVILY_AGENT_ID" }),
 	"metadata":                 loot(func(*host) string { return metadataSecret }),
 	"shared_memory":            loot(func(w *host) string { return w.shmSecret }),
@@ -117,6 +117,7 @@ var checks = map[string]check{
 	"chmod_by_descriptor":   mode(target("chmod_by_descriptor")),
 	"touch_agent_file":      touched(target("touch_agent_file")),
 
+	"signal_everybody":      signalled(28),
 	"signal_sibling":        signalled(10),
 	"signal_sibling_thread": signalled(12),
 	"signal_queued":         signalled(38),
@@ -139,8 +140,8 @@ var checks = map[string]check{
 func init() {
 	for _, name := range []string{
 		"tcp_to_host", "tcp6_to_host", "mapped_to_host", "tcp_fast_open", "tcp_fast_open_message", "tcp_fast_open_option", "multipath_tcp",
-		"udp_to_host", "udp_connected", "dns", "listen_for_host", "listen_low", "squat_abstract_name", "unix_service", "docker_socket",
-		"docker_socket_by_link", "docker_socket_by_descriptor", "docker_socket_relative", "docker_socket_bound", "unix_datagram",
+		"udp_to_host", "udp_connected", "dns", "listen_for_host", "listen_low", "listen_without_bind", "squat_abstract_name", "unix_service", "docker_socket",
+		"late_socket", "docker_socket_by_link", "docker_socket_by_descriptor", "docker_socket_relative", "docker_socket_bound", "unix_datagram",
 		"unix_datagram_message", "unix_datagram_pair", "unix_reconnected_pair", "abstract_service", "race_for_socket",
 	} {
 		checks[name] = called(name)

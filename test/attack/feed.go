@@ -178,13 +178,25 @@ func (w *host) of(kind string) []probe {
 // at the end.
 func (w *host) letLoose() error {
 	victim, quick, short := w.of("victim"), w.of("quick"), w.of("short")
+	slices.Reverse(short) // what takes a whole processor comes last
 	if err := w.feed(victim...); err != nil {
 		return err
 	}
 	if err := w.findVictim(); err != nil {
 		return err
 	}
-	if err := w.feed(append(slices.Clone(short), quick...)...); err != nil {
+	for some := range slices.Chunk(short, 3) {
+		if err := errors.Join(w.feed(some...), w.awaitSeen(some)); err != nil {
+			return err
+		}
+	}
+	w.bait.KeeperPIDs = w.keepers()
+	// Warm processes of the plugin are there by now, with the view that they began with.
+	w.bait.LateSocket = filepath.Join(w.dir, "run", "late.sock")
+	if _, err := w.hearStream("unix", w.bait.LateSocket, w.note); err != nil {
+		return err
+	}
+	if err := w.feed(quick...); err != nil {
 		return err
 	}
 	if err := w.await(quick, nil); err != nil {
@@ -210,6 +222,24 @@ func (w *host) letLoose() error {
 	w.report.Zombies = zombies(w.bait.AgentPID)
 	return w.outlive(w.of("last"))
 }
+
+// awaitSeen waits until the processes of the probes are there, before the others take
+// the processor from them: their time limit runs from their start.
+func (w *host) awaitSeen(short []probe) error {
+	for end := time.Now().Add(shortLimit); time.Now().Before(end); {
+		seen := func(p probe) bool { return w.seen.most(strays[p.Name]) > 0 }
+		if !slices.ContainsFunc(short, func(p probe) bool { return !seen(p) }) {
+			return nil
+		}
+		if err := w.pause(20 * time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil // judged later, by name
+}
+
+// shortLimit is the time limit of the workflow attack-short.
+const shortLimit = 6 * time.Second
 
 func (w *host) attackerHome() string {
 	return filepath.Join(w.action.Base, "data", "state", "plugins", "attacker")
@@ -270,6 +300,7 @@ func (w *host) outlive(probes []probe) error {
 				return fmt.Errorf("wait for %s: %w", p.Name, err)
 			}
 		}
+		w.seen.note(map[string]int{strays[p.Name]: 2}, 0)
 		w.Kill(actionAgent)
 		w.strayed[p.Name] = w.left(strays[p.Name])
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -48,7 +49,6 @@ func (w *host) listen() error {
 	b.DNSPort, err = w.hearPackets("udp", b.DNSHost+":0")
 	errs = append(errs, err)
 	_, err = w.hearPackets("unixgram", b.DatagramSocket)
-	go w.visit()
 	return errors.Join(append(errs, err)...)
 }
 
@@ -135,6 +135,9 @@ func (w *host) visit() {
 		"squat_abstract_name": {"unix", "@" + w.bait.SquatName},
 	}
 	for w.ctx.Err() == nil {
+		if chosen, err := limits.ReadFile(filepath.Join(w.attackerHome(), "listening"), 16); err == nil {
+			places["listen_without_bind"] = [2]string{"tcp", "127.0.0.1:" + string(chosen)}
+		}
 		for probe, place := range places {
 			c, err := net.DialTimeout(place[0], place[1], time.Second)
 			if err != nil {
@@ -146,6 +149,8 @@ func (w *host) visit() {
 			}
 			c.Close()
 		}
+		// For who watches the agent's directory.
+		_ = os.WriteFile(filepath.Join(w.dir, "c", "agent-"+actionAgent, "beat"), nil, 0o600)
 		time.Sleep(100 * time.Millisecond)
 	}
 }

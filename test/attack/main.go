@@ -70,6 +70,7 @@ func attack() error {
 		return err
 	}
 	results := runAll(ctx, o, dir, chosen, probes)
+	settle(results)
 	err = report(o, results)
 	fmt.Printf("%d configurations in %v\n", len(results), time.Since(begin).Round(time.Second))
 	if o.docs != "" && o.only == "" && ctx.Err() == nil {

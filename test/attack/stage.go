@@ -49,7 +49,7 @@ func stage(args []string) error {
 	line := []string{filepath.Join(s.Bin, "attack"), "world", s.Dir}
 	if s.UID != 0 {
 		id := strconv.Itoa(s.UID)
-		line = append([]string{"setpriv", "--reuid=" + id, "--regid=" + id, "--clear-groups", "--no-new-privs",
+		line = append([]string{"setpriv", "--reuid=" + id, "--regid=" + id, "--clear-groups", "--no-new-privs", "--pdeathsig=KILL",
 			"--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--"}, line...)
 	}
 	return execute(line)

@@ -43,8 +43,12 @@ func (r *result) judge() {
 	if r.report.Zombies > 0 {
 		r.unexpected = append(r.unexpected, fmt.Sprintf("the agent has %d zombies", r.report.Zombies))
 	}
-	if p := r.report.Posture; p != nil && string(p.Level) != r.Level {
-		r.unexpected = append(r.unexpected, fmt.Sprintf("plugins ran at level %s: must be %s", p.Level, r.Level))
+	p := r.report.Posture
+	if p == nil || string(p.Level) != r.Level {
+		r.unexpected = append(r.unexpected, fmt.Sprintf("plugins ran at level %s: must be %s", p, r.Level))
+	}
+	if p != nil && r.LandlockABI != 0 && p.LandlockABI != r.LandlockABI {
+		r.unexpected = append(r.unexpected, fmt.Sprintf("plugins ran with Landlock ABI %d: must be %d", p.LandlockABI, r.LandlockABI))
 	}
 }
 
@@ -96,6 +100,27 @@ func (r *result) summary() string {
 	c := r.counts()
 	return fmt.Sprintf("%d of %d attacks work, %d are refused, %d cannot be tried, %d died; %d unexpected",
 		c[open], len(r.report.Outcomes), c[blocked], c[absent], c[broken], len(r.unexpected))
+}
+
+// settle makes refusals of what cannot be tried in a configuration although it can be
+// without a sandbox: that it is not to be seen is the sandbox's work.
+func settle(results []result) {
+	control := map[string]string{}
+	for _, r := range results {
+		for _, o := range r.report.Outcomes {
+			if r.Level == "none" {
+				control[o.Name] = o.Verdict
+			}
+		}
+	}
+	for _, r := range results {
+		for i := range r.report.Outcomes {
+			o := &r.report.Outcomes[i]
+			if before := control[o.Name]; o.Verdict == absent && r.Level != "none" && (before == open || before == blocked) {
+				o.Verdict = blocked
+			}
+		}
+	}
 }
 
 // report prints what is unexpected and fails when anything is.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/internal/cluster"
+	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -138,6 +139,8 @@ func (w *host) environment() []string {
 		"SECURITY_SANDBOX_LEVEL":             cmp.Or(w.Most, w.Level),
 		"SECURITY_SANDBOX_MAX_PROCESSES":     fmt.Sprint(processLimit),
 		"SECURITY_SANDBOX_MAX_TEMP":          fmt.Sprint(tempBytes),
+		// Where destinations cannot be told apart, a plugin that declares one runs all the same.
+		"SECURITY_SANDBOX_ALLOW_PORT_LEVEL_EGRESS": "true",
 	}
 	out := []string{"CLOUD_TOKEN=" + w.bait.Token, "HOME=" + w.home, "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
 	for key, value := range settings {
@@ -154,6 +157,9 @@ func (w *host) startAgents() error {
 	w.operators = newOperators(filepath.Join(w.DataDir(), "operator.sock"))
 	var err error
 	if w.action, err = w.add(actionAgent, api.Action, "attacker", "neighbour"); err != nil {
+		return err
+	}
+	if err := w.grant(); err != nil {
 		return err
 	}
 	if w.sensor, err = w.add(sensorAgent, api.Sensor, "feeder"); err != nil {
@@ -176,6 +182,23 @@ func (w *host) startAgents() error {
 		}
 	}
 	return w.look()
+}
+
+// grant writes what the configuration gives the attacker into its manifest.
+func (w *host) grant() error {
+	if w.Grants == "" {
+		return nil
+	}
+	path := filepath.Join(w.action.Base, "data", "plugins", "attacker", "plugin.yaml")
+	manifest, err := limits.ReadFile(path, 64<<10)
+	if err != nil {
+		return err
+	}
+	without, _, found := strings.Cut(string(manifest), "permissions:")
+	if !found {
+		return fmt.Errorf("%s: has no permissions to replace", path)
+	}
+	return os.WriteFile(path, []byte(without+"permissions: "+w.Grants+"\n"), 0o600)
 }
 
 func (w *host) add(id api.AgentID, typ api.AgentType, plugins ...string) (*cluster.Agent, error) {
@@ -204,18 +227,20 @@ func (w *host) look() error {
 	if b.AgentText, err = textOf(b.AgentPID); err != nil {
 		return err
 	}
-	b.KeeperPIDs = w.keepers()
 	for name, found := range map[string]string{"key": b.Key, "journal": b.Journal, "database": b.ServerDB} {
 		if found == "" {
 			return fmt.Errorf("the bait lacks the %s: its place has changed", name)
 		}
 	}
 	sockets := filepath.Join(w.sensor.Base, "tmp", "run-feeder-*", "p*", "s")
-	for len(b.SensorSockets) == 0 && w.ctx.Err() == nil {
+	for end := time.Now().Add(cluster.Deadline); len(b.SensorSockets) == 0; {
+		if err := w.pause(20 * time.Millisecond); err != nil || time.Now().After(end) {
+			return errors.Join(errors.New("the feeder does not run"), err)
+		}
 		b.SensorSockets, _ = filepath.Glob(sockets)
-		time.Sleep(20 * time.Millisecond)
 	}
 	go w.watch()
+	go w.visit()
 	return w.ctx.Err()
 }
 
@@ -243,13 +268,12 @@ const workflows = `name: attack
 triggers:
   - event: attack.quick
   - event: attack.alone
-  - event: attack.victim
   - event: attack.last
 actions:
   - id: go
     plugin: attacker
     with: {probe: "${{ event.data.probe }}", bait: "${{ event.data.bait }}"}
-    timeout: 25s
+    timeout: 60s
 ---
 name: attack-short
 triggers:
@@ -258,7 +282,16 @@ actions:
   - id: go
     plugin: attacker
     with: {probe: "${{ event.data.probe }}", bait: "${{ event.data.bait }}"}
-    timeout: 2s
+    timeout: 6s
+---
+name: attack-victim
+triggers:
+  - event: attack.victim
+actions:
+  - id: go
+    plugin: attacker
+    with: {probe: "${{ event.data.probe }}", bait: "${{ event.data.bait }}"}
+    timeout: 110s
 `
 
 func (w *host) apply() error {

@@ -7,16 +7,16 @@ from ._probe import ALONE, SUPERVISED, Blocked, preparing, probe
 from .files import scratch
 
 
-@probe(kind=ALONE)
+@probe(control=SUPERVISED, kind=ALONE)
 def fill_with_one_file(bait):
-    """Write twice what the private directory may hold into one file."""
-    return _fill(bait["temp_bytes"] * 2, ["one"])
+    """Write eight times what the private directory may hold into one file."""
+    return _fill(bait["temp_bytes"] * 8, ["one"])
 
 
-@probe(kind=ALONE)
+@probe(control=SUPERVISED, kind=ALONE)
 def fill_with_many_files(bait):
     """The same into many files."""
-    return _fill(bait["temp_bytes"] * 2, ["many-{}".format(i) for i in range(64)])
+    return _fill(bait["temp_bytes"] * 8, ["many-{}".format(i) for i in range(64)])
 
 
 def _fill(amount, names):
@@ -29,7 +29,7 @@ def _fill(amount, names):
     return "{} MiB are written".format(written >> 20)
 
 
-@probe(kind=ALONE)
+@probe(control=SUPERVISED, kind=ALONE)
 def use_up_inodes(bait):
     """Make twice as many files as the private directory may hold."""
     directory = scratch("inodes")
@@ -48,13 +48,13 @@ def one_huge_file(bait):
     return "it is there"
 
 
-@probe(kind=ALONE)
+@probe(control=SUPERVISED, kind=ALONE)
 def fill_by_unlinked_file(bait):
-    """Write twice the room into a file without a name, which no walk of the directory finds."""
+    """Write eight times the room into a file without a name, which no walk of the directory finds."""
     with preparing():
         fd = os.open(scratch("nameless"), os.O_CREAT | os.O_RDWR, 0o600)
         os.unlink(scratch("nameless"))
-    block, amount = b"\xa5" * (1 << 20), bait["temp_bytes"] * 2
+    block, amount = b"\xa5" * (1 << 20), bait["temp_bytes"] * 8
     written = 0
     while written < amount:
         written += os.write(fd, block)

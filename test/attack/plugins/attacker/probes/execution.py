@@ -1,6 +1,5 @@
 """Programs that are not the plugin's own."""
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -23,9 +22,14 @@ def planted(name):
     """A program of ours in the private directory."""
     path = scratch(name)
     with preparing():
-        shutil.copyfile("/bin/true", path)
-        os.chmod(path, 0o700)
+        with open("/bin/true", "rb") as source, programs(path) as file:
+            shutil.copyfileobj(source, file)
     return path
+
+
+def programs(path):
+    """A file to be written that can be run once it is: made so, as chmod may be refused."""
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o700), "wb")
 
 
 @probe()
@@ -40,9 +44,8 @@ def run_script_from_scratch(bait):
     """The same with a script and its interpreter named in it."""
     path = scratch("script")
     with preparing():
-        with open(path, "w") as file:
-            file.write("#!{} -IS\nprint('ran')\n".format(os.path.realpath(sys.executable)))
-        os.chmod(path, 0o700)
+        with programs(path) as file:
+            file.write("#!{} -IS\nprint('ran')\n".format(os.path.realpath(sys.executable)).encode())
     return output_of([path])
 
 
@@ -55,30 +58,6 @@ def run_through_loader(bait):
             output_of([loader, path])
             return "it ran"
     raise NotApplicable("there is no such loader")
-
-
-@probe()
-def load_library_from_scratch(bait):
-    """Load machine code from a file in the private directory."""
-    path = scratch("library.so")
-    with preparing():
-        for name in ("libz.so.1", "libm.so.6", "libexpat.so.1"):
-            source = _library(name)
-            if source:
-                shutil.copyfile(source, path)
-                break
-        else:
-            raise NotApplicable("no library to copy")
-    ctypes.CDLL(path)
-    return "loaded"
-
-
-def _library(name):
-    for directory in ("/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"):
-        path = os.path.join(directory, name)
-        if os.path.exists(path):
-            return path
-    return None
 
 
 @probe()
@@ -121,11 +100,5 @@ def run_by_descriptor(bait):
 
 @probe()
 def run_shell(bait):
-    """Run a shell."""
-    return output_of(["/bin/sh", "-c", "echo a shell ran"])
-
-
-@probe()
-def shell_reads_key(bait):
     """Have a shell read the agent's key."""
     return output_of(["/bin/sh", "-c", 'cat "$0"', bait["key"]])

@@ -6,6 +6,7 @@ import glob
 import os
 import struct
 import sys
+import time
 
 from ._probe import ALWAYS, ORDINARY, SUPERVISED, Blocked, NotApplicable, each, preparing, probe
 from ._syscall import AT_EMPTY_PATH, AT_FDCWD, call
@@ -493,9 +494,15 @@ def lock_agent_file(bait):
 @probe()
 def watch_agent_dir(bait):
     """Watch the agent's directory with inotify."""
-    fd = call("inotify_init1", 0)
+    fd = call("inotify_init1", os.O_NONBLOCK)
     call("inotify_add_watch", fd, bait["base"], 0xFFF)
-    return "watching"
+    end = time.monotonic() + 2
+    while time.monotonic() < end:  # a file there is written ten times a second
+        try:
+            return "{} bytes of events".format(len(os.read(fd, 4096)))
+        except BlockingIOError:
+            time.sleep(0.05)
+    raise Blocked("it can be watched, and nothing is seen to happen in it")
 
 
 @probe()
@@ -530,10 +537,13 @@ def unremovable_scratch(bait):
             deep += "/d"
         os.makedirs(deep)
         os.mkdir(scratch("locked"))
-        os.mkdir(scratch("locked/inner"))
+        os.mkdir(scratch("locked/inner"), 0)
+        open(scratch("locked/file"), "w").close()
         open(scratch("odd\n\x01 name"), "w").close()
-        os.chmod(scratch("locked/inner"), 0)
+    try:
         os.chmod(scratch("locked"), 0)
+    except OSError:
+        os.fchmod(os.open(scratch("locked"), os.O_RDONLY), 0)  # where only chmod by path is refused
     raise Blocked("whether it did is seen from outside")
 
 

@@ -330,9 +330,11 @@ def read_kernel_addresses(bait):
     found = {}
     for path in ("/proc/kallsyms", "/proc/modules", "/proc/iomem", "/proc/kcore", "/proc/timer_list", "/proc/keys"):
         try:
-            found[path] = read(path)
+            text = read(path)
         except OSError:
             continue
+        if text:  # engines lay an empty file over it
+            found[path] = text
     if not found:
         raise Blocked("none can be read")
     zeros = b"0000000000000000"

@@ -171,7 +171,9 @@ def listen_without_bind(bait):
     """Listen on a port that the kernel chooses."""
     s = new(socket.AF_INET)
     s.listen(1)
-    return "listening on {}".format(s.getsockname())
+    with open(os.path.join(os.environ["HOME"], "listening"), "w") as file:
+        file.write(str(s.getsockname()[1]))
+    return _reached(s)
 
 
 @probe()
@@ -324,6 +326,14 @@ def docker_socket_bound(bait):
     s.bind(os.path.join(os.environ["TMPDIR"], "own-name"))
     s.connect(bait["docker_socket"])
     return told(s, bait, "docker_socket_bound")
+
+
+@probe()
+def late_socket(bait):
+    """Connect to a service by a Unix socket that is younger than this plugin's sandbox may be."""
+    s = new(socket.AF_UNIX)
+    s.connect(bait["late_socket"])
+    return told(s, bait, "late_socket")
 
 
 @probe()

@@ -17,7 +17,7 @@ from .mounts import in_child
 
 PTRACE_ATTACH, PTRACE_DETACH, PTRACE_SEIZE = 16, 17, 0x4206
 # What its receiver writes down, and nobody else minds.
-HARMLESS = signal.SIGURG
+HARMLESS = signal.SIGWINCH
 
 
 def listed():
@@ -36,18 +36,12 @@ def list_processes(bait):
 
 
 @probe()
-def find_by_signal(bait):
-    """Find out which processes there are by asking to signal them."""
-    os.kill(bait["sibling_pid"], 0)
-    return "it is there"
-
-
-@probe()
-def find_by_session(bait):
-    """The same by asking for their session, group and scheduling."""
+def find_processes(bait):
+    """Find out which processes there are by asking for their session, group and scheduling, and to signal them."""
     pid = bait["sibling_pid"]
     return each(
         {
+            "signal": lambda: os.kill(pid, 0),
             "session": lambda: os.getsid(pid),
             "group": lambda: os.getpgid(pid),
             "scheduler": lambda: os.sched_getscheduler(pid),
@@ -121,8 +115,6 @@ def signal_parent(bait):
     """Send a signal to whatever started this process."""
     if os.getppid() == 0:
         raise Blocked("nobody that could be named")
-    if os.getppid() != bait["agent_pid"]:
-        raise Blocked("it was not the agent: {}".format(os.getppid()))
     os.kill(os.getppid(), HARMLESS)
     return "sent"
 
@@ -193,21 +185,16 @@ def signal_by_owner_ex(bait):
 
 @probe()
 def signal_everybody(bait):
-    """Signal every process that one may (asked with signal 0, or it would end the run)."""
-    os.kill(-1, 0)
-    with preparing():
-        own = {pid for pid in listed() if os.getsid(pid) == os.getsid(0)} if os.path.isdir("/proc/self") else set()
-    if not os.path.isdir("/proc/{}".format(bait["sibling_pid"])):
-        raise Blocked("only those of its own tree, {}".format(sorted(own)))
-    os.kill(bait["sibling_pid"], 0)
-    return "others can be signalled"
+    """Signal every process that one may."""
+    os.kill(-1, HARMLESS)
+    return "sent"
 
 
 @probe()
 def signal_group(bait):
-    """Signal the agent's process group (asked with signal 0)."""
-    os.killpg(bait["agent_pid"], 0)
-    return "it can be signalled"
+    """Signal the agent's process group."""
+    os.killpg(bait["agent_pid"], HARMLESS)
+    return "sent"
 
 
 @probe()
@@ -348,7 +335,7 @@ def fork_bomb(bait):
     return "{} processes at the same time".format(len(started))
 
 
-@probe(kind=ALONE)
+@probe(control=SUPERVISED, kind=ALONE)
 def thread_bomb(bait):
     """Start more threads than one may have."""
     import threading
@@ -359,6 +346,7 @@ def thread_bomb(bait):
     try:
         for _ in range(limit):
             threading.Thread(target=stop.wait, daemon=True).start()
+        time.sleep(0.5)
     except RuntimeError as error:
         raise Blocked(str(error)) from error
     finally:
@@ -401,19 +389,21 @@ def memory_in_many_processes(bait):
     return "taken"
 
 
-@probe(kind=ALONE)
+@probe(control=SUPERVISED, kind=ALONE)
 def memory_outside_process(bait):
-    """The same in memory that belongs to no process: of files without a disk, and of pipes."""
-    rename_process("atk-memory")
-    amount, block = bait["memory_limit"] * 2, b"\xa5" * (1 << 20)
-    try:
-        fd = call("memfd_create", "hoard", 0)
-    except OSError:
-        fd = os.open("/dev/shm/" + bait["mark"], os.O_CREAT | os.O_RDWR, 0o600)
-        os.unlink("/dev/shm/" + bait["mark"])
-    for _ in range(amount >> 20):
-        os.write(fd, block)
-    return "{} MiB".format(amount >> 20)
+    """The same in memory that belongs to no process: of files without a disk."""
+    held, block = [], b"\xa5" * (1 << 20)
+    for i in range(bait["memory_limit"] * 2 >> 24):
+        try:
+            fd = call("memfd_create", "hoard", 0)
+        except OSError:
+            path = "/dev/shm/{}-{}".format(bait["mark"], i)
+            fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+            os.unlink(path)
+        held.append(fd)
+        for _ in range(16):  # many small ones: a limit on the size of a file is no limit
+            os.write(fd, block)
+    return "{} MiB".format(len(held) * 16)
 
 
 @probe(control=SUPERVISED, kind=SHORT)

@@ -45,6 +45,23 @@ def sleep_long():
 
 
 @probe(control=SUPERVISED, kind=SHORT)
+def forking_on(bait):
+    """Be somebody else every millisecond: fork and end without pause."""
+
+    def hop():
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            if os.fork() != 0:
+                os._exit(0)
+
+    daemon("atk-hop", hop)
+    rename_process("atk-hop")
+    deaf()
+    sleep_long()
+    raise Blocked("unreached")
+
+
+@probe(control=SUPERVISED, kind=SHORT)
 def daemon_past_time_limit(bait):
     """Leave a daemon behind when the time is up."""
     daemon("atk-daemon-1", sleep_long)
@@ -107,33 +124,13 @@ def stopped(bait):
 
 
 @probe(control=SUPERVISED, kind=SHORT)
-def forking_on(bait):
-    """Be somebody else every millisecond: fork and end without pause."""
-
-    def hop():
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            if os.fork() != 0:
-                os._exit(0)
-
-    daemon("atk-hop", hop)
-    rename_process("atk-hop")
-    deaf()
-    sleep_long()
-    raise Blocked("unreached")
-
-
-@probe(control=SUPERVISED, kind=SHORT)
 def vfork_for_ever(bait):
     """Wait in vfork for a child that never becomes another program."""
-    import ctypes
-
     rename_process("atk-vfork")
     deaf()
-    libc = ctypes.CDLL(None)
-    libc.vfork  # there, but calling it from Python would run the interpreter in the child: posix_spawn waits the same way
     with preparing():
         os.mkfifo(scratch("spawn"))
+    # posix_spawn(3) waits as vfork does, here for a child that waits for the FIFO.
     os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, scratch("spawn"), os.O_RDONLY, 0)])
     raise Blocked("unreached")
 
@@ -157,7 +154,7 @@ def tracing_each_other(bait):
     raise Blocked("unreached")
 
 
-@probe(kind=LAST)
+@probe(control=SUPERVISED, kind=LAST)
 def outlive_agent(bait):
     """Leave a daemon behind when the agent is killed."""
     daemon("atk-outlive", sleep_long)

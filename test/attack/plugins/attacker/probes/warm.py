@@ -90,14 +90,14 @@ def kill_parent_that_forks(bait):
     return "it is gone"
 
 
-@probe(control="there is no keeper", kind=ALONE)
+@probe(kind=ALONE)
 def kill_keeper(bait):
     """End the process that ends leftovers when the agent dies."""
     pids = bait["keeper_pids"]
     if not pids:
         raise NotApplicable("there is no keeper")
     for pid in pids:
-        os.kill(pid, 0)
+        os.kill(pid, signal.SIGWINCH)  # which nobody minds; if that can be sent, so can KILL
     return "it can be signalled"
 
 
