@@ -81,6 +81,17 @@ func (r *result) complain(o *outcome, what string) {
 	r.unexpected = append(r.unexpected, fmt.Sprintf("%s/%s %s: %s", o.Theme, o.Name, what, strings.TrimSpace(o.Evidence)))
 }
 
+// died names the probes that gave no answer.
+func (r *result) died() []string {
+	var out []string
+	for _, o := range r.report.Outcomes {
+		if o.Verdict == broken {
+			out = append(out, o.Name)
+		}
+	}
+	return out
+}
+
 // counts by verdict.
 func (r *result) counts() map[string]int {
 	out := map[string]int{}
