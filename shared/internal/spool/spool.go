@@ -31,6 +31,7 @@ const (
 
 	timeBytes = 8              // of a record: when it was appended, UnixNano, little endian
 	overhead  = timeBytes + 16 // of a record on disk beside its payload
+	beginning = 8              // of a segment, which a record may be the first of
 )
 
 // Options of a spool. The zero value is usable.
@@ -158,7 +159,7 @@ func (s *Spool) Epoch() string {
 // reserve. After an error that wraps wal.ErrBroken it is unknown whether the event is
 // stored; after any other it is not.
 func (s *Spool) Append(ctx context.Context, payload []byte, critical bool) (uint64, error) {
-	need := int64(len(payload) + overhead)
+	need := int64(len(payload) + overhead + beginning)
 	if err := s.reserve(ctx, need, critical); err != nil {
 		return 0, err
 	}
