@@ -18,14 +18,17 @@ func latency(ctx context.Context, b *bench) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.add(ctx, "bench-a", "action", "bench-action"); err != nil {
+	action, err := b.add(ctx, "bench-a", "action", "bench-action")
+	if err != nil {
 		return nil, err
 	}
-	accepted, started := filepath.Join(b.dir, "accepted"), filepath.Join(b.dir, "started")
-	if err := b.apply(ctx, fmt.Sprintf(latencyWorkflow, started)); err != nil {
+	// A plugin writes nowhere but in directories of its own.
+	accepted := filepath.Join(sensor.Base, "data", "state", "plugins", "bench-sensor", "accepted")
+	started := filepath.Join(action.Base, "data", "state", "plugins", "bench-action", "started")
+	if err := b.apply(ctx, latencyWorkflow); err != nil {
 		return nil, err
 	}
-	monitor := fmt.Sprintf("plugin: bench-sensor\nconfig: {count: %d, pause: %g, out: %q}\n", b.events, b.pause.Seconds(), accepted)
+	monitor := fmt.Sprintf("plugin: bench-sensor\nconfig: {count: %d, pause: %g}\n", b.events, b.pause.Seconds())
 	if err := sensor.Configure("bench", monitor); err != nil {
 		return nil, err
 	}
@@ -76,7 +79,7 @@ triggers:
 actions:
   - id: go
     plugin: bench-action
-    with: {seq: "${{ event.data.seq }}", out: %q}
+    with: {seq: "${{ event.data.seq }}"}
 `
 
 func (b *bench) apply(ctx context.Context, text string) error {

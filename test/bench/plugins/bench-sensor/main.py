@@ -1,6 +1,6 @@
 """Reports --count events, --pause seconds apart, over one connection to the agent socket.
 
-Each line of --out is "seq nanoseconds", the wall clock when the agent had answered
+Each line of the file "accepted" in its home is "seq nanoseconds", the wall clock when the agent had answered
 `accepted`, which is after its fsync.
 """
 
@@ -15,12 +15,11 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int)
     parser.add_argument("--pause", type=float)
-    parser.add_argument("--out")
     args = parser.parse_args()
     agent = socket.socket(socket.AF_UNIX)
     agent.connect(os.environ["STAVILY_AGENT_SOCKET"])
     answers = agent.makefile("rb")
-    with open(args.out, "a", buffering=1) as out:
+    with open(os.path.join(os.environ["HOME"], "accepted"), "a", buffering=1) as out:
         for seq in range(args.count):
             params = {"trigger_name": "bench.tick", "payload": {"seq": seq}}
             call = {"jsonrpc": "2.0", "id": seq, "method": "report_trigger", "params": params}
