@@ -1,9 +1,11 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -114,6 +116,25 @@ func (s Spec) OfExecution() []RLimit {
 	}
 	return out
 }
+
+// CPUTime is what one process has had of the processors, 0 when it is gone, from
+// proc_pid_stat(5).
+func CPUTime(pid int) time.Duration {
+	text := new(census).read("/proc/" + strconv.Itoa(pid) + "/stat")
+	f := bytes.Fields(text[max(bytes.LastIndexByte(text, ')'), 0):])
+	if len(f) < 14 {
+		return 0
+	}
+	user, ok1 := parseInt(f[12]) // the 14th field, with the 2nd as the first here
+	system, ok2 := parseInt(f[13])
+	if !ok1 || !ok2 {
+		return 0
+	}
+	return time.Duration(user+system) * time.Second / userHZ
+}
+
+// userHZ is the unit of times in /proc, the same on every system that Go runs on.
+const userHZ = 100
 
 // Resident is the resident size of one process in bytes, 0 when it is gone.
 func Resident(pid int) int64 {

@@ -111,7 +111,7 @@ func (c *control) tell(o order, files ...*os.File) error {
 	if err != nil {
 		return err
 	}
-	if len(text) > maxOrder && o.Place == nil {
+	if len(text) > maxOrder {
 		return errTooLong
 	}
 	fds := make([]int, len(files))

@@ -26,6 +26,9 @@ var scratch string // of the whole test binary
 
 func TestMain(m *testing.M) {
 	sandbox.Main()
+	if dir := os.Getenv(victimDir); dir != "" {
+		beVictim(dir)
+	}
 	var err error
 	if scratch, err = os.MkdirTemp("", "warm-test-"); err != nil {
 		panic(err)
@@ -167,9 +170,9 @@ func newLab(t testing.TB, program string, change ...func(*Options, *Plan)) *lab 
 
 func (l *lab) eventually(what string, true func() bool) {
 	l.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !true(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !true(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			l.t.Fatalf("not within 10 s: %s\nlog: %s", what, strings.Join(l.log.Lines(), "\n"))
+			l.t.Fatalf("not within 30 s: %s\nlog: %s", what, strings.Join(l.log.Lines(), "\n"))
 		}
 	}
 }

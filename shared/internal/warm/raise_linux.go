@@ -157,7 +157,10 @@ func (z *zygote) ready(plan *Plan) error {
 	}
 	defer theirs.Close()
 	z.orders = orders
-	return z.control.tell(order{Place: &p}, theirs)
+	if err = z.control.tell(order{Place: &p}, theirs); errors.Is(err, errTooLong) {
+		return &refusal{"it is granted too many places to keep its runs to them"}
+	}
+	return err
 }
 
 // layer is what Landlock leaves to each execution: what the sandbox grants, without
@@ -188,8 +191,15 @@ func (z *zygote) layer(plan *Plan, abi int) (*layer, error) {
 	l.Read = slices.DeleteFunc(l.Read, func(path string) bool {
 		return slices.ContainsFunc(l.Hidden, func(hidden string) bool { return isBelow(hidden, path) })
 	})
+	if len(l.Read)+len(l.Write) > maxPlaces {
+		return nil, &refusal{"it is granted too many places to keep its runs to them"}
+	}
 	return l, nil
 }
+
+// maxPlaces is how many descriptors a zygote has for places that its executions are
+// granted: half of what it may have at all.
+const maxPlaces = 500
 
 // topLevel lists what the root directory holds, of which the sandbox shows a part,
 // without what leads to dir.
@@ -212,10 +222,8 @@ func isBelow(path, parent string) bool {
 	return strings.HasPrefix(path+"/", strings.TrimSuffix(parent, "/")+"/")
 }
 
-const (
-	maxStatus = 64 << 10
-	maxMaps   = 4 << 20 // a process with a thousand libraries has 1 MiB of it
-)
+// maxMaps bounds a list of mappings: a process with a thousand libraries has 1 MiB.
+const maxMaps = 4 << 20
 
 // fresh looks whether what is forked from a process would be fresh: it shares no
 // thread, no process and no memory with what came before.
@@ -260,4 +268,13 @@ func sane(pid int, memory int64) error {
 		return fmt.Errorf("it takes %d MiB", rss>>20)
 	}
 	return nil
+}
+
+// worked is the processor time of a process and what it forked ahead.
+func worked(pid int) time.Duration {
+	var sum time.Duration
+	for _, p := range sandbox.Family(pid) {
+		sum += sandbox.CPUTime(p)
+	}
+	return sum
 }

@@ -40,6 +40,8 @@ type zygote struct {
 	retired chan struct{} // closed when reason is set
 	lost    chan struct{} // closed when listening ended: no more is heard of any execution
 
+	looked look // by the latest check; only run uses it
+
 	launch sync.Mutex // held while an execution begins, and while strays are looked for
 
 	mu     sync.Mutex // guards the fields below
@@ -211,7 +213,7 @@ func (z *zygote) crash(err error) error {
 	select {
 	case <-z.session.Done():
 		return fmt.Errorf("it %w", z.session.Err())
-	case <-time.After(20 * time.Millisecond): // the end of the process is told over another way
+	case <-time.After(500 * time.Millisecond): // the end of the process is told over another way
 		return err
 	}
 }
@@ -246,7 +248,7 @@ func (z *zygote) ended(s said) error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	for id, x := range z.live {
-		if x.inside == *s.Ended {
+		if x.inside != 0 && x.inside == *s.Ended {
 			delete(z.live, id)
 			x.last = s
 			close(x.over)
@@ -325,12 +327,33 @@ func limitsOf(s sandbox.Spec) []limit {
 	return out
 }
 
+// maxIdleWork is the processor time that a zygote may take between two checks of it
+// without an execution: a thousand times what waiting takes.
+const maxIdleWork = checkPeriod / 5
+
 // check looks whether an idle zygote only waits.
 func (z *zygote) check() error {
 	if err := sane(z.session.Pid(), z.memory); err != nil {
 		return err
 	}
-	return z.sweep()
+	if err := z.sweep(); err != nil {
+		return err
+	}
+	z.mu.Lock()
+	given, running := z.next, len(z.live)
+	z.mu.Unlock()
+	before := z.looked
+	z.looked = look{given, worked(z.session.Pid())}
+	if running == 0 && before.given == given && z.looked.worked-before.worked > maxIdleWork {
+		return fmt.Errorf("it worked for %v without a run", z.looked.worked-before.worked)
+	}
+	return nil
+}
+
+// look is what a check found.
+type look struct {
+	given  int // seats so far
+	worked time.Duration
 }
 
 // maxSpares are forked ahead: two, and one that took an order a moment ago.

@@ -93,7 +93,8 @@ def serve(host: Host, descriptor: int, requests: BinaryIO, answers: BinaryIO) ->
     try:
         _Zygote(host, descriptor, requests, answers).run()
     except Stop:
-        return
+        pass
+    os._exit(0)  # it was no run of the plugin, so what the plugin does at the end of one is not done
 
 
 class _Zygote:
@@ -251,12 +252,16 @@ class _Execution:
 
     def __init__(self, zygote: _Zygote) -> None:
         self.zygote = zygote
+        self.temp = os.path.join(zygote.temp, str(os.getpid()))
 
     def become(self) -> None:
         """Wait, execute, end; never returns."""
         code = _CANNOT_BEGIN
         try:
             self._leave()
+            os.mkdir(self.temp, 0o700)
+            if self.zygote.layer:
+                self.zygote.layer.allow(self.temp, _kernel.WRITE)
             if not self.zygote.starved.poll(0):  # nobody waits for this one already
                 _rehearse()
             order, streams = self._await()
@@ -304,13 +309,12 @@ class _Execution:
         os.close(log)
         for number, soft, hard in order["limits"]:
             resource.setrlimit(number, (soft, hard))
-        temp = os.path.join(self.zygote.temp, str(os.getpid()))
-        os.mkdir(temp, 0o700)
-        os.environ.update(order["environment"], TMPDIR=temp)
+        os.environ.update(order["environment"], TMPDIR=self.temp)
         for name in order["without"]:
             os.environ.pop(name, None)
         if self.zygote.layer:
-            self.zygote.layer.enter(temp, order["given"])
+            self.zygote.layer.allow(order["given"], _kernel.READ)
+            self.zygote.layer.enter()
         _forget()
 
 
@@ -339,11 +343,12 @@ class _Layer:
         for place, rights in self._rules:
             self._kernel.allow(self._ruleset, place, rights)
 
-    def enter(self, temp: str, given: str) -> None:
-        for path, rights in ((temp, _kernel.WRITE), (given, _kernel.READ)):
-            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            self._kernel.allow(self._ruleset, place, rights)
-            os.close(place)
+    def allow(self, path: str, rights: int) -> None:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        self._kernel.allow(self._ruleset, place, rights)
+        os.close(place)
+
+    def enter(self) -> None:
         self._kernel.restrict(self._ruleset)
         os.close(self._ruleset)
         os.closerange(_HIGH, _HIGH + len(self._rules))
