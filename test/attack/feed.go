@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/stavily/agents/internal/limits"
@@ -305,25 +304,6 @@ func (w *host) outlive(probes []probe) error {
 		w.strayed[p.Name] = w.left(strays[p.Name])
 	}
 	return nil
-}
-
-// lastLines keeps what the processes printed last, for when something fails.
-type lastLines struct {
-	mu    sync.Mutex // guards lines
-	lines []string
-}
-
-func (l *lastLines) add(process, line string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, process+": "+line)
-	l.lines = l.lines[max(0, len(l.lines)-60):]
-}
-
-func (l *lastLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Join(l.lines, "\n")
 }
 
 // textOf finds where a process's program begins in its memory.

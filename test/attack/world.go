@@ -39,7 +39,7 @@ type host struct {
 	*cluster.Cluster
 	action, sensor *cluster.Agent
 	operators      *operators
-	printed        lastLines
+	printed        cluster.LastLines
 
 	bait          bait
 	seen          sightings
@@ -122,7 +122,7 @@ func (w *host) lay() error {
 		return err
 	}
 	w.Cluster = cluster.New(cluster.Options{
-		Dir: filepath.Join(w.dir, "c"), Bin: w.bin, Log: w.printed.add, Env: w.environment(),
+		Dir: filepath.Join(w.dir, "c"), Bin: w.bin, Log: w.printed.Add, Env: w.environment(),
 		Wrap: []string{"/bin/bash", "-c", fmt.Sprintf(`exec %d<"$0"; exec "$@"`, leakedFD), leak},
 	})
 	return errors.Join(w.startSibling(), w.shareMemory(), w.listen())
@@ -259,7 +259,7 @@ func (w *host) keepers() (pids []int) {
 func (w *host) stopCluster() {
 	if w.Cluster != nil {
 		if err := w.Close(); err != nil {
-			w.printed.add("attack", err.Error())
+			w.printed.Add("attack", err.Error())
 		}
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/stavily/agents/internal/cluster"
@@ -37,8 +35,8 @@ func (b bench) inCluster(ctx context.Context, measure func(context.Context, *ben
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	var log lastLines
-	c := cluster.New(cluster.Options{Dir: dir, Bin: b.bin, Log: log.add, Env: []string{"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + b.python}})
+	var log cluster.LastLines
+	c := cluster.New(cluster.Options{Dir: dir, Bin: b.bin, Log: log.Add, Env: []string{"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + b.python}})
 	defer func() {
 		if err = errors.Join(err, c.Close()); err != nil {
 			err = fmt.Errorf("%w\n%s", err, log.String())
@@ -62,23 +60,4 @@ func (b *bench) add(ctx context.Context, id api.AgentID, typ api.AgentType, plug
 		return nil, err
 	}
 	return a, os.CopyFS(filepath.Join(a.Base, "data", "plugins", plugin), tree)
-}
-
-// lastLines keeps what the processes printed last, for when something fails.
-type lastLines struct {
-	mu    sync.Mutex // guards lines
-	lines []string
-}
-
-func (l *lastLines) add(process, line string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, process+": "+line)
-	l.lines = l.lines[max(0, len(l.lines)-30):]
-}
-
-func (l *lastLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Join(l.lines, "\n")
 }
