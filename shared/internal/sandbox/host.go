@@ -36,7 +36,7 @@ const probeLimit = 10 * time.Second
 // process could be started.
 func Probe(ctx context.Context, o ProbeOptions) (*Host, error) {
 	key := o.key()
-	if h := cached(o.Cache, key); h != nil {
+	if h := cached(o.Cache, key); h != nil && o.holds(ctx, h) {
 		return h, nil
 	}
 	h, err := o.probe(ctx)
@@ -70,6 +70,23 @@ func cached(path, key string) *Host {
 		return nil
 	}
 	return e.Host
+}
+
+// holds tries once, at the level that was found, what an earlier self-test says: within
+// one boot a host can come to give less, for example a container that is started again
+// with another profile. Asking all levels takes longer where the highest do not hold.
+func (o ProbeOptions) holds(ctx context.Context, h *Host) bool {
+	if !h.Level.AtLeast(Limited) {
+		return true
+	}
+	b, err := openBait(o.Dir)
+	if err != nil {
+		return false
+	}
+	defer b.close()
+	_, weak := h.Missing["integrity"]
+	checks, err := b.try(ctx, o, *h, variant{h.Level, h.Proc, h.Broker, runtime.GOOS == "windows" && !weak})
+	return failure(checks, err) == ""
 }
 
 // variant is one way to reach a level.

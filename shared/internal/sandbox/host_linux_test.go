@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,35 @@ func TestProbeWithOlderLandlock(t *testing.T) {
 			if err != nil || h.Level != level || h.LandlockABI != abi || len(h.Missing) > 0 {
 				t.Errorf("ABI %d, level %s: %s, %v, missing %v", abi, level, h.Level, err, h.Missing)
 			}
+		}
+	}
+}
+
+// What an earlier self-test found is taken as long as it is true.
+func TestProbeKeepsWhatStillHolds(t *testing.T) {
+	held := *probed(t)
+	held.Kernel = "as kept"
+	for name, c := range map[string]struct {
+		kept Host
+		want string
+	}{
+		"true":     {held, "as kept"},
+		"not true": {Host{Level: Confined, Kernel: "as kept"}, probed(t).Kernel}, // without a version of Landlock
+	} {
+		o := ProbeOptions{Dir: t.TempDir(), Cache: filepath.Join(t.TempDir(), "sandbox.json")}
+		text, err := json.Marshal(cacheEntry{o.key(), &c.kept})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(o.Cache, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h, err := Probe(t.Context(), o)
+		if err != nil || h.Kernel != c.want {
+			t.Errorf("%s: %+v, %v; want it from kernel %q", name, h, err, c.want)
+		}
+		if again := cached(o.Cache, o.key()); again == nil || again.Kernel != c.want {
+			t.Errorf("%s: kept is %+v", name, again)
 		}
 	}
 }
