@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -17,16 +15,11 @@ import (
 // the first plugin, and hears of each over a pipe: "+PID" when it starts, "-PID" when
 // nothing of it is left. The end of the pipe is the end of the agent.
 type keeper struct {
-	sync.Mutex
-	pid  int
-	feed *os.File // nil while there is none
+	keeperProcess
 	live map[int]bool
 }
 
 var keeping = keeper{live: map[int]bool{}}
-
-// keeperName is argv[0] of a keeper. No program of ours is installed under it.
-const keeperName = "stavily-keeper"
 
 // Keep does nothing at the start of an agent: the keeper of an earlier one has ended
 // what that had left, and what it could not find nobody finds.
@@ -40,9 +33,13 @@ func remember(pid int) error {
 	if keeping.lives() {
 		return keeping.say('+', pid)
 	}
-	if err := keeping.start(); err != nil {
+	path, err := executablePath()
+	if err == nil {
+		err = keeping.start(path)
+	}
+	if err != nil {
 		delete(keeping.live, pid)
-		return fmt.Errorf("start the keeper of plugins: %w", err)
+		return err
 	}
 	for pid := range keeping.live {
 		if err := keeping.say('+', pid); err != nil {
@@ -67,46 +64,6 @@ func (k *keeper) say(what byte, pid int) error {
 		return fmt.Errorf("tell the keeper of plugins: %w", err)
 	}
 	return nil
-}
-
-func (k *keeper) start() error {
-	path, err := executablePath()
-	if err != nil {
-		return err
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		w.Close()
-		return err
-	}
-	defer null.Close()
-	pid, err := syscall.ForkExec(path, []string{keeperName}, &syscall.ProcAttr{
-		Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: []uintptr{r.Fd(), null.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		w.Close()
-		return err
-	}
-	k.pid, k.feed = pid, w
-	return nil
-}
-
-// lives reports whether the keeper is there, and clears up after one that is not.
-func (k *keeper) lives() bool {
-	if k.feed == nil {
-		return false
-	}
-	if pid, err := unix.Wait4(k.pid, nil, unix.WNOHANG, nil); pid == 0 && err == nil {
-		return true
-	}
-	k.feed.Close()
-	k.feed = nil
-	return false
 }
 
 // maxKeeperLine bounds what an agent says at once: a sign and a number.

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,10 +34,8 @@ func markOf(base string) uint64 {
 
 // keeper is the process that ends plugins when their agent dies.
 type keeper struct {
-	sync.Mutex
+	keeperProcess
 	mark uint64 // of our plugins; 0 before Keep
-	pid  int
-	feed *os.File // its end tells the keeper that the agent died; nil while there is none
 }
 
 var keeping keeper
@@ -70,9 +66,6 @@ func markLimit() []rlimit {
 	return []rlimit{{unix.RLIMIT_LOCKS, unix.Rlimit{Cur: keeping.mark, Max: keeping.mark}}}
 }
 
-// keeperName is argv[0] of a keeper. No program of ours is installed under it.
-const keeperName = "stavily-keeper"
-
 const keeperMark = "STAVILY_KEEPER_MARK"
 
 // keep has a keeper run once there are plugins that would outlive a killed agent: those
@@ -83,46 +76,8 @@ func keep() error {
 	if keeping.mark == 0 || keeping.lives() {
 		return nil
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("start the keeper of plugins: %w", err)
-	}
-	defer r.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		w.Close()
-		return fmt.Errorf("start the keeper of plugins: %w", err)
-	}
-	defer null.Close()
-	children.Lock() // it is in another session, and no stray
-	defer children.Unlock()
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{keeperName}, &syscall.ProcAttr{
-		Dir: "/", Files: []uintptr{r.Fd(), null.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
-		Env: []string{"GOMAXPROCS=1", keeperMark + "=" + strconv.FormatUint(keeping.mark, 10)},
-	})
-	if err != nil {
-		w.Close()
-		return fmt.Errorf("start the keeper of plugins: %w", err)
-	}
-	children.ours[pid] = true
-	keeping.pid, keeping.feed = pid, w
-	return nil
-}
-
-// lives reports whether the keeper is there, and clears up after one that is not.
-func (k *keeper) lives() bool {
-	if k.feed == nil {
-		return false
-	}
-	if pid, err := unix.Wait4(k.pid, nil, unix.WNOHANG, nil); pid == 0 && err == nil {
-		return true
-	}
-	k.feed.Close()
-	children.Lock()
-	defer children.Unlock()
-	delete(children.ours, k.pid)
-	k.feed = nil
-	return false
+	// This name holds also after an update has replaced the file.
+	return keeping.start("/proc/self/exe", keeperMark+"="+strconv.FormatUint(keeping.mark, 10))
 }
 
 // keeperMain waits for the end of the agent, which is the end of its standard input,
