@@ -4,7 +4,7 @@ import os
 import sys
 
 from ._probe import ALONE, SUPERVISED, Blocked, preparing, probe
-from .files import scratch
+from ._files import scratch
 
 
 @probe(control=SUPERVISED, kind=ALONE)

@@ -7,7 +7,7 @@ import sys
 
 from ._probe import Blocked, NotApplicable, preparing, probe
 from ._syscall import AT_EMPTY_PATH, call
-from .files import scratch
+from ._files import scratch
 
 
 def output_of(command):

@@ -6,7 +6,7 @@ import os
 
 from ._probe import Blocked, each, probe
 from ._syscall import call
-from .files import can_create, read
+from ._files import can_create, read
 
 
 def _libc():

@@ -9,7 +9,7 @@ import time
 
 from ._probe import ORDINARY, Blocked, NotApplicable, each, preparing, probe
 from ._syscall import X86_64, call, call_number, machine_code, prctl
-from .files import read, scratch
+from ._files import read, scratch
 from .mounts import in_child
 
 
@@ -319,7 +319,7 @@ def answer_own_calls(bait):
 def change_kernel_view(bait):
     """Change limits of the kernel that hold for the host, through /proc."""
     paths = ("/proc/sys/kernel/pid_max", "/proc/sys/fs/file-max", "/proc/irq/default_smp_affinity")
-    from .files import can_write
+    from ._files import can_write
 
     return each({path: lambda path=path: can_write(path) for path in paths if os.path.exists(path)})
 

@@ -5,7 +5,7 @@ import struct
 
 from ._probe import ORDINARY, Blocked, each, probe
 from ._syscall import AT_FDCWD, call
-from .files import read, scratch
+from ._files import read, scratch
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID = 0x20000, 0x10000000, 0x40000000, 0x20000000
 CLONE_NEWTIME, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWCGROUP = 0x80, 0x04000000, 0x08000000, 0x02000000

@@ -8,7 +8,7 @@ import subprocess
 
 from ._probe import ALWAYS, ORDINARY, Blocked, NotApplicable, each, preparing, probe
 from ._syscall import call, prctl
-from .files import can_write, scratch
+from ._files import can_write, scratch
 
 
 @probe()

@@ -6,7 +6,7 @@ import time
 
 from ._probe import LAST, SHORT, SUPERVISED, ALONE, Blocked, preparing, probe
 from ._syscall import rename_process
-from .files import scratch
+from ._files import scratch
 
 
 def deaf():
