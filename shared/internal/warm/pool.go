@@ -185,7 +185,7 @@ func (p *Pool) keep(ctx context.Context, e *entry) {
 		return
 	}
 	reason, err := z.run(ctx, &p.opts)
-	p.dismiss(e, reason)
+	p.dismiss(e, z, reason)
 	z.close()
 	p.opts.Gone(e.plan.Plugin, reason, err)
 }
@@ -239,11 +239,14 @@ func (p *Pool) evict() {
 	}
 }
 
-// dismiss forgets a zygote that goes. Who crashes is not tried again at once.
-func (p *Pool) dismiss(e *entry, reason Reason) {
+// dismiss forgets a zygote that goes, unless another has taken its place while its last
+// executions went on. Who crashes is not tried again at once.
+func (p *Pool) dismiss(e *entry, z *zygote, reason Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	e.zygote = nil
+	if e.zygote == z {
+		e.zygote = nil
+	}
 	if reason == Crashed {
 		e.pause = time.Now().Add(e.backoff.Next(0))
 	} else {
