@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,8 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
 		}
 		return h.pool.Zygotes() == 1
 	})
+	const warmRuns = `plugin_runs_total{start="warm"}`
+	before, _ := strconv.Atoi(h.metric(warmRuns)) // the last one of the preparation may have found the process ready
 	for i := range 5 {
 		id := fmt.Sprint("ins-w", i)
 		if got := run(id, i%2 == 0); got != want(id, map[bool]string{true: `"x"`, false: "null"}[i%2 == 0]) {
@@ -101,8 +104,8 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
 	if text := read(t, h.base+"/logs/plugins/tidy.log"); strings.Count(text, "[ins-w4] by hand") != 1 {
 		t.Errorf("the log of a warm run:\n%s", text)
 	}
-	if n := h.metric(`plugin_runs_total{start="warm"}`); n != "5" {
-		t.Errorf("%s warm runs are counted", n)
+	if n := h.metric(warmRuns); n != strconv.Itoa(before+5) {
+		t.Errorf("%s warm runs are counted, want %d", n, before+5)
 	}
 	if n := h.metric("zygotes"); n != "1" {
 		t.Errorf("%s zygotes are counted", n)
