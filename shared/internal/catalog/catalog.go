@@ -13,6 +13,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -24,7 +25,7 @@ const maxPlugins = 1000
 type Options struct {
 	Agent  api.AgentType
 	Allows func(api.PluginID) bool // the agent's allow and block lists; nil allows all
-	Python Interpreter             // the zero value: there is none
+	Python pyenv.Interpreter       // the zero value: there is none
 }
 
 // Installed is one directory that wants to be a plugin.

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -65,7 +65,7 @@ func TestScanSaysWhatCannotBeUsedAndWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Scan(dir, Options{
-		Agent: api.Sensor, Python: Interpreter{Path: "/usr/bin/python3", Version: "3.11.7"},
+		Agent: api.Sensor, Python: pyenv.Interpreter{Path: "/usr/bin/python3", Version: "3.11.7"},
 		Allows: func(id api.PluginID) bool { return id != "blocked" },
 	})
 	if err != nil {
@@ -125,43 +125,6 @@ func TestScanOfNothing(t *testing.T) {
 	}
 }
 
-func TestResolvePython(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("the fakes are shell scripts")
-	}
-	real, err := ResolvePython(t.Context(), "")
-	if err != nil {
-		t.Skip("no Python here: ", err)
-	}
-	if !filepath.IsAbs(real.Path) || !strings.HasPrefix(real.Version, "3.") {
-		t.Errorf("resolved %+v", real)
-	}
-	fake := func(text string) string {
-		path := filepath.Join(t.TempDir(), "python3")
-		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	// A shim runs the real one, and is left out from then on.
-	if got, err := ResolvePython(t.Context(), fake(`exec "`+real.Path+`" "$@"`)); err != nil || !cmp.Equal(got, real) {
-		t.Errorf("through a shim: %+v, %v; want %+v", got, err, real)
-	}
-	for text, want := range map[string]string{
-		`echo hello`:                                    "is not Python: it answered",
-		`echo broken >&2; exit 3`:                       "does not run: exit status 3: broken",
-		`echo '{"path": "/p", "version": "3.6.9"}'`:     "is Python 3.6.9, too old",
-		`echo '{"path": "python", "version": "3.9.9"}'`: "is not Python",
-	} {
-		if got, err := ResolvePython(t.Context(), fake(text)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "plugins.python.interpreter") {
-			t.Errorf("%s: %+v, %v; want %s", text, got, err, want)
-		}
-	}
-	if _, err := ResolvePython(t.Context(), "/no/such/python"); err == nil {
-		t.Error("a missing interpreter was found")
-	}
-}
-
 func TestCommand(t *testing.T) {
 	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, "bash"), []byte("#!/bin/sh\n"), 0o700); err != nil {
@@ -174,7 +137,7 @@ func TestCommand(t *testing.T) {
 		plugin.Bash:       {filepath.Join(bin, "bash"), "/plugins/a/bin/run"},
 	} {
 		p := &plugin.Plugin{Dir: "/plugins/a", Manifest: plugin.Manifest{ID: "a", Runtime: plugin.Runtime{Type: typ, EntryPoint: "bin/run"}}}
-		path, args, err := Command(p, Interpreter{Path: "/py"})
+		path, args, err := Command(p, pyenv.Interpreter{Path: "/py"})
 		if err != nil || path != want[0] {
 			t.Errorf("%s: %s, %v", typ, path, err)
 		}
@@ -183,7 +146,7 @@ func TestCommand(t *testing.T) {
 		}
 	}
 	p := &plugin.Plugin{Manifest: plugin.Manifest{ID: "a", Runtime: plugin.Runtime{Type: plugin.Node}}}
-	if _, _, err := Command(p, Interpreter{}); err == nil || !strings.Contains(err.Error(), "plugin a: needs node") {
+	if _, _, err := Command(p, pyenv.Interpreter{}); err == nil || !strings.Contains(err.Error(), "plugin a: needs node") {
 		t.Errorf("without node: %v", err)
 	}
 }

@@ -2,10 +2,9 @@
 // them.
 //
 // It owns the scan of the plugins directory ([Scan]) with the reason why a plugin
-// there cannot be used, the search for the real interpreter ([ResolvePython]), and
-// the command line that starts a plugin ([Command]). It keeps no state
-// and watches nothing: every Scan is a new look, and a caller that cannot use the
-// new one keeps the old.
+// there cannot be used, and the command line that starts a plugin ([Command]). It
+// keeps no state and watches nothing: every Scan is a new look, and a caller that
+// cannot use the new one keeps the old.
 //
 // A plugin is refused, with a sentence for the operator, when its manifest or files
 // are wrong, when the agent's lists or type do not let it run, when the interpreter

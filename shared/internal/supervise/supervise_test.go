@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stavily/agents/internal/limits"
-	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/stavily/agents/shared/internal/sandbox.forkLoop"))
 }
 
-var python = sync.OnceValues(func() (catalog.Interpreter, error) {
-	return catalog.ResolvePython(context.Background(), "")
+var python = sync.OnceValues(func() (pyenv.Interpreter, error) {
+	return pyenv.ResolvePython(context.Background(), "")
 })
 
 // spec runs a program of testdata, or Python source where it ends in a newline.

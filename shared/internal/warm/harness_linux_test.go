@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	sdk "github.com/stavily/agents/sdk/python"
-	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -57,8 +57,8 @@ var compiled = sync.OnceValues(func() (string, error) {
 	return filepath.Join(scratch, "src"), exec.Command(python.Path, "-I", "-m", "compileall", "-q", scratch).Run()
 })
 
-var interpreter = sync.OnceValues(func() (catalog.Interpreter, error) {
-	return catalog.ResolvePython(context.Background(), os.Getenv("PYTHON"))
+var interpreter = sync.OnceValues(func() (pyenv.Interpreter, error) {
+	return pyenv.ResolvePython(context.Background(), os.Getenv("PYTHON"))
 })
 
 // host is what this machine gives; tests run at the highest level, or at what

@@ -14,7 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
@@ -42,8 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var interpreter = sync.OnceValues(func() (catalog.Interpreter, error) {
-	return catalog.ResolvePython(context.Background(), os.Getenv("PYTHON"))
+var interpreter = sync.OnceValues(func() (pyenv.Interpreter, error) {
+	return pyenv.ResolvePython(context.Background(), os.Getenv("PYTHON"))
 })
 
 // lines is a log that a test reads while it is written.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/warm"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -25,7 +26,7 @@ import (
 // safe for concurrent use; what it found does not change after it was opened.
 type Plugins struct {
 	rt          *Runtime
-	python      catalog.Interpreter
+	python      pyenv.Interpreter
 	sdk         string // directory that holds the Python package stavily
 	installed   []catalog.Installed
 	settings    []config.PluginFile
@@ -50,7 +51,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.python, err = catalog.ResolvePython(ctx, cfg.Python.Interpreter)
+	p.python, err = pyenv.ResolvePython(ctx, cfg.Python.Interpreter)
 	if err != nil {
 		rt.Health.Set("no_python", Degraded, false, err.Error(), "install Python 3.8 or newer, or set plugins.python.interpreter")
 		rt.Log.Warn("no Python", telemetry.KeyError, err)

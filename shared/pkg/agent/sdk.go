@@ -13,13 +13,13 @@ import (
 
 	"github.com/stavily/agents/internal/limits"
 	python "github.com/stavily/agents/sdk/python"
-	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/pyenv"
 )
 
 // unpackSDK puts the Python package that this binary carries where plugins find it,
 // and returns the directory for PYTHONPATH. The place is named for the content, so
 // that versions never mix and the work is done once.
-func unpackSDK(ctx context.Context, cache string, interpreter catalog.Interpreter) (string, error) {
+func unpackSDK(ctx context.Context, cache string, interpreter pyenv.Interpreter) (string, error) {
 	digest, err := digestOf(python.Source)
 	if err != nil {
 		return "", fmt.Errorf("read the Python SDK: %w", err)
@@ -64,7 +64,7 @@ const compileLimit = time.Minute
 // compile makes the byte code that plugins, which may not write here, would
 // otherwise make again at each start (about 20 ms). Without an interpreter there is
 // nothing to do it with, and nobody to need it.
-func compile(ctx context.Context, interpreter catalog.Interpreter, dir string) error {
+func compile(ctx context.Context, interpreter pyenv.Interpreter, dir string) error {
 	if interpreter.Path == "" {
 		return nil
 	}

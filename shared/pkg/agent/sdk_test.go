@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/pyenv"
 )
 
 func TestTheSDKIsUnpackedOnce(t *testing.T) {
@@ -42,7 +42,7 @@ func TestTheSDKIsUnpackedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := unpackSDK(t.Context(), cache, catalog.Interpreter{Path: "/not/there"}) // not asked any more
+	again, err := unpackSDK(t.Context(), cache, pyenv.Interpreter{Path: "/not/there"}) // not asked any more
 	if err != nil || again != dir {
 		t.Errorf("the second time: %s, %v, want %s", again, err, dir)
 	}
@@ -54,12 +54,12 @@ func TestTheSDKIsUnpackedOnce(t *testing.T) {
 
 // Without Python the files are there all the same: it may be installed later.
 func TestTheSDKWithoutPython(t *testing.T) {
-	dir, err := unpackSDK(t.Context(), t.TempDir(), catalog.Interpreter{})
+	dir, err := unpackSDK(t.Context(), t.TempDir(), pyenv.Interpreter{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	read(t, filepath.Join(dir, "stavily", "__init__.py"))
-	if _, err := unpackSDK(t.Context(), filepath.Join(dir, "no", "cache"), catalog.Interpreter{}); err == nil {
+	if _, err := unpackSDK(t.Context(), filepath.Join(dir, "no", "cache"), pyenv.Interpreter{}); err == nil {
 		t.Error("no error without a place to unpack to")
 	}
 }
