@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -37,13 +38,15 @@ const (
 
 // call is one request of the API.
 type call struct {
-	method string
-	path   string        // pattern, see paths.go
-	id     InstructionID // for {id} in it
-	query  url.Values
-	token  string // bearer token, for enrolment
-	body   any    // nil for none
-	most   int64  // bytes of the answer; 0: maxAnswerBytes
+	method  string
+	path    string        // pattern, see paths.go
+	id      InstructionID // for {id} in it
+	plugin  PluginID      // for {plugin_id}
+	version string        // for {version}
+	query   url.Values
+	token   string // bearer token, for enrolment
+	body    any    // nil for none
+	most    int64  // bytes of the answer; 0: maxAnswerBytes
 
 	wait       time.Duration // that the server may hold the answer, on top of the timeout
 	unlimited  bool          // exempt from the rate limit
@@ -110,8 +113,13 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 			return nil, err
 		}
 	}
+	if strings.Contains(path, "{plugin_id}") {
+		if err := errors.Join(k.plugin.Validate(), ValidateVersion(k.version)); err != nil {
+			return nil, err
+		}
+	}
 	// Valid ids need no escaping.
-	path = strings.NewReplacer("{agent_id}", string(c.agent), "{id}", string(k.id)).Replace(path)
+	path = strings.NewReplacer("{agent_id}", string(c.agent), "{id}", string(k.id), "{plugin_id}", string(k.plugin), "{version}", k.version).Replace(path)
 	target := *c.base
 	target.Path += path
 	target.RawQuery = k.query.Encode()

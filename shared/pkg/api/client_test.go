@@ -40,6 +40,16 @@ type wire struct {
 	response any
 }
 
+// mayBeEmpty reports whether 204 is an answer to the call.
+func (w wire) mayBeEmpty() bool {
+	return w.name == "Heartbeat" || w.name == "Poll" || w.name == "Assignments"
+}
+
+var assigned = api.AssignedPlugin{
+	ID: "disk-cleaner", Version: "1.2.0", Type: "action", Digest: "sha256:" + strings.Repeat("0f", 32),
+	TreeDigest: "sha256:" + strings.Repeat("a1", 32), Size: 12, Signer: "release", Approved: true,
+}
+
 var calls = []wire{
 	{"Enroll", func(ctx context.Context, c *api.Client) (any, error) {
 		return c.Enroll(ctx, " svt_secret\n", api.EnrollRequest{AgentID: agentID, CSRPEM: "csr"})
@@ -68,6 +78,10 @@ var calls = []wire{
 	{"Logs", func(ctx context.Context, c *api.Client) (any, error) {
 		return c.Logs(ctx, logs)
 	}, "POST /agents/v1/web-01/logs", logs, api.LogBatchResponse{Accepted: 1}},
+	{"Assignments", func(ctx context.Context, c *api.Client) (any, error) {
+		a, _, err := c.Assignments(ctx, "v1", 1500*time.Millisecond)
+		return a, err
+	}, "GET /agents/v1/web-01/plugins?version=v1&wait=2", nil, api.Assignments{Version: "v2", Plugins: []api.AssignedPlugin{assigned}}},
 }
 
 func TestCalls(t *testing.T) {
@@ -117,8 +131,8 @@ func TestEmptyAnswers(t *testing.T) {
 	_, c := both(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	for _, k := range calls {
 		_, err := k.invoke(t.Context(), c)
-		if mayBeEmpty := k.name == "Heartbeat" || k.name == "Poll"; (err == nil) != mayBeEmpty {
-			t.Errorf("%s answered with 204: %v, allowed: %v", k.name, err, mayBeEmpty)
+		if (err == nil) != k.mayBeEmpty() {
+			t.Errorf("%s answered with 204: %v, allowed: %v", k.name, err, k.mayBeEmpty())
 		}
 	}
 	if r, err := c.Poll(t.Context(), time.Second, 1); err != nil || len(r.Offers()) != 0 || r.Status != api.StatusNoInstructions {
@@ -146,6 +160,12 @@ func TestAnswersThatAreNoSuccess(t *testing.T) {
 		{"Events", `{"acked_through":1,"events":[]}`, "01J2"},
 		{"Events", `{"acked_through":2,"events":[{"id":"01J2","status":"perhaps"}]}`, "perhaps"},
 		{"Logs", `{"accepted":2}`, "2 of 1"},
+		{"Assignments", `{"plugins":[]}`, "version is missing"},
+		{"Assignments", `{"version":"v2","plugins":[{"id":"../x","version":"1.0.0","size":1}]}`, "plugin id"},
+		{"Assignments", `{"version":"v2","plugins":[{"id":"x","version":"-o/..","size":1}]}`, "plugin version"},
+		{"Assignments", `{"version":"v2","plugins":[{"id":"x","version":"1.0.0","size":1,"digest":"sha256:0F"}]}`, "64 hex digits"},
+		{"Assignments", `{"version":"v2","plugins":[{"id":"x","version":"1.0.0","size":67108865}]}`, "67108865 bytes"},
+		{"Assignments", `{"version":"v2","plugins":[` + strings.Repeat(`{},`, 64) + `{}]}`, "more than 64"},
 		{"Logs", `null`, "must be an object"},
 		{"Logs", `{"accepted":1}{}`, "after the document"},
 		{"Logs", ``, "ends after 0 bytes"},

@@ -24,6 +24,8 @@
 //
 //   - Answers are at most 256 KiB, those to a poll [MaxPollBytes], and decoding one
 //     takes less than 48 MiB whatever is in it.
+//   - A package is fetched into a file of at most the bytes that were assigned, goes on
+//     where an earlier try ended, and is what was assigned by its digest or an error.
 //   - A call ends within its timeout, a poll within its wait and the timeout, and when
 //     it failed without saying why up to 2 s later. A connection that died silently
 //     is found within 30 s.

@@ -10,4 +10,6 @@ const (
 	PathResult       = "/agents/v1/{agent_id}/instructions/{id}/result"
 	PathEvents       = "/agents/v1/{agent_id}/events"
 	PathLogs         = "/agents/v1/{agent_id}/logs"
+	PathPlugins      = "/agents/v1/{agent_id}/plugins"
+	PathPackage      = "/agents/v1/{agent_id}/plugins/{plugin_id}/{version}"
 )

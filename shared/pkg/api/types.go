@@ -60,14 +60,16 @@ type MonitorInfo struct {
 // Heartbeat tells the orchestrator that an agent lives and what it has. A nil
 // Plugins means that the agent does not say, an empty one that it has none.
 type Heartbeat struct {
-	Timestamp           Time          `json:"timestamp"`
-	Status              string        `json:"status"` // online | draining | offline
-	Version             string        `json:"version,omitempty"`
-	Health              *Health       `json:"health,omitempty"`
-	Plugins             []PluginInfo  `json:"plugins,omitzero"`
-	Monitors            []MonitorInfo `json:"monitors,omitempty"`
-	Sandbox             *Posture      `json:"sandbox,omitempty"`
-	CertificateNotAfter Time          `json:"certificate_not_after"`
+	Timestamp Time         `json:"timestamp"`
+	Status    string       `json:"status"` // online | draining | offline
+	Version   string       `json:"version,omitempty"`
+	Health    *Health      `json:"health,omitempty"`
+	Plugins   []PluginInfo `json:"plugins,omitzero"`
+	// Assigned has every package of the last set of Assignments that the agent got.
+	Assigned            []AssignedState `json:"assigned,omitempty"`
+	Monitors            []MonitorInfo   `json:"monitors,omitempty"`
+	Sandbox             *Posture        `json:"sandbox,omitempty"`
+	CertificateNotAfter Time            `json:"certificate_not_after"`
 }
 
 // Health is an agent's own view of itself, as /health gives it.
