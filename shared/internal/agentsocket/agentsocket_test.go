@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
+	"github.com/stavily/agents/shared/internal/memo"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -175,7 +176,7 @@ func TestRefusals(t *testing.T) {
 			{"hello", `"id":null,"error":{"code":-32700,"message":"the line is not JSON`},
 			{`{"jsonrpc":"1.0","id":1,"method":"ping"}`, `"id":1,"error":{"code":-32600`},
 			{`[` + call("1", "ping", "{}") + `]`, `batches are not taken`},
-			{call("1", "set_fire", "{}"), `{"code":-32601,"message":"there is no method \"set_fire\": this agent has get_agent_info, get_config`},
+			{call("1", "set_fire", "{}"), `{"code":-32601,"message":"there is no method \"set_fire\": this agent has delete_state, get_agent_info, get_config`},
 			{call("1", "report_trigger", `[1]`), `"code":-32602`},
 			{call("1", "report_trigger", `[]`), `report_trigger: one trigger a call`},
 			{call("1", "report_trigger", `{"trigger_name":"disk full"}`), `{"code":-32602,"message":"report_trigger: event 1: type`},
@@ -219,6 +220,41 @@ func TestOnlySensorsReportAndOnlyInstructionsProgress(t *testing.T) {
 	if r.logs[0].InstructionID != "01J" {
 		t.Errorf("a log entry was believed to belong to %q", r.logs[0].InstructionID)
 	}
+}
+
+func TestState(t *testing.T) {
+	memos := memo.In(t.TempDir())
+	o := sensor(t, &recorder{})
+	o.Memo = memos.Of("disk", "root-disk")
+	serve(t, o, func(path string) {
+		c := dial(t, path)
+		for _, x := range []struct{ in, want string }{
+			{call("1", "get_state", "{}"), `"result":{"state":{}}}`},
+			{call("1", "get_state", `{"key":"seen"}`), `"result":{"value":null}}`},
+			{call("1", "set_state", `{"key":"seen","value":{"n":[1,2]}}`), `"result":{}}`},
+			{call("1", "set_state", `{"key":"none","value":null}`), `"result":{}}`},
+			{call("1", "get_state", `{"key":"seen"}`), `"result":{"value":{"n":[1,2]}}}`},
+			{call("1", "delete_state", `{"key":"none"}`), `"result":{}}`},
+			{call("1", "get_state", "{}"), `"result":{"state":{"seen":{"n":[1,2]}}}}`},
+			{call("1", "set_state", `{"key":"","value":1}`), `{"code":-32602,"message":"set_state: not kept: a key is text`},
+			{call("1", "set_state", `{"key":"a"}`), `{"code":-32602,"message":"set_state: value: is missing`},
+			{call("1", "set_state", `{"value":1}`), `{"code":-32602,"message":"set_state: key: is missing`},
+			{call("1", "delete_state", `{}`), `{"code":-32602,"message":"delete_state: key: is missing`},
+			{call("1", "get_state", `{"key":5}`), `{"code":-32602,"message":"get_state: `},
+		} {
+			if got := c.ask(x.in); !strings.Contains(got, x.want) {
+				t.Errorf("%s\n got %s\nwant %s", x.in, got, x.want)
+			}
+		}
+	})
+	if all, err := memos.Of("disk", "root-disk").All(); err != nil || string(all["seen"]) != `{"n":[1,2]}` {
+		t.Errorf("%s, %v", all, err)
+	}
+	serve(t, sensor(t, &recorder{}), func(path string) {
+		if got := dial(t, path).ask(call("1", "get_state", "{}")); !strings.Contains(got, "nowhere to keep its state") {
+			t.Error(got)
+		}
+	})
 }
 
 func TestNotificationsGetNoAnswer(t *testing.T) {
@@ -366,7 +402,8 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(call("1", "upload_logs", `{"logs":[{"level":"x","timestamp":5}]}`)))
 	f.Add([]byte(call("1", "progress", `{"percent":5}`)))
 	f.Add([]byte(`[{"jsonrpc":"2.0"}]`))
-	s := &server{opts: Options{Plugin: "p", Kind: plugin.Sensor, Instruction: "i", Handler: &recorder{}}}
+	f.Add([]byte(call("1", "set_state", `{"key":"a","value":{}}`)))
+	s := &server{opts: Options{Memo: memo.In(f.TempDir()).Of("p", "m"), Plugin: "p", Kind: plugin.Sensor, Instruction: "i", Handler: &recorder{}}}
 	f.Fuzz(func(t *testing.T, line []byte) {
 		answer := s.answer(t.Context(), line)
 		if answer == nil {

@@ -12,10 +12,14 @@
 //	get_agent_info   → {agent_id, version, environment, agent_type, organization_id}
 //	get_config       {section?} → {config}
 //	progress         {percent?, message}
+//	get_state        {key} → {value}, null where there is none; {} → {state: {key: value}}
+//	set_state        {key, value}
+//	delete_state     {key}
 //
 // # Invariants
 //
-//   - report_trigger answers after its Handler returned: then the event is on disk.
+//   - report_trigger answers after its Handler returned: then the event is on disk. So is a
+//     value when set_state has answered.
 //   - Whose call it is comes from the socket, never from parameters: an
 //     instruction_id that a plugin sends is not believed.
 //   - Only the agent's user can connect: the directory has mode 0700, the socket

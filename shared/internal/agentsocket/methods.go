@@ -13,6 +13,7 @@ import (
 	"github.com/creachadair/jrpc2"
 
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/internal/memo"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -51,6 +52,7 @@ type Options struct {
 	Monitor     string            // of a sensor
 	Instruction api.InstructionID // of an action or output
 	Handler     Handler
+	Memo        *memo.Memo // what the plugin keeps; nil: it can keep nothing
 }
 
 // codeAgent is for what the agent could not do; -32000 to -32099 are the server's
@@ -105,6 +107,9 @@ var methods = map[string]method{
 	"get_agent_info": (*server).agentInfo,
 	"get_config":     (*server).config,
 	"progress":       (*server).progress,
+	"get_state":      (*server).getState,
+	"set_state":      (*server).setState,
+	"delete_state":   (*server).deleteState,
 }
 
 func (s *server) call(ctx context.Context, r *jrpc2.ParsedRequest) (any, *jrpc2.Error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/memo"
 	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/warm"
@@ -34,6 +35,7 @@ type Plugins struct {
 	confinement confinement
 	base        string // the base directory, without symbolic links
 	logs        pluginLogs
+	memos       *memo.Memos
 	told        sync.Map // what was logged of grants: name of the settings → text
 	pool        *warm.Pool
 	connections *connections
@@ -43,7 +45,7 @@ type Plugins struct {
 // openPlugins looks at what is installed. Plugins and files with mistakes are
 // reported as conditions and left out; the rest works.
 func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
-	p := &Plugins{rt: rt, logs: pluginLogs{
+	p := &Plugins{rt: rt, memos: memo.In(filepath.Join(rt.DataDir("state"), "memo")), logs: pluginLogs{
 		dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config), open: map[api.PluginID]io.WriteCloser{},
 	}}
 	cfg := rt.Config.Plugins

@@ -14,6 +14,7 @@ import (
 	"github.com/stavily/agents/shared/internal/catalog"
 	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/grant"
+	"github.com/stavily/agents/shared/internal/memo"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/warm"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -69,7 +70,7 @@ func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) err
 	if err != nil {
 		return err
 	}
-	socket := agentsocket.Options{Dir: temp, Plugin: t.Plugin.ID, Kind: t.Plugin.Kind, Monitor: t.Settings.Name, Handler: &caller{p, t, log}}
+	socket := agentsocket.Options{Dir: temp, Plugin: t.Plugin.ID, Kind: t.Plugin.Kind, Monitor: t.Settings.Name, Handler: &caller{p, t, log}, Memo: p.memo(t)}
 	if t.Instruction != nil {
 		socket.Instruction = t.Instruction.ID
 	}
@@ -204,6 +205,15 @@ func (p *Plugins) home(id api.PluginID) (string, error) {
 		return "", fmt.Errorf("make the home of %s: %w", id, err)
 	}
 	return filepath.EvalSymlinks(dir)
+}
+
+// memo is what the task's plugin keeps over restarts: each monitor for itself, and all
+// runs of an action or output together.
+func (p *Plugins) memo(t Task) *memo.Memo {
+	if t.Instruction != nil {
+		return p.memos.Of(t.Plugin.ID, string(t.Plugin.ID))
+	}
+	return p.memos.Of(t.Plugin.ID, t.Settings.Name)
 }
 
 func (t Task) progress(p plugin.Progress) {
