@@ -16,6 +16,8 @@ type Action struct {
 	Contract plugin.Contract
 	Command  plugin.Command // contract stdio: execute_action or send_output
 	Flags    []string       // contract script: follow the arguments of the Spec
+
+	Answered func(pid int) // contract stdio: hears of the process that has answered and is still there; may be nil
 }
 
 // ActionResult is how it ended.
@@ -65,6 +67,9 @@ func RunAction(ctx context.Context, a Action) (ActionResult, error) {
 	var response plugin.Response
 	if err == nil {
 		response, err = s.Call(calls, a.Command)
+		if err == nil && a.Answered != nil {
+			a.Answered(s.Pid())
+		}
 	}
 	exit, closeErr := s.Close(a.grace())
 	r := ofSession(ctx, response, err, exit)

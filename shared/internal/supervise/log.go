@@ -16,8 +16,8 @@ import (
 // LogSink takes a plugin's log, line by line, valid UTF-8, at most
 // api.MaxLogLineBytes each. It is called by several goroutines, one at a time.
 type LogSink interface {
-	// Line is one line of the stream "stdout" or "stderr", or of "agent" where the
-	// supervision itself has something to say.
+	// Line is one line of the stream "stdout" or "stderr", or "record" where the plugin
+	// sent it as one of its log, or "agent" where the supervision has something to say.
 	Line(stream, text string)
 }
 
@@ -107,7 +107,7 @@ const half = api.MaxLogLines/2 - 1
 
 // Line keeps one line; standard error and remarks of the agent are marked.
 func (t *Transcript) Line(stream, text string) {
-	if stream != "stdout" {
+	if stream != "stdout" && stream != "record" {
 		text = stream + ": " + text
 	}
 	t.mu.Lock()

@@ -321,7 +321,7 @@ func (s *Session) take(raw []byte) bool {
 	case line.Response != nil:
 		return s.answer(*line.Response)
 	case line.Log != nil:
-		s.log.line("stdout", []byte(line.Log.Level+": "+line.Log.Message))
+		s.log.line("record", []byte(line.Log.Level+": "+line.Log.Message))
 	case line.Event != nil && s.opts.OnEvent != nil:
 		s.opts.OnEvent(line.Event)
 	case line.Progress != nil && s.opts.OnProgress != nil:

@@ -81,9 +81,9 @@ func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMess
 		defer func() { ran.network = trafficOf(tally.Leave()) }()
 		ran.ActionResult, err = supervise.RunAction(ctx, supervise.Action{
 			Options:  supervise.Options{Spec: r.spec, Config: whole, Log: r.log, OnProgress: t.progress, Fork: t.fork(r)},
-			Contract: t.Plugin.Runtime.Contract,
-			Command:  t.command(t.Instruction.InputData, r.spec.Limits),
-			Flags:    flags,
+			Contract: t.Plugin.Runtime.Contract, Answered: t.Answered,
+			Command: t.command(t.Instruction.InputData, r.spec.Limits),
+			Flags:   flags,
 		})
 		return err
 	})

@@ -68,6 +68,14 @@ func checkIdentity(is pki.Identity, id api.AgentID, typ api.AgentType, org api.O
 	return nil
 }
 
+// organization is the certificate's; a workbench has none.
+func (rt *Runtime) organization() api.OrgID {
+	if rt.identity == nil {
+		return rt.Config.Agent.OrganizationID
+	}
+	return rt.identity.Identity().Org
+}
+
 func (rt *Runtime) enrollHint() string {
 	return fmt.Sprintf("on the orchestrator run `stavily tokens create --type %s --agent-id %s` and paste the command it prints here", rt.Role.Type, rt.Config.Agent.ID)
 }

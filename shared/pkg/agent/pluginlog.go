@@ -70,8 +70,11 @@ func (l *pluginLog) Line(stream, text string) {
 			break
 		}
 	}
-	if stream == "agent" {
+	switch {
+	case stream == "agent":
 		level = "warn"
+	case stream == "stdout" && l.task.Stray != nil:
+		l.task.Stray(text)
 	}
 	l.entry(api.LogEntry{Level: level, Message: text})
 }

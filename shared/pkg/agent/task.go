@@ -40,6 +40,13 @@ type Task struct {
 	// Line hears each line of the plugin's log besides its log file. Without it lines
 	// are copied to the orchestrator as they come.
 	Line func(text string)
+
+	// Stray hears lines of standard output that are no part of the contract; they are
+	// logged too. Answered hears of the process that has answered an instruction and is
+	// still there, Ended how a process ended. All may be nil.
+	Stray    func(text string)
+	Answered func(pid int)
+	Ended    func(Exit)
 }
 
 // room is what a plugin process has to itself while it lives.
@@ -181,8 +188,13 @@ func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) e
 	} else if r.spec.Network, r.gate, err = p.network(ctx, t, o.network); err != nil {
 		return err
 	}
-	if t.Instruction == nil { // of an instruction the result tells
-		r.spec.Ended = func(e sandbox.Exit) { p.rt.counts.took(t.Plugin.ID, e) }
+	r.spec.Ended = func(e sandbox.Exit) {
+		if t.Instruction == nil { // of an instruction the result tells
+			p.rt.counts.took(t.Plugin.ID, e)
+		}
+		if t.Ended != nil {
+			t.Ended(e)
+		}
 	}
 	if r.spec.Env, err = env.List(); err != nil {
 		return err
@@ -302,7 +314,7 @@ func (c *caller) Info() agentsocket.Info {
 	a := c.host.rt.Config.Agent
 	return agentsocket.Info{
 		AgentID: a.ID, Version: api.Version, Environment: a.Environment,
-		AgentType: c.host.rt.Role.Type, Organization: c.host.rt.identity.Identity().Org,
+		AgentType: c.host.rt.Role.Type, Organization: c.host.rt.organization(),
 	}
 }
 
