@@ -36,6 +36,8 @@ type AssignedPlugin struct {
 	// Approved says that an operator has approved everything that this version asks
 	// for, here or when an earlier version asked for as much.
 	Approved bool `json:"approved,omitempty"`
+	// Attempt grows when the same package is to be tried again, after an agent gave it up.
+	Attempt int `json:"attempt,omitempty"`
 }
 
 // Assignments is the whole set of packages that an agent is to have. What was assigned
@@ -50,7 +52,7 @@ type Assignments struct {
 type PackageState string
 
 // The states of an assigned package. After the last three an agent does not try the
-// same package again until it is assigned anew, restarted or told to.
+// same attempt again.
 const (
 	PackageInstalling PackageState = "installing"  // is fetched, checked or loaded, or will be tried again
 	PackageReady      PackageState = "ready"       // is what runs
@@ -64,7 +66,8 @@ const (
 type AssignedState struct {
 	ID      PluginID     `json:"id"`
 	Version string       `json:"version"`
-	Digest  string       `json:"digest"` // of the package file, as it was assigned
+	Digest  string       `json:"digest"`            // of the package file, as it was assigned
+	Attempt int          `json:"attempt,omitempty"` // as it was assigned
 	State   PackageState `json:"state"`
 	Message string       `json:"message,omitempty"` // why, and what to do
 }
