@@ -1,7 +1,8 @@
 // Package plugins carries the official plugins: what an agent needs of them to
 // run, without their tests and documentation.
 //
-//	sensors/directory-size   sensors/disk-space
+//	sensors/cpu-load         sensors/directory-size   sensors/disk-space
+//	sensors/memory           sensors/process
 //	actions/cleanup-files    actions/run-command
 //	outputs/webhook
 //

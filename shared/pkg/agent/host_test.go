@@ -28,7 +28,7 @@ type host struct {
 }
 
 // newHost installs Python plugins, by name: the manifest's lines, "---", the program.
-// Files of config/plugins are named *.yaml.
+// Files of config/plugins are named *.yaml, further ones of a plugin ID/NAME.
 func newHost(t *testing.T, typ api.AgentType, files map[string]string, environ ...string) *host {
 	t.Helper()
 	if _, err := interpreter(); err != nil {
@@ -40,6 +40,10 @@ func newHost(t *testing.T, typ api.AgentType, files map[string]string, environ .
 	for name, text := range files {
 		if strings.HasSuffix(name, ".yaml") {
 			write(t, filepath.Join(h.base, "config", "plugins", name), text)
+			continue
+		}
+		if strings.Contains(name, "/") { // a further file of a plugin
+			write(t, filepath.Join(h.base, "data", "plugins", name), text)
 			continue
 		}
 		manifest, program, _ := strings.Cut(text, "---\n")

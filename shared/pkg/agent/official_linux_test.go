@@ -1,9 +1,11 @@
 package agent
 
 import (
-	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,61 +16,166 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// officialPlugin is the text of one, as newHost takes it.
-func officialPlugin(t *testing.T, dir string) string {
+// official is a host with one official plugin as it ships: its manifest, its code, and
+// so its permissions.
+type official struct {
+	*host
+	id  api.PluginID
+	dir string // a place on the host beside the agent's, which tests give plugins
+}
+
+// newOfficial installs the plugin in a directory of plugins/. The settings are the lines
+// of its file in config/plugins below `plugin`, in which DIR stands for a place of the test.
+func newOfficial(t *testing.T, folder, settings string, environ ...string) *official {
 	t.Helper()
-	manifest := read(t, filepath.Join("..", "..", "..", "plugins", dir, "plugin.yaml"))
-	for line := range strings.Lines(manifest) {
-		if strings.HasPrefix(line, "id:") || strings.HasPrefix(line, "version:") { // newHost writes these
-			manifest = strings.Replace(manifest, line, "", 1)
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := filepath.Base(folder)
+	typ := api.Action
+	if strings.HasPrefix(folder, "sensors/") {
+		typ = api.Sensor
+	}
+	files := map[string]string{id + ".yaml": "plugin: " + id + "\n" + strings.ReplaceAll(settings, "DIR", dir)}
+	source := filepath.Join("..", "..", "..", "plugins", folder)
+	manifest := ""
+	for line := range strings.Lines(read(t, filepath.Join(source, "plugin.yaml"))) {
+		if !strings.HasPrefix(line, "id:") && !strings.HasPrefix(line, "version:") { // newHost writes these
+			manifest += line
 		}
 	}
-	return manifest + "---\n" + read(t, filepath.Join("..", "..", "..", "plugins", dir, "main.py"))
+	files[id] = manifest + "---\n" + read(t, filepath.Join(source, "main.py"))
+	modules, err := filepath.Glob(filepath.Join(source, "*.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, module := range modules {
+		if name := filepath.Base(module); name != "main.py" && !strings.HasPrefix(name, "test_") {
+			files[id+"/"+name] = read(t, module)
+		}
+	}
+	return &official{newHost(t, typ, files, environ...), api.PluginID(id), dir}
+}
+
+// at confines what follows to a level; it reports whether this host gives it.
+func (o *official) at(level sandbox.Level) bool {
+	if !o.confinement.host.Level.AtLeast(level) {
+		o.t.Logf("this host does not give %s", level)
+		return false
+	}
+	o.posture = o.confinement.host.Posture(level)
+	return true
+}
+
+// bothLevels runs a test at the levels that plugins are made for.
+func (o *official) bothLevels(test func(t *testing.T)) {
+	for _, level := range []sandbox.Level{sandbox.Full, sandbox.Confined} {
+		if o.at(level) {
+			o.t.Run(string(level), test)
+		}
+	}
+}
+
+// told is what one check of a sensor emitted, or the error that it ended with.
+type told struct {
+	events []api.Event
+	err    error
+}
+
+func (d told) types() []string {
+	var out []string
+	for _, e := range d.events {
+		out = append(out, e.Type)
+	}
+	return out
+}
+
+// value is a field of the data of the only event.
+func (d told) value(t *testing.T, field string) (text string) {
+	t.Helper()
+	if len(d.events) != 1 {
+		t.Fatalf("%d events: %v, %v", len(d.events), d.types(), d.err)
+	}
+	return strings.Trim(string(d.events[0].Data[field]), `"`)
+}
+
+// watch starts the sensor and checks once before each of the changes and once at the end.
+func (o *official) watch(t *testing.T, changes ...func()) []told {
+	t.Helper()
+	task, got := o.task(o.id), newEvents()
+	task.Forever, task.Trigger = true, got.take
+	var all []told
+	err := o.Sense(t.Context(), task, time.Second, func(s *Session) error {
+		for i := 0; ; i++ {
+			before := len(got.types())
+			_, err := s.Detect(t.Context()) // what it emits comes before the answer
+			got.mu.Lock()
+			all = append(all, told{slices.Clone(got.all[before:]), err})
+			got.mu.Unlock()
+			if i == len(changes) {
+				return nil
+			}
+			changes[i]()
+		}
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, o.log, o.pluginLog())
+	}
+	return all
+}
+
+// run executes the action or output with these parameters, which are JSON.
+func (o *official) run(t *testing.T, parameters string) api.Result {
+	t.Helper()
+	order := o.order(o.id, func(i *api.Instruction) {
+		if err := json.Unmarshal([]byte(strings.ReplaceAll(parameters, "DIR", o.dir)), &i.InputData); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return o.Execute(t.Context(), order)
+}
+
+func (o *official) pluginLog() string {
+	text, err := os.ReadFile(filepath.Join(o.base, "logs", "plugins", string(o.id)+".log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// expect fails unless the checks emitted these types, which stand with spaces between
+// them, or ended with an error that says what stands behind "error: ".
+func (o *official) expect(t *testing.T, got []told, want ...string) {
+	t.Helper()
+	for i, w := range want {
+		says, failing := strings.CutPrefix(w, "error: ")
+		switch {
+		case failing && (got[i].err == nil || !strings.Contains(got[i].err.Error(), says)):
+			t.Errorf("check %d: error %v, want %q", i, got[i].err, says)
+		case !failing && (got[i].err != nil || strings.Join(got[i].types(), " ") != w):
+			t.Errorf("check %d: %q and error %v, want %q\n%s\n%s", i, got[i].types(), got[i].err, w, o.log, o.pluginLog())
+		}
+	}
 }
 
 // The sizes that disk-space tells are the host's, also where it has a root of its own,
 // and the mounts are the host's list.
 func TestDiskSpaceSeesTheHost(t *testing.T) {
-	h := newHost(t, api.Sensor, map[string]string{
-		"disk-space": officialPlugin(t, "sensors/disk-space"), "disk-space.yaml": "plugin: disk-space\nconfig: {threshold: 0, mounts: [/]}\n",
-	})
+	o := newOfficial(t, "sensors/disk-space", "config: {threshold: 0, mounts: [/]}\n")
 	var fs unix.Statfs_t
 	if err := unix.Statfs("/", &fs); err != nil {
 		t.Fatal(err)
 	}
-	for _, level := range []sandbox.Level{sandbox.Full, sandbox.Confined} {
-		if !h.confinement.host.Level.AtLeast(level) {
-			t.Logf("this host does not give %s", level)
-			continue
+	o.bothLevels(func(t *testing.T) {
+		got := o.watch(t)[0]
+		if want := fmt.Sprint(int64(fs.Blocks) * fs.Frsize); got.value(t, "total_bytes") != want {
+			t.Errorf("/ has %s bytes, and %s are told", want, got.value(t, "total_bytes"))
 		}
-		h.posture = h.confinement.host.Posture(level)
-		task := h.task("disk-space")
-		task.Forever = true
-		events := make(chan api.Event, 10)
-		task.Trigger = func(_ context.Context, e api.Event) (api.EventID, error) {
-			events <- e
-			return "evt-1", nil
+		if got.value(t, "device") == "" {
+			t.Errorf("the list of mounts is not the host's")
 		}
-		err := h.Sense(t.Context(), task, time.Second, func(s *Session) error {
-			_, err := s.Detect(t.Context()) // what it emits comes before the answer
-			return err
-		})
-		if err != nil || len(events) != 1 {
-			t.Errorf("%s: %v, %d events\n%s", level, err, len(events), h.log)
-			continue
-		}
-		data := (<-events).Data
-		var total int64
-		for _, digit := range data["total_bytes"] {
-			total = 10*total + int64(digit-'0')
-		}
-		if want := int64(fs.Blocks) * fs.Frsize; total != want {
-			t.Errorf("%s: / has %d bytes, and %d are told", level, want, total)
-		}
-		if device := string(data["device"]); len(device) < 3 {
-			t.Errorf("%s: the list of mounts is not the host's: device %s", level, device)
-		}
-	}
+	})
 	if _, err := os.Stat("/dev/host"); err == nil {
 		t.Error("/dev/host was made on the host")
 	}
