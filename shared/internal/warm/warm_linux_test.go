@@ -85,6 +85,33 @@ func TestEveryExecutionIsFresh(t *testing.T) {
 }
 
 // An agent that runs as root lets plugins be somebody else, warm ones too.
+// A process that is forked ahead goes the way of an execution before it is one: that is
+// most of what makes executions fast.
+func TestSparesRehearse(t *testing.T) {
+	l := newLab(t, `
+import os
+import stavily
+import stavily._zygote as zygote
+
+rehearsed, rehearse = [], zygote._rehearse
+
+def noted():
+    rehearse()
+    rehearsed.append(os.getpid())
+
+zygote._rehearse = noted
+
+@stavily.action
+def act(params, ctx):
+    return {"rehearsed": os.getpid() in rehearsed}
+`)
+	l.warmUp()
+	l.eventually("an execution that was rehearsed", func() bool {
+		r, err := l.warm(t.Context(), run{})
+		return err == nil && strings.Contains(string(r.Data), `"rehearsed": true`)
+	})
+}
+
 func TestAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can start processes as somebody else")

@@ -262,7 +262,7 @@ class _Execution:
             os.mkdir(self.temp, 0o700)
             if self.zygote.layer:
                 self.zygote.layer.allow(self.temp, _kernel.WRITE)
-            if not self.zygote.starved.poll(0):  # nobody waits for this one already
+            if not self._wanted():
                 _rehearse()
             order, streams = self._await()
             self._settle(order, streams[2])
@@ -286,6 +286,13 @@ class _Execution:
         os.close(zygote.wake)
         if zygote.kernel:
             zygote.kernel.adopt_orphans()
+
+    def _wanted(self) -> bool:
+        """Whether an order waits already."""
+        assert self.zygote.orders is not None
+        orders = select.poll()  # not one of the zygote's, where what was closed here is always ready
+        orders.register(self.zygote.orders, select.POLLIN)
+        return bool(orders.poll(0))
 
     def _await(self) -> Tuple[Dict[str, Any], List[int]]:
         """Take one order. From here on the process does not belong to the zygote's session any more."""
