@@ -1,15 +1,28 @@
-// Package catalog knows which plugins are installed and which interpreter runs
-// them.
+// Package catalog keeps the versions of plugins, and knows which of them can be used
+// here.
 //
-// It owns the scan of the plugins directory ([Scan]) with the reason why a plugin
-// there cannot be used, and the command line that starts a plugin ([Command]). It
-// keeps no state and watches nothing: every Scan is a new look, and a caller that
-// cannot use the new one keeps the old.
+// It owns the [Store] of immutable versions, the scan of directories that people edit
+// ([Scan]) with the reason why a plugin there cannot be used, and the command line that
+// starts a plugin ([Command]). It starts nothing and watches nothing.
 //
-// A plugin is refused, with a sentence for the operator, when its manifest or files
-// are wrong, when the agent's lists or type do not let it run, when the interpreter
-// is missing or not of the version that it asks for, or when another directory holds
-// a newer version of it. One bad plugin never hides a good one.
+// # The store
 //
-// Debugging: the heartbeat, and `stavily agents show`, tell what Scan found.
+//	<dir>/<id>/<version>-<digest12>/   a tree that never changes; its digest is looked at before use
+//	<dir>/<id>/active                  a relative link to one of them (on Windows: a file with its name)
+//	<dir>/<id>/state.json              where each came from, what proved itself, whether it is disabled
+//	<dir>/.aside-*, <dir>/.gone-*      what is not there yet, or not any more; removed at the start
+//
+// Each change is one rename, before and after which everything is whole: a tree is
+// filled aside and renamed, the link and the state are replaced, a tree that goes is
+// renamed out of sight first. What is on disk without being noted, or noted without
+// being there, was never in use or is not any more, and goes at the next start.
+//
+// A version that stood its first minute is good ([Store.Prove]); the last good one that
+// is not active is what can be gone back to. [Store.Collect] leaves these two and what
+// somebody runs. A directory with a plugin.yaml of its own is never the store's.
+//
+// # Debugging
+//
+// `sensor-agent plugins show ID` prints what the store has; a state.json that cannot be
+// read is kept as state.json.bad and told in /health.
 package catalog
