@@ -17,6 +17,7 @@ var Layers = []Layer{
 	{"internal/atomicfile", nil},
 	{"internal/lockfile", []string{"internal/limits"}},
 	{"internal/destination", nil},
+	{"internal/terminal", nil},
 	{"internal/policy", nil},
 	{"internal/cluster", []string{"internal/limits", "shared/pkg/api", "plugins"}},
 
@@ -37,7 +38,10 @@ var Layers = []Layer{
 	{"orchestrator/internal/store", []string{"shared/pkg/api", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "internal"}},
 	{"orchestrator/internal/ca", []string{"shared/pkg/api", "shared/pkg/pki", "internal"}},
 	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/ca", "internal"}},
+	{"orchestrator/cmd", []string{"orchestrator", "kit"}},
 	{"orchestrator", []string{"shared/pkg/api", "shared/pkg/pki", "shared/pkg/plugin", "shared/pkg/telemetry", "orchestrator", "plugins", "internal"}},
+
+	{"kit", []string{"shared/pkg", "sdk/python", "plugins", "internal"}},
 
 	{"sdk/python", nil},
 	{"plugins", nil},
@@ -50,6 +54,7 @@ var Never = [][2]string{
 	{"shared", "sensor-agent"},
 	{"shared", "action-agent"},
 	{"shared", "orchestrator"},
+	{"shared", "kit"},
 	{"sensor-agent", "action-agent"},
 	{"action-agent", "sensor-agent"},
 	{"sensor-agent", "orchestrator"},

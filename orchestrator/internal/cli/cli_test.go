@@ -213,13 +213,3 @@ func TestRelativeTimes(t *testing.T) {
 		t.Errorf("ago(never) = %q, want nothing", got)
 	}
 }
-
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain ä": "plain ä", "\x1b[2J": `\x1b[2J`, "a\u202eb": `a\u202eb`, "\x00": `\x00`, "\u2028": `\u2028`, "a\nb": "a\nb", "\xff": "\ufffd",
-	} {
-		if got := printable(in); got != want {
-			t.Errorf("printable(%q) = %q, want %q", in, got, want)
-		}
-	}
-}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
+	"github.com/stavily/agents/internal/terminal"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -56,29 +56,11 @@ func facts(w io.Writer, pairs ...[2]string) error {
 	return tw.Flush()
 }
 
-// cell makes s fit into one cell: printable, on one line, and never empty, so that
-// columns can be cut by scripts.
-func cell(s string) string {
-	s = strings.ReplaceAll(strings.ReplaceAll(printable(s), "\n", `\n`), "\t", `\t`)
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-// printable escapes what could drive a terminal or reorder a line: every character
-// that is not printable but newline and tab.
-func printable(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
-			b.WriteRune(r)
-			continue
-		}
-		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-	}
-	return b.String()
-}
+// How text that came from an agent is printed.
+var (
+	cell      = terminal.Cell
+	printable = terminal.Printable
+)
 
 // ago writes an instant relative to now, as people say it: "5m ago", "in 3h".
 func ago(t api.Time) string {
