@@ -164,6 +164,7 @@ class Sensor(unittest.TestCase):
 
     def test_refused_event_fails_the_check_and_tells_why(self):
         with Session(plugin("sensor")) as process:
+            process.detect()  # it has looked at its state
             process.agent.refuse = "the spool is full"
             answer = process.request("detect_triggers")
         self.assertFalse(answer["success"])

@@ -41,10 +41,10 @@ class Arguments(unittest.TestCase):
         self.assertEqual(testing.run_action(act, {"a": 1}), 1)
 
     def test_unknown_argument_is_refused_at_once(self):
-        with self.assertRaisesRegex(TypeError, r"^act\(\) takes 'config', but an argument of an action can be: params, ctx$"):
+        with self.assertRaisesRegex(TypeError, r"^act\(\) takes 'emit', but an argument of an action can be: params, ctx, config, state, log$"):
 
             @stavily.action
-            def act(config):
+            def act(emit):
                 pass
 
     def test_interval_must_be_positive(self):

@@ -14,8 +14,8 @@
 A handler takes any of these arguments, by name, in any order:
 
     sensor   config, emit, state, log
-    action   params, ctx
-    output   message, ctx
+    action   params, ctx, config, state, log
+    output   message, ctx, config, state, log
 
 What it returns is the result and must be JSON. What it raises is the failure:
 `Refused`, `Failed` and `Cancelled` are told as they are, any other exception
@@ -26,6 +26,8 @@ time, and keeps it for the next one. `stavily.testing` does the same in tests.
 """
 
 import os as _os
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from ._agent import AgentError
 from ._context import Context
@@ -34,6 +36,10 @@ from ._emitter import Emitter
 from ._errors import Cancelled, Failed, PluginError, Refused
 from ._handler import action, output, sensor
 from ._settings import Settings
+from ._state import State
+
+if _TYPE_CHECKING:
+    from . import host, testing
 
 if "STAVILY_ZYGOTE_FD" in _os.environ:
     from . import _zygote
@@ -51,8 +57,20 @@ __all__ = [
     "PluginError",
     "Refused",
     "Settings",
+    "State",
     "action",
+    "host",
     "output",
     "run",
     "sensor",
+    "testing",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """Import the modules that most plugins do without when they are first asked for."""
+    if name in ("host", "testing"):
+        import importlib
+
+        return importlib.import_module("." + name, __name__)
+    raise AttributeError("module 'stavily' has no {!r}: it has {}".format(name, ", ".join(__all__)))

@@ -8,6 +8,8 @@ It ends at the end of its input, and at SIGTERM:
 
     waiting, or in a sensor       at once
     in an action or an output     `ctx.cancelled` becomes true; it ends after its answer
+
+A sensor that waits for its events by itself has a thread for this: see _push.
 """
 
 import json
@@ -24,6 +26,7 @@ from ._context import Context
 from ._emitter import Emitter
 from ._errors import Cancelled, PluginError, describe
 from ._settings import Settings
+from ._state import State
 
 # The longest line of either side, in bytes, without its newline.
 MAX_LINE = 1 << 20
@@ -64,7 +67,7 @@ class Host:
         self._home = os.path.dirname(os.path.abspath(handler.function.__code__.co_filename))
         self._config: Optional[Settings] = None  # None until initialize
         self._emit = Emitter(agent)
-        self._state: Dict[str, Any] = {}
+        self._state = State(agent)  # of a sensor
         self._status = "created"
         self._health = _Health()
         self._context: Optional[Context] = None  # of the run that is going on
@@ -76,7 +79,7 @@ class Host:
         commands = {
             "get_info": self._get_info,
             "initialize": self._initialize,
-            "start": lambda request: self._enter("running"),
+            "start": self._start,
             "stop": lambda request: self._enter("stopped"),
             "get_status": lambda request: _success(self._status),
             "get_health": lambda request: _success(self._health.report()),
@@ -91,22 +94,42 @@ class Host:
             commands["send_output"] = self._send_output
         return commands
 
-    def serve(self, requests: BinaryIO, answers: BinaryIO, commands: float = math.inf) -> None:
-        """Answer commands until the input ends or a signal asks to stop; `answers` has no buffer."""
+    @property
+    def running(self) -> bool:
+        """Whether the agent has said start and not yet stop."""
+        return self._status == "running"
+
+    def serve(self, requests: BinaryIO, answers: BinaryIO, commands: float = math.inf) -> bool:
+        """Answer commands until the input ends or a signal asks to stop, and then return False.
+
+        `answers` has no buffer. True after as many commands as were asked for.
+        """
         try:
             while commands > 0:
                 commands -= 1
                 self._interruptible = True  # before the look at _stopping, or a signal between the two would be lost
-                line = b"" if self._stopping else _read_line(requests)
+                line = b"" if self._stopping else read_line(requests)
                 if not line:
-                    return
+                    return False
                 self._interruptible = self._handler.kind == "sensor"
                 answer = self.answer(line)
                 self._interruptible = False  # an answer is written whole
-                while answer:
-                    answer = answer[answers.write(answer) :]
+                write_line(answers, answer)
         except (Stop, BrokenPipeError):
-            return
+            return False
+        return True
+
+    def watch(self, push: Callable[[Dict[str, Any]], None]) -> str:
+        """Run a sensor that waits for its events until it ends; returns why it failed, or "".
+
+        `push` sends an event where there is no agent to accept it.
+        """
+        self._emit.push_by(push)
+        self._health.begin()
+        try:
+            return self.wait(self._sense).error
+        except Stop:
+            return self._outcome(self._state.save).error
 
     def execute(self, agent: Optional[_agent.Agent], requests: BinaryIO, answers: BinaryIO) -> None:
         """Answer the one command that this process was forked for."""
@@ -129,6 +152,7 @@ class Host:
         if self._context is not None:
             self._context.cancel()
         elif self._interruptible:
+            self._interruptible = False  # once, so that cleaning up is not interrupted
             raise Stop
 
     def answer(self, line: bytes) -> bytes:
@@ -157,11 +181,18 @@ class Host:
         }
         if self._handler.interval is not None:
             info["interval"] = self._handler.interval
+        if self._handler.push:
+            info["push"] = True
         return _success(info)
 
     def _initialize(self, request: Request) -> Answer:
         self._config = Settings("config", _object(request, "config"))
         return self._enter("initialized")
+
+    def _start(self, request: Request) -> Answer:
+        if self._handler.push:
+            self._initialized()  # it runs from now on
+        return self._enter("running")
 
     def _enter(self, status: str) -> Answer:
         self._status = status
@@ -173,13 +204,17 @@ class Host:
         return self._config
 
     def _detect_triggers(self, request: Request) -> Answer:
-        log = logging.getLogger("plugin")
-        outcome = self._attempt(config=self._initialized(), emit=self._emit, state=self._state, log=log)
+        if self._handler.push:
+            return _success(None)
+        outcome = self._sense()
         if outcome.status == "completed" and outcome.result is not None:
             wrong = "a sensor reports with emit(), but this one returned {}".format(type(outcome.result).__name__)
             outcome = _Outcome("failed", None, wrong)
         # Without an agent's socket the events go here, also those from before a failure.
         return _ended(outcome, self._emit.take() or None)
+
+    def _sense(self) -> _Outcome:
+        return self._attempt(self._state, emit=self._emit)
 
     def _execute_action(self, request: Request) -> Answer:
         work = _object(request, "action_request")
@@ -201,7 +236,7 @@ class Host:
         self._context = context
         if self._stopping:  # the signal came before there was a context to cancel
             context.cancel()
-        outcome = self._attempt(**{argument: Settings(argument, value), "ctx": context})
+        outcome = self._attempt(State(self._agent), **{argument: Settings(argument, value), "ctx": context})
         self._context = None
         return _ended(
             outcome,
@@ -216,17 +251,25 @@ class Host:
             },
         )
 
-    def _attempt(self, **offered: Any) -> _Outcome:
-        try:
-            outcome = _Outcome("completed", self._handler.call(offered), "")
-        except Cancelled as error:
-            outcome = _Outcome("cancelled", error.result, str(error))
-        except PluginError as error:
-            outcome = _Outcome("failed", error.result, str(error))
-        except (Exception, SystemExit) as error:  # a plugin may raise anything; to its agent that is an answer
-            outcome = _Outcome("failed", None, describe(error, self._home))
+    def _attempt(self, state: State, **offered: Any) -> _Outcome:
+        """Call the plugin's function once and keep what it remembers, however it ended."""
+        offered.update(config=self._initialized(), state=state, log=logging.getLogger("plugin"))
+        outcome = self._outcome(lambda: self._handler.call(offered))
+        saved = self._outcome(state.save)
+        if outcome.status == "completed" and saved.error:
+            outcome = saved
         self._health.record(outcome)
         return outcome
+
+    def _outcome(self, work: Callable[[], Any]) -> _Outcome:
+        try:
+            return _Outcome("completed", work(), "")
+        except Cancelled as error:
+            return _Outcome("cancelled", error.result, str(error))
+        except PluginError as error:
+            return _Outcome("failed", error.result, str(error))
+        except (Exception, SystemExit) as error:  # a plugin may raise anything; to its agent that is an answer
+            return _Outcome("failed", None, describe(error, self._home))
 
 
 class _Health:
@@ -238,6 +281,11 @@ class _Health:
         self._errors = 0
         self._last_run: Optional[str] = None
         self._last_error = ""
+        self._waits = False
+
+    def begin(self) -> None:
+        """It has begun to wait for events: from now on it is well as long as it lives."""
+        self._waits = True
 
     def record(self, outcome: _Outcome) -> None:
         self._runs += 1
@@ -248,12 +296,12 @@ class _Health:
     def report(self) -> Dict[str, Any]:
         """`uptime` is in seconds; degraded means that the last run did not complete."""
         if self._runs == 0:
-            status = "unknown"
+            status = "healthy" if self._waits else "unknown"
         else:
             status = "degraded" if self._last_error else "healthy"
         return {
             "status": status,
-            "message": self._last_error if self._runs else "has not run yet",
+            "message": self._last_error if self._runs else "waits for events" if self._waits else "has not run yet",
             "last_check": self._last_run,
             "uptime": round(time.monotonic() - self._begin, 3),
             "error_count": self._errors,
@@ -273,12 +321,17 @@ def _ended(outcome: _Outcome, data: Any) -> Answer:
     return _success(data) if outcome.status == "completed" else _failure(outcome.error, data)
 
 
-def _read_line(requests: BinaryIO) -> bytes:
+def read_line(requests: BinaryIO) -> bytes:
     """The next line, without its newline if it is too long, and then cut; b"" at the end."""
     line = rest = requests.readline(MAX_LINE + 1)
     while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
         rest = requests.readline(MAX_LINE + 1)
     return line
+
+
+def write_line(answers: BinaryIO, line: bytes) -> None:
+    while line:
+        line = line[answers.write(line) :]
 
 
 def _parse(line: bytes) -> Request:
@@ -334,7 +387,11 @@ def run() -> None:
     host = Host(handler, None if zygote else _agent.from_environment())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, host.on_signal)
-    if zygote is None:
+    if handler.push:
+        from . import _push  # with threading, which no other plugin pays for
+
+        _push.serve(host, requests, answers)
+    elif zygote is None:
         host.serve(requests, answers)
     else:
         from . import _zygote  # Linux only, and only for the process that others are forked from

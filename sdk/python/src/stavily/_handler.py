@@ -7,8 +7,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 # What a handler of each kind may take, by name.
 ARGUMENTS = {
     "sensor": ("config", "emit", "state", "log"),
-    "action": ("params", "ctx"),
-    "output": ("message", "ctx"),
+    "action": ("params", "ctx", "config", "state", "log"),
+    "output": ("message", "ctx", "config", "state", "log"),
 }
 
 # Handlers of this process, in the order of their definition. A plugin has one;
@@ -17,12 +17,15 @@ _handlers: List["Handler"] = []
 
 
 class Handler:
-    """A plugin's function with its kind and, for a sensor, its interval in seconds."""
+    """A plugin's function with its kind and, for a sensor, its interval in seconds; `push`: it waits by itself."""
 
-    def __init__(self, kind: str, function: Callable[..., Any], interval: Optional[float] = None) -> None:
+    def __init__(
+        self, kind: str, function: Callable[..., Any], interval: Optional[float] = None, push: bool = False
+    ) -> None:
         self.kind = kind
         self.function = function
         self.interval = interval
+        self.push = push
         self._wanted = _argument_names(function)
         for name in self._wanted:
             if name not in ARGUMENTS[kind]:
@@ -49,17 +52,24 @@ def _article(kind: str) -> str:
     return "a sensor" if kind == "sensor" else "an " + kind
 
 
-def sensor(*, interval: float = 60.0) -> Callable[[F], F]:
-    """Make a function a sensor: it is called every `interval` seconds and emits events.
+def sensor(*, interval: Optional[float] = None, push: bool = False) -> Callable[[F], F]:
+    """Make a function a sensor: it is called every `interval` seconds (60) and emits events.
 
     The monitor that runs it may set another interval. The next call begins only
     after the one before has returned.
+
+    With `push=True` it is called once and does not return: it waits, on a
+    socket, on inotify, on a process, and emits when something happens. When the
+    agent stops it, its wait ends by an exception that passes `except Exception`;
+    clean up in `finally` or `with`. One that fails or returns is started again.
     """
-    if not interval > 0:
+    if push and interval is not None:
+        raise ValueError("a sensor with push=True waits by itself: it has no interval")
+    if interval is not None and not interval > 0:
         raise ValueError("interval must be more than 0 seconds, is {!r}".format(interval))
 
     def register(function: F) -> F:
-        _handlers.append(Handler("sensor", function, float(interval)))
+        _handlers.append(Handler("sensor", function, None if push else float(interval or 60), push))
         return function
 
     return register

@@ -25,21 +25,22 @@ def claim() -> Tuple[BinaryIO, BinaryIO]:
     return requests, responses
 
 
-class _LineFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """`warn: message`, with the level on each line, since the agent reads lines.
 
-    The levels are the agent's: debug, info, warn, error.
+    The levels are the agent's: debug, info, warn, error. One of a logger's own counts
+    as the next below.
     """
 
-    _NAMES = {logging.WARNING: "warn", logging.CRITICAL: "error"}
+    _LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warn"), (logging.INFO, "info"))
 
     def format(self, record: logging.LogRecord) -> str:
-        level = self._NAMES.get(record.levelno, record.levelname.lower())
+        level = next((name for least, name in self._LEVELS if record.levelno >= least), "debug")
         return "\n".join("{}: {}".format(level, line) for line in super().format(record).splitlines() or [""])
 
 
 def log_to_stderr() -> None:
     """Send every logger's records from INFO on to standard error, unless the plugin has set up its own."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LineFormatter())
+    handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
