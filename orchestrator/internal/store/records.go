@@ -46,6 +46,9 @@ type Agent struct {
 	Monitors []api.MonitorInfo
 	Health   *api.Health
 	Sandbox  *api.Posture
+
+	TakesPackages bool           // it has asked which packages it is to have
+	Assigned      []PackageState // what became of those
 }
 
 // CanTake reports whether the agent may be offered an instruction: it could run it (see

@@ -47,6 +47,7 @@ type Reader interface {
 	WorkflowReader
 	RunReader
 	InstructionReader
+	PackageReader
 	// Audit lists records with a higher Seq, oldest first, at most PageSize(limit).
 	Audit(after int64, limit int) ([]Audit, error)
 }
@@ -103,6 +104,23 @@ type InstructionReader interface {
 	NextDue() (time.Time, bool, error)
 }
 
+// PackageReader reads what is published and who is to have it.
+type PackageReader interface {
+	Package(id api.PluginID, version string) (Package, error)
+	// Packages lists those of one plugin, or of all where it is empty, by id, the one that
+	// was published last first.
+	Packages(api.PluginID) ([]Package, error)
+	// HasFile reports whether a package has this digest.
+	HasFile(digest string) (bool, error)
+	Assignment(api.PluginID, Selector) (Assignment, error)
+	Assignments() ([]Assignment, error) // by plugin and selector
+	// DueAssignments lists those that a look at now would change, the longest overdue first.
+	DueAssignments(now time.Time) ([]Assignment, error)
+	// NextDueAssignment is when there is next one; false when there will be none by time.
+	NextDueAssignment() (time.Time, bool, error)
+	Publishers() ([]Publisher, error) // by fingerprint
+}
+
 // Tx reads and writes in one transaction; what it wrote it reads back. Put… adds the
 // record or replaces the one with the same key. Add… is ErrExists when the key is
 // taken, and then the transaction can go on.
@@ -129,6 +147,19 @@ type Tx interface {
 	AddLogs([]Log) error
 
 	PutInstruction(instruction.Instruction) error
+
+	AddPackage(Package) error
+	PutPackage(Package) error
+	// The Delete… of what is not there are ErrNotFound.
+	DeletePackage(id api.PluginID, version string) error
+	// PutAssignment makes it due when its state says.
+	PutAssignment(Assignment) error
+	DeleteAssignment(api.PluginID, Selector) error
+	// HastenAssignments makes those of a plugin due at a time at the latest, of those that
+	// are due at some time.
+	HastenAssignments(plugin api.PluginID, at time.Time) error
+	PutPublisher(Publisher) error
+	DeletePublisher(fingerprint string) error
 
 	AddAudit(Audit) error
 }

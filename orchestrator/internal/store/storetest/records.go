@@ -95,9 +95,13 @@ func testReplacing(f *fixture) {
 		func(tx store.Tx) error { return tx.SetCooldown("clean", "web-1", after(6)) },
 		func(tx store.Tx) error { return tx.PutRun(sampleRun("second")) },
 		func(tx store.Tx) error { return tx.PutInstruction(sampleInstruction("second")) },
+		func(tx store.Tx) error { return tx.PutPackage(samplePackage("second")) },
+		func(tx store.Tx) error { return tx.PutAssignment(sampleAssignment("second")) },
+		func(tx store.Tx) error { return tx.PutPublisher(samplePublisher("second")) },
 	))
 	replaced := map[string]bool{"agent": true, "token": true, "gaps": true, "run": true, "instruction": true, "stream": true, "cooldown": true,
-		"agents": true, "tokens": true, "runs": true, "instructions of run": true}
+		"agents": true, "tokens": true, "runs": true, "instructions of run": true,
+		"package": true, "packages": true, "packages of plugin": true, "assignment": true, "assignments": true, "due assignments": true, "publishers": true}
 	f.view(func(r store.Reader) error {
 		for _, p := range probes() {
 			note := "first"
@@ -123,6 +127,9 @@ func testUniqueness(f *fixture) {
 		if err := tx.AddHistory(sampleHistory("second")); !errors.Is(err, store.ErrExists) {
 			f.Errorf("history with a known seq: %v, want ErrExists", err)
 		}
+		if err := tx.AddPackage(samplePackage("second")); !errors.Is(err, store.ErrExists) {
+			f.Errorf("a package of a known version: %v, want ErrExists", err)
+		}
 		other := sampleEvent("other")
 		other.Agent = "web-2"
 		if err := tx.AddEvent(other); err != nil {
@@ -146,6 +153,7 @@ func testIsolation(f *fixture) {
 	f.checkProbes("theirs", other, "theirs")
 
 	f.check(f.store.Org(other).Update(f.Context(), func(tx store.Tx) error { return tx.DeleteWorkflow("clean") }))
+	f.check(f.store.Org(other).Update(f.Context(), deletePackages))
 	f.checkProbes("ours, after theirs was deleted", org, "ours")
 	_, some, err := ask2(f, other, store.Reader.NextDue)
 	if some || err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stavily/agents/orchestrator/internal/delivery"
 	"github.com/stavily/agents/orchestrator/internal/instruction"
+	"github.com/stavily/agents/orchestrator/internal/rollout"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -28,6 +29,12 @@ func sampleAgent(note string) store.Agent {
 		Monitors: []api.MonitorInfo{{Name: "root", Plugin: "disk", State: "running", Message: "m", LastRun: api.At(start)}},
 		Health:   &api.Health{Status: "degraded", Conditions: []api.Condition{{Name: "spool", Status: "degraded", Since: api.At(start), Message: "m", Remedy: "r"}}},
 		Sandbox:  samplePosture(),
+
+		TakesPackages: true,
+		Assigned: []store.PackageState{{
+			AssignedState: api.AssignedState{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:5", Attempt: 2, State: api.PackageFailed, Message: "m"},
+			Since:         after(5),
+		}},
 	}
 }
 
@@ -110,6 +117,28 @@ func sampleInstruction(note string) instruction.Instruction {
 	}
 }
 
+func samplePackage(note string) store.Package {
+	return store.Package{
+		ID: "disk-cleaner", Version: "1.0.0", Kind: "action", Digest: "sha256:5", TreeDigest: "sha256:6", Size: 7,
+		Manifest: "id: disk-cleaner # <" + note + ">\n", Signer: "SHA256:k me", Signature: "sig", PublishedAt: start, ApprovedAt: after(1), ApprovedBy: "operator",
+	}
+}
+
+func sampleAssignment(note string) store.Assignment {
+	return store.Assignment{
+		Plugin: "disk-cleaner", Selector: store.OfTag("role:web"), Kind: "action", Range: "^1", AssignedAt: start,
+		Plan: rollout.Plan{Settle: time.Second, Deadline: time.Minute, AtOnce: true},
+		State: rollout.State{
+			Phase: rollout.Stopped, Done: rollout.Release{Version: "1.0.0", Digest: "sha256:5", Attempt: 1}, Target: rollout.Release{Version: "1.1.0", Digest: "sha256:7", Attempt: 2},
+			Skip: rollout.Release{Version: "1.0.9", Digest: "sha256:8", Attempt: 3}, Stage: rollout.Tenth, StageAt: after(1), Agents: []api.AgentID{"web-1"}, Attempts: 4, Reason: note, Due: after(8),
+		},
+	}
+}
+
+func samplePublisher(note string) store.Publisher {
+	return store.Publisher{Fingerprint: "SHA256:k", Line: "ssh-ed25519 AAAA " + note, TrustedAt: start}
+}
+
 // quoted is a JSON string that an engine might be tempted to escape.
 func quoted(note string) json.RawMessage { return json.RawMessage(`"<` + note + `>"`) }
 
@@ -127,6 +156,9 @@ func everything(note string) func(store.Tx) error {
 		func(tx store.Tx) error { return tx.AddHistory(sampleHistory(note)) },
 		func(tx store.Tx) error { return tx.AddLogs([]store.Log{sampleLog(note)}) },
 		func(tx store.Tx) error { return tx.PutInstruction(sampleInstruction(note)) },
+		func(tx store.Tx) error { return tx.AddPackage(samplePackage(note)) },
+		func(tx store.Tx) error { return tx.PutAssignment(sampleAssignment(note)) },
+		func(tx store.Tx) error { return tx.PutPublisher(samplePublisher(note)) },
 		func(tx store.Tx) error { return tx.AddAudit(sampleAudit(note)) },
 	)
 }
@@ -165,6 +197,8 @@ func probes() []probe {
 	run := func(n string) any { return sampleRun(n) }
 	line := func(n string) any { return sampleLog(n) }
 	instr := func(n string) any { return sampleInstruction(n) }
+	pkg := func(n string) any { return samplePackage(n) }
+	assignment := func(n string) any { return sampleAssignment(n) }
 	return []probe{
 		{"agent", found(func(r store.Reader) (store.Agent, error) { return r.Agent("web-1") }), agent},
 		{"agents", listed(store.Reader.Agents), agent},
@@ -184,6 +218,13 @@ func probes() []probe {
 		{"logs of instruction", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{Instruction: "01INSTR"}) }), line},
 		{"instruction", found(func(r store.Reader) (instruction.Instruction, error) { return r.Instruction("01INSTR") }), instr},
 		{"instructions of run", listed(func(r store.Reader) ([]instruction.Instruction, error) { return r.RunInstructions("01RUN") }), instr},
+		{"package", found(func(r store.Reader) (store.Package, error) { return r.Package("disk-cleaner", "1.0.0") }), pkg},
+		{"packages", listed(func(r store.Reader) ([]store.Package, error) { return r.Packages("") }), pkg},
+		{"packages of plugin", listed(func(r store.Reader) ([]store.Package, error) { return r.Packages("disk-cleaner") }), pkg},
+		{"assignment", found(func(r store.Reader) (store.Assignment, error) { return r.Assignment("disk-cleaner", "tag:role:web") }), assignment},
+		{"assignments", listed(store.Reader.Assignments), assignment},
+		{"due assignments", listed(func(r store.Reader) ([]store.Assignment, error) { return r.DueAssignments(after(8)) }), assignment},
+		{"publishers", listed(store.Reader.Publishers), func(n string) any { return samplePublisher(n) }},
 		{"audit", listed(func(r store.Reader) ([]store.Audit, error) { return r.Audit(0, 0) }), func(n string) any { return sampleAudit(n) }},
 		{"stream", found(askStream), func(n string) any { return sampleStream(uint64(len(n))) }},
 		{"cooldown", found(askCooldown), func(n string) any { return after(len(n)) }},

@@ -34,6 +34,8 @@ func Run(t *testing.T, open Opener) {
 		{"order of what can be offered", testOfferOrder},
 		{"who can be offered what", testOfferFit},
 		{"what is due", testDue},
+		{"versions of packages", testPackages},
+		{"assignments that are due", testDueAssignments},
 		{"an error undoes all", testError},
 		{"a panic undoes all", testPanic},
 		{"a cancelled call does not begin", testCancelled},
