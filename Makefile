@@ -74,6 +74,10 @@ test-race: ## All Go tests with the race detector (needs a C compiler)
 test-python: ## The SDK's and the plugins' tests
 	PYTHON=$(PYTHON) scripts/test-python.sh
 
+.PHONY: test-archives
+test-archives: ## 100,000 mutated plugin packages: refused or as signed, nothing touched around them
+	STAVILY_ARCHIVES=100000 $(GO) test -count=1 -v -timeout 30m -run TestMutatedArchives ./shared/pkg/bundle
+
 demo-crash: build ## The demo with SIGKILL: the action agent in its clean-up, the server between event and action
 	@bin/stavily demo --crash agent
 	@bin/stavily demo --crash server

@@ -25,8 +25,9 @@ var Layers = []Layer{
 	{"shared/pkg/pki", []string{"shared/pkg/api", "internal"}},
 	{"shared/pkg/config", []string{"shared/pkg/api", "internal"}},
 	{"shared/pkg/plugin", []string{"shared/pkg/api", "internal"}},
+	{"shared/pkg/bundle", []string{"shared/pkg/api", "shared/pkg/plugin", "internal"}},
 	{"shared/pkg/telemetry", []string{"internal"}},
-	{"shared/internal", []string{"shared/pkg/api", "shared/pkg/plugin", "internal"}},
+	{"shared/internal", []string{"shared/pkg/api", "shared/pkg/plugin", "shared/pkg/bundle", "internal"}},
 	{"shared/pkg/agent", []string{"shared", "internal", "sdk/python"}},
 
 	{"sensor-agent", []string{"shared/pkg"}},
@@ -41,7 +42,7 @@ var Layers = []Layer{
 	{"orchestrator/internal/ca", []string{"shared/pkg/api", "shared/pkg/pki", "internal"}},
 	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/ca", "internal"}},
 	{"orchestrator/cmd", []string{"orchestrator", "kit"}},
-	{"orchestrator", []string{"shared/pkg/api", "shared/pkg/pki", "shared/pkg/plugin", "shared/pkg/telemetry", "orchestrator", "plugins", "internal"}},
+	{"orchestrator", []string{"shared/pkg/api", "shared/pkg/pki", "shared/pkg/plugin", "shared/pkg/bundle", "shared/pkg/telemetry", "orchestrator", "plugins", "internal"}},
 
 	{"kit", []string{"shared/pkg", "sdk/python", "plugins", "internal"}},
 
