@@ -2,13 +2,14 @@
 // run, without their tests and documentation.
 //
 //	sensors/cpu-load         sensors/directory-size   sensors/disk-space
-//	sensors/memory           sensors/process
-//	actions/cleanup-files    actions/run-command
+//	sensors/memory           sensors/process          sensors/service
+//	actions/cleanup-files    actions/restart-service  actions/run-command
 //	outputs/webhook
 //
-// Each is a directory <kind>/<id> with a manifest, plugin.yaml, and one Python
-// file, main.py, that needs nothing but the package in sdk/python. Official only
-// reads; it may be used by several goroutines.
+// Each is a directory <kind>/<id> with a manifest, plugin.yaml, and a Python
+// file, main.py, that needs nothing but the package in sdk/python. A module that
+// several need is in each of them, the same to the byte: a plugin is whole by
+// itself. Official only reads; it may be used by several goroutines.
 package plugins
 
 import "embed"
@@ -18,4 +19,5 @@ import "embed"
 //go:embed sensors/*/plugin.yaml sensors/*/main.py
 //go:embed actions/*/plugin.yaml actions/*/main.py
 //go:embed outputs/*/plugin.yaml outputs/*/main.py
+//go:embed */*/bus.py
 var Official embed.FS

@@ -3,8 +3,10 @@ package plugins
 import (
 	"io/fs"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stavily/agents/shared/pkg/plugin"
@@ -20,7 +22,7 @@ func official(t *testing.T, check func(t *testing.T, dir string, m plugin.Manife
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(dirs) < 5 {
+	if len(dirs) < 10 {
 		t.Fatalf("found only %v", dirs)
 	}
 	for _, dir := range dirs {
@@ -30,9 +32,13 @@ func official(t *testing.T, check func(t *testing.T, dir string, m plugin.Manife
 			if err != nil {
 				t.Fatal(err)
 			}
-			code, err := Official.ReadFile(path.Join(dir, "main.py"))
-			if err != nil {
-				t.Fatal(err)
+			code := ""
+			for _, module := range modules(t, dir) {
+				text, err := Official.ReadFile(module)
+				if err != nil {
+					t.Fatal(err)
+				}
+				code += string(text)
 			}
 			m, warnings, err := plugin.ParseManifest(file, src)
 			if err != nil {
@@ -41,8 +47,42 @@ func official(t *testing.T, check func(t *testing.T, dir string, m plugin.Manife
 			if err := warnings.Err(); err != nil {
 				t.Error(err)
 			}
-			check(t, dir, m, string(code))
+			check(t, dir, m, code)
 		})
+	}
+}
+
+// modules are the Python files of a plugin.
+func modules(t *testing.T, dir string) []string {
+	t.Helper()
+	found, err := fs.Glob(Official, path.Join(dir, "*.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// What is on disk beside the tests is embedded, and what several plugins have is the same in each.
+func TestEveryModuleIsCarriedAndEqual(t *testing.T) {
+	all, err := filepath.Glob("*/*/*.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]string{}
+	for _, file := range all {
+		name := filepath.Base(file)
+		if strings.HasPrefix(name, "test_") {
+			continue
+		}
+		text, err := Official.ReadFile(filepath.ToSlash(file))
+		if err != nil {
+			t.Errorf("%v: name it in embed.go", err)
+			continue
+		}
+		if before, found := known[name]; found && name != "main.py" && before != string(text) {
+			t.Errorf("%s differs from the other %s: copy the one that is right", file, name)
+		}
+		known[name] = string(text)
 	}
 }
 

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,9 +26,10 @@ type official struct {
 	dir string // a place on the host beside the agent's, which tests give plugins
 }
 
-// newOfficial installs the plugin in a directory of plugins/. The settings are the lines
-// of its file in config/plugins below `plugin`, in which DIR stands for a place of the test.
-func newOfficial(t *testing.T, folder, settings string, environ ...string) *official {
+// newOfficial installs the plugin in a directory of plugins/ on a host of this level, and
+// skips where the host gives less. The settings are the lines of its file in
+// config/plugins below `plugin`, in which DIR stands for a place of the test.
+func newOfficial(t *testing.T, level sandbox.Level, folder, settings string) *official {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -55,25 +58,20 @@ func newOfficial(t *testing.T, folder, settings string, environ ...string) *offi
 			files[id+"/"+name] = read(t, module)
 		}
 	}
-	return &official{newHost(t, typ, files, environ...), api.PluginID(id), dir}
-}
-
-// at confines what follows to a level; it reports whether this host gives it.
-func (o *official) at(level sandbox.Level) bool {
-	if !o.confinement.host.Level.AtLeast(level) {
-		o.t.Logf("this host does not give %s", level)
-		return false
+	o := &official{newHost(t, typ, files, "STAVILY_SECURITY_SANDBOX_LEVEL="+string(level), portLevel), api.PluginID(id), dir}
+	if o.posture.Level != level {
+		t.Skipf("this host gives %s", &o.posture)
 	}
-	o.posture = o.confinement.host.Posture(level)
-	return true
+	return o
 }
 
-// bothLevels runs a test at the levels that plugins are made for.
-func (o *official) bothLevels(test func(t *testing.T)) {
+// portLevel lets plugins reach hosts where these cannot be told apart.
+const portLevel = "STAVILY_SECURITY_SANDBOX_ALLOW_PORT_LEVEL_EGRESS=true"
+
+// atBothLevels runs a test at the levels that plugins are made for.
+func atBothLevels(t *testing.T, folder, settings string, test func(t *testing.T, o *official)) {
 	for _, level := range []sandbox.Level{sandbox.Full, sandbox.Confined} {
-		if o.at(level) {
-			o.t.Run(string(level), test)
-		}
+		t.Run(string(level), func(t *testing.T) { test(t, newOfficial(t, level, folder, settings)) })
 	}
 }
 
@@ -162,12 +160,11 @@ func (o *official) expect(t *testing.T, got []told, want ...string) {
 // The sizes that disk-space tells are the host's, also where it has a root of its own,
 // and the mounts are the host's list.
 func TestDiskSpaceSeesTheHost(t *testing.T) {
-	o := newOfficial(t, "sensors/disk-space", "config: {threshold: 0, mounts: [/]}\n")
 	var fs unix.Statfs_t
 	if err := unix.Statfs("/", &fs); err != nil {
 		t.Fatal(err)
 	}
-	o.bothLevels(func(t *testing.T) {
+	atBothLevels(t, "sensors/disk-space", "config: {threshold: 0, mounts: [/]}\n", func(t *testing.T, o *official) {
 		got := o.watch(t)[0]
 		if want := fmt.Sprint(int64(fs.Blocks) * fs.Frsize); got.value(t, "total_bytes") != want {
 			t.Errorf("/ has %s bytes, and %s are told", want, got.value(t, "total_bytes"))
@@ -178,5 +175,36 @@ func TestDiskSpaceSeesTheHost(t *testing.T) {
 	})
 	if _, err := os.Stat("/dev/host"); err == nil {
 		t.Error("/dev/host was made on the host")
+	}
+}
+
+// fakeSystemd is a real bus with a stand-in for systemd on it, at BUS below a directory.
+func fakeSystemd(t *testing.T, dir string, units string) {
+	t.Helper()
+	python, err := interpreter()
+	if err != nil {
+		t.Skip(err)
+	}
+	write(t, filepath.Join(dir, "units.json"), units)
+	cmd := exec.CommandContext(t.Context(), python.Path, filepath.Join("..", "..", "..", "plugins", "testdata", "systemd.py"), dir)
+	var log strings.Builder
+	cmd.Stderr = &log
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said, _ := bufio.NewReader(out).ReadString('\n')
+	t.Cleanup(func() { in.Close(); cmd.Wait() })
+	if said != "ready\n" {
+		in.Close()
+		cmd.Wait()
+		t.Skipf("needs dbus-daemon, python3-dbus and python3-gi: %s", log.String())
 	}
 }
