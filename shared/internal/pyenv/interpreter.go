@@ -2,6 +2,7 @@ package pyenv
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,11 +14,18 @@ import (
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
-// Interpreter is a Python that was asked who it is.
+// Interpreter is a Python that was asked who it is, or the one of an environment.
 type Interpreter struct {
 	Path    string   // sys.executable: the real one, not a shim before it
 	Version string   // for example 3.11.7
 	Prefix  []string // directories that hold it and its library, without symbolic links
+
+	Base     string   // the program behind it where it is a virtual environment's, else the same
+	Packages string   // where an environment of it has its packages, below the environment
+	Site     []string // where the system has its packages
+	Parent   string   // the packages of the virtual environment that it is of, or empty
+
+	Environment string // key of the environment that it belongs to, empty for the host's own
 }
 
 // pythonNames are tried, in this order, where none is configured.
@@ -34,9 +42,9 @@ const (
 )
 
 // whoAmI prints what Interpreter holds. -I and -S keep the user's files out of it.
-const whoAmI = `import json, os, sys
-places = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, os.path.dirname(os.__file__), os.path.dirname(os.path.realpath(sys.executable))]
-print(json.dumps({"path": sys.executable, "version": "%d.%d.%d" % sys.version_info[:3], "prefix": sorted(set(map(os.path.realpath, places)))}))`
+//
+//go:embed whoami.py
+var whoAmI string
 
 // ResolvePython finds the interpreter that runs Python plugins. configured is a
 // name in PATH or an absolute path; empty tries the usual names. Shims, such as
@@ -72,10 +80,7 @@ func ask(ctx context.Context, name string) (Interpreter, error) {
 	if err := cmd.Run(); err != nil {
 		return Interpreter{}, fmt.Errorf("%s does not run: %w: %.200s", path, err, complaint.Bytes())
 	}
-	var i struct {
-		Path, Version string
-		Prefix        []string
-	}
+	var i Interpreter
 	if err := json.Unmarshal(said.Bytes(), &i); err != nil || !filepath.IsAbs(i.Path) {
 		return Interpreter{}, fmt.Errorf("%s is not Python: it answered %.100q", path, said.Bytes())
 	}
@@ -86,5 +91,5 @@ func ask(ctx context.Context, name string) (Interpreter, error) {
 	if !ok {
 		return Interpreter{}, fmt.Errorf("%s is Python %s, too old", path, i.Version)
 	}
-	return Interpreter(i), nil
+	return i, nil
 }

@@ -52,6 +52,8 @@ type runtimeFile struct {
 	Requirements string `yaml:"requirements"`
 	Contract     string `yaml:"contract"`
 	Warm         *bool  `yaml:"warm"`
+
+	SystemPackages bool `yaml:"system_packages"`
 }
 
 // decoder turns one manifest into a Manifest and collects its mistakes.
@@ -180,7 +182,7 @@ func (d *decoder) runtime(f *manifestFile) {
 	r := Runtime{
 		Type: f.Runtime.Type, Version: f.Runtime.Version, EntryPoint: f.Runtime.EntryPoint,
 		Requirements: f.Runtime.Requirements, Contract: contractOf(f),
-		Cold: f.Runtime.Warm != nil && !*f.Runtime.Warm,
+		Cold: f.Runtime.Warm != nil && !*f.Runtime.Warm, SystemPackages: f.Runtime.SystemPackages,
 	}
 	if r.Type == "" && strings.HasSuffix(r.EntryPoint, ".py") {
 		r.Type = Python

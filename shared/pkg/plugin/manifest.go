@@ -68,6 +68,8 @@ type Runtime struct {
 	Requirements string // a file in the plugin's directory, or empty
 	Contract     Contract
 	Cold         bool // each run is a new start: the manifest says warm: false
+
+	SystemPackages bool // Python: may use what the system has installed
 }
 
 // Unlimited is a limit that the manifest asks not to have.

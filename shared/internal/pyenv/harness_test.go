@@ -1,0 +1,240 @@
+package pyenv
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Main()
+	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(goleak.IgnoreTopFunction("github.com/stavily/agents/shared/internal/sandbox.forkLoop")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// host is what this machine gives; builds run at the highest level.
+var host = sync.OnceValues(func() (*sandbox.Host, error) {
+	dir, err := os.MkdirTemp("", "pyenv-probe-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	return sandbox.Probe(context.Background(), sandbox.ProbeOptions{Dir: dir})
+})
+
+// workshop is a Builder with the directories that it needs.
+type workshop struct {
+	*Builder
+	t    testing.TB
+	base string
+	log  *bytes.Buffer
+}
+
+func newWorkshop(t testing.TB, change ...func(*Options)) *workshop {
+	t.Helper()
+	found, err := host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := t.TempDir()
+	w := &workshop{t: t, base: base, log: &bytes.Buffer{}}
+	o := Options{
+		Dir: filepath.Join(base, "env"), Temp: filepath.Join(base, "run-environment-"),
+		Interpreters: NewInterpreters(os.Getenv("PYTHON"), nil),
+		Log:          slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Confine: func(_ context.Context, s *sandbox.Spec, _ bool) (func() error, error) {
+			s.Host, s.Level = found, found.Level
+			return func() error { return nil }, nil
+		},
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	if _, err := o.Interpreters.First(t.Context()); err != nil {
+		t.Skip(err)
+	}
+	if w.Builder, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// plugin writes a plugin with these files; main.py is there anyway.
+func (w *workshop) plugin(id string, files map[string][]byte) *plugin.Plugin {
+	w.t.Helper()
+	dir := filepath.Join(w.base, "plugins", id)
+	manifest := "{id: " + id + ", version: 1.0.0, type: action, runtime: {entry_point: main.py, requirements: requirements.txt}}"
+	all := map[string][]byte{"plugin.yaml": []byte(manifest), "main.py": nil, "requirements.txt": nil}
+	for name, content := range files {
+		all[name] = content
+	}
+	for name, content := range all {
+		put(w.t, filepath.Join(dir, filepath.FromSlash(name)), content)
+	}
+	p, _, err := plugin.Load(dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func put(t testing.TB, path string, content []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wheel is a package as a plugin's author has one.
+type wheel struct {
+	name, version string
+	requires      []string          // Requires-Dist
+	python        string            // Requires-Python
+	tag           string            // empty: py3-none-any
+	entryPoints   string            // entry_points.txt
+	files         map[string]string // besides the module
+}
+
+func (w wheel) file() string {
+	tag := w.tag
+	if tag == "" {
+		tag = "py3-none-any"
+	}
+	return fmt.Sprintf("wheels/%s-%s-%s.whl", w.name, w.version, tag)
+}
+
+// bytes writes the wheel: a module that knows its version, and what else it has.
+func (w wheel) bytes(t testing.TB) []byte {
+	t.Helper()
+	info := fmt.Sprintf("%s-%s.dist-info/", w.name, w.version)
+	metadata := fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\n", w.name, w.version)
+	for _, r := range w.requires {
+		metadata += "Requires-Dist: " + r + "\n"
+	}
+	if w.python != "" {
+		metadata += "Requires-Python: " + w.python + "\n"
+	}
+	files := map[string]string{
+		w.name + ".py":    fmt.Sprintf("VERSION = %q\n", w.version),
+		info + "METADATA": metadata,
+		info + "WHEEL":    "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+	}
+	if w.entryPoints != "" {
+		files[info+"entry_points.txt"] = w.entryPoints
+	}
+	for name, content := range w.files {
+		files[strings.ReplaceAll(name, "DATA/", fmt.Sprintf("%s-%s.data/", w.name, w.version))] = content
+	}
+	names := make([]string, 0, len(files))
+	for name := range files {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var record strings.Builder
+	for _, name := range names {
+		sum := sha256.Sum256([]byte(files[name]))
+		fmt.Fprintf(&record, "%s,sha256=%s,%d\n", name, base64.RawURLEncoding.EncodeToString(sum[:]), len(files[name]))
+	}
+	fmt.Fprintf(&record, "%sRECORD,,\n", info)
+	files[info+"RECORD"] = record.String()
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	for _, name := range append(names, info+"RECORD") {
+		f, err := z.Create(name)
+		if err == nil {
+			_, err = io.WriteString(f, files[name])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// hash is the wheel's as requirements write it.
+func (w wheel) hash(t testing.TB) string {
+	return fmt.Sprintf("sha256:%x", sha256.Sum256(w.bytes(t)))
+}
+
+// with are the files of a plugin that requires lines and brings wheels.
+func with(t testing.TB, lines string, wheels ...wheel) map[string][]byte {
+	files := map[string][]byte{"requirements.txt": []byte(lines)}
+	for _, w := range wheels {
+		files[w.file()] = w.bytes(t)
+	}
+	return files
+}
+
+// run runs a program with a plugin's interpreter where plugins run, and gives what it
+// prints.
+func (w *workshop) run(i Interpreter, p *plugin.Plugin, program string) string {
+	w.t.Helper()
+	out, theirs, err := os.Pipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer out.Close()
+	temp := w.t.TempDir()
+	spec := sandbox.Spec{
+		Path: i.Path, Args: []string{i.Path, "-c", program}, Dir: p.Dir, Code: append(slices.Clone(i.Prefix), p.Dir), Temp: temp,
+		Stdout: theirs, Stderr: theirs, Limits: sandbox.Limits{Memory: 256 << 20},
+	}
+	if _, err := w.o.Confine(w.t.Context(), &spec, false); err != nil {
+		w.t.Fatal(err)
+	}
+	process, err := sandbox.Start(w.t.Context(), spec)
+	theirs.Close()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	said, err := io.ReadAll(io.LimitReader(out, 1<<20))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if exit, err := process.Wait(); err != nil || !exit.Success() {
+		w.t.Fatalf("%s: %v, %v: %s", program, exit, err, said)
+	}
+	return strings.TrimSpace(string(said))
+}
+
+// left are the names of what is in the directory of environments.
+func (w *workshop) left() []string {
+	w.t.Helper()
+	entries, err := os.ReadDir(w.o.Dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
