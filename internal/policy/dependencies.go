@@ -6,6 +6,7 @@ var Dependencies = map[string]string{
 	"github.com/DeRuina/timberjack":       "log rotation by size, age and count; the maintained successor of lumberjack",
 	"github.com/Masterminds/semver/v3":    "plugin versions and the ranges that ask for them",
 	"github.com/creachadair/jrpc2":        "JSON-RPC 2.0 on the agent socket",
+	"github.com/fsnotify/fsnotify":        "told of changed files on every system, with the quirks of each handled",
 	"github.com/getkin/kin-openapi":       "tests only: the OpenAPI document is valid and its examples fit",
 	"github.com/google/go-cmp":            "tests only: readable differences",
 	"github.com/hiddeco/sshsig":           "SSH signatures over plugin packages, the ones of ssh-keygen -Y, so that nobody needs another kind of key",

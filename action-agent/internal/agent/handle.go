@@ -26,7 +26,8 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	if !w.noted(w.journal.Accept(i)) {
 		return // not claimed: it is offered again when its lease is over
 	}
-	task, err := w.examine(i)
+	task, release, err := w.examine(i)
+	defer release()
 	if err != nil {
 		log.Warn("rejected", telemetry.KeyError, err)
 		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
@@ -56,28 +57,31 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	w.end(ctx, i, result)
 }
 
-// examine checks what the wire says against this host before anything is claimed.
-func (w *worker) examine(i api.Instruction) (agent.Task, error) {
+// examine checks what the wire says against this host before anything is claimed. The
+// version of the plugin that it found stays until release is called.
+func (w *worker) examine(i api.Instruction) (t agent.Task, release func(), err error) {
 	if err := errors.Join(i.ID.Validate(), i.PluginID.Validate()); err != nil {
-		return agent.Task{}, err
+		return agent.Task{}, nothing, err
 	}
 	if !slices.Contains([]string{"execute", "manual", "workflow", "scheduled", "api"}, i.InstructionType) {
-		return agent.Task{}, fmt.Errorf("instruction type %.40q is not taken by this version of the agent", i.InstructionType)
+		return agent.Task{}, nothing, fmt.Errorf("instruction type %.40q is not taken by this version of the agent", i.InstructionType)
 	}
-	p, err := w.rt.Plugins.Find(i.PluginID)
+	p, release, err := w.rt.Plugins.Acquire(i.PluginID)
 	if err != nil {
-		return agent.Task{}, err
+		return agent.Task{}, nothing, err
 	}
 	if err := fits(p, i.PluginConfiguration); err != nil {
-		return agent.Task{}, err
+		return agent.Task{}, release, err
 	}
 	if err := w.rt.Plugins.Confines(i.SandboxMinimum); err != nil {
 		w.rt.BeatSoon() // the orchestrator believes otherwise
-		return agent.Task{}, err
+		return agent.Task{}, release, err
 	}
 	task := agent.Task{Plugin: p, Settings: w.rt.Plugins.SettingsOf(p.ID), Instruction: &i}
-	return task, w.rt.Plugins.CanRun(task)
+	return task, release, w.rt.Plugins.CanRun(task)
 }
+
+func nothing() {}
 
 // fits holds the installed plugin against the version and digest that are asked for.
 func fits(p *plugin.Plugin, want api.PluginConfiguration) error {

@@ -16,85 +16,106 @@ import (
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
-// monitors are all of this agent.
-type monitors struct {
-	list []*monitor
-}
-
 // monitor is one configured plugin.
 type monitor struct {
 	rt       *agent.Runtime
 	out      *outbox
 	settings config.PluginFile
 	plugin   *plugin.Plugin // nil when it cannot be used
+	release  func()         // gives the plugin's version back
 	restarts prometheus.Counter
 	samples  prometheus.Observer
+	after    *monitor      // what it takes the place of; nil: nothing
+	done     chan struct{} // closed when it has ended
 
-	mu   sync.Mutex // guards info
-	info api.MonitorInfo
+	mu      sync.Mutex // guards the fields below
+	info    api.MonitorInfo
+	started bool
+	retired bool
+	gone    bool            // nothing takes its place
+	going   context.Context // ends when it is to begin nothing more
+	end     context.CancelFunc
 }
 
-func newMonitors(rt *agent.Runtime, out *outbox) *monitors {
-	restarts := rt.Metrics.CounterVec("monitor_restarts_total", "Times that a monitor's plugin ended and was started again.", "monitor")
-	samples := rt.Metrics.HistogramVec("monitor_sample_seconds", "Time that a plugin took to look for triggers.", []float64{.001, .01, .1, 1, 10, 60}, "monitor")
-	set := &monitors{}
-	for _, f := range rt.Plugins.Settings() {
-		m := &monitor{
-			rt: rt, out: out, settings: f, restarts: restarts.WithLabelValues(f.Name), samples: samples.WithLabelValues(f.Name),
-			info: api.MonitorInfo{Name: f.Name, Plugin: f.Plugin, State: "starting"},
-		}
-		var err error
-		if m.plugin, err = usable(rt, f); err != nil {
-			m.info.State, m.info.Message = "refused", err.Error()
-			rt.Health.Set("monitor_"+f.Name, agent.Degraded, false, "monitor "+f.Name+": "+err.Error(), "do what it says or correct "+f.File+", then restart the agent")
-			rt.Log.Warn("monitor refused", telemetry.KeyMonitor, f.Name, telemetry.KeyError, err)
-		}
-		set.list = append(set.list, m)
+func (m *monitor) condition() string { return "monitor_" + m.settings.Name }
+
+// start reports whether the monitor has to be run, once.
+func (m *monitor) start(ctx context.Context) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.started {
+		return false
 	}
-	return set
+	m.started = true
+	m.going, m.end = context.WithCancel(ctx)
+	if m.retired {
+		m.end()
+	}
+	return true
 }
 
-// usable is the plugin of a monitor, if it is here and may run.
-func usable(rt *agent.Runtime, f config.PluginFile) (*plugin.Plugin, error) {
-	p, err := rt.Plugins.Find(f.Plugin)
-	if err == nil {
-		err = rt.Plugins.CanRun(agent.Task{Plugin: p, Settings: f})
+// retire lets the monitor finish what it does and begin nothing more.
+func (m *monitor) retire() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.retired = true
+	if m.end != nil {
+		m.end()
 	}
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
 }
 
-// infos lists the monitors, as heartbeats tell them; never nil.
-func (s *monitors) infos() []api.MonitorInfo {
-	out := make([]api.MonitorInfo, len(s.list))
-	for i, m := range s.list {
-		m.mu.Lock()
-		out[i] = m.info
-		m.mu.Unlock()
-	}
-	return out
+// dismiss retires a monitor that nothing takes the place of.
+func (m *monitor) dismiss() {
+	m.mu.Lock()
+	m.gone = true
+	m.mu.Unlock()
+	m.retire()
+	m.clearGone()
 }
 
-func (s *monitors) components() []agent.Component {
-	var out []agent.Component
-	for _, m := range s.list {
-		if m.plugin != nil {
-			out = append(out, agent.Component{Name: "monitor " + m.settings.Name, Run: m.run})
-		}
+// clearGone forgets what a monitor that is not there any more complained of.
+func (m *monitor) clearGone() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.gone {
+		m.rt.Health.Clear(m.condition())
 	}
-	return out
 }
 
-// run keeps the monitor's plugin running until ctx ends.
-func (m *monitor) run(ctx context.Context) error {
+// run keeps the monitor's plugin running until it is retired or ctx ends. It begins when
+// what it takes the place of has ended.
+func (m *monitor) run(ctx context.Context) {
+	defer close(m.done)
+	defer m.clearGone()
+	defer m.end()
+	defer m.release()
+	if m.after != nil {
+		m.after.wait()
+		m.after = nil
+	}
+	if m.plugin == nil {
+		return
+	}
 	work := m.sample
 	if m.plugin.Runtime.Contract == plugin.Script {
 		work = m.stream
 	}
-	agent.Keep(ctx, agent.KeepPolicy{OnState: m.tell}, work)
-	return nil
+	agent.Keep(m.going, agent.KeepPolicy{OnState: m.tell}, func(_ context.Context, up func()) error { return work(ctx, up) })
+}
+
+// wait returns when the monitor has ended. One that was never started has.
+func (m *monitor) wait() {
+	m.mu.Lock()
+	started := m.started
+	m.mu.Unlock()
+	if started {
+		<-m.done
+		return
+	}
+	if m.after != nil {
+		m.after.wait()
+	}
+	m.release()
 }
 
 // tell keeps the monitor's state where people look for it.
@@ -103,11 +124,14 @@ func (m *monitor) tell(s agent.KeepState) {
 	changed := m.info.State != string(s.Phase) || m.info.Message != s.Reason
 	m.info.State, m.info.Message = string(s.Phase), s.Reason
 	m.mu.Unlock()
-	condition := "monitor_" + m.settings.Name
+	condition := m.condition()
 	switch s.Phase {
 	case agent.MonitorRunning:
 		m.rt.Health.Clear(condition)
 	case agent.MonitorWaiting:
+		if m.going.Err() == nil {
+			m.rt.Plugins.Broke(m.plugin, "monitor "+m.settings.Name+": "+s.Reason)
+		}
 		m.restarts.Inc()
 		m.rt.Health.Set(condition, agent.Degraded, false, "monitor "+m.settings.Name+": "+s.Reason, "see logs/plugins/"+string(m.plugin.ID)+".log; it is started again by itself")
 		m.rt.Log.Warn("monitor ended", telemetry.KeyMonitor, m.settings.Name, telemetry.KeyPlugin, m.plugin.ID, "reason", s.Reason, "again_at", s.Until)
@@ -152,9 +176,9 @@ func (m *monitor) say(message string) bool {
 }
 
 // stream runs a monitor that reports by itself.
-func (m *monitor) stream(ctx context.Context, up func()) error {
+func (m *monitor) stream(_ context.Context, up func()) error {
 	up()
-	return m.rt.Plugins.Stream(ctx, m.task())
+	return m.rt.Plugins.Stream(m.going, m.task())
 }
 
 // closeGrace is what a plugin gets at the end, to finish what it does.
@@ -169,7 +193,7 @@ func (m *monitor) sample(ctx context.Context, up func()) error {
 		pause := time.Duration(rand.Int64N(int64(every)/10 + 1)) // monitors that start together do not sample together
 		for {
 			select {
-			case <-ctx.Done():
+			case <-m.going.Done():
 				return nil
 			case <-s.Done():
 				return s.Err()
@@ -206,15 +230,14 @@ func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 	m.mu.Lock()
 	m.info.LastRun = api.At(time.Now())
 	m.mu.Unlock()
-	condition := "monitor_" + m.settings.Name
 	if err == nil {
-		m.rt.Health.Clear(condition)
+		m.rt.Health.Clear(m.condition())
 		m.say("")
 		return nil
 	}
 	if m.say(err.Error()) { // once per reason
 		m.rt.Log.Warn("monitor failed to look", telemetry.KeyMonitor, m.settings.Name, telemetry.KeyError, err)
 	}
-	m.rt.Health.Set(condition, agent.Degraded, false, "monitor "+m.settings.Name+": "+err.Error(), "see logs/plugins/"+string(m.plugin.ID)+".log")
+	m.rt.Health.Set(m.condition(), agent.Degraded, false, "monitor "+m.settings.Name+": "+err.Error(), "see logs/plugins/"+string(m.plugin.ID)+".log")
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,8 +28,8 @@ const asAgent = "TEST_AS_AGENT"
 // testAcceptLimit shortens acceptLimit in that process.
 const testAcceptLimit = "TEST_ACCEPT_LIMIT"
 
-// sharedCache is where the agents of this program find the SDK unpacked; the first one
-// does that, which takes longer than most tests.
+// sharedCache is where the SDK stands once the first agent of this program has unpacked
+// it, which takes longer than most tests.
 var (
 	sharedCache string
 	unpacking   sync.Mutex
@@ -131,9 +132,6 @@ metrics: {enabled: false}
 	for name, text := range files {
 		write(t, filepath.Join(r.base, name), text)
 	}
-	if err := os.Symlink(sharedCache, filepath.Join(r.base, "data", "cache")); err != nil {
-		t.Fatal(err)
-	}
 	leaf := o.ca.Issue(pkitest.Agent("spiffe://stavily/org/acme/sensor/" + agentID))
 	at := func(name string) string { return filepath.Join(r.base, "certificates", name) }
 	keyPEM, err := pki.EncodeKey(leaf.PrivateKey.(crypto.Signer))
@@ -170,6 +168,8 @@ func (r *run) start() *run {
 	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
 	unpacking.Lock()
 	defer unpacking.Unlock()
+	cache := filepath.Join(r.base, "data", "cache")
+	shared := r.linkSDK(cache)
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -185,11 +185,31 @@ func (r *run) start() *run {
 			r.t.Logf("log of the agent:\n%s", r.log)
 		}
 	})
-	await(r.t, "the SDK", func() bool {
-		found, err := filepath.Glob(filepath.Join(sharedCache, "sdk-*"))
+	var found []string
+	await(r.t, "the SDK", func() (done bool) {
+		found, err = filepath.Glob(filepath.Join(cache, "sdk-*"))
 		return len(found) > 0 && err == nil
 	})
+	if !shared {
+		if err := os.CopyFS(filepath.Join(sharedCache, filepath.Base(found[0])), os.DirFS(found[0])); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 	return r
+}
+
+// linkSDK puts the SDK where the agent looks for it, once one has unpacked it.
+func (r *run) linkSDK(cache string) bool {
+	r.t.Helper()
+	shared, err := filepath.Glob(filepath.Join(sharedCache, "sdk-*"))
+	if err != nil || len(shared) == 0 {
+		return false
+	}
+	err = errors.Join(os.MkdirAll(cache, 0o700), os.Symlink(shared[0], filepath.Join(cache, filepath.Base(shared[0]))))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		r.t.Fatal(err)
+	}
+	return true
 }
 
 // await waits for something that only looking tells.

@@ -23,5 +23,5 @@ func components(rt *agent.Runtime) ([]agent.Component, error) {
 	out := newOutbox(rt, spool)
 	set := newMonitors(rt, out)
 	rt.ReportMonitors(set.infos)
-	return append(set.components(), agent.Component{Name: "delivery", Run: out.deliver}), nil
+	return []agent.Component{{Name: "monitors", Run: set.run}, {Name: "delivery", Run: out.deliver}}, nil
 }

@@ -2,16 +2,18 @@ package catalog
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/internal/strictyaml"
 	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -44,21 +46,32 @@ func (i *Installed) ID() api.PluginID {
 	return i.Plugin.ID
 }
 
-// Info is the plugin as the heartbeat tells it.
-func (i *Installed) Info() api.PluginInfo {
-	info := api.PluginInfo{ID: i.ID(), State: "ready", Message: i.Refused}
-	if i.Refused != "" {
-		info.State = "refused"
-	}
-	if i.Plugin != nil {
-		info.Version, info.Digest, info.Type = i.Plugin.Version, i.Plugin.Digest, string(i.Plugin.Kind)
-	}
-	return info
+// Scanner looks again and again at the directories that people edit. What has not
+// changed, by the times and sizes of its files, is not read again.
+type Scanner struct {
+	dir     string
+	options Options
+	seen    map[string]look
 }
 
-// Scan looks at every directory in dir that holds a plugin.yaml, in the order of
-// their names. A directory that does not exist holds none.
-func Scan(dir string, o Options) ([]Installed, error) {
+// look is what was found in a directory, and how it looked from outside.
+type look struct {
+	print string
+	found Installed
+}
+
+// NewScanner makes one for the directories in dir.
+func NewScanner(dir string, o Options) *Scanner {
+	return &Scanner{dir: dir, options: o, seen: map[string]look{}}
+}
+
+// Scan looks once.
+func Scan(dir string, o Options) ([]Installed, error) { return NewScanner(dir, o).Scan() }
+
+// Scan looks at every directory that holds a plugin.yaml, in the order of their names. A
+// directory that does not exist holds none.
+func (s *Scanner) Scan() ([]Installed, error) {
+	dir := s.dir
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -70,17 +83,66 @@ func Scan(dir string, o Options) ([]Installed, error) {
 		return nil, fmt.Errorf("scan plugins: %s has %d entries, at most %d are looked at", dir, len(entries), maxPlugins)
 	}
 	var out []Installed
+	seen := map[string]look{}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		// A link to a directory is as good: that is how a version is switched.
 		if _, err := os.Stat(filepath.Join(path, plugin.ManifestName)); err != nil || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		out = append(out, load(path, o))
+		print, settled := fingerprint(path)
+		l := s.seen[path]
+		if !settled || l.print != print {
+			l = look{print, load(path, s.options)}
+		}
+		if settled {
+			seen[path] = l
+		}
+		out = append(out, l.found)
 	}
+	s.seen = seen
 	refuseOlder(out)
 	return out, nil
 }
+
+// fresh is how long after a change another one may leave the times as they are.
+const fresh = 100 * time.Millisecond
+
+// fingerprint is how a tree looks from outside. One that is not settled was changed a
+// moment ago, or cannot be looked at: it tells nothing.
+func fingerprint(dir string) (print string, settled bool) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", false
+	}
+	h := sha256.New()
+	files, latest := 0, time.Time{}
+	fmt.Fprintln(h, real)
+	err = filepath.WalkDir(real, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && ignored(d.Name()) {
+			return fs.SkipDir
+		}
+		if files++; files > maxFiles {
+			return limits.ErrTooLarge
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if info.ModTime().After(latest) {
+			latest = info.ModTime()
+		}
+		fmt.Fprintf(h, "%q %d %v %d\n", path, info.Size(), info.Mode(), info.ModTime().UnixNano())
+		return nil
+	})
+	return string(h.Sum(nil)), err == nil && time.Since(latest) > fresh
+}
+
+// ignored reports whether a directory does not count, as plugin.Load has it.
+func ignored(name string) bool { return name == ".git" || name == "__pycache__" || name == ".venv" }
 
 func load(path string, o Options) Installed {
 	i := Installed{Dir: path}
@@ -89,7 +151,7 @@ func load(path string, o Options) Installed {
 		i.Plugin, i.Warnings, err = plugin.Load(i.Dir)
 	}
 	if err == nil {
-		err = o.check(i.Plugin)
+		err = o.Check(i.Plugin)
 	}
 	if err != nil {
 		i.Refused = err.Error()
@@ -97,7 +159,8 @@ func load(path string, o Options) Installed {
 	return i
 }
 
-func (o Options) check(p *plugin.Plugin) error {
+// Check reports whether a plugin may run here as far as its manifest tells.
+func (o Options) Check(p *plugin.Plugin) error {
 	switch {
 	case o.Allows != nil && !o.Allows(p.ID):
 		return errors.New("the configuration of this agent does not let it run: see plugins.allowed_plugins and plugins.blocked_plugins")
@@ -151,17 +214,4 @@ func compareVersions(a, b string) int {
 		return cmp.Compare(a, b) // the manifest has checked both
 	}
 	return va.Compare(vb)
-}
-
-// Find gives the usable plugin with this id.
-func Find(all []Installed, id api.PluginID) (*plugin.Plugin, error) {
-	i := slices.IndexFunc(all, func(i Installed) bool { return i.ID() == id && i.Refused == "" })
-	if i >= 0 {
-		return all[i].Plugin, nil
-	}
-	i = slices.IndexFunc(all, func(i Installed) bool { return i.ID() == id })
-	if i >= 0 {
-		return nil, fmt.Errorf("plugin %s cannot be used: %s", id, all[i].Refused)
-	}
-	return nil, fmt.Errorf("plugin %s is not installed on this agent", id)
 }

@@ -63,8 +63,7 @@ func (c *copying) entry(name string, d fs.DirEntry) error {
 	}
 	switch {
 	case d.IsDir():
-		switch d.Name() {
-		case ".git", "__pycache__", ".venv": // does not count
+		if ignored(d.Name()) {
 			return fs.SkipDir
 		}
 		return c.dst.Mkdir(name, dirMode)

@@ -26,6 +26,7 @@ type ActionResult struct {
 	Contract  plugin.Contract // the one that was spoken
 	Exit      sandbox.Exit
 	Truncated bool        // Data is only the first MiB
+	Broke     bool        // the process broke its contract or ended without an answer, and nobody made it
 	Info      plugin.Info // what a process of contract stdio said of itself; empty for one that was forked
 }
 
@@ -124,9 +125,11 @@ func ofSession(ctx context.Context, response plugin.Response, err error, exit sa
 	} else {
 		r.Status, r.Error = api.Failed, "the plugin "+err.Error()
 		var f *Fault
-		if errors.As(err, &f) && f.Exit != nil {
+		found := errors.As(err, &f)
+		if found && f.Exit != nil {
 			r.Exit = *f.Exit
 		}
+		r.Broke = found && r.Exit.Reason == "" && ctx.Err() == nil
 	}
 	r.because(ctx)
 	return r

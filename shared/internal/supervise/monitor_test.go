@@ -50,10 +50,10 @@ func TestAMonitorFromItsManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := catalog.Find(found, "load-monitor")
-	if err != nil {
-		t.Fatal(err)
+	if len(found) != 1 || found[0].Refused != "" {
+		t.Fatalf("found %+v, want one that can be used", found)
 	}
+	p := found[0].Plugin
 	config := map[string]json.RawMessage{"load_trigger_threshold": []byte("2.5"), "hosts": []byte(`["a", "b"]`), "verbose": []byte("false")}
 	if _, err := p.Configuration.Apply(config); err != nil {
 		t.Fatal(err)

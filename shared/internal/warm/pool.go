@@ -64,6 +64,7 @@ type entry struct {
 	raising bool
 	zygote  *zygote // nil while there is none
 	refused bool    // for ever
+	dropped bool    // not to be had any more: what is being raised goes at once
 	backoff api.Backoff
 	pause   time.Time // no new try before
 	used    time.Time
@@ -178,8 +179,41 @@ func (p *Pool) replace(plugin api.PluginID, but key) {
 	}
 }
 
+// Drop retires what there is of a plugin, but for plans with this digest of its files:
+// it has another version, or is gone.
+func (p *Pool) Drop(plugin api.PluginID, butDigest string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k, e := range p.entries {
+		if e.plan.Plugin != plugin || e.plan.Digest == butDigest {
+			continue
+		}
+		e.dropped = true
+		if e.zygote != nil {
+			e.zygote.retire(Replaced, nil)
+		}
+		delete(p.entries, k)
+	}
+}
+
+// InUse are the directories of the plugins that there are zygotes of.
+func (p *Pool) InUse() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []string
+	for _, e := range p.entries {
+		if e.zygote != nil || e.raising {
+			out = append(out, e.plan.Spec.Dir)
+		}
+	}
+	return out
+}
+
 // keep is the life of one zygote.
 func (p *Pool) keep(ctx context.Context, e *entry) {
+	if p.isDropped(e) {
+		return
+	}
 	z, err := raise(ctx, &e.plan, &p.opts)
 	if !p.admit(ctx, e, z, err) {
 		return
@@ -188,6 +222,12 @@ func (p *Pool) keep(ctx context.Context, e *entry) {
 	p.dismiss(e, z, reason)
 	z.close()
 	p.opts.Gone(e.plan.Plugin, reason, err)
+}
+
+func (p *Pool) isDropped(e *entry) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return e.dropped
 }
 
 // refusal is why a plan never gets a zygote.
@@ -203,14 +243,19 @@ func (p *Pool) admit(ctx context.Context, e *entry, z *zygote, err error) bool {
 	switch {
 	case err == nil:
 		e.zygote, e.used = z, time.Now()
+		if e.dropped {
+			z.retire(Replaced, nil)
+		}
 		p.evict()
 	case errors.As(err, &never):
 		e.refused = true
 	default:
 		e.pause = time.Now().Add(e.backoff.Next(0))
 	}
+	dropped := e.dropped
 	p.mu.Unlock()
 	switch {
+	case dropped: // nobody asks for it any more
 	case never != nil:
 		p.opts.Refused(e.plan.Plugin, never.reason)
 	case err != nil && ctx.Err() == nil:

@@ -57,6 +57,9 @@ func (p *Plugins) execute(ctx context.Context, t Task) (api.Result, error) {
 	if err != nil {
 		return api.Result{Network: ran.network}, err
 	}
+	if ran.Broke {
+		p.Broke(t.Plugin, ran.Error)
+	}
 	result := p.judge(t, ran)
 	result.Network = ran.network
 	result.Sandbox = p.postureOf(p.reach(t.outfit.network))

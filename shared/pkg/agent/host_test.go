@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,14 +52,7 @@ func newHost(t *testing.T, typ api.AgentType, files map[string]string, environ .
 		write(t, filepath.Join(dir, "plugin.yaml"), "id: "+name+"\nversion: 1.0.0\n"+manifest)
 		write(t, filepath.Join(dir, "main.py"), program)
 	}
-	// The SDK is unpacked once for all tests.
-	cache := filepath.Join(h.base, "data", "cache")
-	if err := os.Remove(cache); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(sharedCache, cache); err != nil {
-		t.Fatal(err)
-	}
+	shareSDK(t, h.base)
 	var err error
 	if rt.identity, err = rt.loadIdentity(); err != nil {
 		t.Fatal(err)
@@ -69,6 +63,23 @@ func newHost(t *testing.T, typ api.AgentType, files map[string]string, environ .
 	rt.Plugins = h.Plugins
 	t.Cleanup(h.close)
 	return h
+}
+
+// shareSDK puts the SDK, which is unpacked once for all tests, where an agent looks for it.
+func shareSDK(t *testing.T, base string) {
+	t.Helper()
+	python, err := interpreter()
+	if err != nil {
+		t.Skip(err)
+	}
+	src, err := unpackSDK(t.Context(), sharedCache, python)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sdk := filepath.Dir(src)
+	if err := os.Symlink(sdk, filepath.Join(base, "data", "cache", filepath.Base(sdk))); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // task is one for a plugin as the host's owner set it up.
@@ -322,7 +333,7 @@ func TestLargeResult(t *testing.T) {
 		t.Errorf("the file has %d bytes, want 300002", len(text))
 	}
 	// Where it cannot be kept, what was done is done all the same.
-	if err := os.Remove(filepath.Join(h.base, "data", "cache")); err != nil {
+	if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	got = h.Execute(t.Context(), task)

@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,15 +23,14 @@ import (
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
-// Plugins is the plugin host: what is installed, what the host's owner grants each
-// of them, and how a process of one is started with all that belongs to it. It is
-// safe for concurrent use; what it found does not change after it was opened.
+// Plugins is the plugin host: what is installed, what the host's owner grants each of
+// them, and how a process of one is started with all that belongs to it. What is
+// installed changes while the agent runs; who follows it subscribes. It is safe for
+// concurrent use.
 type Plugins struct {
 	rt          *Runtime
 	python      pyenv.Interpreter
 	sdk         string // directory that holds the Python package stavily
-	installed   []catalog.Installed
-	settings    []config.PluginFile
 	posture     api.Posture
 	confinement confinement
 	base        string // the base directory, without symbolic links
@@ -40,20 +40,43 @@ type Plugins struct {
 	pool        *warm.Pool
 	connections *connections
 	cold        sync.Map // plugins whose runs are never forked → why
+
+	store   *catalog.Store   // the versions that were installed
+	mirror  *catalog.Store   // the copies of directories that people edit
+	scanner *catalog.Scanner // of these directories
+	turns   turns            // one change of a plugin at a time
+	trial   time.Duration    // how long a version that came into use may be gone back from by itself
+	broken  chan breakage    // versions that failed within it
+
+	mu          sync.RWMutex // guards the fields below
+	slots       map[api.PluginID]*slot
+	settings    []config.PluginFile
+	turnedDown  map[string]turnedDown // by file: settings that are not in force, and why
+	pythons     map[string]pyenv.Interpreter
+	held        map[string]int // directories of versions → how many use them
+	subscribers map[chan struct{}]bool
 }
+
+// firstMinute is how long a new version is watched.
+const firstMinute = time.Minute
 
 // openPlugins looks at what is installed. Plugins and files with mistakes are
 // reported as conditions and left out; the rest works.
 func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
-	p := &Plugins{rt: rt, memos: memo.In(filepath.Join(rt.DataDir("state"), "memo")), logs: pluginLogs{
-		dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config), open: map[api.PluginID]io.WriteCloser{},
-	}}
-	cfg := rt.Config.Plugins
+	p := &Plugins{
+		rt: rt, memos: memo.In(filepath.Join(rt.DataDir("state"), "memo")),
+		logs: pluginLogs{
+			dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config), open: map[api.PluginID]io.WriteCloser{},
+		},
+		trial: firstMinute, broken: make(chan breakage, 16),
+		slots: map[api.PluginID]*slot{}, turnedDown: map[string]turnedDown{}, pythons: map[string]pyenv.Interpreter{},
+		held: map[string]int{}, subscribers: map[chan struct{}]bool{},
+	}
 	err := p.confine(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p.python, err = pyenv.ResolvePython(ctx, cfg.Python.Interpreter)
+	p.python, err = pyenv.ResolvePython(ctx, rt.Config.Plugins.Python.Interpreter)
 	if err != nil {
 		rt.Health.Set("no_python", Degraded, false, err.Error(), "install Python 3.8 or newer, or set plugins.python.interpreter")
 		rt.Log.Warn("no Python", telemetry.KeyError, err)
@@ -67,52 +90,96 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	if p.base, err = filepath.EvalSymlinks(rt.Config.Agent.BaseDir); err != nil {
 		return nil, fmt.Errorf("find the base directory: %w", err)
 	}
-	p.installed, err = catalog.Scan(cfg.Dir, catalog.Options{Agent: rt.Role.Type, Allows: cfg.Allows, Python: p.python})
-	if err != nil {
-		return nil, err
-	}
-	var mistakes []error
-	p.settings, mistakes = config.LoadPluginFiles(cfg.ConfigDir)
-	p.report(mistakes)
 	p.pool, p.connections = p.newPool(), newConnections(rt)
-	return p, nil
+	return p, p.openCatalog(ctx)
 }
 
-// report tells once what cannot be used, and keeps it in /health.
-func (p *Plugins) report(mistakes []error) {
-	for _, i := range p.installed {
-		for _, w := range i.Warnings {
-			p.rt.Log.Warn("plugin manifest", telemetry.KeyPlugin, i.ID(), "warning", w.Error())
-		}
-		if i.Refused != "" {
-			p.rt.Health.Set("plugin_"+string(i.ID()), Degraded, false, "plugin "+string(i.ID())+": "+i.Refused, "correct it and restart the agent")
-			p.rt.Log.Warn("plugin refused", telemetry.KeyPlugin, i.ID(), "reason", i.Refused)
-		}
+// openCatalog finds out what is installed.
+func (p *Plugins) openCatalog(ctx context.Context) (err error) {
+	if p.store, err = catalog.Open(p.rt.DataDir("plugins")); err != nil {
+		return err
 	}
-	if len(mistakes) > 0 {
-		err := errors.Join(mistakes...)
-		p.rt.Health.Set("plugin_configuration", Degraded, false, err.Error(), "correct the files and restart the agent")
-		p.rt.Log.Warn("plugin configuration refused", telemetry.KeyError, err)
+	if p.mirror, err = catalog.Open(filepath.Join(p.rt.DataDir("cache"), "plugins")); err != nil {
+		return err
 	}
+	p.scanner = catalog.NewScanner(p.rt.Config.Plugins.Dir, p.policy())
+	for _, e := range p.store.Entries() {
+		p.adopt(ctx, p.store, e, "")
+	}
+	p.followSettings(ctx, false)
+	if err := p.followDirectories(ctx, true); err != nil {
+		return err
+	}
+	p.collect()
+	return nil
+}
+
+// policy is what this agent lets run.
+func (p *Plugins) policy() catalog.Options {
+	cfg := p.rt.Config.Plugins
+	return catalog.Options{Agent: p.rt.Role.Type, Allows: cfg.Allows, Python: p.python}
 }
 
 // Infos lists what is installed, as heartbeats tell it; never nil.
 func (p *Plugins) Infos() []api.PluginInfo {
-	out := make([]api.PluginInfo, len(p.installed))
-	for i := range p.installed {
-		out[i] = p.installed[i].Info()
-		if reason, found := p.cold.Load(out[i].ID); found && out[i].Message == "" {
-			out[i].Message = fmt.Sprintf("each run starts anew: %s", reason)
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	out := []api.PluginInfo{}
+	for _, id := range slices.Sorted(maps.Keys(p.slots)) {
+		info := p.slots[id].info()
+		if reason, found := p.cold.Load(id); found && info.Message == "" {
+			info.Message = fmt.Sprintf("each run starts anew: %s", reason)
 		}
+		out = append(out, info)
 	}
 	return out
 }
 
 // Find gives the plugin with this id, or a sentence that says why it cannot be used.
-func (p *Plugins) Find(id api.PluginID) (*plugin.Plugin, error) { return catalog.Find(p.installed, id) }
+func (p *Plugins) Find(id api.PluginID) (*plugin.Plugin, error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	s := p.slots[id]
+	if s == nil {
+		return nil, fmt.Errorf("plugin %s is not installed on this agent", id)
+	}
+	if err := s.usable(p.rt.Role.Program); err != nil {
+		return nil, err
+	}
+	return s.current, nil
+}
+
+// Acquire is Find for who will run it: the files of the version stay until release is
+// called, whatever becomes of the plugin meanwhile.
+func (p *Plugins) Acquire(id api.PluginID) (found *plugin.Plugin, release func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.slots[id]
+	if s == nil {
+		return nil, nil, fmt.Errorf("plugin %s is not installed on this agent", id)
+	}
+	if err := s.usable(p.rt.Role.Program); err != nil {
+		return nil, nil, err
+	}
+	return s.current, p.hold(s.current.Dir), nil
+}
+
+// hold needs mu. It keeps a version's files from being collected.
+func (p *Plugins) hold(dir string) (release func()) {
+	p.held[dir]++
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.held[dir]--; p.held[dir] == 0 {
+			delete(p.held, dir)
+		}
+	})
+}
 
 // Settings are the enabled files of the configuration directory, by name.
 func (p *Plugins) Settings() []config.PluginFile {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
 	var out []config.PluginFile
 	for _, f := range p.settings {
 		if f.Enabled {
@@ -120,6 +187,31 @@ func (p *Plugins) Settings() []config.PluginFile {
 		}
 	}
 	return out
+}
+
+// Changes gives a channel that holds something whenever plugins or settings have changed
+// since the last look. Call stop when nobody looks any more.
+func (p *Plugins) Changes() (changed <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.subscribers[c] = true
+	return c, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.subscribers, c)
+	}
+}
+
+// notify needs mu.
+func (p *Plugins) notify() {
+	for c := range p.subscribers {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+	p.rt.BeatSoon()
 }
 
 // SettingsOf is what the host's owner says about a plugin: the first enabled file

@@ -157,6 +157,8 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 		Component{"heartbeat", rt.heartbeat},
 		Component{"storage", rt.untilFailed},
 		Component{"warm plugins", rt.Plugins.pool.Run},
+		Component{"new plugin versions", rt.Plugins.watchTrials},
+		Component{"plugin changes", rt.Plugins.watch},
 		Component{"plugin logs", func(ctx context.Context) error { return rt.logs.run(ctx, rt.sendLogs) }},
 	))
 }

@@ -100,7 +100,10 @@ func (p *Plugins) Stream(ctx context.Context, t Task) error {
 	if err != nil {
 		return err
 	}
-	return p.inRoom(ctx, t, func(r *room) error {
+	// What the process reports after it was asked to end, within its grace, is taken.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	return p.inRoom(life, t, func(r *room) error {
 		r.spec.Args = append(r.spec.Args, flags...)
 		result, err := supervise.RunScript(ctx, supervise.ScriptOptions{Spec: r.spec, Log: r.log, Stream: true})
 		if err != nil {

@@ -148,7 +148,8 @@ func (p *Plugins) outfitOf(t Task) (*outfit, error) {
 	if installed.Dir, err = filepath.EvalSymlinks(installed.Dir); err != nil {
 		return nil, fmt.Errorf("find plugin %s: %w", t.Plugin.ID, err)
 	}
-	program, args, err := catalog.Command(&installed, p.python)
+	python := p.pythonOf(t.Plugin)
+	program, args, err := catalog.Command(&installed, python)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +158,7 @@ func (p *Plugins) outfitOf(t Task) (*outfit, error) {
 		spec: sandbox.Spec{
 			Path: program, Args: args, Dir: installed.Dir,
 			Host: p.confinement.host, Level: p.posture.Level, User: p.confinement.user,
-			Code: append([]string{installed.Dir, p.sdk}, p.python.Prefix...),
+			Code: append([]string{installed.Dir, p.sdk}, python.Prefix...),
 			Home: home, Limits: p.limits(t.Plugin, t.Settings, t.within()),
 		},
 	}

@@ -65,7 +65,7 @@ func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.Raw
 		return ran, err
 	}
 	p.rt.counts.runs.WithLabelValues("cold").Inc()
-	if ran.Info.Protocol != plugin.Protocol || !p.mayBeWarm(t.Plugin) {
+	if ran.Info.Protocol != plugin.Protocol || !p.mayBeWarm(t.Plugin) || !p.inUse(t.Plugin) {
 		return ran, nil
 	}
 	if plan, err := p.plan(t, whole); err == nil {

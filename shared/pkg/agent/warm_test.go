@@ -60,7 +60,7 @@ print("error: by hand")
 import json
 given = json.load(open(os.environ["STAVILY_INPUT_FILE"]))
 return {"count": count, "percent": params.percent, "config": agent.call("get_config", {}), "input": given["input_data"],
-    "id": os.environ["STAVILY_INSTRUCTION_ID"], "own": ctx.config.as_dict(), "extra": os.environ.get("EXTRA"), "cwd": os.path.basename(os.getcwd())}
+    "id": os.environ["STAVILY_INSTRUCTION_ID"], "own": ctx.config.as_dict(), "extra": os.environ.get("EXTRA"), "cwd": os.path.exists("plugin.yaml")}
 `), "@stavily.action", "count = 0\n@stavily.action", 1),
 		"tidy.yaml": "plugin: tidy\nenvironment: true\nconfig: {loud: true}\n",
 	}, "STAVILY_SECURITY_SANDBOX_LEVEL="+string(level), "STAVILY_SECURITY_SANDBOX_REQUIRE=none")
@@ -85,7 +85,7 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
 		return string(got.Result)
 	}
 	want := func(id, extra string) string {
-		return fmt.Sprintf(`{"count": 1, "percent": 85, "config": {"config": {"greeting": "hello", "loud": true}}, "input": {"mount": "/var", "percent": 85}, "id": %q, "own": {"greeting": "hello", "loud": true}, "extra": %s, "cwd": "tidy"}`, id, extra)
+		return fmt.Sprintf(`{"count": 1, "percent": 85, "config": {"config": {"greeting": "hello", "loud": true}}, "input": {"mount": "/var", "percent": 85}, "id": %q, "own": {"greeting": "hello", "loud": true}, "extra": %s, "cwd": true}`, id, extra)
 	}
 	h.eventually("a run prepares the next", func() bool {
 		if got := run("ins-1", true); got != want("ins-1", `"x"`) {
@@ -141,7 +141,7 @@ func TestRunsThatStayCold(t *testing.T) {
 	if n := h.log.count("runs of a plugin start cold", "plugin=threads"); n != 1 {
 		t.Errorf("the reason is logged %d times\n%s", n, h.log)
 	}
-	if h.pool.Zygotes() != 0 || h.log.count("plugin=never") > 0 {
+	if h.pool.Zygotes() != 0 || h.log.count("cold", "plugin=never") > 0 {
 		t.Errorf("%d zygotes\n%s", h.pool.Zygotes(), h.log)
 	}
 }

@@ -162,6 +162,7 @@ type Plugins struct {
 	Timeout   Duration       `yaml:"timeout"`    // of one run
 	Allowed   []api.PluginID `yaml:"allowed_plugins"`
 	Blocked   []api.PluginID `yaml:"blocked_plugins"` // wins over Allowed
+	Pins      Pins           `yaml:"pins"`            // the only version of a plugin that may be used
 	Python    Python         `yaml:"python"`
 	Warm      Warm           `yaml:"warm"`
 }
@@ -278,6 +279,7 @@ func Default(t api.AgentType) Config {
 		Security: Security{TLS: TLS{MinVersion: defaultMinVersion}, Sandbox: defaultSandbox()},
 		Plugins: Plugins{
 			MaxMemory: defaultMaxMemory, Timeout: Duration(defaultRunLimit),
+			Pins:   Pins{},
 			Python: Python{Interpreter: defaultInterpreter},
 			Warm:   Warm{Max: defaultWarm, Idle: Duration(defaultWarmIdle), Age: Duration(defaultWarmAge), Runs: defaultWarmRuns},
 		},

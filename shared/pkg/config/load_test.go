@@ -86,16 +86,20 @@ func TestMinimalFlagsSuffice(t *testing.T) {
 	}
 }
 
+const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 func TestEveryKindOfValueFromTheEnvironment(t *testing.T) {
 	l, err := loadText(t, minimal,
 		"STAVILY_AGENT_TAGS= a:1, ,b:2 ", "STAVILY_PLUGINS_BLOCKED_PLUGINS=x,y", "STAVILY_HEALTH_ENABLED=false",
 		"STAVILY_HEALTH_PORT=0", "STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=2.5", "STAVILY_PLUGINS_MAX_MEMORY=1 GiB",
-		"STAVILY_API_TIMEOUT=500ms", "STAVILY_AGENT_TYPE=sensor", "STAVILY_LOGGING_LEVEL=")
+		"STAVILY_API_TIMEOUT=500ms", "STAVILY_AGENT_TYPE=sensor", "STAVILY_LOGGING_LEVEL=",
+		"STAVILY_PLUGINS_PINS=x="+digest+", y = "+digest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Default(api.Sensor)
 	want.Agent.Tags, want.Plugins.Blocked, want.Health.Enabled, want.Health.Port = []string{"a:1", "b:2"}, []api.PluginID{"x", "y"}, false, 0
+	want.Plugins.Pins = Pins{"x": digest, "y": digest}
 	want.API.RateLimit.RequestsPerSecond, want.Plugins.MaxMemory, want.API.Timeout = 2.5, Gibibyte, Duration(500*time.Millisecond)
 	ignore := cmp.Options{
 		cmpopts.IgnoreFields(Agent{}, "ID", "Name", "BaseDir"), cmpopts.IgnoreFields(API{}, "BaseURL"),

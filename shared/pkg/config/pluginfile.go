@@ -52,9 +52,20 @@ const (
 	minMonitorInterval = 100 * time.Millisecond
 )
 
+// FileError is what is wrong with one file of plugins.config_dir.
+type FileError struct {
+	File string
+	Err  error // says where, too
+}
+
+func (e *FileError) Error() string { return e.Err.Error() }
+
+// Unwrap is the mistake itself.
+func (e *FileError) Unwrap() error { return e.Err }
+
 // LoadPluginFiles reads every *.yaml in dir, in the order of their names. A file
-// with a mistake is left out and its mistakes are in the errors, with file, line
-// and column; the others hold. A directory that does not exist holds none.
+// with a mistake is left out and its mistakes are a *FileError, with file, line and
+// column; the others hold. A directory that does not exist holds none.
 func LoadPluginFiles(dir string) ([]PluginFile, []error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,7 +84,7 @@ func LoadPluginFiles(dir string) ([]PluginFile, []error) {
 		}
 		f, err := loadPluginFile(filepath.Join(dir, e.Name()), taken)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, &FileError{f.File, err})
 			continue
 		}
 		taken[f.Name] = f.File

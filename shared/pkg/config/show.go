@@ -71,6 +71,9 @@ func display(v reflect.Value) json.RawMessage {
 	if v.Kind() == reflect.Slice && v.Len() == 0 {
 		return json.RawMessage("[]")
 	}
+	if v.Kind() == reflect.Map && v.Len() == 0 {
+		return json.RawMessage("{}")
+	}
 	return mustJSON(json.Marshal(v.Interface()))
 }
 

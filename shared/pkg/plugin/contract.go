@@ -229,6 +229,24 @@ func DecodeInfo(data json.RawMessage) Info {
 	return info
 }
 
+// Health is what a plugin says of itself in get_health.
+type Health struct {
+	Status  string `json:"status"` // healthy | degraded | unhealthy | unknown
+	Message string `json:"message"`
+}
+
+// Unhealthy is the Status of a plugin that cannot do its work.
+const Unhealthy = "unhealthy"
+
+// DecodeHealth reads an answer to get_health; one that cannot be read says nothing.
+func DecodeHealth(r Response) Health {
+	var h Health
+	if !r.Success || limits.UnmarshalJSON(r.Data, &h) != nil {
+		return Health{}
+	}
+	return h
+}
+
 // maxInterval is far beyond any use and far from overflowing a Duration.
 const maxInterval = 366 * 24 * time.Hour
 
