@@ -78,6 +78,19 @@ test-python: ## The SDK's and the plugins' tests
 test-archives: ## 100,000 mutated plugin packages: refused or as signed, nothing touched around them
 	STAVILY_ARCHIVES=100000 $(GO) test -count=1 -v -timeout 30m -run TestMutatedArchives ./shared/pkg/bundle
 
+.PHONY: test-pythons test-types sdk-wheel test-sdk-wheel
+test-pythons: ## The SDK's tests with every Python from 3.8 on that is here
+	scripts/test-pythons.sh
+
+test-types: ## The SDK's types, strictly (needs mypy: apt-get install mypy)
+	cd sdk/python && mypy && mypy --python-version 3.8
+
+sdk-wheel: ## The SDK as a wheel, into dist/
+	PYTHON=$(PYTHON) scripts/sdk-wheel.sh
+
+test-sdk-wheel: ## That the wheel is the same from the same source, and works
+	PYTHON=$(PYTHON) scripts/test-sdk-wheel.sh
+
 demo-crash: build ## The demo with SIGKILL: the action agent in its clean-up, the server between event and action
 	@bin/stavily demo --crash agent
 	@bin/stavily demo --crash server

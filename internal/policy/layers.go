@@ -35,7 +35,8 @@ var Layers = []Layer{
 
 	{"orchestrator/internal/delivery", []string{"shared/pkg/api"}},
 	{"orchestrator/internal/instruction", []string{"shared/pkg/api", "internal/limits"}},
-	{"orchestrator/internal/workflow", []string{"shared/pkg/api", "internal"}},
+	{"orchestrator/internal/diagram", nil},
+	{"orchestrator/internal/workflow", []string{"shared/pkg/api", "orchestrator/internal/diagram", "internal"}},
 	{"orchestrator/internal/depot", []string{"shared/pkg/api", "internal"}},
 	{"orchestrator/internal/rollout", []string{"shared/pkg/api"}},
 	{"orchestrator/internal/store", []string{"shared/pkg/api", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/rollout", "internal"}},

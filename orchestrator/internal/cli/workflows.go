@@ -19,8 +19,11 @@ import (
 const pathWorkflows = "/api/v1/workflows"
 
 func workflowsCommand(o *options) *cobra.Command {
-	return group("workflows", "Apply, list, show and delete workflows",
+	c := group("workflows", "Check, test, draw, apply, list, show and delete workflows",
+		workflowsValidate(o), workflowsTest(o), workflowsGraph(o),
 		workflowsApply(o), workflowsList(o), workflowsShow(o), workflowsDelete(o))
+	c.Aliases = []string{"workflow"}
+	return c
 }
 
 func workflowsApply(o *options) *cobra.Command {
@@ -28,8 +31,9 @@ func workflowsApply(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "apply -f FILE|-",
 		Short: "Check a workflow and put it into effect",
-		Long: `Check a workflow and put it into effect as a new version. Runs that have begun stay
-on the version they began with. Every mistake is printed as file:line:column.`,
+		Long: `Check a workflow, run the tests that it brings, and put it into effect as a new version.
+Runs that have begun stay on the version they began with. Every mistake, and every test that
+fails, is printed as file:line:column.`,
 		Example: "  stavily workflows apply -f disk-full.yaml\n  generate-workflow | stavily workflows apply -f -",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -518,7 +518,12 @@ func TestWorkflowVersions(t *testing.T) {
 		if got, _, err := w.Apply(ctx, "default", "x", []byte(simple("", ""))); err != nil || got.Version != 3 {
 			t.Errorf("applied after it was deleted = version %d, %v", got.Version, err)
 		}
-		_, _, err := w.Apply(ctx, "default", "bad.yaml", []byte("name: x\nbogus: 1\n"))
+		_, _, err := w.Apply(ctx, "default", "failing.yaml", []byte(simple("", "")+"tests: [{name: n, event: {type: other}, expect: {runs: true}}]\n"))
+		w.wantCode("a test that fails", err, api.CodeInvalid)
+		if now, _, err := w.Apply(ctx, "default", "x", []byte(simple("", ""))); err != nil || now.Version != 3 {
+			t.Errorf("after a test that failed: version %d, %v", now.Version, err)
+		}
+		_, _, err = w.Apply(ctx, "default", "bad.yaml", []byte("name: x\nbogus: 1\n"))
 		w.wantCode("a mistake", err, api.CodeInvalid)
 		if err == nil || !strings.Contains(err.Error(), "bad.yaml:2:1") {
 			t.Errorf("the mistake has no place: %v", err)

@@ -113,11 +113,15 @@ func (t *tx) compile(w store.Workflow) (*workflow.Definition, error) {
 	})
 }
 
-// Apply checks a workflow and puts it into effect as a new version. changed is false
-// when its text is that of the version in effect. file names the text in errors,
-// which give the line and column of every mistake.
+// Apply checks a workflow, runs the tests that it brings, and puts it into effect as a new
+// version. changed is false when its text is that of the version in effect. file names the
+// text in errors, which give the line and column of every mistake and of every test that
+// fails.
 func (e *Engine) Apply(ctx context.Context, org api.OrgID, file string, text []byte) (w store.Workflow, changed bool, err error) {
 	d, err := workflow.Parse(file, text)
+	if err == nil {
+		_, err = d.TryAll()
+	}
 	if err != nil {
 		return w, false, api.Errorf(api.CodeInvalid, "%v", err)
 	}

@@ -17,6 +17,7 @@ const (
 	maxExpressions = 500 // each takes about 0.1 ms to compile
 	maxTimeout     = 24 * time.Hour
 	maxCooldown    = 365 * 24 * time.Hour
+	maxTests       = 100  // each takes as long as deciding once and starting a run
 	maxText        = 1000 // bytes of description, owner, runbook, version and a plugin's range
 
 	// defaultTimeout is the time of a step that names none: long for a clean-up,
@@ -57,6 +58,7 @@ func (c *checker) definition(text document) {
 		expr.Run:   "there is no run when a workflow decides",
 	}})
 	c.steps(text)
+	c.tests(text.Tests)
 }
 
 func (c *checker) header(text document) {

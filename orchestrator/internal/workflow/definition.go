@@ -35,6 +35,7 @@ type Definition struct {
 
 	digest    string
 	variables map[string]any
+	tests     []Test
 	when      *expr.Program   // nil: always
 	read      map[string]bool // ids of the actions whose results expressions read
 }

@@ -28,6 +28,7 @@ type document struct {
 	Cooldown    string               `yaml:"cooldown"`
 	Actions     []action             `yaml:"actions"`
 	Outputs     []output             `yaml:"outputs"`
+	Tests       []test               `yaml:"tests"`
 }
 
 type trigger struct {
@@ -69,7 +70,7 @@ type agents struct {
 // have. They are refused by name: a document that asks for an approval must not
 // run without one.
 var later = map[string][]string{
-	"":         {"correlate", "dedupe", "limits", "on_failure", "tests", "throttle"},
+	"":         {"correlate", "dedupe", "limits", "on_failure", "throttle"},
 	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
 	"actions":  {"approval", "offline", "retry", "undo", "wait_for"},
 	"agents":   {"each", "expression", "names", "tags"},

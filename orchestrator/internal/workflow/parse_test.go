@@ -182,7 +182,7 @@ func TestACircleIsToldOnce(t *testing.T) {
 
 // Everything that is wrong is said at once, in the order of the file.
 func TestAllMistakesAtOnce(t *testing.T) {
-	_, err := Parse("f", []byte("nme: w\ntriggers: [{event: a}]\nwhen: evnt.id\ncooldown: x\nactions: [{plugin: a, needs: [b]}]\ntests: []\n"))
+	_, err := Parse("f", []byte("nme: w\ntriggers: [{event: a}]\nwhen: evnt.id\ncooldown: x\nactions: [{plugin: a, needs: [b]}]\nthrottle: {}\n"))
 	var errs strictyaml.Errors
 	if !errors.As(err, &errs) {
 		t.Fatalf("err = %T, want strictyaml.Errors", err)
@@ -345,7 +345,7 @@ func TestPatternsThatAreRefused(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(everything))
 	f.Add([]byte(head + "actions: [{plugin: a, with: {x: '${{ {\"a\": [event.data.x]} }}', y: [1, 2.5, {z: null}]}}]"))
-	f.Add([]byte(head + "actions: [{plugin: a, needs: [b]}, {plugin: b, needs: [a]}]\ntests: []\n"))
+	f.Add([]byte(head + "actions: [{plugin: a, needs: [b]}, {plugin: b, needs: [a]}]\nthrottle: {}\n"))
 	f.Add([]byte(head + "when: >-\n  event.data.x ==\n  evnt\nactions: [{plugin: \"\\x41\"}]"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		var before, after runtime.MemStats

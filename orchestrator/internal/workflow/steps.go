@@ -1,7 +1,6 @@
 package workflow
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -140,7 +139,7 @@ func (c *checker) expressionsOf(text document, upstream map[string]map[string]bo
 	}
 	for i := range c.def.Actions {
 		s := &c.def.Actions[i]
-		scope := expr.Scope{Ended: slices.Sorted(maps.Keys(upstream[s.ID])), Steps: ids}
+		scope := expr.Scope{Ended: keysOf(upstream[s.ID]), Steps: ids}
 		s.when = c.condition([]any{"actions", i, "when"}, text.Actions[i].When, scope)
 		s.with = c.with([]any{"actions", i, "with"}, scope)
 	}

@@ -1,9 +1,12 @@
 """Deadline, cancellation and sleep of a run."""
 
 import math
+import os
 import time
 import unittest
+from unittest import mock
 
+from stavily import Cancelled
 from stavily._context import Context
 
 
@@ -31,6 +34,31 @@ class ContextTest(unittest.TestCase):
         begin = time.monotonic()
         context.sleep(60)
         self.assertLess(time.monotonic() - begin, 5)
+
+    def test_a_loop_is_left_at_its_top(self):
+        context = Context(instruction_id="i", config={})
+        context.raise_if_cancelled()
+        context.cancel()
+        with self.assertRaisesRegex(Cancelled, "stopped because the agent asked to"):
+            context.raise_if_cancelled()
+
+    def test_only_an_interruptible_block_is_interrupted(self):
+        context = Context(instruction_id="i", config={})
+        with self.assertRaises(Cancelled), context.interruptible():
+            context.cancel()
+        context.cancel()  # outside of it nothing is raised, nor while cleaning up
+        with self.assertRaises(Cancelled), context.interruptible():
+            self.fail("a run that is cancelled begins no wait")
+
+    def test_trace_is_passed_on(self):
+        parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        context = Context(instruction_id="i", config={})
+        with mock.patch.dict(os.environ, {"TRACEPARENT": parent}):
+            self.assertEqual(context.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736")
+            self.assertEqual(context.trace_headers(), {"traceparent": parent})
+        for wrong in "", "00-4bf9-00f0-01", "x":
+            with mock.patch.dict(os.environ, {"TRACEPARENT": wrong}):
+                self.assertEqual((context.trace_id, context.trace_headers()), ("", {}))
 
 
 if __name__ == "__main__":

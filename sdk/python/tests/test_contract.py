@@ -3,6 +3,7 @@
 import io
 import json
 import signal
+import time
 import unittest
 from unittest import mock
 
@@ -262,6 +263,19 @@ class Action(unittest.TestCase):
             self.assertEqual((answer["success"], answer["error"]), (False, "after 1 of 2"))
             self.assertEqual((answer["data"]["status"], answer["data"]["data"]), ("cancelled", {"done": 1}))
             self.assertEqual(process.process.wait(10), 0)
+
+
+    def test_sigterm_ends_an_interruptible_wait_once(self):
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        with Session(plugin("blocked"), environment={"TRACEPARENT": trace}) as process:
+            process.send(b'{"action": "execute_action", "action_request": {}}')
+            wait_for(lambda: "waiting in trace 4bf92f3577b34da6a3ce929d0e0e4736" in process.log)
+            process.process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+            process.process.send_signal(signal.SIGTERM)
+            answer = process.receive()
+            self.assertEqual(answer["data"]["status"], "cancelled")
+            self.assertIn("cleaned up, True", process.log)
 
 
 class Signals(unittest.TestCase):

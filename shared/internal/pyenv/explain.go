@@ -19,6 +19,7 @@ type failure struct {
 
 // What pip says, of which its versions from 20 on keep the words.
 var (
+	saysRequirer    = regexp.MustCompile(`Could not find a version that satisfies the requirement .+? \(from ([^-)][^)]*)\) \(from versions`)
 	saysMissing     = regexp.MustCompile(`No matching distribution found for (.+)`)
 	saysCandidates  = regexp.MustCompile(`Could not find a version that satisfies the requirement .* \(from versions: (.*)\)`)
 	saysHash        = regexp.MustCompile(`(?s)DO NOT MATCH THE HASHES.*?\n +(\S+) from .*?Expected sha\d+ (\S+).*?Got +(\S+)`)
@@ -27,7 +28,7 @@ var (
 	saysPython      = regexp.MustCompile(`Package '?([^' ]+)'? requires a different Python: \S+ not in '([^']*)'`)
 	saysConflict    = regexp.MustCompile(`Cannot install (.+) because these package versions have conflicting dependencies`)
 	saysDepends     = regexp.MustCompile(`(?m)^ {4}(.+ depends on .+)$`)
-	saysOutside     = regexp.MustCompile(`For req: (\S+)\. The wheel has a file '([^']*)' trying to install outside the target directory`)
+	saysHostile     = regexp.MustCompile(`For req: (\S+)\. (.+)`)
 	saysInvalid     = regexp.MustCompile(`(?m)^ERROR: Invalid requirement: .*line (\d+) of`)
 	saysBroken      = regexp.MustCompile(`(?m)^ERROR: (.*(?:Wheel|wheel).*(?:invalid|unsupported|bad|corrupt).*)$`)
 	saysBuild       = regexp.MustCompile(`(?m)(?:Failed building wheel for|Could not build wheels for|Failed to build) (\S+)`)
@@ -44,7 +45,7 @@ func (f *failure) explain(r *recipe) error {
 		return fmt.Errorf("installing %s: the build %s: require less, or bring wheels that need not be built", list(r.requirements.entries), f.exit)
 	}
 	for _, known := range []func(*failure, *recipe) error{
-		explainHash, explainPython, explainOutside, explainInvalid, explainConflict, explainMissing, explainBuild,
+		explainHash, explainPython, explainHostile, explainInvalid, explainConflict, explainMissing, explainBuild,
 	} {
 		if err := known(f, r); err != nil {
 			return err
@@ -97,12 +98,13 @@ func explainPython(f *failure, r *recipe) error {
 	return fmt.Errorf("%s%s needs Python %s, and the plugin runs on %s (%s): take another version of it, or set runtime.version in the manifest to what it needs", r.where(m[1]), m[1], m[2], r.base.Version, r.base.Path)
 }
 
-func explainOutside(f *failure, _ *recipe) error {
-	m := saysOutside.FindStringSubmatch(f.output)
+// explainHostile is for wheels whose files pip does not put where they would go.
+func explainHostile(f *failure, _ *recipe) error {
+	m := saysHostile.FindStringSubmatch(f.output)
 	if m == nil {
 		return nil
 	}
-	return fmt.Errorf("the wheel of %s has a file %.100q that would be written outside the environment: it is broken or hostile; do not use it", m[1], m[2])
+	return fmt.Errorf("the wheel of %s is broken or hostile: do not use it (%.200s)", m[1], m[2])
 }
 
 func explainInvalid(f *failure, r *recipe) error {
@@ -149,12 +151,11 @@ func explainMissing(f *failure, r *recipe) error {
 	if m == nil {
 		return nil
 	}
-	wanted := strings.TrimSpace(m[1])
-	what, from, _ := strings.Cut(wanted, " (from ")
+	what, _, _ := strings.Cut(strings.TrimSpace(m[1]), " (from ")
 	what, _, _ = strings.Cut(what, " --")
 	at := r.where(what)
-	if at == "" && from != "" && !strings.HasPrefix(from, "-r ") {
-		requirer, _, _ := strings.Cut(strings.TrimSuffix(from, ")"), "->")
+	if by := saysRequirer.FindStringSubmatch(f.output); at == "" && by != nil {
+		requirer, _, _ := strings.Cut(by[1], "->")
 		at = fmt.Sprintf("%s requires ", requirer)
 	}
 	project := projectName(what)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -237,7 +238,7 @@ func (i *installation) spec(online bool) (sandbox.Spec, error) {
 	}
 	program := filepath.Join(i.dir, filepath.FromSlash(interpreterIn))
 	return sandbox.Spec{
-		Path: program, Args: []string{program, "-I", "-c", installScript, string(order)}, Dir: i.dir,
+		Path: program, Args: []string{program, "-I", "-u", "-c", installScript, string(order)}, Dir: i.dir,
 		Env:  append(env, "PIP_CONFIG_FILE="+os.DevNull),
 		Code: append(slices.Clone(base.Prefix), i.pip.code), Read: i.recipe.places(), Home: i.dir,
 		Limits: sandbox.Limits{
@@ -298,8 +299,11 @@ func (i *installation) hear(r io.Reader) string {
 			kept.Next(maxOutput / 2) // the reason stands at the end
 		}
 		kept.WriteString(line + "\n")
-		if what, found := strings.CutPrefix(line, "Collecting "); found {
+		if what, found := strings.CutPrefix(line, "Collecting "); found { // of an index
 			i.progress("taking " + what)
+		}
+		if what, found := strings.CutPrefix(line, "Processing "); found { // at hand
+			i.progress("taking " + path.Base(filepath.ToSlash(what)))
 		}
 		if strings.HasPrefix(line, "Installing collected packages") || line == "Compiling" {
 			i.progress(strings.ToLower(line[:1]) + line[1:])

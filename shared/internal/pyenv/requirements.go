@@ -140,7 +140,7 @@ func (r *requirementsReader) add(e entry, constraint bool) {
 func (r *requirementsReader) option(file string, e entry, name, value string, constraint bool) error {
 	if asConstraint, found := including[name]; found {
 		to := path.Join(path.Dir(file), value)
-		if value == "" || !filepath.IsLocal(filepath.FromSlash(to)) {
+		if value == "" || path.IsAbs(value) || !filepath.IsLocal(filepath.FromSlash(to)) {
 			return fmt.Errorf("%q leads out of the plugin's directory: name a file in it", value)
 		}
 		return r.file(to, constraint || asConstraint)
@@ -163,9 +163,15 @@ func (r *requirementsReader) option(file string, e entry, name, value string, co
 	return fmt.Errorf("%s is not an option that a plugin's requirements can have: remove it", name)
 }
 
-// requirementForm is a requirement by name (PEP 508): a version and markers, which pip
-// judges, may follow; then hashes.
-var requirementForm = regexp.MustCompile(`^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?) ?((?:\[[^\]]*\])? ?(?:[<>=!~(;].*)?)$`)
+// requirementForm is a requirement by name (PEP 508): name, extras, versions, and
+// markers, which pip judges.
+var requirementForm = regexp.MustCompile(`^` + projectPattern + ` ?(?:\[[A-Za-z0-9._, -]*\])? ?(?:` + versionsPattern + `|\( ?` + versionsPattern + ` ?\))? ?(?:;.*)?$`)
+
+const (
+	projectPattern  = `[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`
+	versionPattern  = `(?:===|==|~=|!=|<=|>=|<|>) ?[A-Za-z0-9.*+!_-]+`
+	versionsPattern = versionPattern + `(?: ?, ?` + versionPattern + `)*`
+)
 
 // checkRequirement refuses what is not looked up by its name: places are not a
 // plugin's to choose.
@@ -193,6 +199,6 @@ func projectName(requirement string) string {
 }
 
 var (
-	projectForm = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)
+	projectForm = regexp.MustCompile(`^` + projectPattern)
 	separators  = regexp.MustCompile(`[-_.]+`)
 )

@@ -30,6 +30,9 @@ type Program struct {
 	steps []string
 }
 
+// String is the expression as people read it: on one line, as CEL formats it.
+func (p *Program) String() string { return p.text(p.ast.Expr()) }
+
 // Steps lists the ids of the steps that the expression reads.
 func (p *Program) Steps() []string { return p.steps }
 

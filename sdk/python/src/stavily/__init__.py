@@ -40,6 +40,7 @@ from ._state import State
 
 if _TYPE_CHECKING:
     from . import host, testing
+    from ._schema import field
 
 if "STAVILY_ZYGOTE_FD" in _os.environ:
     from . import _zygote
@@ -59,6 +60,7 @@ __all__ = [
     "Settings",
     "State",
     "action",
+    "field",
     "host",
     "output",
     "run",
@@ -73,4 +75,8 @@ def __getattr__(name: str) -> _Any:
         import importlib
 
         return importlib.import_module("." + name, __name__)
+    if name == "field":
+        from ._schema import field
+
+        return field
     raise AttributeError("module 'stavily' has no {!r}: it has {}".format(name, ", ".join(__all__)))

@@ -2,10 +2,12 @@
 
 import logging
 import math
+import os
 import time
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from ._agent import Agent, AgentError
+from ._errors import Cancelled
 from ._settings import Settings
 
 # How long a sleep or a wait may leave a cancellation unnoticed.
@@ -43,6 +45,7 @@ class Context:
         self.log = logging.getLogger("plugin")
         self._agent = agent
         self._cancelled = False
+        self._interruptible = False
         self._next_progress = -math.inf
 
     @property
@@ -52,6 +55,32 @@ class Context:
         A plugin that goes on is killed after the agent's grace period.
         """
         return self._cancelled
+
+    def raise_if_cancelled(self) -> None:
+        """Raise Cancelled once the agent has asked to stop: for the top of a loop whose steps undo nothing."""
+        if self._cancelled:
+            raise Cancelled("stopped because the agent asked to")
+
+    def interruptible(self) -> "_Interruptible":
+        """Let the agent's request to stop end what is waited for in a `with` block, by raising Cancelled there.
+
+            with ctx.interruptible():
+                answer = connection.recv(1024)
+
+        Put nothing in it that must not be left half done.
+        """
+        return _Interruptible(self)
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the instruction belongs to, 32 hexadecimal digits; empty where there is none."""
+        return self.trace_headers().get("traceparent", "-").split("-")[1]
+
+    def trace_headers(self) -> Dict[str, str]:
+        """Headers that make an HTTP request part of the instruction's trace (W3C Trace Context)."""
+        parent = os.environ.get("TRACEPARENT", "")
+        parts = [len(part) for part in parent.split("-")]
+        return {"traceparent": parent} if parts[:4] == [2, 32, 16, 2] else {}
 
     @property
     def remaining(self) -> float:
@@ -87,3 +116,22 @@ class Context:
     def cancel(self) -> None:
         """Make `cancelled` true. Called by the SDK; safe in a signal handler."""
         self._cancelled = True
+        if self._interruptible:
+            self._interruptible = False  # once, so that cleaning up is not interrupted
+            self.raise_if_cancelled()
+
+
+class _Interruptible:
+    """A block in which a run's cancellation is raised. A class, since contextlib is not loaded at a start."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._context._interruptible = True  # before the look, or a signal between the two would be lost
+        if self._context.cancelled:
+            self._context._interruptible = False
+            self._context.raise_if_cancelled()
+
+    def __exit__(self, *_: object) -> None:
+        self._context._interruptible = False

@@ -84,8 +84,7 @@ class Host:
             "get_status": lambda request: _success(self._status),
             "get_health": lambda request: _success(self._health.report()),
         }
-        # The schema is the manifest's, which the agent has read; the code adds nothing to it.
-        commands["get_{}_config".format(_WIRE_KINDS[kind])] = lambda request: _success({})
+        commands["get_{}_config".format(_WIRE_KINDS[kind])] = self._get_schema
         if kind == "sensor":
             commands["detect_triggers"] = self._detect_triggers
         elif kind == "action":
@@ -186,8 +185,22 @@ class Host:
         return _success(info)
 
     def _initialize(self, request: Request) -> Answer:
-        self._config = Settings("config", _object(request, "config"))
+        config = Settings("config", _object(request, "config"))
+        try:
+            self._handler.shape("config", config)  # a dataclass that does not fit is told before anything runs
+        except PluginError as error:
+            return _failure(str(error))
+        self._config = config
         return self._enter("initialized")
+
+    def _get_schema(self, request: Request) -> Answer:
+        """What the code says of its configuration and parameters; the manifest's, which the agent has, is to agree."""
+        from . import manifest
+
+        try:
+            return _success(manifest.sections(self._handler))
+        except TypeError as error:
+            return _failure(str(error))
 
     def _start(self, request: Request) -> Answer:
         if self._handler.push:

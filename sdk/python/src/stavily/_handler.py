@@ -1,6 +1,6 @@
 """The decorators, and what they make of a function: the process's one handler."""
 
-from typing import Any, Callable, Dict, List, Optional, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Type, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -10,6 +10,9 @@ ARGUMENTS = {
     "action": ("params", "ctx", "config", "state", "log"),
     "output": ("message", "ctx", "config", "state", "log"),
 }
+
+# Those of them that can be a dataclass.
+_SHAPED = ("config", "params", "message")
 
 # Handlers of this process, in the order of their definition. A plugin has one;
 # a test that imports several plugins has as many.
@@ -27,6 +30,9 @@ class Handler:
         self.interval = interval
         self.push = push
         self._wanted = _argument_names(function)
+        self._hints: Dict[str, Any] = {
+            name: hint for name, hint in function.__annotations__.items() if name in _SHAPED
+        }
         for name in self._wanted:
             if name not in ARGUMENTS[kind]:
                 raise TypeError(
@@ -37,7 +43,27 @@ class Handler:
 
     def call(self, offered: Dict[str, Any]) -> Any:
         """Call the function with those of the offered arguments that it takes."""
-        return self.function(**{name: offered[name] for name in self._wanted})
+        return self.function(**{name: self.shape(name, offered[name]) for name in self._wanted})
+
+    def shape(self, name: str, value: Any) -> Any:
+        """An argument in the form that the function wants; Refused when it cannot be brought into it."""
+        cls = self.class_of(name)
+        if cls is None:
+            return value
+        from ._schema import build
+
+        return build(cls, value, name)
+
+    def class_of(self, name: str) -> Optional[Type[Any]]:
+        """The dataclass that the function wants an argument as; None where it is content with Settings."""
+        hint = self._hints.get(name)
+        if isinstance(hint, str):  # from __future__ import annotations
+            try:
+                hint = eval(hint, getattr(self.function, "__globals__", {}))
+            except NameError:  # imported for type checkers only
+                hint = None
+            self._hints[name] = hint
+        return hint if hasattr(hint, "__dataclass_fields__") else None
 
 
 def _argument_names(function: Callable[..., Any]) -> List[str]:

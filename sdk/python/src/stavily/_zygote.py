@@ -454,7 +454,7 @@ def _finish() -> None:
     """Do what the interpreter does at its end, save for taking itself apart."""
     try:
         if "threading" in sys.modules:
-            sys.modules["threading"]._shutdown()  # type: ignore[attr-defined]  # waits for threads, as a program's end does
+            getattr(sys.modules["threading"], "_shutdown")()  # waits for threads, as a program's end does
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

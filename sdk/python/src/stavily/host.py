@@ -11,6 +11,7 @@ set the variables: `stavily.testing.host_files` does.
 """
 
 import os
+from typing import Tuple
 
 # Where images for monitoring mount the host by custom; a file that only a proc has tells.
 _MOUNT = "/host"
@@ -42,7 +43,7 @@ def root(*parts: str) -> str:
     return _place("HOST_ROOT", "/", parts)
 
 
-def _place(variable: str, plain: str, parts: "tuple[str, ...]") -> str:
+def _place(variable: str, plain: str, parts: Tuple[str, ...]) -> str:
     base = os.environ.get(variable)
     if not base:
         mounted = _MOUNT + plain

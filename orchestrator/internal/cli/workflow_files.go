@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
+)
+
+// Commands on workflow files, which need no server.
+
+// parseFile reads and checks one workflow document.
+func parseFile(cmd *cobra.Command, file string) (*workflow.Definition, error) {
+	r, err := readWorkflow(cmd.InOrStdin(), file)
+	if err != nil {
+		return nil, err
+	}
+	return workflow.Parse(r.File, []byte(r.Text))
+}
+
+// eachFile calls use with every file that is right, and returns the mistakes of the
+// others together.
+func eachFile(cmd *cobra.Command, files []string, use func(file string, d *workflow.Definition) error) error {
+	var mistakes strictyaml.Errors
+	for _, file := range files {
+		d, err := parseFile(cmd, file)
+		if err == nil {
+			err = use(file, d)
+		}
+		var these strictyaml.Errors
+		if !errors.As(err, &these) {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		mistakes = append(mistakes, these...)
+	}
+	if len(mistakes) > 0 {
+		return placesError{mistakes}
+	}
+	return nil
+}
+
+// checked is what validate says of a file that is right.
+type checked struct {
+	File     string `json:"file"`
+	Workflow string `json:"workflow"`
+	Digest   string `json:"digest"`
+	Actions  int    `json:"actions"`
+	Outputs  int    `json:"outputs"`
+	Tests    int    `json:"tests"`
+}
+
+func workflowsValidate(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "Check workflow files and say every mistake with file, line and column",
+		Long: `Check workflow files and say every mistake with file, line and column. Nothing is sent
+anywhere; - is standard input. The tests in the files are not run: see "workflows test".`,
+		Example: "  stavily workflows validate disk-full.yaml\n  stavily workflows validate workflows/*.yaml -o json",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			var good []checked
+			err := eachFile(cmd, files, func(file string, d *workflow.Definition) error {
+				good = append(good, checked{file, d.Name, d.Digest(), len(d.Actions), len(d.Outputs), len(d.Tests())})
+				return nil
+			})
+			said := show(cmd.OutOrStdout(), o, good, "No file is right.", "FILE|WORKFLOW|ACTIONS|OUTPUTS|TESTS", func(c checked) []string {
+				return []string{c.File, c.Workflow, fmt.Sprint(c.Actions), fmt.Sprint(c.Outputs), fmt.Sprint(c.Tests)}
+			})
+			return errors.Join(err, said)
+		},
+	}
+}
+
+// tried is how the tests of one file went.
+type tried struct {
+	File     string           `json:"file"`
+	Workflow string           `json:"workflow"`
+	Tests    []workflow.Trial `json:"tests"`
+}
+
+func workflowsTest(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "test FILE...",
+		Short: "Run the tests that workflow files bring, without executing anything",
+		Long: `Run the tests that workflow files bring: the decision and the order of the steps are computed as
+the server computes them, with the ends of the steps that each test gives. Nothing is
+executed, and no server is needed.`,
+		Example: "  stavily workflows test disk-full.yaml\n  stavily workflows test workflows/*.yaml -o json",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			var all []tried
+			err := eachFile(cmd, files, func(file string, d *workflow.Definition) error {
+				trials, err := d.TryAll()
+				all = append(all, tried{file, d.Name, trials})
+				return err
+			})
+			return errors.Join(err, tell(cmd.OutOrStdout(), o, all))
+		},
+	}
+}
+
+func tell(w io.Writer, o *options, all []tried) error {
+	if o.output == "json" {
+		return show(w, o, all, "", "", nil)
+	}
+	passed, failed := 0, 0
+	for _, f := range all {
+		if len(f.Tests) == 0 {
+			fmt.Fprintf(w, "none  %s: has no tests\n", cell(f.File))
+		}
+		for _, t := range f.Tests {
+			word := "ok  "
+			if passed++; !t.Passed {
+				word, passed, failed = "FAIL", passed-1, failed+1
+			}
+			fmt.Fprintf(w, "%s  %s: %s\n", word, cell(f.File), cell(t.Name))
+		}
+	}
+	_, err := fmt.Fprintf(w, "%d passed, %d failed\n", passed, failed)
+	return err
+}
+
+func workflowsGraph(*options) *cobra.Command {
+	format := "text"
+	formats := []string{"text", "svg", "mermaid"}
+	c := &cobra.Command{
+		Use:     "graph FILE",
+		Short:   "Draw a workflow file as text, SVG or Mermaid",
+		Example: "  stavily workflows graph disk-full.yaml\n  stavily workflows graph disk-full.yaml --format svg > disk-full.svg",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(formats, format) {
+				return usageError{fmt.Errorf("--format %q: must be text, svg or mermaid", format)}
+			}
+			return eachFile(cmd, args, func(_ string, d *workflow.Definition) error {
+				w := cmd.OutOrStdout()
+				switch format {
+				case "svg":
+					return d.Diagram().SVG(w)
+				case "mermaid":
+					return d.Diagram().Mermaid(w)
+				}
+				for _, line := range d.Outline() {
+					if _, err := fmt.Fprintln(w, printable(line)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	c.Flags().StringVar(&format, "format", format, "text, svg or mermaid")
+	return c
+}

@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const fileWithTests = `name: tell
+triggers: [{event: "disk.**"}]
+when: event.data.percent > 90
+outputs: [{plugin: slack}]
+tests:
+  - name: full
+    event: {type: disk.full, data: {percent: 91}}
+    expect: {runs: true, order: [slack]}
+`
+
+func TestWorkflowFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good, wrong := write("good.yaml", fileWithTests), write("wrong.yaml", "name: x\nbogus: 1\n")
+	failing := write("failing.yaml", strings.Replace(fileWithTests, "percent: 91", "percent: 90", 1))
+	for _, c := range []struct {
+		args           []string
+		code           int
+		out, complains string
+	}{
+		{[]string{"validate", good}, exitOK, "good.yaml  tell      0        1        1", ""},
+		{[]string{"validate", good, wrong}, exitFailed, "good.yaml", wrong + ":2:1: unknown key"},
+		{[]string{"validate", filepath.Join(dir, "none")}, exitFailed, "", "no such file"},
+		{[]string{"validate"}, exitUsage, "", "requires at least 1 arg"},
+		{[]string{"test", good}, exitOK, "1 passed, 0 failed", ""},
+		{[]string{"test", good, failing}, exitFailed, "1 passed, 1 failed", failing + `:6:5: test "full": does not run: when is not met: event.data.percent > 90 (event.data.percent = 90)`},
+		{[]string{"test", wrong}, exitFailed, "0 passed, 0 failed", wrong + ":2:1: "},
+		{[]string{"graph", good}, exitOK, "  tell  slack: when completed or failed", ""},
+		{[]string{"graph", good, "--format", "svg"}, exitOK, "<svg ", ""},
+		{[]string{"graph", good, "--format", "mermaid"}, exitOK, "flowchart LR", ""},
+		{[]string{"graph", good, "--format", "png"}, exitUsage, "", "must be text, svg or mermaid"},
+	} {
+		code, out, errs := run(t, append([]string{"workflow"}, c.args...)...)
+		if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(errs, c.complains) {
+			t.Errorf("workflow %s = %d\n%s\n%s, want %d, %q, %q", strings.Join(c.args, " "), code, out, errs, c.code, c.out, c.complains)
+		}
+	}
+	_, out, _ := run(t, "workflow", "test", failing, "-o", "json")
+	var got []tried
+	if err := json.Unmarshal([]byte(out), &got); err != nil || len(got) != 1 || len(got[0].Tests) != 1 || got[0].Tests[0].Passed || got[0].Tests[0].Decision.Run {
+		t.Errorf("as JSON: %+v, %v\n%s", got, err, out)
+	}
+}

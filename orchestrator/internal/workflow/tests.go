@@ -1,0 +1,209 @@
+package workflow
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// test is an element of `tests` as it is decoded.
+type test struct {
+	Name  string `yaml:"name"`
+	Event struct {
+		ID        string               `yaml:"id"`
+		Type      string               `yaml:"type"`
+		Source    string               `yaml:"source"`
+		Monitor   string               `yaml:"monitor"`
+		Severity  string               `yaml:"severity"`
+		Key       string               `yaml:"key"`
+		Timestamp string               `yaml:"timestamp"`
+		Tags      []string             `yaml:"tags"`
+		Data      map[string]yaml.Node `yaml:"data"`
+		Metadata  map[string]yaml.Node `yaml:"metadata"`
+		Agent     struct {
+			ID   string   `yaml:"id"`
+			Name string   `yaml:"name"`
+			Host string   `yaml:"host"`
+			Tags []string `yaml:"tags"`
+		} `yaml:"agent"`
+	} `yaml:"event"`
+	Steps map[string]struct {
+		Status string    `yaml:"status"`
+		Result yaml.Node `yaml:"result"`
+		Error  string    `yaml:"error"`
+	} `yaml:"steps"`
+	Expect struct {
+		Runs   bool                            `yaml:"runs"`
+		Status string                          `yaml:"status"`
+		Order  []string                        `yaml:"order"`
+		With   map[string]map[string]yaml.Node `yaml:"with"`
+	} `yaml:"expect"`
+}
+
+// What an event of a test is where it does not say.
+const (
+	testEventID  = "01JTEST0000000000000000000"
+	testSensor   = "test-sensor"
+	testSeverity = api.Medium
+)
+
+var testTime = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func (c *checker) tests(tests []test) {
+	if len(tests) > maxTests {
+		c.fail([]any{"tests"}, "%d tests, at most %d", len(tests), maxTests)
+		return
+	}
+	names := map[string]bool{}
+	for i, t := range tests {
+		path := []any{"tests", i}
+		switch {
+		case t.Name == "":
+			c.fail(path, "name is missing: say what the test shows")
+		case names[t.Name]:
+			c.fail(at(path, "name"), "name %q is taken: give this test one of its own", t.Name)
+		}
+		names[t.Name] = true
+		line, column := c.doc.Pos(path)
+		c.def.tests = append(c.def.tests, Test{
+			Name: t.Name, Event: c.testEvent(at(path, "event"), t), Ends: c.testEnds(at(path, "steps"), t),
+			Expect: c.expectation(at(path, "expect"), t),
+			place:  strictyaml.Error{File: c.doc.File(), Line: line, Column: column},
+		})
+	}
+}
+
+func (c *checker) testEvent(path []any, t test) Event {
+	from := t.Event
+	if from.Type == "" {
+		c.fail(path, "event.type is missing: say which event the test sends")
+	}
+	severity := api.Severity(from.Severity)
+	switch {
+	case !c.doc.Has(at(path, "severity")):
+		severity = testSeverity
+	case !slices.Contains([]api.Severity{api.Low, api.Medium, api.High, api.Critical}, severity):
+		c.fail(at(path, "severity"), "severity %q: must be low, medium, high or critical", from.Severity)
+	}
+	when := testTime
+	if c.doc.Has(at(path, "timestamp")) {
+		var err error
+		if when, err = time.Parse(time.RFC3339, from.Timestamp); err != nil {
+			c.fail(at(path, "timestamp"), "timestamp %q: must be as in RFC 3339, for example 2026-01-02T15:04:05Z", from.Timestamp)
+		}
+	}
+	e := Event{
+		Event: api.Event{
+			ID: testEventID, Type: from.Type, Source: from.Source, Monitor: from.Monitor, Timestamp: api.At(when),
+			Severity: severity, Tags: from.Tags, Key: from.Key, Data: c.objectAt(at(path, "data")), Metadata: c.objectAt(at(path, "metadata")),
+		},
+		Agent: Agent{ID: testSensor, Name: from.Agent.Name, Host: from.Agent.Host, Tags: from.Agent.Tags},
+	}
+	if from.ID != "" {
+		e.ID = api.EventID(from.ID)
+	}
+	if from.Agent.ID != "" {
+		e.Agent.ID = api.AgentID(from.Agent.ID)
+	}
+	return e
+}
+
+// testEnds are the ends of steps that a test gives.
+func (c *checker) testEnds(path []any, t test) map[string]StepEnded {
+	out := make(map[string]StepEnded, len(t.Steps))
+	for _, id := range keysOf(t.Steps) {
+		where, said := at(path, id), t.Steps[id]
+		c.knownStep(where, id)
+		end := StepEnded{Step: id, Status: api.InstructionStatus(said.Status), Error: said.Error}
+		if !c.doc.Has(at(where, "status")) {
+			end.Status = api.Completed
+		} else if !end.Status.Terminal() {
+			c.fail(at(where, "status"), "status %q: must be completed, failed, timeout, cancelled, interrupted, expired or rejected", said.Status)
+		}
+		if n := c.doc.Node(at(where, "result")); n != nil {
+			end.Result = c.jsonOf(n)
+		}
+		out[id] = end
+	}
+	return out
+}
+
+func (c *checker) expectation(path []any, t test) Expectation {
+	from := t.Expect
+	if !c.doc.Has(path) {
+		c.fail(path[:len(path)-1], "expect is missing: say what the event should lead to, for example expect: {runs: true}")
+	}
+	var out Expectation
+	if c.doc.Has(at(path, "runs")) {
+		out.Runs = &from.Runs
+	}
+	if out.Status = Status(from.Status); c.doc.Has(at(path, "status")) && out.Status != Completed && out.Status != Failed {
+		c.fail(at(path, "status"), "status %q: must be completed or failed", from.Status)
+	}
+	if c.doc.Has(at(path, "order")) {
+		out.Order = append([]string{}, from.Order...)
+	}
+	for i, id := range from.Order {
+		c.knownStep(at(path, "order", i), id)
+	}
+	for _, id := range keysOf(from.With) {
+		c.knownStep(at(path, "with", id), id)
+		if out.With == nil {
+			out.With = map[string]map[string]json.RawMessage{}
+		}
+		out.With[id] = c.objectAt(at(path, "with", id))
+	}
+	return out
+}
+
+// knownStep refuses the name of a step that the document has not.
+func (c *checker) knownStep(path []any, id string) {
+	var ids []string
+	for _, steps := range [][]StepDefinition{c.def.Actions, c.def.Outputs} {
+		for _, s := range steps {
+			ids = append(ids, s.ID)
+		}
+	}
+	if slices.Contains(ids, id) {
+		return
+	}
+	message := "there is no step %q"
+	if near := strictyaml.Nearest(id, ids); near != "" {
+		message += ": did you mean " + near + "?"
+	}
+	c.fail(path, message, id)
+}
+
+// objectAt is the mapping at path as JSON, field by field; nil where there is none.
+func (c *checker) objectAt(path []any) map[string]json.RawMessage {
+	n := c.doc.Node(path)
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	out := make(map[string]json.RawMessage, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if c.isText(n.Content[i]) {
+			out[n.Content[i].Value] = c.jsonOf(n.Content[i+1])
+		}
+	}
+	return out
+}
+
+// jsonOf is what a node holds, as JSON.
+func (c *checker) jsonOf(n *yaml.Node) json.RawMessage {
+	b, err := json.Marshal(c.value(n))
+	if err == nil {
+		_, err = expr.Decode(b)
+	}
+	if err != nil {
+		c.failNode(n, "%v", err)
+		return json.RawMessage("null")
+	}
+	return b
+}

@@ -1,0 +1,151 @@
+package workflow
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Test is one test that a document brings for itself: an event, what becomes of the
+// steps, and what is expected of the run.
+type Test struct {
+	Name   string
+	Event  Event
+	Ends   map[string]StepEnded // by step; the others complete without a result
+	Expect Expectation
+
+	place strictyaml.Error // where it stands, without a message
+}
+
+// Expectation is what a test asks for. What it does not say is not asked.
+type Expectation struct {
+	Runs   *bool                                 // whether the event starts a run
+	Status Status                                // how the run ends; empty for any
+	Order  []string                              // the steps that start, in order; outputs may be left out
+	With   map[string]map[string]json.RawMessage // inputs that steps get, by step and name
+}
+
+// Trial is how a test went.
+type Trial struct {
+	Name     string            `json:"name"`
+	Passed   bool              `json:"passed"`
+	Problems strictyaml.Errors `json:"-"` // what is not as expected, where the test stands
+	Decision Decision          `json:"decision"`
+	Status   Status            `json:"status,omitempty"` // of the run, if there was one
+	Order    []string          `json:"order,omitempty"`  // steps that started
+}
+
+// Tests are those of the document, as written.
+func (d *Definition) Tests() []Test { return slices.Clone(d.tests) }
+
+// Try runs a test against the definition: the same decision and the same machine as in
+// earnest, with the ends of the steps that the test gives. Nothing is executed.
+func (d *Definition) Try(t Test) Trial {
+	out := Trial{Name: t.Name, Decision: d.Decide(t.Event)}
+	fail := func(format string, args ...any) {
+		problem := t.place
+		problem.Message = fmt.Sprintf("test %q: ", t.Name) + fmt.Sprintf(format, args...)
+		out.Problems = append(out.Problems, &problem)
+	}
+	inputs := map[string]map[string]json.RawMessage{}
+	if out.Decision.Run {
+		var err error
+		if out.Status, out.Order, err = d.rehearse(t, inputs); err != nil {
+			fail("%v", err)
+		}
+	}
+	switch want := t.Expect.Runs; {
+	case want != nil && *want && !out.Decision.Run:
+		fail("does not run: %s", out.Decision.Reason)
+	case want != nil && !*want && out.Decision.Run:
+		fail("runs, and should not: %s", out.Decision.Reason)
+	}
+	if want := t.Expect.Status; want != "" && out.Status != want {
+		fail("the run is %q at its end, want %q", out.Status, want)
+	}
+	if t.Expect.Order != nil {
+		if got := d.asExpected(out.Order, t.Expect.Order); !slices.Equal(got, t.Expect.Order) {
+			fail("starts [%s], want [%s]", strings.Join(got, ", "), strings.Join(t.Expect.Order, ", "))
+		}
+	}
+	for _, step := range keysOf(t.Expect.With) {
+		differences(t.Expect.With[step], inputs[step], func(format string, args ...any) {
+			fail("step %s: "+format, append([]any{step}, args...)...)
+		})
+	}
+	out.Passed = len(out.Problems) == 0
+	return out
+}
+
+// rehearse drives the machine to the end of the run.
+func (d *Definition) rehearse(t Test, inputs map[string]map[string]json.RawMessage) (Status, []string, error) {
+	var order []string
+	state, effects, err := Start(d, "test", t.Event)
+	for waiting := []string{}; err == nil; {
+		for _, e := range effects {
+			if sent, ok := e.(Dispatch); ok {
+				waiting = append(waiting, sent.Step)
+				inputs[sent.Step] = sent.Input
+			}
+		}
+		if len(waiting) == 0 {
+			break
+		}
+		step := waiting[0]
+		waiting, order = waiting[1:], append(order, step)
+		end, given := t.Ends[step]
+		if !given {
+			end = StepEnded{Step: step, Status: api.Completed}
+		}
+		state, effects, err = Step(d, state, end)
+	}
+	return state.Status, order, err
+}
+
+// asExpected leaves out the outputs that an expected order does not speak of.
+func (d *Definition) asExpected(order, want []string) []string {
+	return slices.DeleteFunc(slices.Clone(order), func(id string) bool {
+		return !slices.Contains(want, id) && slices.ContainsFunc(d.Outputs, func(o StepDefinition) bool { return o.ID == id })
+	})
+}
+
+// differences tells where an input is not as wanted. What is not wanted is not looked at.
+func differences(want, got map[string]json.RawMessage, tell func(format string, args ...any)) {
+	if got == nil {
+		tell("does not start")
+		return
+	}
+	for _, name := range keysOf(want) {
+		value, there := got[name]
+		if !there {
+			tell("gets no %s, want %s", name, want[name])
+			continue
+		}
+		a, errA := expr.Decode(want[name])
+		b, errB := expr.Decode(value)
+		if errA != nil || errB != nil || !reflect.DeepEqual(a, b) {
+			tell("gets %s: %s, want %s", name, value, want[name])
+		}
+	}
+}
+
+// TryAll runs all tests of the document; the error holds what is not as expected.
+func (d *Definition) TryAll() ([]Trial, error) {
+	out := make([]Trial, len(d.tests))
+	var problems strictyaml.Errors
+	for i, t := range d.tests {
+		out[i] = d.Try(t)
+		problems = append(problems, out[i].Problems...)
+	}
+	return out, problems.Err()
+}
+
+// keysOf are the keys in order, so that what is told of a map is always the same.
+func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
