@@ -177,6 +177,10 @@ func TestOperating(t *testing.T) {
 	if got := step("events list", "E1", "disk.full", "sensor-1", " ago"); strings.Contains(got, "\x1b") || strings.Count(got, "\n") != 2 {
 		t.Errorf("events list printed %q: control characters of an event reached the terminal", got)
 	}
+	if got := step("explain E1", "Event E1, disk.full, from agent sensor-1", "clean version 1: started run", "which is running",
+		"met   mode is live", "no action agent is on host host-a"); strings.Contains(got, "\x1b") {
+		t.Errorf("explain printed %q", got)
+	}
 	step("agents list", "sensor-1", "host-a")
 	step("agents show sensor-1", "Certificate ends:")
 	run := string(s.Runs()[0].ID)

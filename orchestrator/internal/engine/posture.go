@@ -6,19 +6,13 @@ import (
 	"strings"
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
-	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 )
 
-const (
-	// maxLacks is how many bytes of one agent's reasons a sentence repeats: a layer or two.
-	// The whole list is with the agent.
-	maxLacks = 200
-
-	// maxNamed is how many agents such a sentence names.
-	maxNamed = 3
-)
+// maxLacks is how many bytes of one agent's reasons a sentence repeats: a layer or two.
+// The whole list is with the agent.
+const maxLacks = 200
 
 // postureTexts are the words of a posture that sentences and records repeat whole.
 func postureTexts(p *api.Posture) []string {
@@ -43,35 +37,6 @@ func described(p *api.Posture) string {
 		return p.String() + ": " + why
 	}
 	return p.String()
-}
-
-// shortfall says why no agent can be offered what asks for a sandbox, when that is the
-// reason: agents could take it but for what they reported last. Otherwise it is empty.
-func shortfall(r store.AgentReader, plugin api.PluginID, target instruction.Target) (string, error) {
-	if target.Sandbox == "" {
-		return "", nil
-	}
-	agents, err := r.Agents()
-	if err != nil {
-		return "", err
-	}
-	var found []string
-	for _, a := range agents {
-		switch {
-		case a.State == store.Revoked || !a.CouldTake(plugin, target):
-		case a.CanTake(plugin, target):
-			return "", nil
-		default:
-			found = append(found, fmt.Sprintf("%s reports %s", a.ID, described(a.Sandbox)))
-		}
-	}
-	if len(found) == 0 {
-		return "", nil
-	}
-	if more := len(found) - maxNamed; more > 0 {
-		found = append(found[:maxNamed], fmt.Sprintf("%d more report less as well", more))
-	}
-	return fmt.Sprintf("needs sandbox %s; %s", target.Sandbox, strings.Join(found, "; ")), nil
 }
 
 // postureChanged audits that an agent confines its plugins differently than it said

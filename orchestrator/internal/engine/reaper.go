@@ -121,7 +121,7 @@ func (e *Engine) reapOrg(ctx context.Context, org api.OrgID) (next time.Time, er
 			}
 			tick := instruction.Tick{Now: t.now}
 			if i.Status == api.Pending {
-				if tick.Why, err = shortfall(t, i.Plugin, i.Target); err != nil {
+				if tick.Why, err = WhyNobody(t, i.Plugin, i.Target); err != nil {
 					return err
 				}
 			}

@@ -23,8 +23,9 @@ type saved struct {
 	State   workflow.State `json:"state"`
 }
 
-// trigger starts a run of every workflow in effect that an event is for. A workflow
-// that fails at this event fails alone.
+// trigger starts a run of every workflow in effect that an event is for, and leaves an
+// evaluation of every one that it came near: whose triggers take its type. A workflow that
+// fails at this event fails alone.
 func (t *tx) trigger(ev workflow.Event) error {
 	programs, err := t.inEffect()
 	if err != nil {
@@ -38,11 +39,17 @@ func (t *tx) trigger(ev workflow.Event) error {
 		if err != nil {
 			return err
 		}
-		if !decision.Run {
-			t.engine.log.Debug("workflow not started", "org", t.org, "workflow", p.name, "event", ev.ID, "reason", decision.Reason)
-			continue
+		e := store.Evaluation{Event: ev.ID, Agent: ev.Agent.ID, Workflow: p.name, Version: p.version, At: t.now}
+		if decision.Run {
+			e.Run, err = t.start(p, ev, decision.Key)
 		}
-		if err := t.start(p, ev, decision.Key); err != nil {
+		if err == nil {
+			e.Decision, err = json.Marshal(decision)
+		}
+		if err == nil {
+			err = t.AddEvaluation(e)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -67,7 +74,8 @@ func (t *tx) decide(p program, ev workflow.Event) (workflow.Decision, error) {
 	return d.WithCooldown(until, t.now), err
 }
 
-func (t *tx) start(p program, ev workflow.Event, key string) error {
+// start begins a run. That it cannot begin is logged, and no id is returned.
+func (t *tx) start(p program, ev workflow.Event, key string) (api.RunID, error) {
 	run := store.Run{
 		ID: api.RunID(t.engine.ids.next(t.now)), Workflow: p.name, Version: p.version, EventID: ev.ID, Key: key,
 		CreatedAt: t.now, StartedAt: t.now,
@@ -75,9 +83,9 @@ func (t *tx) start(p program, ev workflow.Event, key string) error {
 	state, effects, err := workflow.Start(p.Definition, run.ID, ev)
 	if err != nil {
 		t.engine.log.Error("run cannot start", "org", t.org, "workflow", p.name, "event", ev.ID, "error", err)
-		return nil
+		return "", nil
 	}
-	return t.apply(run, p.Definition, saved{State: state}, effects)
+	return run.ID, t.apply(run, p.Definition, saved{State: state}, effects)
 }
 
 // advance takes a run on by an input. A run that has ended takes none.
@@ -167,10 +175,6 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch) err
 		spec.ExpiresAt = t.now.Add(outputLifetime)
 	}
 	i := instruction.New(spec, t.now)
-	var err error
-	if i.Message, err = shortfall(t, i.Plugin, i.Target); err != nil {
-		return err
-	}
 	t.waiting = append(t.waiting, target)
 	t.due = earlier(t.due, i.Due())
 	return t.PutInstruction(i)

@@ -51,6 +51,7 @@ func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error)
 		route.RunCancel:      o.runCancel,
 		route.EventList:      o.eventList,
 		route.EventFollow:    o.eventFollow,
+		route.EventExplain:   o.eventExplain,
 		route.AuditList:      o.auditList,
 	}, route.Options{Logger: log})
 }

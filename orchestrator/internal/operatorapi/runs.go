@@ -1,8 +1,10 @@
 package operatorapi
 
 import (
+	"cmp"
 	"context"
 
+	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -18,27 +20,41 @@ func (o operators) runList(ctx context.Context, c *route.Call) (any, error) {
 }
 
 func (o operators) runShow(ctx context.Context, c *route.Call) (any, error) {
-	detail := RunDetail{Steps: []Step{}, History: []History{}}
-	id := api.RunID(c.PathValue("id"))
-	err := o.read(ctx, c, func(r store.Reader) error {
-		run, err := r.Run(id)
-		if err != nil {
-			return err
-		}
-		detail.Run = viewRun(run)
-		instructions, err := r.RunInstructions(id)
-		if err != nil {
-			return err
-		}
-		for _, i := range instructions {
-			detail.Steps = append(detail.Steps, viewStep(i))
-		}
-		history, err := r.History(id)
-		for _, h := range history {
-			detail.History = append(detail.History, viewHistory(h))
-		}
+	var detail RunDetail
+	err := o.read(ctx, c, func(r store.Reader) (err error) {
+		detail, err = detailOf(r, api.RunID(c.PathValue("id")))
 		return err
 	})
+	return detail, err
+}
+
+// detailOf reads a run with all that happened in it.
+func detailOf(r store.Reader, id api.RunID) (RunDetail, error) {
+	detail := RunDetail{Steps: []Step{}, History: []History{}}
+	run, err := r.Run(id)
+	if err != nil {
+		return detail, err
+	}
+	detail.Run = viewRun(run)
+	instructions, err := r.RunInstructions(id)
+	if err != nil {
+		return detail, err
+	}
+	for _, i := range instructions {
+		step := viewStep(i)
+		if i.Status == api.Pending {
+			why, err := engine.WhyNobody(r, i.Plugin, i.Target)
+			if err != nil {
+				return detail, err
+			}
+			step.Message = cmp.Or(why, step.Message)
+		}
+		detail.Steps = append(detail.Steps, step)
+	}
+	history, err := r.History(id)
+	for _, h := range history {
+		detail.History = append(detail.History, viewHistory(h))
+	}
 	return detail, err
 }
 

@@ -3,6 +3,7 @@ package operatorapi
 import (
 	"encoding/json"
 
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -168,6 +169,22 @@ type Event struct {
 	Cursor     int64       `json:"cursor"`
 	Agent      api.AgentID `json:"agent"`
 	ReceivedAt api.Time    `json:"received_at"`
+}
+
+// Explanation is what became of one event: what each workflow that it came near made of it,
+// clause by clause, and how the runs stand that it started.
+type Explanation struct {
+	Event       Event        `json:"event"`
+	Evaluations []Evaluation `json:"evaluations"` // by workflow
+}
+
+// Evaluation is what one workflow made of an event.
+type Evaluation struct {
+	Workflow string            `json:"workflow"`
+	Version  int               `json:"version"`
+	At       api.Time          `json:"at"`
+	Decision workflow.Decision `json:"decision"`
+	Run      *RunDetail        `json:"run,omitempty"` // that it started
 }
 
 // Audit is one change or refusal that is on record.

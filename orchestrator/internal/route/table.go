@@ -64,6 +64,7 @@ var (
 	RunCancel      = ID{"run_cancel"}
 	EventList      = ID{"event_list"}
 	EventFollow    = ID{"event_follow"}
+	EventExplain   = ID{"event_explain"}
 	AuditList      = ID{"audit_list"}
 )
 
@@ -132,6 +133,7 @@ var table = slices.Concat([]Row{
 	Row{ID: RunCancel, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/cancel", MaxBody: small},
 	Row{ID: EventList, Method: http.MethodGet, Pattern: "/api/v1/events"},
 	Row{ID: EventFollow, Method: http.MethodGet, Pattern: "/api/v1/events/follow"},
+	Row{ID: EventExplain, Method: http.MethodGet, Pattern: "/api/v1/events/{id}/explanation"},
 	Row{ID: AuditList, Method: http.MethodGet, Pattern: "/api/v1/audit"},
 ))
 

@@ -99,6 +99,18 @@ type Gap struct {
 	ReceivedAt time.Time
 }
 
+// Evaluation is what one workflow made of one event. Decision belongs to package
+// workflow.
+type Evaluation struct {
+	Event    api.EventID
+	Agent    api.AgentID // that sent it
+	Workflow string
+	Version  int
+	At       time.Time
+	Run      api.RunID `json:",omitempty"` // that it started
+	Decision json.RawMessage
+}
+
 // Workflow is one version of a workflow. An applied text never changes.
 type Workflow struct {
 	Name      string

@@ -68,6 +68,11 @@ type EventReader interface {
 	// it: no agent can take an id away from another.
 	Event(api.AgentID, api.EventID) (Event, error)
 	Events(EventQuery) ([]Event, error)
+	// EventsWithID lists the events that agents gave this id, by agent: mostly one.
+	EventsWithID(api.EventID) ([]Event, error)
+	// Evaluations lists what workflows made of the events with this id, by agent and then
+	// by workflow.
+	Evaluations(api.EventID) ([]Evaluation, error)
 	Gaps(api.AgentID) ([]Gap, error) // oldest first
 }
 
@@ -132,6 +137,7 @@ type Tx interface {
 
 	PutStream(api.AgentID, delivery.Stream) error
 	AddEvent(Event) error
+	AddEvaluation(Evaluation) error
 	PutGap(Gap) error // its key is where it begins in its stream
 
 	// AddWorkflow adds a text as the current version and returns its number: one above

@@ -19,6 +19,12 @@ var (
 	lastEvent    = prepare(`SELECT COALESCE(MAX(n), 0) FROM events WHERE org = ?1`)
 	addEvent     = prepare(`INSERT INTO events (org, n, agent, id, type, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)`)
 
+	// Through the index, agent by agent: an index of its own would cost every event.
+	eventsWithID = prepare(`SELECT doc FROM events WHERE org = ?1 AND agent IN (SELECT id FROM agents WHERE org = ?1) AND id = ?2 ORDER BY agent`)
+
+	evaluationsOf = prepare(`SELECT doc FROM evaluations WHERE org = ?1 AND event = ?2 ORDER BY agent, workflow`)
+	addEvaluation = prepare(`INSERT INTO evaluations (org, event, agent, workflow, doc) VALUES (?1, ?2, ?3, ?4, ?5)`)
+
 	gapsOfAgent = prepare(`SELECT doc FROM gaps WHERE org = ?1 AND agent = ?2 ORDER BY received, epoch, first`)
 	putGap      = prepare(`INSERT INTO gaps (org, agent, epoch, first, received, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 		ON CONFLICT (org, agent, epoch, first) DO UPDATE SET received = excluded.received, doc = excluded.doc`)
@@ -46,6 +52,18 @@ func (r reader) Events(q store.EventQuery) ([]store.Event, error) {
 		query = newestEvents
 	}
 	return all[store.Event](r, query, q.After, q.Type, q.Agent, store.PageSize(q.Limit))
+}
+
+func (r reader) EventsWithID(id api.EventID) ([]store.Event, error) {
+	return all[store.Event](r, eventsWithID, id)
+}
+
+func (r reader) Evaluations(id api.EventID) ([]store.Evaluation, error) {
+	return all[store.Evaluation](r, evaluationsOf, id)
+}
+
+func (t *tx) AddEvaluation(e store.Evaluation) error {
+	return t.put(addEvaluation, e, e.Event, e.Agent, e.Workflow)
 }
 
 func (t *tx) AddEvent(e store.Event) (err error) {

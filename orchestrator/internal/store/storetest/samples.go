@@ -65,6 +65,10 @@ func sampleEvent(note string) store.Event {
 	}
 }
 
+func sampleEvaluation(note string) store.Evaluation {
+	return store.Evaluation{Event: "01EVENT", Agent: "web-1", Workflow: "clean", Version: 3, At: start, Run: "01RUN", Decision: quoted(note)}
+}
+
 func sampleStream(through uint64) delivery.Stream {
 	return delivery.Stream{Epoch: "e1", Through: through, Above: []delivery.Span{{From: 1 << 63, To: 1<<63 + 1}}}
 }
@@ -148,6 +152,7 @@ func everything(note string) func(store.Tx) error {
 		func(tx store.Tx) error { return tx.PutAgent(sampleAgent(note)) },
 		func(tx store.Tx) error { return tx.PutToken(sampleToken(note)) },
 		func(tx store.Tx) error { return tx.AddEvent(sampleEvent(note)) },
+		func(tx store.Tx) error { return tx.AddEvaluation(sampleEvaluation(note)) },
 		func(tx store.Tx) error { return tx.PutStream("web-1", sampleStream(uint64(len(note)))) },
 		func(tx store.Tx) error { return tx.PutGap(sampleGap(note)) },
 		func(tx store.Tx) error { _, err := tx.AddWorkflow(sampleWorkflow(note)); return err },
@@ -206,6 +211,8 @@ func probes() []probe {
 		{"tokens", listed(store.Reader.Tokens), token},
 		{"event", found(func(r store.Reader) (store.Event, error) { return r.Event("web-1", "01EVENT") }), event},
 		{"events", listed(func(r store.Reader) ([]store.Event, error) { return r.Events(store.EventQuery{}) }), event},
+		{"events with an id", listed(func(r store.Reader) ([]store.Event, error) { return r.EventsWithID("01EVENT") }), event},
+		{"evaluations", listed(func(r store.Reader) ([]store.Evaluation, error) { return r.Evaluations("01EVENT") }), func(n string) any { return sampleEvaluation(n) }},
 		{"gaps", listed(func(r store.Reader) ([]store.Gap, error) { return r.Gaps("web-1") }), func(n string) any { return sampleGap(n) }},
 		{"workflow", found(func(r store.Reader) (store.Workflow, error) { return r.Workflow("clean") }), workflow},
 		{"workflow version", found(func(r store.Reader) (store.Workflow, error) { return r.WorkflowVersion("clean", 1) }), workflow},
