@@ -112,6 +112,34 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
 	}
 }
 
+// What one run of an action keeps the next one finds, cold or warm, and no other plugin.
+func TestRunsShareTheirState(t *testing.T) {
+	counting := strings.Replace(sdk("state['runs'] = state.get('runs', 0) + 1\nreturn state['runs']"), "act(params, ctx)", "act(state)", 1)
+	h := newHost(t, api.Action, map[string]string{"counting": counting, "other": counting})
+	h.keepWarm()
+	run := func(id api.PluginID) string {
+		got := h.Execute(t.Context(), h.order(id, given("percent", "1")))
+		if got.Status != api.Completed {
+			t.Fatalf("%+v\n%s", got, h.log)
+		}
+		return string(got.Result)
+	}
+	n := 0
+	h.eventually("a run prepares the next", func() bool {
+		n++
+		if got := run("counting"); got != strconv.Itoa(n) {
+			t.Fatalf("run %d counts %s", n, got)
+		}
+		return h.pool.Zygotes() == 1
+	})
+	if got := run("counting"); got != strconv.Itoa(n+1) {
+		t.Errorf("a warm run counts %s after %d", got, n)
+	}
+	if got := run("other"); got != "1" {
+		t.Errorf("another plugin counts %s", got)
+	}
+}
+
 func TestRunsThatStayCold(t *testing.T) {
 	h := newHost(t, api.Action, map[string]string{
 		"never":   strings.Replace(sdk("return 1"), "contract: stdio", "contract: stdio, warm: false", 1),

@@ -187,7 +187,7 @@ class Host:
     def _initialize(self, request: Request) -> Answer:
         config = Settings("config", _object(request, "config"))
         try:
-            self._handler.shape("config", config)  # a dataclass that does not fit is told before anything runs
+            self._handler.prepare(config)  # a dataclass that does not fit is told before anything runs
         except PluginError as error:
             return _failure(str(error))
         self._config = config

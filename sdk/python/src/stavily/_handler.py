@@ -54,6 +54,12 @@ class Handler:
 
         return build(cls, value, name)
 
+    def prepare(self, config: Any) -> None:
+        """Do what every call needs, once: a process that others are forked from imports it for them."""
+        self.shape("config", config)
+        if any(self.class_of(name) for name in _SHAPED):
+            from . import _schema  # noqa: F401
+
     def class_of(self, name: str) -> Optional[Type[Any]]:
         """The dataclass that the function wants an argument as; None where it is content with Settings."""
         hint = self._hints.get(name)

@@ -1,7 +1,7 @@
 """An action whose configuration and parameters are dataclasses."""
 
 from dataclasses import dataclass
-from typing import List
+from typing import Dict, List
 
 import stavily
 
@@ -17,7 +17,8 @@ class Params:
 
 
 @stavily.action
-def act(params: Params, config: Config):
+def act(params: Params, config: Config, ctx: stavily.Context, state: stavily.State) -> Dict[str, bool]:
+    ctx.log.info("running within %s", stavily.host.var())
     return {"allowed": params.path in config.roots}
 
 
