@@ -40,6 +40,9 @@ func (e *Engine) Admit(ctx context.Context, cert *x509.Certificate) (admitted co
 	admitted, release = e.watch(ctx, agentKey{id.Org, id.Agent})
 	if err := e.checkCurrent(admitted, id, cert); err != nil {
 		release()
+		if errors.Is(err, context.Canceled) { // the revocation ended the look itself
+			err = context.Cause(admitted)
+		}
 		return nil, id, nil, err
 	}
 	return admitted, id, release, nil

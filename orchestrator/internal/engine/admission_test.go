@@ -8,9 +8,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -155,6 +157,35 @@ func TestCopiedCertificateIsOnRecordOnceAMinute(t *testing.T) {
 		if found := w.audit("refused"); len(found) != 2 {
 			t.Errorf("on record %d times after a minute, want twice", len(found))
 		}
+	})
+}
+
+// hanging is a store whose views take until they are given up.
+type hanging struct{ store.Store }
+
+type hangingScope struct{ store.Scope }
+
+func (h hanging) Org(id api.OrgID) store.Scope { return hangingScope{h.Store.Org(id)} }
+
+func (hangingScope) View(ctx context.Context, _ func(store.Reader) error) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A request that is being admitted while its agent is revoked hears that, and not that
+// somebody gave up.
+func TestRevocationDuringAdmission(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		a := w.enrol(api.Action, "a", "h")
+		e := New(hanging{w.store}, w.ca, Options{Logger: slog.New(slog.DiscardHandler)})
+		admitted := make(chan error, 1)
+		go func() {
+			_, _, _, err := e.Admit(t.Context(), a.cert)
+			admitted <- err
+		}()
+		synctest.Wait()
+		e.end(agentKey{a.Org, a.Agent}, revoked(store.Agent{ID: a.Agent}))
+		w.wantCode("the request", <-admitted, api.CodeRevoked)
 	})
 }
 
