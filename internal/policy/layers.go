@@ -19,11 +19,12 @@ var Layers = []Layer{
 	{"internal/destination", nil},
 	{"internal/terminal", nil},
 	{"internal/policy", nil},
+	{"internal/repository", nil},
 	{"internal/cluster", []string{"internal/limits", "shared/pkg/api", "plugins"}},
 
 	{"shared/pkg/api", []string{"internal/limits"}},
 	{"shared/pkg/pki", []string{"shared/pkg/api", "internal"}},
-	{"shared/pkg/config", []string{"shared/pkg/api", "internal"}},
+	{"shared/pkg/config", []string{"shared/pkg/api", "shared/pkg/bundle", "internal"}},
 	{"shared/pkg/plugin", []string{"shared/pkg/api", "internal"}},
 	{"shared/pkg/bundle", []string{"shared/pkg/api", "shared/pkg/plugin", "internal"}},
 	{"shared/pkg/telemetry", []string{"internal"}},

@@ -80,11 +80,17 @@ func (c *copying) link(name string) error {
 	if err != nil {
 		return err
 	}
-	inside := path.Join(path.Dir(name), filepath.ToSlash(target))
-	if filepath.IsAbs(target) || inside == ".." || strings.HasPrefix(inside, "../") {
+	if LeadsOut(name, target) {
 		return fmt.Errorf("%s leads out of the plugin, to %s: put a copy in its place", filepath.Join(c.from, name), target)
 	}
 	return c.dst.Symlink(target, name)
+}
+
+// LeadsOut reports whether a link of this name, relative to the plugin's directory, has
+// a target outside.
+func LeadsOut(name, target string) bool {
+	inside := path.Join(path.Dir(name), filepath.ToSlash(target))
+	return filepath.IsAbs(target) || path.IsAbs(target) || inside == ".." || strings.HasPrefix(inside, "../")
 }
 
 func (c *copying) file(name string) error {

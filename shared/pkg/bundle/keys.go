@@ -67,7 +67,7 @@ func ParseKeys(text string) (Keys, error) {
 		public, comment, options, _, err := ssh.ParseAuthorizedKey([]byte(line))
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("line %d: is not a public key, such as \"ssh-ed25519 AAAA… name\": %w", n+1, err)
+			return nil, fmt.Errorf("line %d: is not a public key, such as \"ssh-ed25519 AAAA… name\"", n+1)
 		case len(options) > 0:
 			return nil, fmt.Errorf("line %d: begins with options (%s), which mean nothing here: leave them out", n+1, options[0])
 		case public.Type() != ssh.KeyAlgoED25519:

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/bundle"
 )
 
 // complete fills in what follows from other keys and makes every path absolute.
@@ -24,6 +25,11 @@ func (l *Loaded) complete(writable func(string) bool) error {
 	l.completePath("logging.file", &c.Logging.File, "logs", "agent.log")
 	l.completePath("plugins.dir", &c.Plugins.Dir, "data", "plugins")
 	l.completePath("plugins.config_dir", &c.Plugins.ConfigDir, "config", "plugins")
+	for i, key := range c.Plugins.TrustedKeys {
+		if key != "" && !bundle.IsKeyLine(key) {
+			l.completePath("plugins.trusted_keys", &c.Plugins.TrustedKeys[i])
+		}
+	}
 	return nil
 }
 

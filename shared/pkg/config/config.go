@@ -165,9 +165,21 @@ type Plugins struct {
 	Pins      Pins           `yaml:"pins"`            // the only version of a plugin that may be used
 	Python    Python         `yaml:"python"`
 	Warm      Warm           `yaml:"warm"`
+
+	// Whose packages are taken: keys as lines of authorized_keys, or files of such lines.
+	TrustedKeys []string `yaml:"trusted_keys"`
+	// Repositories that instructions may have plugins installed from: each allows itself
+	// and what is below it. Nothing is allowed by default.
+	Sources        []string `yaml:"sources"`
+	AutoUpdate     bool     `yaml:"auto_update"`     // installs what the orchestrator assigns
+	UpdateInterval Duration `yaml:"update_interval"` // what did not install is tried again this often
 }
 
 const (
+	defaultUpdateInterval = time.Hour
+	// minUpdateInterval keeps what cannot be installed from being tried all the time.
+	minUpdateInterval = 10 * time.Second
+
 	defaultMaxMemory = 256 * Megabyte
 	// minMaxMemory is what an interpreter with nothing loaded takes, rounded up: a
 	// smaller limit is a slip of the unit that would kill every plugin.
@@ -282,6 +294,8 @@ func Default(t api.AgentType) Config {
 			Pins:   Pins{},
 			Python: Python{Interpreter: defaultInterpreter},
 			Warm:   Warm{Max: defaultWarm, Idle: Duration(defaultWarmIdle), Age: Duration(defaultWarmAge), Runs: defaultWarmRuns},
+
+			AutoUpdate: true, UpdateInterval: Duration(defaultUpdateInterval),
 		},
 		Spool:   Spool{MaxBytes: defaultSpool},
 		Health:  Health{Enabled: true, Bind: defaultHealthBind, Port: healthPort, Path: defaultHealthPath, ReadyPath: defaultReadyPath},

@@ -12,7 +12,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/stavily/agents/internal/repository"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/bundle"
 )
 
 // Validate reports everything that is wrong with the values, one [Problem] a line.
@@ -140,6 +142,20 @@ func (p *Plugins) check(ps *problems) {
 	ps.requireInterval("plugins.warm.idle", p.Warm.Idle)
 	ps.requireInterval("plugins.warm.age", p.Warm.Age)
 	ps.require(p.Warm.Runs >= 1, "plugins.warm.runs", p.Warm.Runs, "at least 1")
+	ps.require(p.UpdateInterval >= Duration(minUpdateInterval), "plugins.update_interval", p.UpdateInterval, "at least %v", Duration(minUpdateInterval))
+	for _, place := range p.Sources {
+		if _, err := repository.Parse(place); err != nil {
+			ps.add("plugins.sources", "%v", err)
+		}
+	}
+	for _, key := range p.TrustedKeys {
+		if !bundle.IsKeyLine(key) {
+			continue // a file, which is read when the agent starts
+		}
+		if _, err := bundle.ParseKeys(key); err != nil {
+			ps.add("plugins.trusted_keys", "%.40q: %v", key, err)
+		}
+	}
 }
 
 func (ps *problems) requireIDs(key string, ids []api.PluginID) {
