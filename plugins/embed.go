@@ -1,8 +1,10 @@
 // Package plugins carries the official plugins: what an agent needs of them to
 // run, without their tests and documentation.
 //
-//	sensors/cpu-load         sensors/directory-size   sensors/disk-space
-//	sensors/memory           sensors/process          sensors/service
+//	sensors/certificate-expiry  sensors/cpu-load    sensors/directory-size
+//	sensors/disk-space          sensors/file-watch  sensors/http-check
+//	sensors/log-pattern         sensors/memory      sensors/process
+//	sensors/service             sensors/tcp-check
 //	actions/cleanup-files    actions/restart-service  actions/run-command
 //	outputs/webhook
 //
@@ -19,5 +21,5 @@ import "embed"
 //go:embed sensors/*/plugin.yaml sensors/*/main.py
 //go:embed actions/*/plugin.yaml actions/*/main.py
 //go:embed outputs/*/plugin.yaml outputs/*/main.py
-//go:embed */*/bus.py
+//go:embed */*/bounded.py */*/bus.py */*/certificate.py */*/changes.py */*/web.py
 var Official embed.FS

@@ -1,7 +1,5 @@
 """Tells when the processors are busy, or more wants to run than they can do, for several checks in a row."""
 
-import os
-
 import stavily
 
 
@@ -64,7 +62,7 @@ def read_load():
 
 def read(name):
     """A file of the host's /proc."""
-    path = os.path.join(os.environ.get("HOST_PROC", "/proc"), name)
+    path = stavily.host.proc(name)
     try:
         with open(path, encoding="ascii") as file:
             return file.read()

@@ -1,7 +1,5 @@
 """Tells when memory or swap is nearly used up, and when there is room again."""
 
-import os
-
 import stavily
 
 
@@ -26,7 +24,7 @@ def memory(config, emit, state):
 
 def read_meminfo():
     """What /proc/meminfo of the host says, in bytes by name."""
-    path = os.path.join(os.environ.get("HOST_PROC", "/proc"), "meminfo")
+    path = stavily.host.proc("meminfo")
     try:
         with open(path, encoding="ascii") as file:
             return {name: int(value.split()[0]) * 1024 for name, value in (line.split(":") for line in file)}

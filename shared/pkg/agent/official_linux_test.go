@@ -98,13 +98,21 @@ func (d told) value(t *testing.T, field string) (text string) {
 	return strings.Trim(string(d.events[0].Data[field]), `"`)
 }
 
-// watch starts the sensor and checks once before each of the changes and once at the end.
-func (o *official) watch(t *testing.T, changes ...func()) []told {
+// sense starts the sensor, calls use, and ends it.
+func (o *official) sense(t *testing.T, use func(*Session, *events) error) {
 	t.Helper()
 	task, got := o.task(o.id), newEvents()
 	task.Forever, task.Trigger = true, got.take
+	if err := o.Sense(t.Context(), task, time.Second, func(s *Session) error { return use(s, got) }); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, o.log, o.pluginLog())
+	}
+}
+
+// watch checks once before each of the changes and once at the end.
+func (o *official) watch(t *testing.T, changes ...func()) []told {
+	t.Helper()
 	var all []told
-	err := o.Sense(t.Context(), task, time.Second, func(s *Session) error {
+	o.sense(t, func(s *Session, got *events) error {
 		for i := 0; ; i++ {
 			before := len(got.types())
 			_, err := s.Detect(t.Context()) // what it emits comes before the answer
@@ -117,9 +125,6 @@ func (o *official) watch(t *testing.T, changes ...func()) []told {
 			changes[i]()
 		}
 	})
-	if err != nil {
-		t.Fatalf("%v\n%s\n%s", err, o.log, o.pluginLog())
-	}
 	return all
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stavily/agents/shared/internal/sandbox"
 )
@@ -82,4 +83,66 @@ func TestServiceAsksTheBus(t *testing.T) {
 		fakeSystemd(t, o.dir, up)
 		o.expect(t, o.watch(t), "error: allow it under `read`")
 	})
+}
+
+// Lines are found over a rotation, and over a restart of the sensor.
+func TestLogPatternFollows(t *testing.T) {
+	settings := "config: {directory: DIR, file: app.log, pattern: error}\n"
+	atBothLevels(t, "sensors/log-pattern", settings, func(t *testing.T, o *official) {
+		log := filepath.Join(o.dir, "app.log")
+		appendTo(t, log, "error 0\n")
+		got := o.watch(t, func() {
+			appendTo(t, log, "error 1\n")
+			if err := os.Rename(log, log+".1"); err != nil {
+				t.Fatal(err)
+			}
+			appendTo(t, log, "fine\nerror 2\n")
+		}, func() {})
+		o.expect(t, got, "", "log.match", "")
+		if lines := got[1].value(t, "lines"); lines != `["error 1", "error 2"]` && lines != `["error 1","error 2"]` {
+			t.Errorf("lines %s", lines)
+		}
+		appendTo(t, log, "error 3\n")
+		again := o.watch(t)
+		o.expect(t, again, "log.match")
+		if count := again[0].value(t, "count"); count != "1" {
+			t.Errorf("%s lines after the restart", count)
+		}
+	})
+}
+
+// What happens to a file is told without being asked: at full by the kernel, at confined
+// because the sensor looks.
+func TestFileWatchTells(t *testing.T) {
+	settings := "config: {directories: [DIR], settle_seconds: 0.1, poll_seconds: 0.2}\n"
+	atBothLevels(t, "sensors/file-watch", settings, func(t *testing.T, o *official) {
+		o.sense(t, func(_ *Session, got *events) error {
+			for i := 0; len(got.types()) == 0; i++ { // it does not say when it has begun to wait
+				appendTo(t, filepath.Join(o.dir, fmt.Sprint("new", i)), "x")
+				select {
+				case <-got.came:
+				case <-time.After(500 * time.Millisecond):
+				case <-t.Context().Done():
+					return t.Context().Err()
+				}
+			}
+			return nil
+		})
+		looks := strings.Contains(o.pluginLog(), "the kernel does not tell of changes here")
+		if looks != (o.posture.Level == sandbox.Confined) {
+			t.Errorf("at %s:\n%s", o.posture.Level, o.pluginLog())
+		}
+	})
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
 }
