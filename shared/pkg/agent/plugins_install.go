@@ -72,7 +72,10 @@ func (p *Plugins) take(ctx context.Context, store *catalog.Store, m *plugin.Plug
 		change.Before = before.current.Version
 	}
 	if before.current != nil && before.current.Digest == m.Digest && before.store == store {
-		p.use(store, before.current, source, p.pythonOf(before.current))
+		p.alter(m.ID, func(s *slot) {
+			s.source, s.refused, s.declined, s.again = source, "", "", false
+		})
+		p.rt.Health.Clear(conditionOf(m.ID))
 		change.Plugin, change.Unchanged = before.current, true
 		return change, os.RemoveAll(m.Dir)
 	}
