@@ -58,6 +58,10 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"agents", "list", "--org", "Not An Org"}, exitUsage, "organization id"},
 		{[]string{"tokens", "create"}, exitUsage, "must be sensor or action"},
 		{[]string{"workflows", "apply"}, exitUsage, "--file is required"},
+		{[]string{"workflows", "diff"}, exitUsage, "name a workflow"},
+		{[]string{"workflows", "diff", "-f", bad}, exitFailed, bad + ":2:1: "},
+		{[]string{"workflows", "history", "nothing"}, exitFailed, "nothing"},
+		{[]string{"workflows", "rollback", "nothing"}, exitFailed, "no such version"},
 		{[]string{"server", "--log-level", "loud"}, exitUsage, "--log-level"},
 		{[]string{"agents", "show", "nobody"}, exitFailed, "nobody"},
 		{[]string{"agents", "revoke", "nobody"}, exitFailed, "nobody"},
@@ -192,9 +196,26 @@ func TestOperating(t *testing.T) {
 	step("tokens list", "used", "sensor-1")
 	step("agents revoke sensor-1 --reason test", "Agent sensor-1 is revoked.")
 	step("agents list", "revoked")
+	second := text + "  - plugin: grower\n"
+	if err := os.WriteFile(file, []byte(second), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := step("workflows diff -f " + file); got != "--- clean version 1\n+++ "+file+"\n@@ -3,3 +3,4 @@\n   - event: disk.full\n actions:\n   - plugin: cleaner\n+  - plugin: grower\n" {
+		t.Errorf("workflows diff -f printed\n%s", got)
+	}
+	step("workflows apply -f "+file, "now at version 2")
+	step("workflows diff -f "+file, "")
+	step("workflows diff clean", "--- clean version 1", "+++ clean version 2", "+  - plugin: grower")
+	step("workflows diff clean --to 1", "--- clean version 0", "+name: clean")
+	step("workflows rollback clean", "now at version 3")
+	step("workflows rollback clean --to 1", "unchanged at version 3")
+	step("workflows history clean", "VERSION", "3", "+0 -1", "+1 -0", "+5 -0")
+	if got := step("workflows show clean"); got != text {
+		t.Errorf("after the rollback the text is %q", got)
+	}
 	step("workflows delete clean", "deleted")
 	step("workflows list", "No workflows.")
-	step("audit list", "agent.revoke", "workflow.delete", "run.cancel", "operator")
+	step("audit list", "agent.revoke", "workflow.rollback", "workflow.delete", "run.cancel", "operator")
 	var runs []operatorapi.Run
 	if err := json.Unmarshal([]byte(step("runs list -o json")), &runs); err != nil || len(runs) != 1 || runs[0].Status != "cancelled" {
 		t.Errorf("runs list -o json = %+v, %v", runs, err)

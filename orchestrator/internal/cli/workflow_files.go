@@ -15,12 +15,21 @@ import (
 // Commands on workflow files, which need no server.
 
 // parseFile reads and checks one workflow document.
-func parseFile(cmd *cobra.Command, file string) (*workflow.Definition, error) {
+func parseFile(cmd *cobra.Command, file string) (d *workflow.Definition, text string, err error) {
 	r, err := readWorkflow(cmd.InOrStdin(), file)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		d, err = workflow.Parse(r.File, []byte(r.Text))
 	}
-	return workflow.Parse(r.File, []byte(r.Text))
+	return d, r.Text, err
+}
+
+// placesOr makes mistakes that have a place recognisable.
+func placesOr(err error) error {
+	var mistakes strictyaml.Errors
+	if errors.As(err, &mistakes) {
+		return placesError{mistakes}
+	}
+	return err
 }
 
 // eachFile calls use with every file that is right, and returns the mistakes of the
@@ -28,7 +37,7 @@ func parseFile(cmd *cobra.Command, file string) (*workflow.Definition, error) {
 func eachFile(cmd *cobra.Command, files []string, use func(file string, d *workflow.Definition) error) error {
 	var mistakes strictyaml.Errors
 	for _, file := range files {
-		d, err := parseFile(cmd, file)
+		d, _, err := parseFile(cmd, file)
 		if err == nil {
 			err = use(file, d)
 		}

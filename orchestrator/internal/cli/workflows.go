@@ -19,8 +19,8 @@ import (
 const pathWorkflows = "/api/v1/workflows"
 
 func workflowsCommand(o *options) *cobra.Command {
-	c := group("workflows", "Check, test, draw, apply, list, show and delete workflows",
-		workflowsValidate(o), workflowsTest(o), workflowsGraph(o),
+	c := group("workflows", "Check, test, draw, apply, compare and roll back workflows",
+		workflowsValidate(o), workflowsTest(o), workflowsGraph(o), workflowsDiff(o), workflowsHistory(o), workflowsRollback(o),
 		workflowsApply(o), workflowsList(o), workflowsShow(o), workflowsDelete(o))
 	c.Aliases = []string{"workflow"}
 	return c
@@ -50,19 +50,23 @@ fails, is printed as file:line:column.`,
 			if err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), applied)
-			}
-			said := "Workflow %s is unchanged at version %d.\n"
-			if applied.Changed {
-				said = "Workflow %s is now at version %d.\n"
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), said, applied.Name, applied.Version)
-			return err
+			return tellApplied(cmd.OutOrStdout(), o, applied)
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "`file` with the workflow, or - for standard input (required)")
 	return c
+}
+
+func tellApplied(w io.Writer, o *options, applied operatorapi.Applied) error {
+	if o.output == "json" {
+		return showJSON(w, applied)
+	}
+	said := "Workflow %s is unchanged at version %d.\n"
+	if applied.Changed {
+		said = "Workflow %s is now at version %d.\n"
+	}
+	_, err := fmt.Fprintf(w, said, applied.Name, applied.Version)
+	return err
 }
 
 func readWorkflow(stdin io.Reader, file string) (operatorapi.ApplyRequest, error) {
@@ -90,8 +94,8 @@ func workflowsList(o *options) *cobra.Command {
 		Example: "  stavily workflows list",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var workflows []operatorapi.Workflow
-			if err := o.client().Do(cmd.Context(), http.MethodGet, pathWorkflows, nil, nil, &workflows); err != nil {
+			workflows, err := workflowsInEffect(cmd, o)
+			if err != nil {
 				return err
 			}
 			return show(cmd.OutOrStdout(), o, workflows, "No workflows. Apply one with: stavily workflows apply -f FILE",
@@ -100,6 +104,10 @@ func workflowsList(o *options) *cobra.Command {
 				})
 		},
 	}
+}
+
+func workflowsInEffect(cmd *cobra.Command, o *options) (out []operatorapi.Workflow, err error) {
+	return out, o.client().Do(cmd.Context(), http.MethodGet, pathWorkflows, nil, nil, &out)
 }
 
 func workflowsShow(o *options) *cobra.Command {

@@ -126,19 +126,51 @@ func (e *Engine) Apply(ctx context.Context, org api.OrgID, file string, text []b
 		return w, false, api.Errorf(api.CodeInvalid, "%v", err)
 	}
 	err = e.update(ctx, org, func(t *tx) error {
-		w, err = t.Workflow(d.Name)
-		switch {
-		case err == nil && w.Digest == d.Digest():
-			return nil
-		case err != nil && !errors.Is(err, store.ErrNotFound):
+		w, changed, err = t.putIntoEffect(d, text, "workflow.apply")
+		return err
+	})
+	e.programs.changed(org)
+	return w, changed && err == nil, err
+}
+
+// putIntoEffect adds a text as the current version, unless it is that already.
+func (t *tx) putIntoEffect(d *workflow.Definition, text []byte, action string) (w store.Workflow, changed bool, err error) {
+	w, err = t.Workflow(d.Name)
+	switch {
+	case err == nil && w.Digest == d.Digest():
+		return w, false, nil
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return w, false, err
+	}
+	w = store.Workflow{Name: d.Name, Text: string(text), Digest: d.Digest(), AppliedAt: t.now}
+	if w.Version, err = t.AddWorkflow(w); err != nil {
+		return w, false, err
+	}
+	return w, true, t.audit(operator, action, d.Name, fmt.Sprintf("version %d, %s", w.Version, w.Digest))
+}
+
+// Rollback puts the text of an earlier version into effect again, as a new version; 0 is
+// the one before the current one. changed is false when it is in effect.
+// [store.ErrNotFound] says that there is no such version.
+func (e *Engine) Rollback(ctx context.Context, org api.OrgID, name string, version int) (w store.Workflow, changed bool, err error) {
+	err = e.update(ctx, org, func(t *tx) error {
+		if version == 0 {
+			versions, err := t.WorkflowVersions(name, 2)
+			if err != nil || len(versions) < 2 {
+				return errors.Join(err, store.ErrNotFound)
+			}
+			version = versions[1].Version
+		}
+		old, err := t.WorkflowVersion(name, version)
+		if err != nil {
 			return err
 		}
-		changed = true
-		w = store.Workflow{Name: d.Name, Text: string(text), Digest: d.Digest(), AppliedAt: t.now}
-		if w.Version, err = t.AddWorkflow(w); err != nil {
-			return err
+		d, err := t.compile(old)
+		if err != nil {
+			return api.Errorf(api.CodeInvalid, "%v", err)
 		}
-		return t.audit(operator, "workflow.apply", d.Name, fmt.Sprintf("version %d, %s", w.Version, w.Digest))
+		w, changed, err = t.putIntoEffect(d, []byte(old.Text), "workflow.rollback")
+		return err
 	})
 	e.programs.changed(org)
 	return w, changed && err == nil, err

@@ -34,25 +34,27 @@ type Server struct {
 func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error) {
 	o := operators{e, s}
 	return route.Build(route.Operator, map[route.ID]route.Handler{
-		route.Health:         o.health,
-		route.TokenCreate:    o.tokenCreate,
-		route.TokenList:      o.tokenList,
-		route.AgentList:      o.agentList,
-		route.AgentShow:      o.agentShow,
-		route.AgentRevoke:    o.agentRevoke,
-		route.WorkflowApply:  o.workflowApply,
-		route.WorkflowList:   o.workflowList,
-		route.WorkflowShow:   o.workflowShow,
-		route.WorkflowDelete: o.workflowDelete,
-		route.RunList:        o.runList,
-		route.RunShow:        o.runShow,
-		route.RunLogs:        o.runLogs,
-		route.RunFollow:      o.runFollow,
-		route.RunCancel:      o.runCancel,
-		route.EventList:      o.eventList,
-		route.EventFollow:    o.eventFollow,
-		route.EventExplain:   o.eventExplain,
-		route.AuditList:      o.auditList,
+		route.Health:           o.health,
+		route.TokenCreate:      o.tokenCreate,
+		route.TokenList:        o.tokenList,
+		route.AgentList:        o.agentList,
+		route.AgentShow:        o.agentShow,
+		route.AgentRevoke:      o.agentRevoke,
+		route.WorkflowApply:    o.workflowApply,
+		route.WorkflowList:     o.workflowList,
+		route.WorkflowShow:     o.workflowShow,
+		route.WorkflowDelete:   o.workflowDelete,
+		route.WorkflowVersions: o.workflowVersions,
+		route.WorkflowRollback: o.workflowRollback,
+		route.RunList:          o.runList,
+		route.RunShow:          o.runShow,
+		route.RunLogs:          o.runLogs,
+		route.RunFollow:        o.runFollow,
+		route.RunCancel:        o.runCancel,
+		route.EventList:        o.eventList,
+		route.EventFollow:      o.eventFollow,
+		route.EventExplain:     o.eventExplain,
+		route.AuditList:        o.auditList,
 	}, route.Options{Logger: log})
 }
 
@@ -208,6 +210,37 @@ func (o operators) workflowShow(ctx context.Context, c *route.Call) (any, error)
 		return err
 	})
 	return viewWorkflow(w), err
+}
+
+// workflowVersions lists the versions of a workflow with their texts, the newest first.
+func (o operators) workflowVersions(ctx context.Context, c *route.Call) (any, error) {
+	limit, err := whole(c, "limit", defaultLimit, 1, maxLimit)
+	if err != nil {
+		return nil, err
+	}
+	return list(ctx, o, c, func(r store.Reader) ([]store.Workflow, error) {
+		versions, err := r.WorkflowVersions(c.PathValue("id"), int(limit))
+		if err == nil && len(versions) == 0 {
+			err = store.ErrNotFound
+		}
+		return versions, err
+	}, viewWorkflow)
+}
+
+func (o operators) workflowRollback(ctx context.Context, c *route.Call) (any, error) {
+	var r RollbackRequest
+	if err := c.Decode(&r); err != nil {
+		return nil, err
+	}
+	id, err := org(c)
+	if err != nil {
+		return nil, err
+	}
+	w, changed, err := o.engine.Rollback(ctx, id, c.PathValue("id"), r.Version)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, api.Errorf(api.CodeNotFound, "Workflow %.80q has no such version; stavily workflows history shows those there are.", c.PathValue("id"))
+	}
+	return Applied{Name: w.Name, Version: w.Version, Changed: changed}, err
 }
 
 func (o operators) workflowDelete(ctx context.Context, c *route.Call) (any, error) {

@@ -91,6 +91,11 @@ type ApplyRequest struct {
 	Text string `json:"text"`
 }
 
+// RollbackRequest names an earlier version of a workflow; 0 is the one before the current.
+type RollbackRequest struct {
+	Version int `json:"version,omitempty"`
+}
+
 // Applied says what became of a workflow that was applied.
 type Applied struct {
 	Name    string `json:"name"`

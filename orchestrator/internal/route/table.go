@@ -47,25 +47,27 @@ var (
 
 // The routes of operators.
 var (
-	Health         = ID{"health"}
-	TokenCreate    = ID{"token_create"}
-	TokenList      = ID{"token_list"}
-	AgentList      = ID{"agent_list"}
-	AgentShow      = ID{"agent_show"}
-	AgentRevoke    = ID{"agent_revoke"}
-	WorkflowApply  = ID{"workflow_apply"}
-	WorkflowList   = ID{"workflow_list"}
-	WorkflowShow   = ID{"workflow_show"}
-	WorkflowDelete = ID{"workflow_delete"}
-	RunList        = ID{"run_list"}
-	RunShow        = ID{"run_show"}
-	RunLogs        = ID{"run_logs"}
-	RunFollow      = ID{"run_follow"}
-	RunCancel      = ID{"run_cancel"}
-	EventList      = ID{"event_list"}
-	EventFollow    = ID{"event_follow"}
-	EventExplain   = ID{"event_explain"}
-	AuditList      = ID{"audit_list"}
+	Health           = ID{"health"}
+	TokenCreate      = ID{"token_create"}
+	TokenList        = ID{"token_list"}
+	AgentList        = ID{"agent_list"}
+	AgentShow        = ID{"agent_show"}
+	AgentRevoke      = ID{"agent_revoke"}
+	WorkflowApply    = ID{"workflow_apply"}
+	WorkflowList     = ID{"workflow_list"}
+	WorkflowShow     = ID{"workflow_show"}
+	WorkflowDelete   = ID{"workflow_delete"}
+	WorkflowVersions = ID{"workflow_versions"}
+	WorkflowRollback = ID{"workflow_rollback"}
+	RunList          = ID{"run_list"}
+	RunShow          = ID{"run_show"}
+	RunLogs          = ID{"run_logs"}
+	RunFollow        = ID{"run_follow"}
+	RunCancel        = ID{"run_cancel"}
+	EventList        = ID{"event_list"}
+	EventFollow      = ID{"event_follow"}
+	EventExplain     = ID{"event_explain"}
+	AuditList        = ID{"audit_list"}
 )
 
 // Row is one route: what is served, to whom, and within which bounds.
@@ -126,6 +128,8 @@ var table = slices.Concat([]Row{
 	Row{ID: WorkflowList, Method: http.MethodGet, Pattern: "/api/v1/workflows"},
 	Row{ID: WorkflowShow, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}"},
 	Row{ID: WorkflowDelete, Method: http.MethodDelete, Pattern: "/api/v1/workflows/{id}"},
+	Row{ID: WorkflowVersions, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}/versions"},
+	Row{ID: WorkflowRollback, Method: http.MethodPost, Pattern: "/api/v1/workflows/{id}/rollback", MaxBody: small},
 	Row{ID: RunList, Method: http.MethodGet, Pattern: "/api/v1/runs"},
 	Row{ID: RunShow, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}"},
 	Row{ID: RunLogs, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}/logs"},

@@ -82,6 +82,9 @@ type WorkflowReader interface {
 	Workflow(name string) (Workflow, error) // current
 	WorkflowVersion(name string, version int) (Workflow, error)
 	Workflows() ([]Workflow, error) // current ones, by name
+	// WorkflowVersions lists all versions of a name, the newest first, at most
+	// PageSize(limit); also of one that was deleted.
+	WorkflowVersions(name string, limit int) ([]Workflow, error)
 	// CooldownUntil is when the cooldown of a key ends; false when there is none.
 	CooldownUntil(workflow, key string) (time.Time, bool, error)
 }

@@ -12,6 +12,8 @@ var (
 	workflowByVersion = prepare(`SELECT doc FROM workflows WHERE org = ?1 AND name = ?2 AND version = ?3`)
 	currentWorkflows  = prepare(`SELECT doc FROM workflows AS w WHERE org = ?1 AND deleted = 0
 		AND version = (SELECT MAX(version) FROM workflows WHERE org = ?1 AND name = w.name) ORDER BY name`)
+	versionsOfWorkflow = prepare(`SELECT doc FROM workflows WHERE org = ?1 AND name = ?2 ORDER BY version DESC LIMIT ?3`)
+
 	lastVersion    = prepare(`SELECT COALESCE(MAX(version), 0) FROM workflows WHERE org = ?1 AND name = ?2`)
 	addWorkflow    = prepare(`INSERT INTO workflows (org, name, version, doc) VALUES (?1, ?2, ?3, ?4)`)
 	deleteWorkflow = prepare(`UPDATE workflows SET deleted = 1 WHERE org = ?1 AND name = ?2 AND deleted = 0
@@ -32,6 +34,10 @@ func (r reader) WorkflowVersion(name string, version int) (store.Workflow, error
 
 func (r reader) Workflows() ([]store.Workflow, error) {
 	return all[store.Workflow](r, currentWorkflows)
+}
+
+func (r reader) WorkflowVersions(name string, limit int) ([]store.Workflow, error) {
+	return all[store.Workflow](r, versionsOfWorkflow, name, store.PageSize(limit))
 }
 
 func (t *tx) AddWorkflow(w store.Workflow) (int, error) {

@@ -153,6 +153,10 @@ func testWorkflowVersions(f *fixture) {
 	f.equal("a deleted version", old.Text, "two")
 	add("three", 3)
 	f.equal("current after adding it again", current(), "[three]")
+	for limit, want := range map[int]string{0: "[three two one]", 2: "[three two]"} {
+		versions := read(f, org, func(r store.Reader) ([]store.Workflow, error) { return r.WorkflowVersions("clean", limit) })
+		f.equal("versions", fmt.Sprint(keys(versions, func(w store.Workflow) string { return w.Text })), want)
+	}
 }
 
 func testActiveRuns(f *fixture) {

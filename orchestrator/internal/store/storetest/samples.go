@@ -217,6 +217,7 @@ func probes() []probe {
 		{"workflow", found(func(r store.Reader) (store.Workflow, error) { return r.Workflow("clean") }), workflow},
 		{"workflow version", found(func(r store.Reader) (store.Workflow, error) { return r.WorkflowVersion("clean", 1) }), workflow},
 		{"workflows", listed(store.Reader.Workflows), workflow},
+		{"workflow versions", listed(func(r store.Reader) ([]store.Workflow, error) { return r.WorkflowVersions("clean", 0) }), workflow},
 		{"run", found(func(r store.Reader) (store.Run, error) { return r.Run("01RUN") }), run},
 		{"runs", listed(func(r store.Reader) ([]store.Run, error) { return r.Runs(store.RunQuery{}) }), run},
 		{"history", listed(func(r store.Reader) ([]store.History, error) { return r.History("01RUN") }), func(n string) any { return sampleHistory(n) }},
