@@ -60,8 +60,17 @@ func elsewhere(err error, tree string, from catalog.Origin) error {
 	if from.From == "" {
 		return err
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), tree, from.From))
+	return &placedError{err, strings.ReplaceAll(err.Error(), tree, from.From)}
 }
+
+// placedError is an error in other words.
+type placedError struct {
+	error
+	text string
+}
+
+func (e *placedError) Error() string { return e.text }
+func (e *placedError) Unwrap() error { return e.error }
 
 // take needs the turn of the plugin. m is aside; source is the directory that it was
 // copied from, if it was.
