@@ -58,6 +58,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"agents", "list", "--org", "Not An Org"}, exitUsage, "organization id"},
 		{[]string{"tokens", "create"}, exitUsage, "must be sensor or action"},
 		{[]string{"workflows", "apply"}, exitUsage, "--file is required"},
+		{[]string{"replay", "E1"}, exitUsage, "give a file"},
+		{[]string{"replay", "E1", "--workflow", "w"}, exitFailed, "E1"},
 		{[]string{"workflows", "diff"}, exitUsage, "name a workflow"},
 		{[]string{"workflows", "diff", "-f", bad}, exitFailed, bad + ":2:1: "},
 		{[]string{"workflows", "history", "nothing"}, exitFailed, "nothing"},
@@ -182,9 +184,11 @@ func TestOperating(t *testing.T) {
 		t.Errorf("events list printed %q: control characters of an event reached the terminal", got)
 	}
 	if got := step("explain E1", "Event E1, disk.full, from agent sensor-1", "clean version 1: started run", "which is running",
-		"met   mode is live", "no action agent is on host host-a"); strings.Contains(got, "\x1b") {
+		"met   mode is not off", "no action agent is on host host-a"); strings.Contains(got, "\x1b") {
 		t.Errorf("explain printed %q", got)
 	}
+	step("replay E1 -f "+file, "clean: would run; nothing was executed", "would start  cleaner: plugin cleaner on the host of the sensor  without input")
+	step("replay E1 --workflow clean", "clean version 1: would run")
 	step("agents list", "sensor-1", "host-a")
 	step("agents show sensor-1", "Certificate ends:")
 	run := string(s.Runs()[0].ID)

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 )
 
 func explainCommand(o *options) *cobra.Command {
@@ -39,6 +42,47 @@ it is told how its steps stand and what they wait for.`,
 	}
 }
 
+func replayCommand(o *options) *cobra.Command {
+	file := ""
+	var r operatorapi.ReplayRequest
+	c := &cobra.Command{
+		Use:   "replay EVENT (-f FILE | --workflow NAME)",
+		Short: "Say what a workflow would make of an event that has come, without executing anything",
+		Long: `Say what a workflow, a draft or an earlier version of one, would make of an event that has come, and
+which steps a run would begin with. Nothing is executed and nothing is stored.`,
+		Example: "  stavily replay 01K8Z5V6J3Q0M7E2W1R9T4Y8AB -f draft.yaml\n  stavily replay 01K8Z5V6J3Q0M7E2W1R9T4Y8AB --workflow disk-full --version 3",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (file == "") == (r.Workflow == "") {
+				return usageError{errors.New("give a file with --file, or name a workflow with --workflow")}
+			}
+			if file != "" {
+				draft, err := readWorkflow(cmd.InOrStdin(), file)
+				if err != nil {
+					return err
+				}
+				r.File, r.Text = draft.File, draft.Text
+			}
+			var v operatorapi.Evaluation
+			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathEvents, args[0], "replay"), nil, r, &v); err != nil {
+				return err
+			}
+			if o.output == "json" {
+				return showJSON(cmd.OutOrStdout(), v)
+			}
+			v.Decision.Shadow = true // for the words: nothing was executed
+			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			evaluation(tw, v)
+			return tw.Flush()
+		},
+	}
+	c.Flags().StringVarP(&file, "file", "f", "", "`file` with the workflow, or - for standard input")
+	c.Flags().StringVar(&r.Workflow, "workflow", "", "`name` of a workflow that was applied")
+	c.Flags().IntVar(&r.Version, "version", 0, "its `version` (default: the one in effect)")
+	c.Flags().StringVar((*string)(&r.Agent), "agent", "", "`id` of the agent whose event it is, where several gave one this id")
+	return c
+}
+
 func explain(w io.Writer, e operatorapi.Explanation) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tw, "Event %s, %s, from agent %s, %s\n", cell(string(e.Event.ID)), cell(e.Event.Type), cell(string(e.Event.Agent)), ago(e.Event.ReceivedAt))
@@ -46,24 +90,49 @@ func explain(w io.Writer, e operatorapi.Explanation) error {
 		fmt.Fprintf(tw, "\nNo workflow took events of type %s when it arrived: \"stavily workflows list\" shows those in effect now.\n", cell(e.Event.Type))
 	}
 	for _, v := range e.Evaluations {
-		fmt.Fprintf(tw, "\n%s version %d: %s\n", cell(v.Workflow), v.Version, printable(became(v)))
-		for _, c := range v.Decision.Clauses {
-			fmt.Fprintf(tw, "  %s\t%s\t%s\n", c.Outcome, cell(c.Clause), cell(c.Value))
-		}
-		if v.Run == nil {
-			continue
-		}
-		for _, s := range v.Run.Steps {
-			fmt.Fprintf(tw, "  step\t%s: %s\t%s\n", cell(s.Step), s.Status, cell(strings.TrimSpace(s.Message)))
-		}
+		fmt.Fprintln(tw)
+		evaluation(tw, v)
 	}
 	return tw.Flush()
+}
+
+func evaluation(w io.Writer, v operatorapi.Evaluation) {
+	version := ""
+	if v.Version > 0 {
+		version = fmt.Sprintf(" version %d", v.Version)
+	}
+	fmt.Fprintf(w, "%s%s: %s\n", cell(v.Workflow), version, printable(became(v)))
+	for _, c := range v.Decision.Clauses {
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", c.Outcome, cell(c.Clause), cell(c.Value))
+	}
+	for _, b := range v.Decision.Begins {
+		fmt.Fprintf(w, "  would start\t%s: plugin %s on %s\t%s\n", cell(b.Step), cell(string(b.Plugin)), cell(b.Target.String()), cell(inputOf(b)))
+	}
+	if v.Run == nil {
+		return
+	}
+	for _, s := range v.Run.Steps {
+		fmt.Fprintf(w, "  step\t%s: %s\t%s\n", cell(s.Step), s.Status, cell(strings.TrimSpace(s.Message)))
+	}
+}
+
+func inputOf(b workflow.Begin) string {
+	if len(b.Input) == 0 {
+		return "without input"
+	}
+	text, err := json.Marshal(b.Input)
+	if err != nil { // it came as JSON
+		return err.Error()
+	}
+	return string(text)
 }
 
 func became(v operatorapi.Evaluation) string {
 	switch {
 	case v.Run != nil:
 		return fmt.Sprintf("started run %s, which is %s", v.Run.ID, v.Run.Status)
+	case v.Decision.Run && v.Decision.Shadow:
+		return "would run; nothing was executed"
 	case v.Decision.Run:
 		return "was to run and could not start; the server's log says why"
 	}

@@ -99,8 +99,12 @@ func (t *tx) takeEvent(agent store.Agent, epoch string, ev api.Event, outcome *a
 		return err
 	}
 	t.events = true
-	sender := workflow.Agent{ID: agent.ID, Name: agent.Name, Host: agent.Hostname, Tags: agent.Tags}
-	return t.trigger(workflow.Event{Event: ev, Agent: sender})
+	return t.trigger(workflow.Event{Event: ev, Agent: sensorOf(agent)})
+}
+
+// sensorOf is what expressions know of an agent.
+func sensorOf(a store.Agent) workflow.Agent {
+	return workflow.Agent{ID: a.ID, Name: a.Name, Host: a.Hostname, Tags: a.Tags}
 }
 
 // eventSize is what an event weighs: its payload, for everything else is bounded.

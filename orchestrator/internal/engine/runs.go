@@ -35,12 +35,15 @@ func (t *tx) trigger(ev workflow.Event) error {
 		if !p.Matches(ev.Type) {
 			continue
 		}
-		decision, err := t.decide(p, ev)
+		decision, err := decide(t, p.Definition, ev, t.now)
 		if err != nil {
 			return err
 		}
 		e := store.Evaluation{Event: ev.ID, Agent: ev.Agent.ID, Workflow: p.name, Version: p.version, At: t.now}
-		if decision.Run {
+		switch {
+		case decision.Run && decision.Shadow:
+			decision, err = t.pretend(p, ev, decision)
+		case decision.Run:
 			e.Run, err = t.start(p, ev, decision.Key)
 		}
 		if err == nil {
@@ -56,22 +59,59 @@ func (t *tx) trigger(ev workflow.Event) error {
 	return nil
 }
 
+// pretend notes what a run would begin with, and counts its cooldown as if it had ended
+// at once.
+func (t *tx) pretend(p program, ev workflow.Event, decision workflow.Decision) (workflow.Decision, error) {
+	decision, err := p.Foresee(decision, ev)
+	if err != nil {
+		t.engine.log.Error("run cannot be foreseen", "org", t.org, "workflow", p.name, "event", ev.ID, "error", err)
+		return decision, nil
+	}
+	if p.Cooldown == 0 {
+		return decision, nil
+	}
+	return decision, t.SetCooldown(p.name, decision.Key, t.now.Add(p.Cooldown))
+}
+
+// Replay says what a text would make of an event that has come, and what a run would begin
+// with. Nothing is executed and nothing is stored; cooldowns count as they are now.
+// [store.ErrNotFound] says that there is no such event.
+func (e *Engine) Replay(ctx context.Context, org api.OrgID, d *workflow.Definition, agent api.AgentID, id api.EventID) (decision workflow.Decision, err error) {
+	err = e.View(ctx, org, func(r store.Reader) error {
+		stored, err := r.Event(agent, id)
+		if err != nil {
+			return err
+		}
+		sender, err := r.Agent(agent)
+		if err != nil {
+			return err
+		}
+		ev := workflow.Event{Event: stored.Event, Agent: sensorOf(sender)}
+		if decision, err = decide(r, d, ev, e.now()); err != nil || !decision.Run {
+			return err
+		}
+		decision, err = d.Foresee(decision, ev)
+		return err
+	})
+	return decision, err
+}
+
 // decide is the definition's decision and, where there is a cooldown, the store's: a
 // run for the key that goes on counts as one that has just ended.
-func (t *tx) decide(p program, ev workflow.Event) (workflow.Decision, error) {
-	d := p.Decide(ev)
-	if !d.Run || p.Cooldown == 0 {
+func decide(r store.Reader, def *workflow.Definition, ev workflow.Event, now time.Time) (workflow.Decision, error) {
+	d := def.Decide(ev)
+	if !d.Run || def.Cooldown == 0 {
 		return d, nil
 	}
-	until, _, err := t.CooldownUntil(p.name, d.Key)
+	until, _, err := r.CooldownUntil(def.Name, d.Key)
 	if err != nil {
 		return d, err
 	}
-	active, err := t.RunActive(p.name, d.Key)
+	active, err := r.RunActive(def.Name, d.Key)
 	if active {
-		until = t.now.Add(p.Cooldown)
+		until = now.Add(def.Cooldown)
 	}
-	return d.WithCooldown(until, t.now), err
+	return d.WithCooldown(until, now), err
 }
 
 // start begins a run. That it cannot begin is logged, and no id is returned.

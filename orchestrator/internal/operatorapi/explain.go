@@ -1,13 +1,16 @@
 package operatorapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -40,6 +43,73 @@ func (o operators) eventExplain(ctx context.Context, c *route.Call) (any, error)
 		return err
 	})
 	return out, err
+}
+
+// eventReplay says what a workflow would make of an event. Nothing is executed.
+func (o operators) eventReplay(ctx context.Context, c *route.Call) (any, error) {
+	var r ReplayRequest
+	if err := c.Decode(&r); err != nil {
+		return nil, err
+	}
+	id, err := org(c)
+	if err != nil {
+		return nil, err
+	}
+	if (r.Text == "") == (r.Workflow == "") {
+		return nil, api.Errorf(api.CodeInvalid, "Name a workflow that was applied, or send the text of one.")
+	}
+	agent, err := o.senderOf(ctx, c, r.Agent)
+	if err != nil {
+		return nil, err
+	}
+	view := Evaluation{Workflow: r.Workflow, At: api.At(time.Now())}
+	if r.Workflow != "" {
+		if r.File, view.Version, r.Text, err = o.textOf(ctx, c, r.Workflow, r.Version); err != nil {
+			return nil, err
+		}
+	}
+	d, err := workflow.Parse(r.File, []byte(r.Text))
+	if err != nil {
+		return nil, api.Errorf(api.CodeInvalid, "%v", err)
+	}
+	view.Workflow = d.Name
+	view.Decision, err = o.engine.Replay(ctx, id, d, agent, api.EventID(c.PathValue("id")))
+	return view, missing(c, err)
+}
+
+// senderOf is the agent that sent the event of the path: the one that is named, or the only
+// one.
+func (o operators) senderOf(ctx context.Context, c *route.Call, named api.AgentID) (agent api.AgentID, err error) {
+	err = o.read(ctx, c, func(r store.Reader) error {
+		events, err := r.EventsWithID(api.EventID(c.PathValue("id")))
+		if err == nil && len(events) == 0 {
+			err = store.ErrNotFound
+		}
+		if err == nil && len(events) > 1 && named == "" {
+			err = api.Errorf(api.CodeInvalid, "%d agents gave an event this id; name the agent, for example %s.", len(events), events[0].Agent)
+		}
+		if err == nil {
+			agent = cmp.Or(named, events[0].Agent)
+		}
+		return err
+	})
+	return agent, err
+}
+
+func (o operators) textOf(ctx context.Context, c *route.Call, name string, version int) (file string, number int, text string, err error) {
+	var w store.Workflow
+	err = o.read(ctx, c, func(r store.Reader) (err error) {
+		if version == 0 {
+			w, err = r.Workflow(name)
+		} else {
+			w, err = r.WorkflowVersion(name, version)
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			err = api.Errorf(api.CodeNotFound, "There is no workflow %.80q, or not this version of it; stavily workflows list shows what there is.", name)
+		}
+		return err
+	})
+	return name, w.Version, w.Text, err
 }
 
 func viewEvaluation(r store.Reader, e store.Evaluation) (Evaluation, error) {

@@ -54,6 +54,7 @@ func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error)
 		route.EventList:        o.eventList,
 		route.EventFollow:      o.eventFollow,
 		route.EventExplain:     o.eventExplain,
+		route.EventReplay:      o.eventReplay,
 		route.AuditList:        o.auditList,
 	}, route.Options{Logger: log})
 }

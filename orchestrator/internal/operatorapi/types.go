@@ -192,6 +192,16 @@ type Evaluation struct {
 	Run      *RunDetail        `json:"run,omitempty"` // that it started
 }
 
+// ReplayRequest asks what a workflow would make of an event that has come: a text, or a
+// version of a workflow that was applied (0: the current one).
+type ReplayRequest struct {
+	Agent    api.AgentID `json:"agent,omitempty"` // whose event, where several have the id
+	Workflow string      `json:"workflow,omitempty"`
+	Version  int         `json:"version,omitempty"`
+	File     string      `json:"file,omitempty"` // names the text in errors
+	Text     string      `json:"text,omitempty"`
+}
+
 // Audit is one change or refusal that is on record.
 type Audit struct {
 	Seq    int64    `json:"seq"`

@@ -67,6 +67,7 @@ var (
 	EventList        = ID{"event_list"}
 	EventFollow      = ID{"event_follow"}
 	EventExplain     = ID{"event_explain"}
+	EventReplay      = ID{"event_replay"}
 	AuditList        = ID{"audit_list"}
 )
 
@@ -138,6 +139,7 @@ var table = slices.Concat([]Row{
 	Row{ID: EventList, Method: http.MethodGet, Pattern: "/api/v1/events"},
 	Row{ID: EventFollow, Method: http.MethodGet, Pattern: "/api/v1/events/follow"},
 	Row{ID: EventExplain, Method: http.MethodGet, Pattern: "/api/v1/events/{id}/explanation"},
+	Row{ID: EventReplay, Method: http.MethodPost, Pattern: "/api/v1/events/{id}/replay", MaxBody: 2 * large},
 	Row{ID: AuditList, Method: http.MethodGet, Pattern: "/api/v1/audit"},
 ))
 

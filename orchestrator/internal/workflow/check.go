@@ -76,13 +76,11 @@ func (c *checker) header(text document) {
 		}
 	}
 	switch d.Mode = Mode(text.Mode); d.Mode {
-	case Live, Off:
+	case Live, Shadow, Off:
 	case "":
 		d.Mode = Live
-	case "shadow":
-		c.fail([]any{"mode"}, "mode shadow is not supported by this version of Stavily: use live or off")
 	default:
-		c.fail([]any{"mode"}, "mode %q: must be live or off", text.Mode)
+		c.fail([]any{"mode"}, "mode %q: must be live, shadow or off", text.Mode)
 	}
 }
 

@@ -1,20 +1,32 @@
 package workflow
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // Decision is whether an event starts a run of a definition, and why: what
 // `stavily explain` shows.
 type Decision struct {
 	Run     bool     `json:"run"`
-	Reason  string   `json:"reason"` // a sentence
-	Key     string   `json:"key"`    // what a cooldown is counted by
+	Shadow  bool     `json:"shadow,omitempty"` // only in thought: nothing is executed
+	Reason  string   `json:"reason"`           // a sentence
+	Key     string   `json:"key"`              // what a cooldown is counted by
 	Clauses []Clause `json:"clauses"`
+	Begins  []Begin  `json:"begins,omitempty"` // the first steps of a run in thought
+}
+
+// Begin is a step as a run would begin it.
+type Begin struct {
+	Step   string                     `json:"step"`
+	Plugin api.PluginID               `json:"plugin"`
+	Target Target                     `json:"target"`
+	Input  map[string]json.RawMessage `json:"input,omitempty"`
 }
 
 // Clause is one thing that was asked, what it was asked of, and what it came to.
@@ -30,15 +42,31 @@ type Clause struct {
 // before, is added with [Decision.WithCooldown].
 func (d *Definition) Decide(e Event) Decision {
 	decision := Decision{Run: true, Reason: "everything is met", Key: keyOf(e)}
-	if decision.Run = d.Mode == Live; !decision.Run {
+	if decision.Run = d.Mode != Off; !decision.Run {
 		decision.Reason = "the workflow is off"
 	}
-	decision.add("mode is live", string(d.Mode), decision.Run)
+	decision.Shadow = d.Mode == Shadow
+	decision.add("mode is not off", string(d.Mode), decision.Run)
 	decision.trigger(d.Triggers, e.Type)
 	if d.when != nil {
 		decision.condition(d, e)
 	}
 	return decision
+}
+
+// Foresee adds to a decision what a run for it would begin with. The error is an event
+// that cannot be read.
+func (d *Definition) Foresee(decision Decision, e Event) (Decision, error) {
+	_, effects, err := Start(d, "", e)
+	if err != nil {
+		return decision, err
+	}
+	for _, effect := range effects {
+		if s, ok := effect.(Dispatch); ok {
+			decision.Begins = append(decision.Begins, Begin{s.Step, s.Plugin, s.Target, s.Input})
+		}
+	}
+	return decision, nil
 }
 
 // keyOf joins what a cooldown is counted by, the sensor and the event's own key,

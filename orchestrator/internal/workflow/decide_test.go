@@ -31,7 +31,7 @@ func fullDisk(data string) Event {
 
 func TestDecide(t *testing.T) {
 	const when = "name: w\nvariables: {limit: 90}\ntriggers: [{id: disk, event: disk.**}]\nactions: [{plugin: a}]\nwhen: event.data.percent >= variables.limit && event.data.mount != '/boot'\n"
-	on := []Clause{{"mode is live", "live", expr.Met}, {"trigger disk takes disk.**", "disk.space.high", expr.Met}}
+	on := []Clause{{"mode is not off", "live", expr.Met}, {"trigger disk takes disk.**", "disk.space.high", expr.Met}}
 	for _, c := range []struct {
 		name, src, data string
 		want            Decision
@@ -51,7 +51,7 @@ func TestDecide(t *testing.T) {
 			Reason: "event.data.percent: number 1e999 is out of range", Clauses: append(on[:2:2],
 				Clause{"the event can be read", "event.data.percent: number 1e999 is out of range", expr.Failed})}},
 		{"off", "mode: off\n" + when, `{"percent": 97, "mount": "/"}`, Decision{Reason: "the workflow is off", Clauses: []Clause{
-			{"mode is live", "off", expr.NotMet}, on[1],
+			{"mode is not off", "off", expr.NotMet}, on[1],
 			{"when event.data.percent >= variables.limit", "event.data.percent = 97, variables.limit = 90", expr.Met},
 			{`when event.data.mount != "/boot"`, `event.data.mount = "/"`, expr.Met}}}},
 		{"other type", "name: w\ntriggers: [{event: cpu.*}, {event: fs.*}]\nactions: [{plugin: a}]", `{}`, Decision{

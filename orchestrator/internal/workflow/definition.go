@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
@@ -15,8 +16,9 @@ type Mode string
 
 // The modes of a definition.
 const (
-	Live Mode = "live"
-	Off  Mode = "off"
+	Live   Mode = "live"
+	Shadow Mode = "shadow" // decides and leaves its evaluations, and executes nothing
+	Off    Mode = "off"
 )
 
 // Definition is one checked workflow document. It is immutable and may be used
@@ -72,6 +74,23 @@ type Target struct {
 	SameHost bool          `json:"same_host,omitempty"`
 	Agents   []api.AgentID `json:"agents,omitempty"`
 	Tags     []string      `json:"tags,omitempty"`
+}
+
+// String is the target in words, to stand after "on".
+func (t Target) String() string {
+	switch {
+	case t.SameHost:
+		return "the host of the sensor"
+	case len(t.Agents) > 0:
+		ids := make([]string, len(t.Agents))
+		for i, id := range t.Agents {
+			ids[i] = string(id)
+		}
+		return "one of " + strings.Join(ids, ", ")
+	case len(t.Tags) > 0:
+		return "an agent with the tags " + strings.Join(t.Tags, ", ")
+	}
+	return "any action agent"
 }
 
 // Digest identifies the text that the definition was parsed from: "sha256:" and

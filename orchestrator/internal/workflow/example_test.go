@@ -70,7 +70,7 @@ func ExampleDefinition_Decide() {
 	}
 	// Output:
 	// false when is not met: event.data.percent >= 90 (event.data.percent = 42.5)
-	// met: mode is live (live)
+	// met: mode is not off (live)
 	// met: trigger takes disk.space.* (disk.space.high)
 	// not met: when event.data.percent >= 90 (event.data.percent = 42.5)
 }

@@ -124,7 +124,7 @@ func TestMistakes(t *testing.T) {
 		{"unknown key", head + "actions: [{plugin: a, wth: {}}]", `f:3:23: unknown key "wth" in actions[0]: did you mean "with"?`},
 		{"key twice", head + "actions: [{plugin: a}]\nname: x", `f:4:1: key "name" stands twice`},
 		{"wrong type", head + "actions: [{plugin: a, needs: x}]", `f:3:30: must be a list, not "x"`},
-		{"mode", head + "mode: on\nactions: [{plugin: a}]", `f:3:7: mode "on": must be live or off`},
+		{"mode", head + "mode: on\nactions: [{plugin: a}]", `f:3:7: mode "on": must be live, shadow or off`},
 		{"pattern", "name: w\ntriggers: [{event: a..b}]\nactions: [{plugin: a}]", `f:2:20: event "a..b" has an empty segment`},
 		{"trigger id", "name: w\ntriggers: [{id: x, event: a}, {id: x, event: b}]\nactions: [{plugin: a}]", `f:2:36: id "x" is taken`},
 		{"variable", head + "variables: {a-b: 1}\nactions: [{plugin: a}]", `f:3:18: variable "a-b": must be`},
@@ -215,7 +215,7 @@ func TestKeysOfLaterVersionsAreRefused(t *testing.T) {
 		}
 	}
 	for src, want := range map[string]string{
-		"mode: shadow\nactions: [{plugin: a}]":       "mode shadow is not supported by this version of Stavily",
+		"mode: ghost\nactions: [{plugin: a}]":        `mode "ghost": must be live, shadow or off`,
 		"outputs: [{plugin: a, on: [escalated]}]":    `"escalated" is not supported by this version of Stavily`,
 		"when: now > event.timestamp\nactions: [{}]": `"now" is not supported by this version of Stavily`,
 	} {

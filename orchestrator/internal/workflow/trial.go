@@ -48,7 +48,9 @@ func (d *Definition) Tests() []Test { return slices.Clone(d.tests) }
 // Try runs a test against the definition: the same decision and the same machine as in
 // earnest, with the ends of the steps that the test gives. Nothing is executed.
 func (d *Definition) Try(t Test) Trial {
-	out := Trial{Name: t.Name, Decision: d.Decide(t.Event)}
+	live := *d
+	live.Mode = Live // a workflow that is off is tested before it is on
+	out := Trial{Name: t.Name, Decision: live.Decide(t.Event)}
 	fail := func(format string, args ...any) {
 		problem := t.place
 		problem.Message = fmt.Sprintf("test %q: ", t.Name) + fmt.Sprintf(format, args...)

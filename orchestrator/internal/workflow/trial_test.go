@@ -66,6 +66,16 @@ func TestTry(t *testing.T) {
 	}
 }
 
+// A workflow is tested before it is switched on.
+func TestTryWhileOff(t *testing.T) {
+	for _, mode := range []string{"off", "shadow", "live"} {
+		d := parse(t, "mode: "+mode+strings.Replace(tried, "name:", "\nname:", 1)+`  - {name: n, event: {type: disk.space.high, data: {percent: 98, mount: /}}, steps: {clean: {result: {freed_bytes: 1000}}}, expect: {runs: true}}`)
+		if trials, err := d.TryAll(); err != nil {
+			t.Errorf("%s: %v\n%+v", mode, err, trials)
+		}
+	}
+}
+
 // A definition is tried with events as complete as those of agents.
 func TestTriedEvent(t *testing.T) {
 	d := parse(t, `
