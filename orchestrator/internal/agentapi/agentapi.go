@@ -38,6 +38,8 @@ func Handler(e *engine.Engine, log *slog.Logger) (http.Handler, error) {
 		route.Result:       about(e.Result),
 		route.Events:       taking(e.Events),
 		route.Logs:         taking(e.Logs),
+		route.Assignments:  assignments(e),
+		route.Package:      packageFile(e),
 	}, route.Options{Gate: gate{e}, Logger: log})
 }
 
@@ -132,6 +134,36 @@ func poll(e *engine.Engine) route.Handler {
 			answer.Instructions = offers
 		}
 		return answer, nil
+	}
+}
+
+// assignments answers 204 when the set is still the one that the agent knows.
+func assignments(e *engine.Engine) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		seconds, err := number(c, "wait", 0)
+		if err != nil {
+			return nil, err
+		}
+		known := c.Query.Get("version")
+		set, changed, err := e.Assignments(ctx, identity(c.Principal), known, min(time.Duration(seconds)*time.Second, maxWait))
+		if err != nil || !changed {
+			return nil, err
+		}
+		return set, nil
+	}
+}
+
+func packageFile(e *engine.Engine) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		p, f, err := e.PackageFile(ctx, identity(c.Principal), api.PluginID(c.PathValue("plugin_id")), c.PathValue("version"))
+		if err != nil {
+			return nil, err
+		}
+		header := map[string]string{api.HeaderDigest: p.Digest}
+		if p.Signature != "" {
+			header[api.HeaderSignature] = p.Signature
+		}
+		return &route.File{Content: f, Tag: p.Digest, Type: "application/gzip", Header: header}, nil
 	}
 }
 

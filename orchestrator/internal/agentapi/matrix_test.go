@@ -38,6 +38,8 @@ var want = map[route.ID][]api.Code{
 	route.Result:       {api.CodeNoCertificate, api.CodeNoCertificate, api.CodeForbidden, api.CodeForbidden, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, api.CodeForbidden},
 	route.Events:       {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, api.CodeForbidden, api.CodeForbidden, api.CodeRevoked, api.CodeRevoked, in},
 	route.Logs:         {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, in},
+	route.Assignments:  {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, in},
+	route.Package:      {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, in},
 }
 
 func callers(t *testing.T, s *servertest.Server) []caller {
@@ -78,7 +80,7 @@ func TestMatrix(t *testing.T) {
 		}
 		for i, c := range columns {
 			cells++
-			path := strings.NewReplacer("{agent_id}", string(c.path), "{id}", "01J00000000000000000000000").Replace(row.Pattern)
+			path := strings.NewReplacer("{agent_id}", string(c.path), "{id}", "01J00000000000000000000000", "{plugin_id}", "p", "{version}", "1.0.0").Replace(row.Pattern)
 			status, code := call(t, s, c, row.Method, path)
 			admitted := code != api.CodeNoCertificate && code != api.CodeBadCertificate && code != api.CodeBadToken &&
 				status != http.StatusForbidden

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -18,6 +19,7 @@ type Options struct {
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: time.Now
 	LeaseTTL time.Duration    // 0: 60 s; how long an offer or a silent execution holds
+	Depot    *depot.Depot     // of package files
 }
 
 // leaseTTL is long enough for an agent to ride out a restart of the orchestrator and
@@ -35,15 +37,18 @@ type Engine struct {
 	log   *slog.Logger
 	now   func() time.Time
 	ttl   time.Duration
+	depot *depot.Depot
 
-	requests crowd[agentKey, context.CancelCauseFunc] // in flight, to end them when the agent is revoked
-	polls    crowd[api.OrgID, poll]                   // that wait for work
-	events   pulse                                    // an event was stored
-	runs     pulse                                    // a run, its history or its logs changed
-	refusals refusals
-	alarm    *alarm
-	programs programs
-	ids      *ids
+	files      sync.Mutex                               // held while a file and its record come or go together
+	deliveries crowd[api.OrgID, poll]                   // that wait for other packages to have
+	requests   crowd[agentKey, context.CancelCauseFunc] // in flight, to end them when the agent is revoked
+	polls      crowd[api.OrgID, poll]                   // that wait for work
+	events     pulse                                    // an event was stored
+	runs       pulse                                    // a run, its history or its logs changed
+	refusals   refusals
+	alarm      *alarm
+	programs   programs
+	ids        *ids
 
 	fatalOnce sync.Once
 	fatal     chan struct{} // closed by fatalOnce
@@ -59,7 +64,7 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 		o.LeaseTTL = leaseTTL
 	}
 	return &Engine{
-		store: s, ca: authority, log: o.Logger, now: o.Now, ttl: o.LeaseTTL,
+		store: s, ca: authority, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot,
 		alarm: newAlarm(), ids: newIDs(), fatal: make(chan struct{}),
 	}
 }
@@ -72,9 +77,11 @@ type tx struct {
 	now    time.Time
 
 	waiting []instruction.Target // work that waits for an agent
-	due     time.Time            // the earliest lease or expiry that was set
+	due     time.Time            // the earliest lease, expiry or look at a roll-out that was set
 	events  bool                 // an event was added
 	runs    bool                 // a run changed
+
+	delivered bool // agents are to have other packages than before
 }
 
 // update runs f in one transaction and, once that is durable, wakes who waits for
@@ -110,6 +117,9 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	}
 	if t.runs {
 		e.runs.beat()
+	}
+	if t.delivered {
+		e.deliveries.each(org, (*poll).wake)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -61,7 +62,11 @@ func inWorld(t *testing.T, f func(t *testing.T, w world)) {
 			t.Fatal(err)
 		}
 		reads := new(atomic.Int64)
-		e := New(counting{st, reads}, authority, Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		packages, err := depot.Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := New(counting{st, reads}, authority, Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Depot: packages})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- e.Run(ctx) }()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -25,6 +26,9 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if err := checkTexts(append(postureTexts(h.Sandbox), h.Version)); err != nil {
 		return api.HeartbeatResponse{}, err
 	}
+	if err := checkReports(h.Assigned); err != nil {
+		return api.HeartbeatResponse{}, err
+	}
 	gained := false
 	err := e.update(ctx, id.Org, func(t *tx) error {
 		a, err := t.Agent(id.Agent)
@@ -41,7 +45,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 			gained = gained || !slices.Equal(a.Plugins, h.Plugins)
 			a.Plugins = h.Plugins
 		}
-		return t.PutAgent(a)
+		return errors.Join(t.reported(&a, h.Assigned), t.PutAgent(a))
 	})
 	if err != nil {
 		return api.HeartbeatResponse{}, err

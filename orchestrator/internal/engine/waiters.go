@@ -76,12 +76,15 @@ type poll struct {
 // wake signals the polls of agents that fit: usually one, of thousands that wait.
 func (e *Engine) wake(org api.OrgID, fits func(store.Agent) bool) {
 	e.polls.each(org, func(p *poll) {
-		if !fits(p.agent) {
-			return
-		}
-		select {
-		case p.woken <- struct{}{}:
-		default: // it is about to look anyway
+		if fits(p.agent) {
+			p.wake()
 		}
 	})
+}
+
+func (p *poll) wake() {
+	select {
+	case p.woken <- struct{}{}:
+	default: // it is about to look anyway
+	}
 }

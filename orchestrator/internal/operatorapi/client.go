@@ -47,7 +47,20 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // unless that is nil. An answer that is no success is an [*api.Error]; when no
 // server answers the error wraps [ErrUnreachable].
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	resp, err := c.send(ctx, method, path, query, in)
+	body, err := encode(in)
+	if err != nil {
+		return err
+	}
+	return c.exchange(ctx, method, path, query, body, out)
+}
+
+// Upload posts a body as it is.
+func (c *Client) Upload(ctx context.Context, path string, body io.Reader, out any) error {
+	return c.exchange(ctx, http.MethodPost, path, nil, body, out)
+}
+
+func (c *Client) exchange(ctx context.Context, method, path string, query url.Values, body io.Reader, out any) error {
+	resp, err := c.send(ctx, method, path, query, body)
 	if err != nil {
 		return err
 	}
@@ -64,7 +77,7 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 // Follow calls each with every value of a stream until it ends, each returns an
 // error or ctx is done.
 func (c *Client) Follow(ctx context.Context, path string, query url.Values, each func(json.RawMessage) error) error {
-	resp, err := c.send(ctx, http.MethodGet, path, query, nil)
+	resp, err := c.send(ctx, http.MethodGet, path, query, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -84,11 +97,7 @@ func (c *Client) Follow(ctx context.Context, path string, query url.Values, each
 	}
 }
 
-func (c *Client) send(ctx context.Context, method, path string, query url.Values, in any) (*http.Response, error) {
-	body, err := encode(in)
-	if err != nil {
-		return nil, err
-	}
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
 	full := url.Values{"org": {string(c.org)}}
 	for k, v := range query {
 		full[k] = v

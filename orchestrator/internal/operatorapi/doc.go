@@ -22,6 +22,11 @@
 //	GET  /api/v1/runs/{id}/logs    GET  /api/v1/runs/{id}/follow
 //	GET  /api/v1/events            GET  /api/v1/events/follow
 //	GET  /api/v1/audit
+//	POST /api/v1/plugins           GET  /api/v1/plugins[/{id}]
+//	POST /api/v1/plugins/{id}/versions/{version}/approve   DELETE …/{version}
+//	POST /api/v1/plugins/{id}/assignments                  DELETE …/assignments
+//	POST /api/v1/plugins/{id}/rollout                      GET  /api/v1/rollouts
+//	POST /api/v1/publishers        GET  /api/v1/publishers              DELETE /api/v1/publishers
 //
 // The query parameter org names the organisation, by default "default". A follow
 // route answers newline-delimited JSON for as long as the client reads; a follower

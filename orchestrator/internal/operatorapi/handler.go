@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -33,7 +34,7 @@ type Server struct {
 // Handler returns the handler of the operator socket.
 func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error) {
 	o := operators{e, s}
-	return route.Build(route.Operator, map[route.ID]route.Handler{
+	handlers := map[route.ID]route.Handler{
 		route.Health:           o.health,
 		route.TokenCreate:      o.tokenCreate,
 		route.TokenList:        o.tokenList,
@@ -56,7 +57,9 @@ func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error)
 		route.EventExplain:     o.eventExplain,
 		route.EventReplay:      o.eventReplay,
 		route.AuditList:        o.auditList,
-	}, route.Options{Logger: log})
+	}
+	maps.Copy(handlers, o.plugins())
+	return route.Build(route.Operator, handlers, route.Options{Logger: log})
 }
 
 // operators are the handlers.

@@ -33,6 +33,17 @@ func newReply(w http.ResponseWriter) *reply {
 	return r
 }
 
+// answer writes what a handler returned.
+func (r *reply) answer(ctx context.Context, request *http.Request, v any) error {
+	switch v := v.(type) {
+	case Stream:
+		return r.stream(ctx, v)
+	case *File:
+		return r.file(request, v)
+	}
+	return r.value(v)
+}
+
 // value answers 200 with v, or 204 without a body when v is nil.
 func (r *reply) value(v any) error {
 	if v == nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,12 +19,13 @@ import (
 )
 
 // transferLimit bounds the reading of one body and the writing of one answer. The
-// largest is 2 MiB: a line of 1 Mbit/s takes 17 s for it.
+// largest is 2 MiB: a line of 1 Mbit/s takes 17 s for it. Of an upload and of a file it
+// bounds each piece.
 const transferLimit = 30 * time.Second
 
 // Handler answers one call. The value becomes the JSON body of a 200; nil is a 204
-// without a body; a [Stream] is written value by value. An [*api.Error] becomes the
-// answer as it is, any other error a 500 that tells the client nothing.
+// without a body; a [Stream] is written value by value, a [*File] in the range that was
+// asked for. An [*api.Error] becomes the answer as it is, any other error a 500 that tells the client nothing.
 type Handler func(ctx context.Context, c *Call) (any, error)
 
 // Stream is an answer of unknown length: it calls emit for each value until it has
@@ -36,6 +38,7 @@ type Call struct {
 	Principal Principal
 	Token     string // the bearer token, for EnrolmentToken only; redeemed by the handler
 	Body      []byte
+	Upload    io.Reader // instead of Body, of a row with MaxUpload: read it to its end
 	Query     url.Values
 	request   *http.Request
 }
@@ -110,14 +113,17 @@ func (e *endpoint) serve(reply *reply, r *http.Request) error {
 		return err
 	}
 	defer leave()
-	if c.Body, err = readBody(reply, r, e.row); err != nil {
+	if e.row.MaxUpload > 0 {
+		c.Upload, err = newUpload(reply, r, e.row)
+	} else {
+		c.Body, err = readBody(reply, r, e.row)
+	}
+	if err != nil {
 		return err
 	}
 	v, err := e.handle(ctx, c)
-	if s, ok := v.(Stream); ok && err == nil {
-		err = reply.stream(ctx, s)
-	} else if err == nil {
-		err = reply.value(v)
+	if err == nil {
+		err = reply.answer(ctx, r, v)
 	}
 	var withdrawn *api.Error
 	if err != nil && errors.As(context.Cause(ctx), &withdrawn) {

@@ -43,6 +43,8 @@ var (
 	Result       = ID{"result"}
 	Events       = ID{"events"}
 	Logs         = ID{"logs"}
+	Assignments  = ID{"assignments"}
+	Package      = ID{"package"}
 )
 
 // The routes of operators.
@@ -69,6 +71,19 @@ var (
 	EventExplain     = ID{"event_explain"}
 	EventReplay      = ID{"event_replay"}
 	AuditList        = ID{"audit_list"}
+
+	PackagePublish    = ID{"package_publish"}
+	PackageList       = ID{"package_list"}
+	PackageShow       = ID{"package_show"}
+	PackageApprove    = ID{"package_approve"}
+	PackageRemove     = ID{"package_remove"}
+	Assign            = ID{"assign"}
+	Unassign          = ID{"unassign"}
+	RolloutList       = ID{"rollout_list"}
+	RolloutCommand    = ID{"rollout_command"}
+	PublisherTrust    = ID{"publisher_trust"}
+	PublisherList     = ID{"publisher_list"}
+	PublisherDistrust = ID{"publisher_distrust"}
 )
 
 // Row is one route: what is served, to whom, and within which bounds.
@@ -81,6 +96,7 @@ type Row struct {
 
 	MaxBody     int64 // bytes of a body on the wire; 0: a body is refused
 	MaxExpanded int64 // bytes after gzip; 0: gzip is refused
+	MaxUpload   int64 // bytes of a body that the handler reads as it comes, instead of MaxBody
 	InFlight    int   // requests of one caller at a time; one more gets 429
 }
 
@@ -110,14 +126,16 @@ var (
 func Table() []Row { return slices.Clone(table) }
 
 var table = slices.Concat([]Row{
-	{Enroll, Agents, http.MethodPost, api.PathEnroll, []Kind{EnrolmentToken}, small, 0, few},
-	{Renew, Agents, http.MethodPost, api.PathCertificate, anyAgent, small, 0, few},
-	{Heartbeat, Agents, http.MethodPost, api.PathHeartbeat, anyAgent, small, small, few},
-	{Instructions, Agents, http.MethodGet, api.PathInstructions, action, 0, 0, few},
-	{Progress, Agents, http.MethodPut, api.PathInstruction, action, large, large, perRun},
-	{Result, Agents, http.MethodPost, api.PathResult, action, 2 * large, 2 * large, perRun},
-	{Events, Agents, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, few},
-	{Logs, Agents, http.MethodPost, api.PathLogs, anyAgent, large, large, few},
+	{Enroll, Agents, http.MethodPost, api.PathEnroll, []Kind{EnrolmentToken}, small, 0, 0, few},
+	{Renew, Agents, http.MethodPost, api.PathCertificate, anyAgent, small, 0, 0, few},
+	{Heartbeat, Agents, http.MethodPost, api.PathHeartbeat, anyAgent, small, small, 0, few},
+	{Instructions, Agents, http.MethodGet, api.PathInstructions, action, 0, 0, 0, few},
+	{Progress, Agents, http.MethodPut, api.PathInstruction, action, large, large, 0, perRun},
+	{Result, Agents, http.MethodPost, api.PathResult, action, 2 * large, 2 * large, 0, perRun},
+	{Events, Agents, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, 0, few},
+	{Logs, Agents, http.MethodPost, api.PathLogs, anyAgent, large, large, 0, few},
+	{Assignments, Agents, http.MethodGet, api.PathPlugins, anyAgent, 0, 0, 0, few},
+	{Package, Agents, http.MethodGet, api.PathPackage, anyAgent, 0, 0, 0, few},
 }, operatorRows(
 	Row{ID: Health, Method: http.MethodGet, Pattern: "/api/v1/health"},
 	Row{ID: TokenCreate, Method: http.MethodPost, Pattern: "/api/v1/tokens", MaxBody: small},
@@ -141,12 +159,27 @@ var table = slices.Concat([]Row{
 	Row{ID: EventExplain, Method: http.MethodGet, Pattern: "/api/v1/events/{id}/explanation"},
 	Row{ID: EventReplay, Method: http.MethodPost, Pattern: "/api/v1/events/{id}/replay", MaxBody: 2 * large},
 	Row{ID: AuditList, Method: http.MethodGet, Pattern: "/api/v1/audit"},
+	Row{ID: PackagePublish, Method: http.MethodPost, Pattern: "/api/v1/plugins", MaxUpload: api.MaxPackageBytes, InFlight: few},
+	Row{ID: PackageList, Method: http.MethodGet, Pattern: "/api/v1/plugins"},
+	Row{ID: PackageShow, Method: http.MethodGet, Pattern: "/api/v1/plugins/{id}"},
+	Row{ID: PackageApprove, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/versions/{version}/approve"},
+	Row{ID: PackageRemove, Method: http.MethodDelete, Pattern: "/api/v1/plugins/{id}/versions/{version}"},
+	Row{ID: Assign, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/assignments", MaxBody: small},
+	Row{ID: Unassign, Method: http.MethodDelete, Pattern: "/api/v1/plugins/{id}/assignments", MaxBody: small},
+	Row{ID: RolloutList, Method: http.MethodGet, Pattern: "/api/v1/rollouts"},
+	Row{ID: RolloutCommand, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/rollout", MaxBody: small},
+	Row{ID: PublisherTrust, Method: http.MethodPost, Pattern: "/api/v1/publishers", MaxBody: small},
+	Row{ID: PublisherList, Method: http.MethodGet, Pattern: "/api/v1/publishers"},
+	Row{ID: PublisherDistrust, Method: http.MethodDelete, Pattern: "/api/v1/publishers", MaxBody: small},
 ))
 
 // operatorRows completes rows with what all routes of operators share.
 func operatorRows(rows ...Row) []Row {
 	for i := range rows {
-		rows[i].Listener, rows[i].Allow, rows[i].InFlight = Operator, operator, perOperator
+		rows[i].Listener, rows[i].Allow = Operator, operator
+		if rows[i].InFlight == 0 {
+			rows[i].InFlight = perOperator
+		}
 	}
 	return rows
 }

@@ -4,6 +4,7 @@
 //	<data>/server.lock     held by the one server of this directory
 //	<data>/stavily.db      SQLite: everything but keys
 //	<data>/ca/             the certificate authority, see package ca
+//	<data>/packages/       published packages, see package depot
 //	<data>/operator.sock   operator API, mode 0600
 //
 //	lock ─ store ─ ca ─ engine ─┬─ agents' listener (TLS)     first to end

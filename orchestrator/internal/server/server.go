@@ -18,6 +18,7 @@ import (
 	"github.com/stavily/agents/internal/lockfile"
 	"github.com/stavily/agents/orchestrator/internal/agentapi"
 	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
@@ -56,7 +57,14 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	e := engine.New(st, authority, engine.Options{Logger: o.Logger})
+	packages, err := depot.Open(filepath.Join(o.DataDir, "packages"))
+	if err != nil {
+		return err
+	}
+	e := engine.New(st, authority, engine.Options{Logger: o.Logger, Depot: packages})
+	if err := e.SweepPackages(ctx); err != nil {
+		return err
+	}
 	agents, operators, err := listen(ctx, o)
 	if err != nil {
 		return err
