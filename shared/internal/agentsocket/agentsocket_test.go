@@ -397,6 +397,19 @@ func TestAPluginWithoutOurSDK(t *testing.T) {
 	}
 }
 
+// Every method is documented for those who write plugins in other languages.
+func TestEveryMethodIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/plugins/contracts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range methods {
+		if !strings.Contains(string(page), "| `"+name+"` | ") {
+			t.Errorf("contracts.md does not explain %s", name)
+		}
+	}
+}
+
 func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(call("1", "report_trigger", `{"trigger_name":"a","payload":{}}`)))
 	f.Add([]byte(call("1", "upload_logs", `{"logs":[{"level":"x","timestamp":5}]}`)))
