@@ -115,7 +115,7 @@ func TestWhatDoesNotFitIsRejected(t *testing.T) {
 		return i
 	}
 	wrong := map[api.InstructionID]string{
-		"unknown": "nowhere is not installed", "version": "1.2.0 is installed and ^2 is asked for", "no-version": "is no constraint",
+		"unknown": "nowhere is not installed", "version": "1.2.0 and ^2 is asked for", "no-version": "is no constraint",
 		"digest": "sha256:0 is asked for", "sandbox": `needs sandbox "vault"`, "network": "set security.sandbox.allow_port_level_egress", "type": `"uninstall" is not taken`, "name": "plugin id",
 	}
 	o.offer(

@@ -8,11 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/Masterminds/semver/v3"
-
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
-	"github.com/stavily/agents/shared/pkg/plugin"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
@@ -63,14 +60,17 @@ func (w *worker) examine(i api.Instruction) (t agent.Task, release func(), err e
 	if err := errors.Join(i.ID.Validate(), i.PluginID.Validate()); err != nil {
 		return agent.Task{}, nothing, err
 	}
-	if !slices.Contains([]string{"execute", "manual", "workflow", "scheduled", "api"}, i.InstructionType) {
+	if agent.Installs(i.InstructionType) {
+		return agent.Task{Instruction: &i}, nothing, w.rt.Plugins.CanInstall(&i)
+	}
+	if !slices.Contains([]string{api.TypeExecute, "manual", "workflow", "scheduled", "api"}, i.InstructionType) {
 		return agent.Task{}, nothing, fmt.Errorf("instruction type %.40q is not taken by this version of the agent", i.InstructionType)
 	}
 	p, release, err := w.rt.Plugins.Acquire(i.PluginID)
 	if err != nil {
 		return agent.Task{}, nothing, err
 	}
-	if err := fits(p, i.PluginConfiguration); err != nil {
+	if err := agent.Fits(p, i.PluginConfiguration); err != nil {
 		return agent.Task{}, release, err
 	}
 	if err := w.rt.Plugins.Confines(i.SandboxMinimum); err != nil {
@@ -82,25 +82,6 @@ func (w *worker) examine(i api.Instruction) (t agent.Task, release func(), err e
 }
 
 func nothing() {}
-
-// fits holds the installed plugin against the version and digest that are asked for.
-func fits(p *plugin.Plugin, want api.PluginConfiguration) error {
-	if want.Digest != "" && want.Digest != p.Digest {
-		return fmt.Errorf("plugin %s: %s is installed and %s is asked for", p.ID, p.Digest, want.Digest)
-	}
-	if want.Version == "" {
-		return nil
-	}
-	constraint, err := semver.NewConstraint(want.Version)
-	if err != nil {
-		return fmt.Errorf("plugin %s: version %.80q is no constraint: %w", p.ID, want.Version, err)
-	}
-	version, err := semver.NewVersion(p.Version)
-	if err != nil || !constraint.Check(version) {
-		return fmt.Errorf("plugin %s: version %s is installed and %s is asked for", p.ID, p.Version, want.Version)
-	}
-	return nil
-}
 
 var errExpired = errors.New("it expired before it could start")
 
@@ -125,7 +106,7 @@ func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Tim
 	}
 }
 
-// run runs the plugin while its lease is renewed.
+// run runs the plugin, or changes what is installed, while the lease is renewed.
 func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) api.Result {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -134,11 +115,15 @@ func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) ap
 	var renewing sync.WaitGroup
 	stop := make(chan struct{})
 	renewing.Go(func() { w.renew(ctx, i, l, stop, cancel) })
-	result := w.rt.Plugins.Execute(ctx, task)
+	do := w.rt.Plugins.Execute
+	if agent.Installs(i.InstructionType) {
+		do = w.rt.Plugins.Change
+	}
+	result := do(ctx, task)
 	close(stop)
 	renewing.Wait()
 	result.ExecutionLog = l.rest()
-	stopped := result.Status == api.Cancelled || ctx.Err() != nil && result.ExitCode == nil // or kept from starting
+	stopped := result.Status == api.Cancelled || ctx.Err() != nil && result.ExitCode == nil && result.Status != api.Completed // or kept from starting
 	cause := context.Cause(ctx)
 	switch {
 	case !stopped:

@@ -22,6 +22,11 @@ type Origin struct {
 	From     string `json:"from,omitempty"`     // a path or URL
 	Revision string `json:"revision,omitempty"` // a commit, or the digest of a package file
 	Signer   string `json:"signer,omitempty"`   // whose key signed it; empty: nobody's
+
+	// Of a repository, so that it can be updated from the same place.
+	Branch       string `json:"branch,omitempty"`
+	SubDirectory string `json:"sub_directory,omitempty"`
+
 	// Approved is who accepted that this version asks for more than the one before it: the
 	// owner at the control socket, or an operator's name. Empty: nobody did.
 	Approved string `json:"approved,omitempty"`

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -340,5 +341,14 @@ func TestLargeResult(t *testing.T) {
 	h.ended(got, api.Completed, "")
 	if f := fields(t, got.Result, "truncated", "file", "error"); f["truncated"] != "true" || f["file"] != "" || f["error"] == "" {
 		t.Errorf("result %s, want a mark and why it is not kept", got.Result)
+	}
+}
+
+func (h *host) eventually(what string, true func() bool) {
+	h.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !true(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.t.Fatalf("not within 30 s: %s\n%s", what, h.log)
+		}
 	}
 }

@@ -32,6 +32,7 @@ type Runtime struct {
 
 	file     string // the configuration file, empty when there is none
 	identity *pki.Credentials
+	assigned *assigned
 	counts   *counts
 	logs     *logUpload
 	beatNow  chan struct{}
@@ -110,6 +111,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 	}
 	rt.counts = newCounts(metrics, rt)
 	rt.logs = newLogUpload(rt.counts.logsDropped.Inc)
+	rt.assigned = openAssigned(rt)
 	return rt, nil
 }
 
@@ -155,6 +157,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 	rt.Health.Clear(conditionStarting)
 	return runGroup(ctx, append(role,
 		Component{"heartbeat", rt.heartbeat},
+		Component{"assignments", rt.followAssignments},
 		Component{"storage", rt.untilFailed},
 		Component{"warm plugins", rt.Plugins.pool.Run},
 		Component{"new plugin versions", rt.Plugins.watchTrials},

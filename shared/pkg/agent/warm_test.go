@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
@@ -30,15 +29,6 @@ func (h *host) keepWarm() {
 			h.t.Errorf("tmp still holds %q", left)
 		}
 	})
-}
-
-func (h *host) eventually(what string, true func() bool) {
-	h.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !true(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			h.t.Fatalf("not within 30 s: %s\n%s", what, h.log)
-		}
-	}
 }
 
 // The first run is cold, what follows is forked, and no plugin can tell which it is.

@@ -101,8 +101,18 @@ const (
 	PriorityHigh   = "high"
 )
 
-// PluginConfiguration names what an instruction runs. Arguments and environment
-// take effect only where the agent's own policy allows them for that plugin.
+// What an instruction may ask for. The other names that mean to run a plugin are for the
+// agent to know.
+const (
+	TypeExecute = "execute"
+	TypeInstall = "plugin_install" // install a plugin, or another version of it
+	TypeUpdate  = "plugin_update"  // the same for one that is installed
+	TypeRemove  = "plugin_remove"
+)
+
+// PluginConfiguration names what an instruction runs, or installs. Arguments and
+// environment take effect only where the agent's own policy allows them for that plugin,
+// a repository only where plugins.sources of its configuration allows it.
 type PluginConfiguration struct {
 	Version        string            `json:"version,omitempty"`
 	Digest         string            `json:"digest,omitempty"`
@@ -110,6 +120,13 @@ type PluginConfiguration struct {
 	Arguments      []string          `json:"arguments,omitempty"`
 	Environment    map[string]string `json:"environment,omitempty"`
 	TimeoutSeconds int               `json:"timeout_seconds,omitempty"`
+
+	PluginURL     string `json:"plugin_url,omitempty"`
+	RepositoryURL string `json:"repository_url,omitempty"` // another name of PluginURL
+	Branch        string `json:"branch,omitempty"`
+	Tag           string `json:"tag,omitempty"`
+	CommitHash    string `json:"commit_hash,omitempty"`   // the whole hash
+	SubDirectory  string `json:"sub_directory,omitempty"` // of the repository
 }
 
 // InstructionContext says which run and which event an instruction serves.
