@@ -10,6 +10,7 @@
 //	Result ─────▶ instruction.Step ─ Ended ───▶ workflow.Step ───┤
 //	reaper ─────▶ instruction.Step ─ Ended ───▶ workflow.Step ───┤ effects: Dispatch,
 //	CancelRun ────────────────────────────────▶ workflow.Step ───┘ CancelStep, Record, Finished
+//	Publish, Assign, Approve, heartbeat, reaper ─▶ rollout.Step ──▶ Deliver, Record
 //	                 all of one line in one transaction        │
 //	                                    after the commit: wake ▼ polls · followers · reaper
 //
@@ -29,6 +30,13 @@
 //   - A renewed certificate takes the place of the old one when it is first used; until
 //     then both are good, so a lost answer strands nobody. The old one is refused and
 //     audited afterwards: somebody has a copy.
+//
+//   - A package has a record only once it was verified whole and its file is durable. A
+//     version never changes. What an agent is to have follows from assignments, roll-outs
+//     and its own record alone, so that its version is the same after a restart; a package
+//     that an agent is not to have does not exist for it.
+//   - A version that asks for more than any approved one is given to nobody. Approval is of
+//     one version's bytes, and of others that ask for no more.
 //
 // # Concurrency
 //

@@ -11,39 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stavily/agents/orchestrator/internal/engine/packtest"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
-	"github.com/stavily/agents/shared/pkg/bundle"
 )
-
-// pack makes the package of a plugin; more are lines of its manifest.
-func pack(t testing.TB, id, version string, key *bundle.Signer, more ...string) []byte {
-	t.Helper()
-	dir := t.TempDir()
-	manifest := strings.Join(append([]string{"id: " + id, "version: " + version, "type: action", "runtime: {entry_point: main.py}"}, more...), "\n") + "\n"
-	if slices.ContainsFunc(more, func(line string) bool { return strings.HasPrefix(line, "type:") }) {
-		manifest = strings.Replace(manifest, "type: action\n", "", 1)
-	}
-	for name, text := range map[string]string{"plugin.yaml": manifest, "main.py": "print('" + version + "')\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var b bytes.Buffer
-	if _, err := bundle.Pack(&b, dir, key); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func newKey(t testing.TB) *bundle.Signer {
-	t.Helper()
-	key, err := bundle.NewKey("release")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
 
 // publishes wants a package to be taken, or refused with these words.
 func (w world) publishes(org api.OrgID, content []byte, refusal string) store.Package {
@@ -57,7 +28,7 @@ func (w world) publishes(org api.OrgID, content []byte, refusal string) store.Pa
 
 func TestPublishing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
-		one := pack(t, "cleaner", "1.0.0", nil)
+		one := packtest.Pack(t, "cleaner", "1.0.0", nil)
 		p := w.publishes("default", one, "")
 		if p.Size != int64(len(one)) || p.Kind != "action" || p.Signature != "" || !strings.Contains(p.Manifest, "id: cleaner") {
 			t.Errorf("published %+v", p)
@@ -66,8 +37,8 @@ func TestPublishing(t *testing.T) {
 		if err != nil || fresh || !again.PublishedAt.Equal(p.PublishedAt) {
 			t.Errorf("the same bytes again: fresh %v, %v", fresh, err)
 		}
-		w.publishes("default", pack(t, "cleaner", "1.0.0", nil, "description: other bytes"), "a version never changes")
-		w.publishes("default", pack(t, "cleaner", "1.1.0", nil, "type: output"), "give it another id")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil, "description: other bytes"), "a version never changes")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.1.0", nil, "type: output"), "give it another id")
 		w.publishes("default", []byte("not a package"), "is not a gzip file")
 		w.publishes("default", one[:len(one)-9], "damaged or cut off")
 		w.publishes("default", append(slices.Clone(one), 0), "more follows")
@@ -132,7 +103,7 @@ func (w world) audited(action, object string) {
 // taken, and only by the organisation that trusts it.
 func TestTrustedPublishers(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
-		ours, theirs := newKey(t), newKey(t)
+		ours, theirs := packtest.NewKey(t), packtest.NewKey(t)
 		for _, text := range []string{"", "# none\n", "ssh-rsa AAAA", "../../etc/passwd"} {
 			if _, err := w.Trust(t.Context(), "default", text); api.CodeOf(err) != api.CodeInvalid {
 				t.Errorf("Trust(%q): %v", text, err)
@@ -141,17 +112,17 @@ func TestTrustedPublishers(t *testing.T) {
 		if _, err := w.Trust(t.Context(), "default", ours.Key().Line()+"\n"); err != nil {
 			t.Fatal(err)
 		}
-		w.publishes("default", pack(t, "cleaner", "1.0.0", nil), "is not signed")
-		w.publishes("default", pack(t, "cleaner", "1.0.0", theirs), "not trusted here")
-		p := w.publishes("default", pack(t, "cleaner", "1.0.0", ours), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil), "is not signed")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", theirs), "not trusted here")
+		p := w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", ours), "")
 		if p.Signer != ours.Key().String() || len(p.Signature) < 100 || strings.ContainsAny(p.Signature, "\n- ") {
 			t.Errorf("signer %q, signature %q", p.Signer, p.Signature)
 		}
-		w.publishes("other", pack(t, "cleaner", "1.0.0", theirs), "")
+		w.publishes("other", packtest.Pack(t, "cleaner", "1.0.0", theirs), "")
 		if err := w.Distrust(t.Context(), "default", ours.Key().Fingerprint()); err != nil {
 			t.Fatal(err)
 		}
-		w.publishes("default", pack(t, "cleaner", "1.0.1", nil), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.1", nil), "")
 		if err := w.Distrust(t.Context(), "default", ours.Key().Fingerprint()); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("the same key again: %v", err)
 		}
@@ -161,7 +132,7 @@ func TestTrustedPublishers(t *testing.T) {
 // TestFilesAreShared: one file for the same bytes, as long as anybody has a record of it.
 func TestFilesAreShared(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
-		content := pack(t, "cleaner", "1.0.0", nil)
+		content := packtest.Pack(t, "cleaner", "1.0.0", nil)
 		p := w.publishes("default", content, "")
 		w.publishes("other", content, "")
 		if entries, err := os.ReadDir(depotDir(t, w)); err != nil || len(entries) != 1 {

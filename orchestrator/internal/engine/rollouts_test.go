@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/engine/packtest"
 	"github.com/stavily/agents/orchestrator/internal/rollout"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -107,7 +108,7 @@ const longEnough = rollout.DefaultSettle + time.Minute
 func TestStagedRollOut(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		agents := w.fleet(12)
-		w.publishes("default", pack(t, "cleaner", "1.0.0", nil), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil), "")
 		w.assigns("cleaner", "^1", store.All)
 		if got := w.have(agents); got != "1.0.0"+strings.Repeat(" ", 11) {
 			t.Errorf("at first %q, want one agent to have it", got)
@@ -122,7 +123,7 @@ func TestStagedRollOut(t *testing.T) {
 			t.Fatalf("state %+v, want it complete", a.State)
 		}
 		fresh := w.enrol(api.Action, "fresh", "h")
-		w.publishes("default", pack(t, "cleaner", "1.1.0", nil), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.1.0", nil), "")
 		if got := w.has(agents[0]) + w.has(agents[1]) + w.has(fresh); got != "1.1.01.0.01.0.0" {
 			t.Errorf("after 1.1.0 was published: %q, want the first agent alone to have it, and a fresh one what completed", got)
 		}
@@ -154,7 +155,7 @@ func TestStagedRollOut(t *testing.T) {
 func TestSilentAgentStopsTheRollOut(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		w.fleet(3)
-		w.publishes("default", pack(t, "cleaner", "1.0.0", nil), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil), "")
 		w.assigns("cleaner", "^1", store.All)
 		time.Sleep(rollout.DefaultDeadline + time.Second)
 		if a := w.assignment("cleaner", store.All); a.State.Phase != rollout.Stopped || !strings.Contains(a.State.Reason, "a00 has said nothing") {
@@ -167,7 +168,7 @@ func TestSilentAgentStopsTheRollOut(t *testing.T) {
 func TestAnEngineThatRestartsGoesOn(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		agents := w.fleet(3)
-		w.publishes("default", pack(t, "cleaner", "1.0.0", nil), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil), "")
 		w.assigns("cleaner", "^1", store.All)
 		set := w.set(agents[0])
 		next := world{New(w.store, w.ca, Options{Logger: slog.New(slog.DiscardHandler), Depot: w.depot}), t, w.reads}
@@ -191,7 +192,7 @@ func TestAnEngineThatRestartsGoesOn(t *testing.T) {
 func TestGrownPermissionsWait(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		agents := w.fleet(2)
-		w.publishes("default", pack(t, "cleaner", "1.0.0", nil, "permissions: {network: ['a.example:443']}"), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil, "permissions: {network: ['a.example:443']}"), "")
 		w.assigns("cleaner", "^1", store.All)
 		if p := w.set(agents[0]).Plugins[0]; !p.Approved {
 			t.Error("the version that is assigned first is not approved")
@@ -199,7 +200,7 @@ func TestGrownPermissionsWait(t *testing.T) {
 		for range 2 {
 			w.tell(agents, api.PackageReady, longEnough)
 		}
-		w.publishes("default", pack(t, "cleaner", "1.1.0", nil, "permissions: {network: ['a.example:443', 'b.example:443']}"), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.1.0", nil, "permissions: {network: ['a.example:443', 'b.example:443']}"), "")
 		a := w.assignment("cleaner", store.All)
 		if a.State.Phase != rollout.Waiting || !strings.Contains(a.State.Reason, "network b.example:443") || !strings.Contains(a.State.Reason, "approve cleaner@1.1.0") {
 			t.Fatalf("state %+v", a.State)
@@ -207,7 +208,7 @@ func TestGrownPermissionsWait(t *testing.T) {
 		if got := w.have(agents); got != "1.0.0 1.0.0" {
 			t.Errorf("an agent has what was not approved: %q", got)
 		}
-		p := w.publishes("default", pack(t, "cleaner", "1.2.0", nil, "permissions: {network: ['b.example:443']}"), "")
+		p := w.publishes("default", packtest.Pack(t, "cleaner", "1.2.0", nil, "permissions: {network: ['b.example:443']}"), "")
 		if !p.ApprovedAt.IsZero() {
 			t.Error("1.2.0 is approved though no approved version asks for that")
 		}
@@ -231,7 +232,7 @@ func TestGrownPermissionsWait(t *testing.T) {
 func TestLongPoll(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		agents := w.fleet(1)
-		w.publishes("default", pack(t, "cleaner", "1.0.0", nil), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil), "")
 		begin := time.Now()
 		known := w.set(agents[0])
 		time.AfterFunc(10*time.Second, func() { w.assigns("cleaner", "1.0.0", store.All) })
@@ -261,7 +262,7 @@ func TestWhoHasWhat(t *testing.T) {
 		sensor := w.enrol(api.Sensor, "s", "h")
 		other := w
 		for _, v := range []string{"1.0.0", "1.1.0", "2.0.0", "3.0.0-rc.1"} {
-			w.publishes("default", pack(t, "cleaner", v, nil), "")
+			w.publishes("default", packtest.Pack(t, "cleaner", v, nil), "")
 		}
 		plan := rollout.Plan{AtOnce: true}
 		for selector, within := range map[store.Selector]string{store.All: "^1", store.OfAgent("a01"): ">=1, <3"} {
@@ -297,7 +298,7 @@ func TestWhoHasWhat(t *testing.T) {
 
 func TestAssignmentsThatCannotBe(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
-		w.publishes("default", pack(t, "cleaner", "1.0.0", nil), "")
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil), "")
 		for name, c := range map[string]struct {
 			spec AssignSpec
 			want api.Code

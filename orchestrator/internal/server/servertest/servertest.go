@@ -6,6 +6,7 @@
 package servertest
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -236,6 +237,24 @@ func (s *Server) client(id api.AgentID, conf *tls.Config) *api.Client {
 func (s *Server) Apply(text string) {
 	s.t.Helper()
 	s.Do(http.MethodPost, "/api/v1/workflows", operatorapi.ApplyRequest{File: "test.yaml", Text: strings.TrimLeft(text, "\n")}, nil)
+}
+
+// Publish publishes a package.
+func (s *Server) Publish(content []byte) operatorapi.Published {
+	s.t.Helper()
+	var p operatorapi.Published
+	if err := s.Operator.Upload(s.t.Context(), "/api/v1/plugins", bytes.NewReader(content), &p); err != nil {
+		s.t.Fatalf("publish: %v", err)
+	}
+	return p
+}
+
+// Assign lets agents have a plugin.
+func (s *Server) Assign(id api.PluginID, r operatorapi.AssignRequest) operatorapi.Assigned {
+	s.t.Helper()
+	var a operatorapi.Assigned
+	s.Do(http.MethodPost, "/api/v1/plugins/"+string(id)+"/assignments", r, &a)
+	return a
 }
 
 // Runs lists the runs, newest first.

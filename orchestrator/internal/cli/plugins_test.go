@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stavily/agents/orchestrator/internal/engine/packtest"
+	"github.com/stavily/agents/orchestrator/internal/server/servertest"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// TestPluginsFromPublishToRemove is what an operator types, and what is said to it.
+func TestPluginsFromPublishToRemove(t *testing.T) {
+	s := servertest.Start(t)
+	a := s.Enrol(api.Action, "action-1", "a")
+	if _, _, err := a.Assignments(t.Context(), "", 0); err != nil {
+		t.Fatal(err)
+	}
+	key, dir := packtest.NewKey(t), t.TempDir()
+	file := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	more := "permissions: {network: ['api.example:443']}"
+	first, second := file("1.tar.gz", packtest.Pack(t, "cleaner", "1.0.0", key)), file("2.tar.gz", packtest.Pack(t, "cleaner", "1.1.0", key, more))
+	unsigned, other := file("3.tar.gz", packtest.Pack(t, "cleaner", "1.2.0", nil)), file("4.tar.gz", packtest.Pack(t, "cleaner", "1.0.0", key, "description: x"))
+	large := file("large", nil)
+	if err := os.Truncate(large, api.MaxPackageBytes+1); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		line string
+		want int
+		says string // on either
+	}{
+		{"list", exitOK, "No packages."},
+		{"publishers", exitOK, "No keys: every package is taken."},
+		{"trust " + file("release.pub", []byte(key.Key().Line()+"\n")), exitOK, key.Key().Fingerprint()},
+		{"publish " + unsigned, exitFailed, "stavily plugin sign"},
+		{"publish " + large, exitFailed, "at most 64 MiB"},
+		{"publish " + file("text", []byte("hello")), exitFailed, "is not a gzip file"},
+		{"publish " + filepath.Join(dir, "nothing"), exitFailed, "no such file"},
+		{"publish " + first, exitOK, "cleaner 1.0.0 is published.\nIt asks to reach nothing."},
+		{"publish " + first, exitOK, "was published before"},
+		{"publish " + other, exitFailed, "a version never changes; give this one a higher version"},
+		{"show cleaner", exitOK, "Assigned to nobody."},
+		{"show nothing", exitFailed, "no \"nothing\" here"},
+		{"rollout resume cleaner", exitFailed, "assigned to nobody"},
+		{"assign cleaner", exitUsage, "exactly one of --agent ID, --tag TAG and --all"},
+		{"assign cleaner --all --agent action-1", exitUsage, "exactly one of"},
+		{"assign cleaner --all --settle 1ms", exitUsage, "whole seconds"},
+		{"assign cleaner@^2 --all", exitFailed, "published are 1.0.0"},
+		{"assign cleaner@^1 --agent action-1", exitOK, "cleaner is assigned to agent:action-1 in the range ^1, now 1.0.0."},
+		{"rollout show cleaner", exitOK, "rolling one"},
+		{"rollout resume cleaner", exitFailed, "nothing to resume"},
+		{"publish " + second, exitOK, "+ network api.example:443\nNo agent gets it before that is approved: stavily plugins approve cleaner@1.1.0"},
+		{"rollout show", exitOK, "1.1.0 asks for what 1.0.0 does not: network api.example:443."},
+		{"approve cleaner", exitUsage, "must be ID@VERSION"},
+		{"approve cleaner@9.9.9", exitFailed, "is not published"},
+		{"approve cleaner@1.1.0", exitOK, "cleaner 1.1.0 is approved."},
+		{"rollout show", exitOK, "rolling one"},
+		{"list", exitOK, "release"},
+		{"remove cleaner@1.1.0", exitFailed, "assign another version or unassign it first"},
+		{"rollout abort cleaner", exitOK, "idle"},
+		{"rollout at-once cleaner --agent action-1", exitOK, "rolling all"},
+		{"unassign cleaner --all", exitFailed, "not assigned to \"all\""},
+		{"unassign cleaner --agent action-1", exitOK, "not assigned to agent:action-1 any more"},
+		{"remove cleaner@1.1.0", exitOK, "cleaner 1.1.0 is removed."},
+		{"distrust " + key.Key().Fingerprint(), exitOK, "not trusted any more"},
+		{"distrust " + key.Key().Fingerprint(), exitFailed, "stavily plugins publishers"},
+		{"publish " + unsigned, exitOK, "cleaner 1.2.0 is published."},
+	} {
+		code, stdout, stderr := run(t, append([]string{"--data-dir", s.DataDir, "plugins"}, strings.Fields(c.line)...)...)
+		if code != c.want || !strings.Contains(stdout+stderr, c.says) {
+			t.Errorf("stavily plugins %s = %d\n%s%s\nwant %d and %q", c.line, code, stdout, stderr, c.want, c.says)
+		}
+	}
+}
