@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // ids makes identifiers that sort by time, also those of one millisecond.
@@ -15,6 +17,15 @@ type ids struct {
 }
 
 func newIDs() *ids { return &ids{entropy: ulid.Monotonic(rand.Reader, 0)} }
+
+// firstID is before every identifier of that time and later.
+func firstID(at time.Time) api.RunID {
+	var id ulid.ULID
+	if ms := at.UnixMilli(); ms > 0 {
+		_ = id.SetTime(uint64(ms)) // fails in the year 10889
+	}
+	return api.RunID(id.String())
+}
 
 func (i *ids) next(now time.Time) string {
 	i.mu.Lock()

@@ -46,6 +46,9 @@ func (t *tx) trigger(ev workflow.Event) error {
 		case decision.Run:
 			e.Run, err = t.start(p, ev, decision.Key)
 		}
+		if err == nil && decision.Run {
+			err = t.noteWindow(p, decision)
+		}
 		if err == nil {
 			e.Decision, err = json.Marshal(decision)
 		}
@@ -96,22 +99,55 @@ func (e *Engine) Replay(ctx context.Context, org api.OrgID, d *workflow.Definiti
 	return decision, err
 }
 
-// decide is the definition's decision and, where there is a cooldown, the store's: a
-// run for the key that goes on counts as one that has just ended.
+// decide is the definition's decision with what the store knows of the past. A run for the
+// key that goes on counts as one that has just ended.
 func decide(r store.Reader, def *workflow.Definition, ev workflow.Event, now time.Time) (workflow.Decision, error) {
 	d := def.Decide(ev)
-	if !d.Run || def.Cooldown == 0 {
+	if !d.Run {
 		return d, nil
 	}
-	until, _, err := r.CooldownUntil(def.Name, d.Key)
-	if err != nil {
-		return d, err
+	var past workflow.Past
+	var err error
+	if def.Cooldown > 0 {
+		if past.CooldownUntil, err = cooldown(r, def, d.Key, now); err != nil {
+			return d, err
+		}
 	}
-	active, err := r.RunActive(def.Name, d.Key)
+	if def.Window > 0 {
+		if past.DuplicateUntil, _, err = r.CooldownUntil(def.Name, duplicateKey(d)); err != nil {
+			return d, err
+		}
+	}
+	if l := def.Limits; l.Runs > 0 {
+		if past.Runs, err = r.RunsFrom(def.Name, firstID(now.Add(-l.Per)), l.Runs); err != nil {
+			return d, err
+		}
+	}
+	return def.Hold(d, past, now), nil
+}
+
+func cooldown(r store.Reader, def *workflow.Definition, key string, now time.Time) (time.Time, error) {
+	until, _, err := r.CooldownUntil(def.Name, key)
+	if err != nil {
+		return until, err
+	}
+	active, err := r.RunActive(def.Name, key)
 	if active {
 		until = now.Add(def.Cooldown)
 	}
-	return d.WithCooldown(until, now), err
+	return until, err
+}
+
+// duplicateKey is where the window of a duplicate is kept: beside the cooldowns, whose keys
+// begin with a quote.
+func duplicateKey(d workflow.Decision) string { return "dedupe" + d.Duplicate }
+
+// noteWindow begins the window in which duplicates of an event are dropped.
+func (t *tx) noteWindow(p program, d workflow.Decision) error {
+	if p.Window == 0 {
+		return nil
+	}
+	return t.SetCooldown(p.name, duplicateKey(d), t.now.Add(p.Window))
 }
 
 // start begins a run. That it cannot begin is logged, and no id is returned.
@@ -184,7 +220,7 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, effect workflow.Effect) error {
 	switch effect := effect.(type) {
 	case workflow.Dispatch:
-		return t.dispatch(run, ev, effect)
+		return t.dispatch(run, ev, effect, d.Limits.ExpiresAfter)
 	case workflow.CancelStep:
 		return t.cancelStep(run.ID, effect.Step)
 	case workflow.Finished:
@@ -195,8 +231,9 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 	return nil
 }
 
-// dispatch makes the instruction of a step.
-func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch) error {
+// dispatch makes the instruction of a step. An action does not start later than within after
+// the run did, where that is not 0.
+func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, within time.Duration) error {
 	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags, Sandbox: d.Sandbox}
 	if d.Target.SameHost {
 		target.Host = ev.Agent.Host
@@ -211,8 +248,17 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch) err
 		ID: api.InstructionID(t.engine.ids.next(t.now)), RunID: run.ID, Workflow: run.Workflow, Step: d.Step, EventID: run.EventID,
 		Plugin: d.Plugin, Version: d.Version, Input: d.Input, Timeout: d.Timeout, Target: target, Idempotent: d.Idempotent,
 	}
-	if d.Output {
+	switch {
+	case d.Output:
 		spec.ExpiresAt = t.now.Add(outputLifetime)
+	case within > 0:
+		spec.ExpiresAt = run.CreatedAt.Add(within)
+		if !t.now.Before(spec.ExpiresAt) {
+			return t.advance(run.ID, workflow.StepEnded{
+				Step: d.Step, Status: api.Expired,
+				Error: fmt.Sprintf("limits.expires_after: it would start more than %s after the run", within),
+			})
+		}
 	}
 	i := instruction.New(spec, t.now)
 	t.waiting = append(t.waiting, target)

@@ -95,6 +95,8 @@ type RunReader interface {
 	Runs(RunQuery) ([]Run, error)
 	// RunActive reports whether a run of the workflow with this key has not finished.
 	RunActive(workflow, key string) (bool, error)
+	// RunsFrom counts the runs of a workflow from an id on, at most limit.
+	RunsFrom(workflow string, from api.RunID, limit int) (int, error)
 	History(api.RunID) ([]History, error) // by Seq
 	Logs(LogQuery) ([]Log, error)
 }

@@ -30,6 +30,12 @@ var (
 	identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 )
 
+// deciding is what can be read before there is a run.
+var deciding = expr.Scope{Absent: map[string]string{
+	expr.Steps: "no step has run when a workflow decides",
+	expr.Run:   "there is no run when a workflow decides",
+}}
+
 // checker turns a decoded document into a definition and collects what is wrong.
 // It goes on after a mistake with what it could make of it.
 type checker struct {
@@ -53,10 +59,9 @@ func (c *checker) definition(text document) {
 	c.variables()
 	c.triggers(text.Triggers)
 	c.def.Cooldown = c.duration([]any{"cooldown"}, text.Cooldown, 0, time.Second, maxCooldown)
-	c.def.when = c.condition([]any{"when"}, text.When, expr.Scope{Absent: map[string]string{
-		expr.Steps: "no step has run when a workflow decides",
-		expr.Run:   "there is no run when a workflow decides",
-	}})
+	c.duplicates(text.Dedupe)
+	c.limits(text.Limits)
+	c.def.when = c.condition([]any{"when"}, text.When, deciding)
 	c.steps(text)
 	c.tests(text.Tests)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -13,12 +12,14 @@ import (
 // Decision is whether an event starts a run of a definition, and why: what
 // `stavily explain` shows.
 type Decision struct {
-	Run     bool     `json:"run"`
-	Shadow  bool     `json:"shadow,omitempty"` // only in thought: nothing is executed
-	Reason  string   `json:"reason"`           // a sentence
-	Key     string   `json:"key"`              // what a cooldown is counted by
-	Clauses []Clause `json:"clauses"`
-	Begins  []Begin  `json:"begins,omitempty"` // the first steps of a run in thought
+	Run    bool   `json:"run"`
+	Shadow bool   `json:"shadow,omitempty"` // only in thought: nothing is executed
+	Reason string `json:"reason"`           // a sentence
+	Key    string `json:"key"`              // what a cooldown is counted by
+	// Duplicate is what tells duplicates of the event; empty where it does not matter.
+	Duplicate string   `json:"duplicate,omitempty"`
+	Clauses   []Clause `json:"clauses"`
+	Begins    []Begin  `json:"begins,omitempty"` // the first steps of a run in thought
 }
 
 // Begin is a step as a run would begin it.
@@ -38,8 +39,8 @@ type Clause struct {
 
 // Decide says whether an event starts a run. An expression that cannot be
 // evaluated does not start one, and says so. It computes and nothing else: the
-// same event gives the same decision. The cooldown, which depends on the runs
-// before, is added with [Decision.WithCooldown].
+// same event gives the same decision. What depends on the time and on the runs before is
+// added with [Definition.Hold].
 func (d *Definition) Decide(e Event) Decision {
 	decision := Decision{Run: true, Reason: "everything is met", Key: keyOf(e)}
 	if decision.Run = d.Mode != Off; !decision.Run {
@@ -48,11 +49,41 @@ func (d *Definition) Decide(e Event) Decision {
 	decision.Shadow = d.Mode == Shadow
 	decision.add("mode is not off", string(d.Mode), decision.Run)
 	decision.trigger(d.Triggers, e.Type)
-	if d.when != nil {
-		decision.condition(d, e)
+	if d.when == nil && d.duplicate == nil {
+		return decision
 	}
+	event, err := e.value()
+	if err != nil {
+		decision.Clauses = append(decision.Clauses, Clause{"the event can be read", err.Error(), expr.Failed})
+		decision.refuse("%v", err)
+		return decision
+	}
+	if d.when != nil {
+		decision.condition(d, event)
+	}
+	decision.duplicate(d, event)
 	return decision
 }
+
+// duplicate computes what tells duplicates of the event.
+func (d *Decision) duplicate(def *Definition, event map[string]any) {
+	var key []byte
+	for _, p := range def.duplicate {
+		value, err := p.Eval(def.values(event))
+		if err == nil {
+			key, err = value.AppendJSON(append(key, ' '), maxDuplicate)
+		}
+		if err != nil {
+			d.Clauses = append(d.Clauses, Clause{"dedupe.key " + p.String(), err.Error(), expr.Failed})
+			d.refuse("dedupe.key cannot be evaluated: %v", err)
+			return
+		}
+	}
+	d.Duplicate = string(key)
+}
+
+// maxDuplicate is how many bytes the values of dedupe.key may have.
+const maxDuplicate = 1024
 
 // Foresee adds to a decision what a run for it would begin with. The error is an event
 // that cannot be read.
@@ -73,19 +104,6 @@ func (d *Definition) Foresee(decision Decision, e Event) (Decision, error) {
 // so that no two pairs give the same text.
 func keyOf(e Event) string {
 	return fmt.Sprintf("%q %q", e.Agent.ID, e.Key)
-}
-
-// WithCooldown adds the cooldown of the key, which ends at until (the zero time
-// when there is none).
-func (d Decision) WithCooldown(until, now time.Time) Decision {
-	if !until.After(now) {
-		d.add("no cooldown", "", true)
-		return d
-	}
-	left := until.Sub(now).Round(time.Second)
-	d.add("no cooldown", fmt.Sprintf("%s left, until %s", left, until.UTC().Format(time.RFC3339)), false)
-	d.refuse("cooldown, %s left", left)
-	return d
 }
 
 func (d *Decision) add(clause, value string, met bool) {
@@ -119,13 +137,7 @@ func (d *Decision) trigger(triggers []Trigger, eventType string) {
 	d.refuse("no trigger takes events of type %s", eventType)
 }
 
-func (d *Decision) condition(def *Definition, e Event) {
-	event, err := e.value()
-	if err != nil {
-		d.Clauses = append(d.Clauses, Clause{"the event can be read", err.Error(), expr.Failed})
-		d.refuse("%v", err)
-		return
-	}
+func (d *Decision) condition(def *Definition, event map[string]any) {
 	holds, findings, err := def.when.Test(def.values(event))
 	for _, f := range findings {
 		d.Clauses = append(d.Clauses, Clause{"when " + f.Clause, f.Read, f.Outcome})

@@ -3,7 +3,6 @@ package workflow
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,31 +73,6 @@ func TestKeysDoNotRunTogether(t *testing.T) {
 	b.Agent.ID, b.Key = `a" "`, `b`
 	if keyOf(a) == keyOf(b) {
 		t.Errorf("two different keys are both %s", keyOf(a))
-	}
-}
-
-func TestCooldown(t *testing.T) {
-	d := parse(t, head+"cooldown: 30m\nwhen: 'true'\nactions: [{plugin: a}]")
-	e := fullDisk("{}")
-	e.Type = "a.b"
-	decision := d.Decide(e)
-	now := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
-
-	cooling := decision.WithCooldown(now.Add(12*time.Minute), now)
-	if cooling.Run || cooling.Reason != "cooldown, 12m0s left" {
-		t.Errorf("within the cooldown: %+v", cooling)
-	}
-	for _, until := range []time.Time{{}, now, now.Add(-time.Second)} {
-		if after := decision.WithCooldown(until, now); !after.Run || after.Clauses[3] != (Clause{"no cooldown", "", expr.Met}) {
-			t.Errorf("after the cooldown: %+v", after)
-		}
-	}
-	if got := cooling.Clauses[3]; got != (Clause{"no cooldown", "12m0s left, until 2026-01-02T03:12:00Z", expr.NotMet}) {
-		t.Errorf("a later decision wrote into this one: %+v", got)
-	}
-	e.Type = "other"
-	if not := d.Decide(e).WithCooldown(now.Add(time.Hour), now); !strings.HasPrefix(not.Reason, "no trigger") {
-		t.Errorf("reason = %q, want the first thing that was not met", not.Reason)
 	}
 }
 

@@ -31,12 +31,15 @@ type Definition struct {
 	Owner       string
 	Runbook     string
 	Triggers    []Trigger
-	Cooldown    time.Duration    // per [Decision.Key], after the last run for it ended; 0 for none
+	Cooldown    time.Duration // per [Decision.Key], after the last run for it ended; 0 for none
+	Window      time.Duration // events of the same [Decision.Duplicate] within it are one; 0 for none
+	Limits      Limits
 	Actions     []StepDefinition // in an order in which needs come first, else as written
 	Outputs     []StepDefinition // as written
 
 	digest    string
 	variables map[string]any
+	duplicate []*expr.Program // whose values together tell duplicates
 	tests     []Test
 	when      *expr.Program   // nil: always
 	read      map[string]bool // ids of the actions whose results expressions read

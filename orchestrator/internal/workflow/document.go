@@ -26,9 +26,25 @@ type document struct {
 	Triggers    []trigger            `yaml:"triggers"`
 	When        string               `yaml:"when"`
 	Cooldown    string               `yaml:"cooldown"`
+	Dedupe      dedupe               `yaml:"dedupe"`
+	Limits      limitations          `yaml:"limits"`
 	Actions     []action             `yaml:"actions"`
 	Outputs     []output             `yaml:"outputs"`
 	Tests       []test               `yaml:"tests"`
+}
+
+type dedupe struct {
+	Key    []string `yaml:"key"`
+	Window string   `yaml:"window"`
+}
+
+type limitations struct {
+	Runs struct {
+		Count int    `yaml:"count"`
+		Per   string `yaml:"per"`
+	} `yaml:"runs"`
+	ExpiresAfter string   `yaml:"expires_after"`
+	Freeze       []string `yaml:"freeze"`
 }
 
 type trigger struct {
@@ -70,7 +86,8 @@ type agents struct {
 // have. They are refused by name: a document that asks for an approval must not
 // run without one.
 var later = map[string][]string{
-	"":         {"correlate", "dedupe", "limits", "on_failure", "throttle"},
+	"":         {"correlate", "on_failure", "throttle"},
+	"limits":   {"attempts", "concurrency", "targets"},
 	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
 	"actions":  {"approval", "offline", "retry", "undo", "wait_for"},
 	"agents":   {"each", "expression", "names", "tags"},
@@ -130,6 +147,7 @@ func (c *checker) unsupportedKeys() map[position]string {
 		}
 	}
 	note(c.doc.Node(nil), "")
+	note(c.doc.Node([]any{"limits"}), "limits")
 	for _, list := range []string{"triggers", "actions", "outputs"} {
 		n := c.doc.Node([]any{list})
 		if n == nil || n.Kind != yaml.SequenceNode {

@@ -25,7 +25,7 @@ func parse(t testing.TB, src string) *Definition {
 	return d
 }
 
-var exported = cmpopts.IgnoreUnexported(Definition{}, Trigger{}, StepDefinition{})
+var exported = cmpopts.IgnoreUnexported(Definition{}, Trigger{}, StepDefinition{}, Limits{})
 
 func TestShortForm(t *testing.T) {
 	got := parse(t, `
@@ -207,6 +207,7 @@ func TestKeysOfLaterVersionsAreRefused(t *testing.T) {
 				"triggers": "name: w\ntriggers: [{event: a.b, " + key + ": 1}]\nactions: [{plugin: a}]",
 				"actions":  head + "actions: [{plugin: a, " + key + ": 1}]",
 				"agents":   head + "actions: [{plugin: a, agents: {same_host: true, " + key + ": 1}}]",
+				"limits":   head + "actions: [{plugin: a}]\nlimits: {" + key + ": 1}",
 			}[place]
 			want := fmt.Sprintf("%q is not supported by this version of Stavily: leave it out", key)
 			if _, err := Parse("f", []byte(src)); err == nil || !strings.HasSuffix(err.Error(), want) || strings.Contains(err.Error(), "\n") {

@@ -10,6 +10,7 @@ var (
 	// Two texts, so that each can use its index.
 	runsOfAll      = prepare(`SELECT doc FROM runs WHERE org = ?1 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
 	runsOfWorkflow = prepare(`SELECT doc FROM runs WHERE org = ?1 AND workflow = ?5 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
+	runsFrom       = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND id >= ?3 LIMIT ?4)`)
 	activeRun      = prepare(`SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND active = 1 LIMIT 1`)
 	putRun         = prepare(`INSERT INTO runs (org, id, workflow, key, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 		ON CONFLICT (org, id) DO UPDATE SET workflow = excluded.workflow, key = excluded.key, status = excluded.status, active = excluded.active, doc = excluded.doc`)
@@ -37,6 +38,11 @@ func (r reader) Runs(q store.RunQuery) ([]store.Run, error) {
 		return all[store.Run](r, runsOfAll, q.Status, q.Before, store.PageSize(q.Limit))
 	}
 	return all[store.Run](r, runsOfWorkflow, q.Status, q.Before, store.PageSize(q.Limit), q.Workflow)
+}
+
+func (r reader) RunsFrom(workflow string, from api.RunID, limit int) (n int, err error) {
+	_, err = r.session.value(runsFrom, &n, r.org, workflow, from, limit)
+	return n, err
 }
 
 func (r reader) RunActive(workflow, key string) (bool, error) {

@@ -80,6 +80,14 @@ func testRunPages(f *fixture) {
 		got := read(f, org, func(r store.Reader) ([]store.Run, error) { return r.Runs(c.query) })
 		f.equal(fmt.Sprintf("Runs(%+v)", c.query), fmt.Sprint(keys(got, func(r store.Run) api.RunID { return r.ID })), c.want)
 	}
+	for _, c := range []struct {
+		workflow    string
+		from        api.RunID
+		limit, want int
+	}{{"a", "R0", 9, 3}, {"a", "R1", 9, 2}, {"a", "R5", 9, 0}, {"b", "R1", 2, 2}, {"none", "R0", 9, 0}} {
+		got := read(f, org, func(r store.Reader) (int, error) { return r.RunsFrom(c.workflow, c.from, c.limit) })
+		f.equal(fmt.Sprintf("RunsFrom(%+v)", c), got, c.want)
+	}
 }
 
 func testLogPages(f *fixture) {

@@ -1,0 +1,171 @@
+package workflow
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // the same places on every host
+)
+
+// Limits bound how often and when a definition acts. The zero value bounds nothing.
+type Limits struct {
+	Runs         int           // runs that may start within Per; 0 for any number
+	Per          time.Duration // a sliding window
+	ExpiresAfter time.Duration // no action starts later than this after the run did; 0 for the engine's own limit
+
+	freezes []freeze
+}
+
+const (
+	maxRuns   = 100_000
+	maxWindow = 30 * 24 * time.Hour
+	maxFreeze = 20
+)
+
+// Past is what the runs before say about an event. The engine looks it up.
+type Past struct {
+	CooldownUntil  time.Time // of the decision's key; zero for none
+	DuplicateUntil time.Time // of the decision's duplicate; zero for none
+	Runs           int       // that started within Limits.Per
+}
+
+// Hold adds to a decision what depends on the time and on what was before.
+func (d *Definition) Hold(decision Decision, past Past, now time.Time) Decision {
+	for _, f := range d.Limits.freezes {
+		if frozen := f.covers(now); frozen || len(d.Limits.freezes) == 1 {
+			decision.add("not frozen: "+f.text, now.In(f.zone).Format("Mon 15:04"), !frozen)
+			if frozen {
+				decision.refuse("frozen: %s", f.text)
+				break
+			}
+		}
+	}
+	if d.Window > 0 {
+		decision.pause("no duplicate", "a duplicate of what came before, for %s more", past.DuplicateUntil, now)
+	}
+	if d.Cooldown > 0 {
+		decision.pause("no cooldown", "cooldown, %s left", past.CooldownUntil, now)
+	}
+	if l := d.Limits; l.Runs > 0 {
+		decision.add(fmt.Sprintf("fewer than %d runs per %s", l.Runs, l.Per), strconv.Itoa(past.Runs), past.Runs < l.Runs)
+		if past.Runs >= l.Runs {
+			decision.refuse("limit: %d runs within %s", past.Runs, l.Per)
+		}
+	}
+	return decision
+}
+
+// pause adds a clause about something that ends at until.
+func (d *Decision) pause(clause, refusal string, until, now time.Time) {
+	if !until.After(now) {
+		d.add(clause, "", true)
+		return
+	}
+	left := until.Sub(now).Round(time.Second)
+	d.add(clause, fmt.Sprintf("%s left, until %s", left, until.UTC().Format(time.RFC3339)), false)
+	d.refuse(refusal, left)
+}
+
+// freeze is a time of the week, or of every day, by the clock on the wall of a place.
+type freeze struct {
+	text     string
+	from, to int // minutes since Monday 00:00, or since midnight
+	daily    bool
+	zone     *time.Location
+}
+
+const (
+	day  = 24 * 60 // minutes
+	week = 7 * day
+)
+
+// covers reports whether t is within the freeze: from its beginning on, before its end.
+func (f freeze) covers(t time.Time) bool {
+	t = t.In(f.zone)
+	at := t.Hour()*60 + t.Minute()
+	if !f.daily {
+		at += (int(t.Weekday()) + 6) % 7 * day
+	}
+	if f.from <= f.to {
+		return f.from <= at && at < f.to
+	}
+	return f.from <= at || at < f.to
+}
+
+var freezePattern = regexp.MustCompile(`^(?:(Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):([0-5][0-9]) ?- ?(?:(Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):([0-5][0-9])(?: ([A-Za-z0-9_+/-]+))?$`)
+
+func parseFreeze(text string) (freeze, error) {
+	m := freezePattern.FindStringSubmatch(text)
+	if m == nil || (m[1] == "") != (m[4] == "") {
+		return freeze{}, fmt.Errorf("%q: must be a time such as \"Fri 17:00 - Mon 08:00 Europe/Berlin\", or \"22:00 - 06:00\" for every day; without a place it is UTC", text)
+	}
+	f := freeze{text: text, daily: m[1] == "", from: minutes(m[1], m[2], m[3]), to: minutes(m[4], m[5], m[6]), zone: time.UTC}
+	if f.from == f.to {
+		return freeze{}, fmt.Errorf("%q: begins when it ends: use mode: off for always", text)
+	}
+	if m[7] != "" {
+		var err error
+		if f.zone, err = time.LoadLocation(m[7]); err != nil {
+			return freeze{}, fmt.Errorf("%q: unknown time zone %s: use a name such as Europe/Berlin", text, m[7])
+		}
+	}
+	return f, nil
+}
+
+func minutes(weekday, hour, minute string) int {
+	h, _ := strconv.Atoi(hour)   // the pattern has only digits
+	m, _ := strconv.Atoi(minute) // there
+	out := h*60 + m
+	if weekday != "" {
+		out += strings.Index("MonTueWedThuFriSatSun", weekday) / 3 * day
+	}
+	return out
+}
+
+func (c *checker) limits(l limitations) {
+	runs := []any{"limits", "runs"}
+	if c.doc.Has(runs) {
+		c.def.Limits.Runs = l.Runs.Count
+		if l.Runs.Count < 1 || l.Runs.Count > maxRuns {
+			c.fail(at(runs, "count"), "count %d: must be from 1 to %d", l.Runs.Count, maxRuns)
+		}
+		if c.def.Limits.Per = c.duration(at(runs, "per"), l.Runs.Per, 0, time.Second, maxWindow); !c.doc.Has(at(runs, "per")) {
+			c.fail(runs, "runs.per is missing: say within which time, for example 1h")
+		}
+	}
+	c.def.Limits.ExpiresAfter = c.duration([]any{"limits", "expires_after"}, l.ExpiresAfter, 0, time.Second, maxTimeout)
+	path := []any{"limits", "freeze"}
+	if len(l.Freeze) > maxFreeze {
+		c.fail(path, "%d times, at most %d", len(l.Freeze), maxFreeze)
+		return
+	}
+	for i, text := range l.Freeze {
+		f, err := parseFreeze(text)
+		if err != nil {
+			c.fail(at(path, i), "%v", err)
+		}
+		c.def.Limits.freezes = append(c.def.Limits.freezes, f)
+	}
+}
+
+func (c *checker) duplicates(d dedupe) {
+	path := []any{"dedupe"}
+	if !c.doc.Has(path) {
+		return
+	}
+	if c.def.Window = c.duration(at(path, "window"), d.Window, 0, time.Second, maxWindow); !c.doc.Has(at(path, "window")) {
+		c.fail(path, "dedupe.window is missing: say within which time events with the same key are one, for example 10m")
+	}
+	if len(d.Key) == 0 {
+		c.fail(path, "dedupe.key is missing: list what tells events apart, for example [event.agent.id, event.data.mount]")
+	}
+	for i, source := range d.Key {
+		if where := at(path, "key", i); c.count(where) {
+			p, problems := c.env.Compile(source, deciding)
+			c.report(where, 0, problems)
+			c.def.duplicate = append(c.def.duplicate, p)
+		}
+	}
+}
