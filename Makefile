@@ -91,6 +91,10 @@ sdk-wheel: ## The SDK as a wheel, into dist/
 test-sdk-wheel: ## That the wheel is the same from the same source, and works
 	PYTHON=$(PYTHON) scripts/test-sdk-wheel.sh
 
+.PHONY: reload-storm
+reload-storm: ## 1,000 reloads of a sensor and of an action under load, half of them invalid
+	STAVILY_RELOADS=1000 PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 60m -run TestReloadStorm ./sensor-agent/internal/agent ./action-agent/internal/agent
+
 demo-crash: build ## The demo with SIGKILL: the action agent in its clean-up, the server between event and action
 	@bin/stavily demo --crash agent
 	@bin/stavily demo --crash server

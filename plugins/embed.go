@@ -5,8 +5,10 @@
 //	sensors/disk-space          sensors/file-watch  sensors/http-check
 //	sensors/log-pattern         sensors/memory      sensors/process
 //	sensors/service             sensors/tcp-check
-//	actions/cleanup-files    actions/restart-service  actions/run-command
-//	outputs/webhook
+//	actions/cleanup-files       actions/http-request     actions/restart-service
+//	actions/run-command         actions/write-file
+//	outputs/email               outputs/file        outputs/slack
+//	outputs/syslog              outputs/webhook
 //
 // Each is a directory <kind>/<id> with a manifest, plugin.yaml, and a Python
 // file, main.py, that needs nothing but the package in sdk/python. A module that
@@ -21,5 +23,6 @@ import "embed"
 //go:embed sensors/*/plugin.yaml sensors/*/main.py
 //go:embed actions/*/plugin.yaml actions/*/main.py
 //go:embed outputs/*/plugin.yaml outputs/*/main.py
-//go:embed */*/bounded.py */*/bus.py */*/certificate.py */*/changes.py */*/web.py
+//go:embed */*/bounded.py */*/bus.py */*/certificate.py */*/changes.py
+//go:embed */*/delivery.py */*/places.py */*/web.py
 var Official embed.FS

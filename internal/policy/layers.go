@@ -20,6 +20,7 @@ var Layers = []Layer{
 	{"internal/terminal", nil},
 	{"internal/policy", nil},
 	{"internal/repository", nil},
+	{"internal/census", []string{"internal/limits"}},
 	{"internal/cluster", []string{"internal/limits", "shared/pkg/api", "plugins"}},
 
 	{"shared/pkg/api", []string{"internal/limits"}},

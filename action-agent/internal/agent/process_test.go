@@ -56,6 +56,7 @@ type run struct {
 	base string
 	work string // where plugins leave their marks
 	log  *lockedBuffer
+	env  []string
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -146,7 +147,7 @@ func (r *run) start() *run {
 		r.t.Fatal(err)
 	}
 	r.cmd = exec.Command(self, "--config", filepath.Join(r.base, "config", "agent.yaml"))
-	r.cmd.Env = append(os.Environ(), asAgent+"=1")
+	r.cmd.Env = append(append(os.Environ(), asAgent+"=1"), r.env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
 	unpacking.Lock()
 	defer unpacking.Unlock()

@@ -11,10 +11,10 @@ import fnmatch
 import os
 import stat
 import time
-from contextlib import contextmanager
 from typing import NamedTuple, Tuple
 
 import stavily
+from places import granted, opened, parts
 
 
 class File(NamedTuple):
@@ -58,7 +58,7 @@ def cleanup_files(params, ctx):
     path = granted(params.path, ctx.config.roots)
     if params.get("target_bytes") is None and params.older_than_seconds == 0 and params.pattern == "*":
         raise stavily.Refused("this would remove every file: set target_bytes, older_than_seconds or pattern")
-    with opened([name for name in path.split("/") if name]) as top:
+    with opened(parts(path)) as top:
         files = survey(top, ctx)
         tally = Tally(files)
         clean(top, candidates(files, params), tally, params, ctx)
@@ -66,36 +66,6 @@ def cleanup_files(params, ctx):
         told = "{} files could not be removed, the first because: {}".format(tally.errors, tally.first_error)
         raise stavily.Failed(told, tally.result(params.dry_run))
     return tally.result(params.dry_run)
-
-
-def granted(path, roots):
-    """The real path of the directory `path`, if it is in one of the roots or is one; Refused otherwise."""
-    if os.unlink not in os.supports_dir_fd:
-        raise stavily.Refused("this system cannot remove a file by its name in an open directory, the only safe way")
-    if not os.path.isabs(path):
-        raise stavily.Refused("path must be absolute, is {!r}".format(path))
-    real = os.path.realpath(path)
-    if not any(os.path.commonpath([root, real]) == root for root in map(os.path.realpath, roots)):
-        raise stavily.Refused("{} is outside of what this host allows: {}".format(real, ", ".join(roots) or "nothing"))
-    if not os.path.isdir(real):
-        raise stavily.Failed("{} is not a directory on this host".format(real))
-    return real
-
-
-@contextmanager
-def opened(names, start=None):
-    """The directory that `names` lead to from the open one `start`, or from the root; OSError at a symbolic link."""
-    # O_PATH, where there is one, needs no right to list the directories on the way.
-    flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
-    directory = os.open("/", flags) if start is None else os.dup(start)
-    try:
-        for name in names:
-            below = os.open(name, flags, dir_fd=directory)
-            os.close(directory)
-            directory = below
-        yield directory
-    finally:
-        os.close(directory)
 
 
 def survey(top, ctx):

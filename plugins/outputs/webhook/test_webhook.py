@@ -56,7 +56,7 @@ class Webhook(unittest.TestCase):
         return receiver
 
     def send(self, url, content="hello", *, timeout=None, **settings):
-        config = {"url": url, "headers": {}, "timeout": 5, "retries": 2, **settings}
+        config = {"url": url, "headers": {}, "timeout": 5, "retries": 2, "ca_files": [], **settings}
         return run_output(main.webhook, {"id": "m", "content": content}, config=config, timeout=timeout)
 
     def test_object_is_sent_as_it_is(self):
@@ -147,7 +147,7 @@ class Webhook(unittest.TestCase):
 
     def test_as_a_process(self):
         receiver = self.receive((200, {}, b""))
-        config = {"url": receiver.url, "headers": {}, "timeout": 5, "retries": 0}
+        config = {"url": receiver.url, "headers": {}, "timeout": 5, "retries": 0, "ca_files": []}
         with Session(main.__file__, config=config) as plugin:
             record = plugin.deliver({"content": "hello"})
         self.assertEqual((record["status"], record["data"]), ("completed", {"status_code": 200, "attempts": 1}))

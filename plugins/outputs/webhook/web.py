@@ -40,9 +40,11 @@ def checked(url, name):
     return parts
 
 
-def exchange(method, url, *, headers, timeout, body=None, most=0, ca_files=()):
+def exchange(method, url, *, headers, timeout, body=None, most=0, most_of_errors=0, ca_files=()):
     """Ask once, with `timeout` seconds for each step and for the body; NoAnswer names the host only.
 
+    Of the answer's body `most` bytes are read, or `most_of_errors` where it is
+    none of success: what was taken has been taken, whatever becomes of the rest.
     Redirects are not followed: the request would arrive as another one, or at
     somebody else's. Certificates are verified, by `ca_files` too.
     """
@@ -55,7 +57,8 @@ def exchange(method, url, *, headers, timeout, body=None, most=0, ca_files=()):
         target = urllib.parse.urlunsplit(("", "", url.path or "/", url.query, ""))
         connection.request(method, target, body, headers)
         response = connection.getresponse()
-        content, cut = read(response, most, end)
+        wanted = most if 200 <= response.status < 300 else max(most, most_of_errors)
+        content, cut = read(response, wanted, end) if wanted else (b"", False)
         return Answer(response.status, response.reason, response.headers, content, cut, ends)
     except ssl.SSLCertVerificationError as error:
         told = "the certificate of {} is not trusted: {}"

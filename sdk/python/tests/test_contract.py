@@ -130,6 +130,12 @@ class Streams(unittest.TestCase):
             process.execute({"do": "log"})
             self.assertEqual(process.log, "warn: two\nwarn: lines\n")
 
+    def test_the_agent_says_from_which_level_on(self):
+        for level, log in ("debug", "debug: unseen\nwarn: two\nwarn: lines\n"), ("error", ""):
+            with Session(plugin("action"), environment={"STAVILY_LOG_LEVEL": level}) as process:
+                process.execute({"do": "log"})
+                self.assertEqual(process.log, log)
+
 
 class Sensor(unittest.TestCase):
     def test_emitted_events_are_with_the_agent_before_the_answer(self):

@@ -23,6 +23,7 @@ type Environment struct {
 	HostRoot    string            // where the host's root directory is seen, for who asks for the sizes of file systems
 	HostProc    string            // where the host's /proc is, when not as the agent's own environment says
 	Traceparent string            // W3C trace context
+	LogLevel    string            // from which level on the SDK logs; empty: info
 	Extra       map[string]string // what the instruction sets; see CheckExtra
 }
 
@@ -53,6 +54,7 @@ func (e Environment) List() ([]string, error) {
 		"STAVILY_INSTRUCTION_ID": string(e.Instruction),
 		"STAVILY_AGENT_SOCKET":   e.Socket,
 		"STAVILY_INPUT_FILE":     e.Input,
+		"STAVILY_LOG_LEVEL":      e.LogLevel,
 		"TRACEPARENT":            e.Traceparent,
 	}
 	for _, name := range homeNames {

@@ -16,7 +16,7 @@ func TestEnvironmentIsBuiltFromScratch(t *testing.T) {
 	t.Setenv("HOST_SYS", "")
 	got, err := Environment{
 		Agent: "web-1", Plugin: "cleaner", Instruction: "01J", Home: "/state", Temp: "/scratch",
-		Socket: "/run/s", SDK: "/sdk", Extra: map[string]string{"LEVEL": "3", "LANG": "de_DE.UTF-8", "EMPTY": ""},
+		Socket: "/run/s", SDK: "/sdk", LogLevel: "debug", Extra: map[string]string{"LEVEL": "3", "LANG": "de_DE.UTF-8", "EMPTY": ""},
 	}.List()
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestEnvironmentIsBuiltFromScratch(t *testing.T) {
 		"EMPTY=", "HOME=/state", "HOST_PROC=/host/proc", "LANG=de_DE.UTF-8", "LEVEL=3", "MALLOC_ARENA_MAX=2",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=/sdk", "PYTHONUNBUFFERED=1", "PYTHONUTF8=1",
-		"STAVILY_AGENT_ID=web-1", "STAVILY_AGENT_SOCKET=/run/s", "STAVILY_INSTRUCTION_ID=01J", "STAVILY_PLUGIN_ID=cleaner",
+		"STAVILY_AGENT_ID=web-1", "STAVILY_AGENT_SOCKET=/run/s", "STAVILY_INSTRUCTION_ID=01J", "STAVILY_LOG_LEVEL=debug", "STAVILY_PLUGIN_ID=cleaner",
 		"TMPDIR=/scratch",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -1,7 +1,12 @@
 package agent
 
 import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,5 +29,74 @@ func TestRestartServiceTellsTheBus(t *testing.T) {
 		if calls := read(t, filepath.Join(o.dir, "calls")); calls != "restart a.service replace\nrestart broken.service replace\nrestart forbidden.service replace\n" {
 			t.Errorf("the bus was told:\n%s", calls)
 		}
+	})
+}
+
+// A request goes where the owner allowed, with what only the owner knows.
+func TestHTTPRequestAsks(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"path": %q, "key": %q, "body": %q}`, r.URL.Path, r.Header.Get("Key"), body)
+	}))
+	defer server.Close()
+	settings := fmt.Sprintf("config: {urls: [%q], headers: {Key: secret}}\n", server.URL+"/v1")
+	atBothLevels(t, "actions/http-request", settings, func(t *testing.T, o *official) {
+		r := o.run(t, fmt.Sprintf(`{"url": %q, "method": "POST", "body": {"a": 1}}`, server.URL+"/v1/x"))
+		o.ended(r, api.Completed, "")
+		if got := fields(t, r.Result, "json")["json"]; strings.ReplaceAll(got, " ", "") != `{"path":"/v1/x","key":"secret","body":"{\"a\":1}"}` {
+			t.Errorf("%s", r.Result)
+		}
+		o.ended(o.run(t, fmt.Sprintf(`{"url": %q}`, server.URL+"/admin")), api.Failed, "not among the URLs that this host allows")
+	})
+}
+
+// A file is written in the roots, and the sandbox holds the plugin to them.
+func TestWriteFileWrites(t *testing.T) {
+	atBothLevels(t, "actions/write-file", "config: {roots: [DIR/root]}\n", func(t *testing.T, o *official) {
+		path := filepath.Join(o.dir, "root", "a.conf")
+		write(t, path, "old")
+		r := o.run(t, `{"path": "DIR/root/a.conf", "content": "new", "mode": "0640"}`)
+		o.ended(r, api.Completed, "")
+		if got := read(t, path) + " " + read(t, path+".bak"); got != "new old" {
+			t.Errorf("the files have %q", got)
+		}
+		o.ended(o.run(t, `{"path": "DIR/other", "content": "new"}`), api.Failed, "outside of what this host allows")
+	})
+	atBothLevels(t, "actions/write-file", "write: [/usr]\nconfig: {roots: [DIR/root]}\n", func(t *testing.T, o *official) {
+		write(t, filepath.Join(o.dir, "root", "b"), "")
+		if r := o.run(t, `{"path": "DIR/root/a.conf", "content": "new"}`); r.Status != api.Failed {
+			t.Errorf("written where the owner allows nothing: %s", r.Result)
+		}
+	})
+}
+
+func TestCleanupFilesRemoves(t *testing.T) {
+	atBothLevels(t, "actions/cleanup-files", "config: {roots: [DIR]}\n", func(t *testing.T, o *official) {
+		write(t, filepath.Join(o.dir, "below", "old.log"), "123")
+		write(t, filepath.Join(o.dir, "keep.txt"), "123")
+		r := o.run(t, `{"path": "DIR", "pattern": "*.log"}`)
+		o.ended(r, api.Completed, "")
+		if got := fields(t, r.Result, "removed_files", "kept_files"); got["removed_files"] != "1" || got["kept_files"] != "1" {
+			t.Errorf("%s", r.Result)
+		}
+		if left := names(t, o.dir); !slices.Equal(left, []string{"below", "keep.txt"}) {
+			t.Errorf("left are %q", left)
+		}
+	})
+}
+
+// A command sees what its owner granted it, and nothing of the host besides.
+func TestRunCommandRuns(t *testing.T) {
+	atBothLevels(t, "actions/run-command", "config: {allow: [/bin/cat], read: [DIR/shown]}\n", func(t *testing.T, o *official) {
+		write(t, filepath.Join(o.dir, "shown"), "text")
+		write(t, filepath.Join(o.dir, "hidden"), "text")
+		r := o.run(t, `{"command": ["/bin/cat", "DIR/shown"]}`)
+		o.ended(r, api.Completed, "")
+		if got := fields(t, r.Result, "stdout")["stdout"]; got != `"text"` {
+			t.Errorf("%s", r.Result)
+		}
+		o.ended(o.run(t, `{"command": ["/bin/cat", "DIR/hidden"]}`), api.Failed, "exit code 1")
+		o.ended(o.run(t, `{"command": ["/bin/ls", "/"]}`), api.Failed, "not among the commands that this host allows")
 	})
 }

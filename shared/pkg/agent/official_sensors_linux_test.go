@@ -135,6 +135,17 @@ func TestFileWatchTells(t *testing.T) {
 	})
 }
 
+func TestDirectorySizeMeasures(t *testing.T) {
+	atBothLevels(t, "sensors/directory-size", "config: {path: DIR/watched, max_files: 1}\n", func(t *testing.T, o *official) {
+		write(t, filepath.Join(o.dir, "watched", "a"), "12345")
+		got := o.watch(t, func() { write(t, filepath.Join(o.dir, "watched", "below", "b"), "12345") })
+		o.expect(t, got, "", "directory.size.high")
+		if size := got[1].value(t, "bytes"); size != "10" {
+			t.Errorf("%s bytes", size)
+		}
+	})
+}
+
 func appendTo(t *testing.T, path, text string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)

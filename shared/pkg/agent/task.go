@@ -154,7 +154,7 @@ func (p *Plugins) outfitOf(t Task) (*outfit, error) {
 		return nil, err
 	}
 	o := &outfit{
-		env: sandbox.Environment{Agent: p.rt.Config.Agent.ID, Plugin: t.Plugin.ID, Home: home, SDK: p.sdk},
+		env: sandbox.Environment{Agent: p.rt.Config.Agent.ID, Plugin: t.Plugin.ID, Home: home, SDK: p.sdk, LogLevel: p.rt.Config.Logging.Level},
 		spec: sandbox.Spec{
 			Path: program, Args: args, Dir: installed.Dir,
 			Host: p.confinement.host, Level: p.posture.Level, User: p.confinement.user,

@@ -13,6 +13,7 @@ import (
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
+	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
 // Reenter returns unless this process was started to confine a plugin, and then never.
@@ -116,14 +117,36 @@ func (w *Workbench) observe(source string) error {
 	return atomicfile.Write(filepath.Join(w.sdk, "sitecustomize.py"), []byte(source), 0o644)
 }
 
+// Prepare makes what a plugin needs to run besides itself: its Python environment, as an
+// installation does.
+func (w *Workbench) Prepare(ctx context.Context, p *plugin.Plugin, progress func(string)) error {
+	python, err := w.environment(ctx, p, progress)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pythons[p.Dir] = python
+	return nil
+}
+
 // SDK is the directory that PYTHONPATH names for plugins.
 func (w *Workbench) SDK() string { return w.sdk }
 
-// Python is the interpreter that runs Python plugins, empty where there is none.
-func (w *Workbench) Python() string { return w.python.Path }
+// Python is the interpreter that runs a plugin of Python, empty where there is none.
+func (w *Workbench) Python(p *plugin.Plugin) string { return w.pythonOf(p).Path }
 
 // Home is the directory that all processes of a plugin share.
 func (w *Workbench) Home(id api.PluginID) (string, error) { return w.home(id) }
+
+// Warm reports whether a process of a plugin is kept that runs are forked from; where it
+// cannot be, why.
+func (w *Workbench) Warm(p *plugin.Plugin) (bool, string) {
+	if reason, cold := w.cold.Load(p.ID); cold {
+		return false, fmt.Sprint(reason)
+	}
+	return w.mayBeWarm(p) && w.pool.Zygotes() > 0, ""
+}
 
 // Reach is what the processes of a task may reach, and why not what was asked for.
 type Reach struct {
@@ -132,6 +155,7 @@ type Reach struct {
 	Write     []string   // granted, and its own directories
 	Stat      []string
 	Sockets   []string
+	Mounts    map[string]string // places under which it sees others of the host
 	Network   NetworkReach
 }
 
@@ -152,14 +176,14 @@ func (w *Workbench) Reach(t Task) (Reach, error) {
 		return Reach{}, err
 	}
 	out := Reach{
-		Decisions: g.Account, Stat: g.Stat, Sockets: g.Sockets,
+		Decisions: g.Account, Stat: g.Stat, Sockets: g.Sockets, Mounts: map[string]string{},
 		Read:    append(append(sandbox.Shown(), t.Plugin.Dir, w.sdk), g.Read...),
 		Write:   append([]string{home, filepath.Join(w.base, tempDir)}, g.Write...),
 		Network: NetworkReach{All: g.Network.All},
 	}
-	out.Read = append(out.Read, w.python.Prefix...)
+	out.Read = append(out.Read, w.pythonOf(t.Plugin).Prefix...)
 	for _, m := range g.Mounts {
-		out.Stat = append(out.Stat, m.Target)
+		out.Mounts[m.Target] = m.Source
 	}
 	for _, d := range g.Network.Destinations {
 		out.Network.Destinations = append(out.Network.Destinations, d.String())

@@ -90,7 +90,7 @@ return {"seen": sitecustomize.SEEN, "org": from_environment().call("get_agent_in
 	if answered.Load() == 0 || ended.Load() != 1 {
 		t.Errorf("answered by process %d, %d ends", answered.Load(), ended.Load())
 	}
-	if w.Python() == "" || w.SDK() == "" {
+	if w.Python(p) == "" || w.SDK() == "" {
 		t.Error("no interpreter or no SDK is told")
 	}
 	if home, err := w.Home(p.ID); err != nil || home == "" {

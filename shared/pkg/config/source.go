@@ -22,7 +22,7 @@ const (
 // a plugin, which inherits none of the agent's, or to the operator's commands.
 var OtherVariables = []string{
 	envConfig,
-	"STAVILY_AGENT_SOCKET", "STAVILY_PLUGIN_ID", "STAVILY_INSTRUCTION_ID", "STAVILY_INPUT_FILE",
+	"STAVILY_AGENT_SOCKET", "STAVILY_PLUGIN_ID", "STAVILY_LOG_LEVEL", "STAVILY_INSTRUCTION_ID", "STAVILY_INPUT_FILE",
 	"STAVILY_DATA_DIR",
 }
 

@@ -145,6 +145,12 @@ func (p place) key() string {
 // kinds maps what manifests say to what it means.
 var kinds = map[string]Kind{"trigger": Sensor, "sensor": Sensor, "monitor": Sensor, "action": Action, "output": Output}
 
+// KindNamed is the kind that a manifest or a plugin calls so.
+func KindNamed(name string) (Kind, bool) {
+	kind, known := kinds[name]
+	return kind, known
+}
+
 func (d *decoder) identity(f *manifestFile) {
 	m := &d.manifest
 	m.ID, m.Name, m.Description, m.Version = f.ID, f.Name, f.Description, f.Version
@@ -162,7 +168,7 @@ func (d *decoder) identity(f *manifestFile) {
 	} else if err != nil {
 		d.at("version").fail("%q is not a semantic version, for example 1.0.0", f.Version)
 	}
-	kind, ok := kinds[f.Type]
+	kind, ok := KindNamed(f.Type)
 	if !ok {
 		d.at("type").fail("must be trigger (also: sensor, monitor), action or output, not %q", f.Type)
 	}

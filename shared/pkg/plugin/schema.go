@@ -35,6 +35,9 @@ var typeNames = map[string]Type{
 	"any": Any, "": Any,
 }
 
+// TypeNamed is the type that a manifest or a plugin calls so, empty where there is none.
+func TypeNamed(name string) Type { return typeNames[strings.ToLower(name)] }
+
 // Schema says what a plugin takes, in the manifest's order. An empty one takes
 // everything.
 type Schema []Property

@@ -25,6 +25,9 @@ def claim() -> Tuple[BinaryIO, BinaryIO]:
     return requests, responses
 
 
+_LEVELS = {"debug": logging.DEBUG, "warn": logging.WARNING, "error": logging.ERROR}
+
+
 class LineFormatter(logging.Formatter):
     """`warn: message`, with the level on each line, since the agent reads lines.
 
@@ -32,15 +35,19 @@ class LineFormatter(logging.Formatter):
     as the next below.
     """
 
-    _LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warn"), (logging.INFO, "info"))
+    _NAMES = ((logging.ERROR, "error"), (logging.WARNING, "warn"), (logging.INFO, "info"))
 
     def format(self, record: logging.LogRecord) -> str:
-        level = next((name for least, name in self._LEVELS if record.levelno >= least), "debug")
+        level = next((name for least, name in self._NAMES if record.levelno >= least), "debug")
         return "\n".join("{}: {}".format(level, line) for line in super().format(record).splitlines() or [""])
 
 
 def log_to_stderr() -> None:
-    """Send every logger's records from INFO on to standard error, unless the plugin has set up its own."""
+    """Send every logger's records to standard error, unless the plugin has set up its own.
+
+    From INFO on, or from what the agent's own logging.level says.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    level = _LEVELS.get(os.environ.get("STAVILY_LOG_LEVEL", ""), logging.INFO)
+    logging.basicConfig(level=level, handlers=[handler])

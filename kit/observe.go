@@ -1,0 +1,140 @@
+package kit
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/pkg/agent"
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+//go:embed python/observe.py
+var observer string
+
+// observedFile is where the observer writes, in the plugin's home.
+const observedFile = ".stavily-observed"
+
+const maxObserved = 4 << 20
+
+// use is one thing that a Python process of the plugin did, or tried.
+type use struct {
+	Use   string // read, write, run, stat, socket, connect or lookup
+	Path  string // or "host:port"
+	Where string // the plugin's own line, where one led to it
+}
+
+// permissions compares what the plugin touches with what it declares.
+func (t *trial) permissions(ctx context.Context) {
+	if t.plugin.Runtime.Type != plugin.Python {
+		t.card.skip("only what Python does can be observed", "permissions")
+		return
+	}
+	c, end := t.card.begin("permissions")
+	uses, reach, err := t.observe(ctx)
+	if err != nil {
+		c.fail("%s", err)
+		end("not observed")
+		return
+	}
+	a := newAudit(t.plugin, reach, uses, t.bench.settings.Config)
+	for _, r := range a.refused {
+		c.fail("%s", r)
+	}
+	for _, w := range a.doubtful {
+		c.warn("%s", w)
+	}
+	for _, u := range a.unused() {
+		c.warn("%s", u)
+	}
+	t.card.Permissions = a.suggestion()
+	end("%s of files, programs and destinations observed, %s refused; compiled modules and other programs are not seen", counted(len(uses), "use"), thousands(len(a.refused)))
+}
+
+// observe uses the plugin once, or a sensor twice, with the observer in it.
+func (t *trial) observe(ctx context.Context) (uses []use, reach agent.Reach, err error) {
+	b, err := openBench(ctx, t.plugin, &t.setting, observer, io.Discard)
+	if err != nil {
+		return nil, reach, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if reach, err = b.Reach(b.task()); err != nil {
+		return nil, reach, err
+	}
+	seen := &trial{tester: t.tester, plugin: t.plugin, bench: b, card: &Card{}}
+	if err := seen.useOnce(ctx); err != nil {
+		return nil, reach, err
+	}
+	home, err := b.Home(t.plugin.ID)
+	if err != nil {
+		return nil, reach, err
+	}
+	uses, err = readUses(home)
+	return uses, reach, err
+}
+
+// useOnce runs the plugin. How its runs end is told elsewhere.
+func (t *trial) useOnce(ctx context.Context) error {
+	h := &heard{}
+	task := h.listen(t.bench.task())
+	switch {
+	case t.plugin.Kind != plugin.Sensor:
+		r, _ := t.run(ctx, 1)
+		return r.problem
+	case t.plugin.Runtime.Contract == plugin.Script:
+		limited, cancel := context.WithTimeout(ctx, streamTime)
+		defer cancel()
+		_ = t.bench.Stream(limited, task) // always ends with an error: it runs for ever
+		return nil
+	}
+	err := t.bench.Sense(ctx, task, time.Second, func(s *agent.Session) error {
+		_, err := t.look(ctx, s, h)
+		if err == nil {
+			_, err = t.look(ctx, s, h)
+		}
+		if s.Err() != nil {
+			return s.Err()
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s", h.why(err))
+	}
+	return nil
+}
+
+// readUses reads what the observer wrote. It is the plugin's file: it is bounded, and
+// says only what the plugin itself is told.
+func readUses(home string) ([]use, error) {
+	root, err := os.OpenRoot(home)
+	if err != nil {
+		return nil, fmt.Errorf("read what was observed: %w", err)
+	}
+	defer root.Close()
+	text, err := limits.ReadFileIn(root, observedFile, maxObserved)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("nothing was observed: Python does not import %s; it is older than 3.8, or started with -I or -S", filepath.Base("sitecustomize.py"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what was observed: %w", err)
+	}
+	var out []use
+	seen := map[use]bool{}
+	for line := range bytes.Lines(text) {
+		var u use
+		if json.Unmarshal(line, &u) == nil && !seen[u] { // a line that was cut says nothing
+			seen[u] = true
+			out = append(out, u)
+		}
+	}
+	return out, nil
+}

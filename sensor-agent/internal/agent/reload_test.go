@@ -1,0 +1,81 @@
+//go:build unix
+
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+
+// Monitors come and go with their files, and no other monitor notices.
+func TestMonitorsFollowTheirFiles(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"steady": "mark('started-steady', os.getpid())\nserve(lambda n: event('steady'))\n", "other": "mark('started-other', os.getpid())\nserve(lambda n: event('other'))\n"}, "")
+	file := func(name string) string { return filepath.Join(r.base, "config", "plugins", name) }
+	starts := func(plugin string) int { return len(strings.Fields(r.file("started-" + plugin))) }
+	last := func(name string, fits func(m *api.MonitorInfo) bool) {
+		t.Helper()
+		o.until("the state of monitor "+name, func() bool {
+			if len(o.beats) == 0 {
+				return false
+			}
+			var found *api.MonitorInfo
+			for _, m := range o.beats[len(o.beats)-1].Monitors {
+				if m.Name == name {
+					found = &m
+				}
+			}
+			return fits(found)
+		})
+	}
+	running := func(m *api.MonitorInfo) bool { return m != nil && m.State == "running" }
+	r.start()
+	o.await("steady")
+	last("other", running)
+
+	write(t, file("second.yaml"), "{plugin: other, interval: 100ms}")
+	last("second", running)
+	same(t, "starts of the other's plugin", 2, starts("other"))
+	write(t, file("second.yaml"), "{plugin: other, interval: 200ms}")
+	await(t, "a start with the new interval", func() bool { return starts("other") == 3 })
+	last("second", running)
+	write(t, file("second.yaml"), "{plugin: other, interval: 0s}")
+	o.until("the refusal", func() bool {
+		for _, c := range o.beats[len(o.beats)-1].Health.Conditions {
+			if c.Name == "plugin_configuration" && strings.Contains(c.Message, "second.yaml:1:27: interval") {
+				return true
+			}
+		}
+		return false
+	})
+	last("second", running)
+	if err := os.Remove(file("second.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	last("second", func(m *api.MonitorInfo) bool { return m == nil })
+	write(t, file("other.yaml"), "{plugin: other, interval: 100ms, enabled: false}")
+	last("other", func(m *api.MonitorInfo) bool { return m == nil })
+	write(t, file("missing.yaml"), "{plugin: later}")
+	last("missing", func(m *api.MonitorInfo) bool { return m != nil && m.State == "refused" })
+	write(t, filepath.Join(r.base, "data", "plugins", "later", "main.py"), strings.Replace(readFile(t, filepath.Join(r.base, "data", "plugins", "other", "main.py")), "'other'", "'later'", 1))
+	write(t, filepath.Join(r.base, "data", "plugins", "later", "plugin.yaml"), strings.Replace(readFile(t, filepath.Join(r.base, "data", "plugins", "other", "plugin.yaml")), "id: other", "id: later", 1))
+	last("missing", running)
+	o.await("later")
+	same(t, "starts of steady", 1, starts("steady"))
+	same(t, "exit code", 0, r.stop())
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
