@@ -31,6 +31,10 @@ func TestBadPlugins(t *testing.T) {
 			speaking("", "{}", "    elif c == \"get_trigger_config\":\n        say(c, {\"limit\": {\"type\": \"string\"}, \"lmit\": {\"type\": \"integer\"}})"), nil,
 			"schema", `"lmit", which the manifest does not have`,
 		},
+		"has a dataclass that the manifest does not know": {
+			sensorManifest + "configuration: {limit: {type: integer, default: 1}}\n",
+			strings.NewReplacer("kept = []", "from dataclasses import dataclass\n@dataclass\nclass Config:\n    limit: int = 2\n", "(config, ", "(config: Config, ").Replace(sensing("config.limit")), nil, "schema", "configuration.limit: default is 1 in plugin.yaml and 2 in the code",
+		},
 		"reads a key that is not there": {sensorManifest + "configuration: {limit: {type: integer, default: 1}}\n", sensing("if config.get('limit') is None: return config.lmit"), nil, "manifest", "main.py:7:44: look() reads 'lmit'"},
 		"leaks processes":               {sensorManifest, sensing("kept.append(subprocess.Popen(['/bin/sleep', '60']))"), nil, "runs", "leaves processes behind"},
 		"leaks memory":                  {sensorManifest, sensing("kept.append(bytearray(100000))"), nil, "runs", "leaks memory"},

@@ -149,7 +149,14 @@ func (t *trial) schema(ctx context.Context, s *agent.Session) {
 		end("the manifest's, with %s", counted(len(t.plugin.Configuration)+len(t.plugin.Parameters), "key"))
 		return
 	}
-	told := toldSchema(r.Data)
+	differences, byDataclass := t.plugin.Disagreements(r.Data)
+	for _, d := range differences {
+		c.fail("%s", d)
+	}
+	told := map[string]string{}
+	if !byDataclass {
+		told = toldSchema(r.Data)
+	}
 	for _, name := range slices.Sorted(maps.Keys(told)) {
 		property, known := t.plugin.Configuration.Property(name)
 		if !known {

@@ -14,13 +14,13 @@ import (
 // Disagreements compares the manifest with what the plugin's code says that it takes: the
 // data of get_trigger_config, get_action_config or get_output_config, in which the SDK
 // tells the dataclasses of the plugin as configuration and parameters. A section that the
-// code does not tell agrees; so does the answer of a plugin that tells something else.
-func (m *Manifest) Disagreements(said json.RawMessage) []error {
+// code does not tell agrees; told is false for an answer that tells neither, such as an
+// older plugin's, in which there is nothing to compare.
+func (m *Manifest) Disagreements(said json.RawMessage) (errs []error, told bool) {
 	var sections map[string]json.RawMessage
 	if isNull(said) || limits.UnmarshalJSON(said, &sections) != nil {
-		return nil
+		return nil, false
 	}
-	var errs []error
 	for _, s := range []struct {
 		name     string
 		manifest Schema
@@ -28,6 +28,7 @@ func (m *Manifest) Disagreements(said json.RawMessage) []error {
 		if !isObject(sections[s.name]) {
 			continue
 		}
+		told = true
 		code, err := codeSchema(s.name, sections[s.name])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: what the code says of it cannot be read: %w", s.name, err))
@@ -35,7 +36,7 @@ func (m *Manifest) Disagreements(said json.RawMessage) []error {
 		}
 		errs = append(errs, disagree(s.name, s.manifest, code)...)
 	}
-	return errs
+	return errs, told
 }
 
 // codeSchema reads properties as plugin.yaml has them, but in JSON, which is YAML.

@@ -40,8 +40,8 @@ func TestCodeAndManifestAgree(t *testing.T) {
 	for name, said := range map[string]string{
 		"all": told1, "nothing": `{}`, "null": `null`, "no answer": ``, "of another kind": `{"configuration": "none", "x": 1}`, "a list": `[]`,
 	} {
-		if errs := d.manifest.Disagreements(json.RawMessage(said)); errs != nil {
-			t.Errorf("%s: %v", name, errs)
+		if errs, told := d.manifest.Disagreements(json.RawMessage(said)); errs != nil || told != (name == "all") {
+			t.Errorf("%s: %v, told %v", name, errs, told)
 		}
 	}
 	for _, c := range []struct{ from, to, want string }{
@@ -59,7 +59,8 @@ func TestCodeAndManifestAgree(t *testing.T) {
 		{`"number"`, `"nmber"`, `configuration: what the code says of it cannot be read: the code:`},
 	} {
 		said := strings.Replace(told1, c.from, c.to, 1)
-		if err := errors.Join(d.manifest.Disagreements(json.RawMessage(said))...); err == nil || !strings.Contains(err.Error(), c.want) {
+		errs, _ := d.manifest.Disagreements(json.RawMessage(said))
+		if err := errors.Join(errs...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s → %s: %v, want %s", c.from, c.to, err, c.want)
 		}
 	}
@@ -96,11 +97,11 @@ func TestTheSDKsManifestAgrees(t *testing.T) {
 	if !ok || line.Response == nil || !line.Response.Success {
 		t.Fatalf("%+v", line)
 	}
-	if errs := d.manifest.Disagreements(line.Response.Data); errs != nil {
-		t.Errorf("%v in %s", errs, line.Response.Data)
+	if errs, told := d.manifest.Disagreements(line.Response.Data); errs != nil || !told {
+		t.Errorf("%v, told %v in %s", errs, told, line.Response.Data)
 	}
 	d.manifest.Parameters = nil
-	if errs := d.manifest.Disagreements(line.Response.Data); len(errs) != 1 {
+	if errs, _ := d.manifest.Disagreements(line.Response.Data); len(errs) != 1 {
 		t.Errorf("%v, want one", errs)
 	}
 }

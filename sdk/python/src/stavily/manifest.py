@@ -5,7 +5,7 @@
       path: {"type": "string", "required": true}
       limit: {"type": "number", "minimum": 0, "maximum": 100, "default": 85.0}
 
-The lines are YAML, to paste into plugin.yaml. `stavily plugin validate` compares the
+The lines are YAML, to paste into plugin.yaml. `stavily plugin test` compares the
 two and names what differs.
 """
 
