@@ -20,7 +20,8 @@ func Reenter() { agent.Reenter() }
 // Commands returns `stavily plugin` and `stavily keys`.
 func Commands() []*cobra.Command {
 	return []*cobra.Command{
-		group("plugin", "Write, test and pack plugins", newCommand(), validateCommand(), testCommand(), runCommand()),
+		group("plugin", "Write, test and pack plugins", newCommand(), validateCommand(), testCommand(), runCommand(), packCommand(), signCommand()),
+		group("keys", "Make keys that sign plugins, and have agents trust them", createKeyCommand(), trustKeyCommand()),
 	}
 }
 

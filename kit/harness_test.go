@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 // patient is how a test tries a plugin that is good, quick a plugin that is not.
 func patient(runs int) *tester {
 	o := &tester{runs: runs, time: time.Minute, unitTests: true}
-	o.setting = setting{config: valuesFlag{}, params: valuesFlag{}, timeout: 20 * time.Second, python: os.Getenv("PYTHON"), level: "full"}
+	o.setting = setting{config: valuesFlag{}, params: valuesFlag{}, timeout: 20 * time.Second, python: python(), level: "full"}
 	return o
 }
 

@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,9 @@ import (
 
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
+
+// python is the interpreter of the tests.
+func python() string { return cmp.Or(os.Getenv("PYTHON"), "python3") }
 
 // command runs one of the commands as the program stavily has them.
 func command(t *testing.T, args ...string) (out string, err error) {
@@ -41,7 +45,7 @@ func TestNewMakesValidPlugins(t *testing.T) {
 			if out, err := command(t, "plugin", "new", id, "--type", kind, "--dir", dir); err != nil {
 				t.Fatalf("%s: %v\n%s", id, err, out)
 			}
-			v, err := validate(t.Context(), filepath.Join(dir, id), "python3")
+			v, err := validate(t.Context(), filepath.Join(dir, id), python())
 			if err != nil || !v.Valid || len(v.Warnings) > 0 {
 				t.Errorf("%s: %+v, %v", id, v, err)
 			}
@@ -100,7 +104,7 @@ configuration:
   limit: {type: integer, default: 1, required: true, examples: [2, x]}
   token: {type: string, secret: true, default: a, description: d}
 `, "main.py": sensing("config.limit, config['limt'], config.get('tokn'), config.items()")})
-	v, err := validate(t.Context(), dir, "python3")
+	v, err := validate(t.Context(), dir, python())
 	if err != nil || v.Valid || len(v.Mistakes) != 2 || !strings.Contains(v.Mistakes[0].String(), "main.py:7:19: look() reads 'limt'") {
 		t.Errorf("%+v, %v", v, err)
 	}

@@ -71,11 +71,16 @@ func gathered(paths []string) []string {
 func list(entries []string) string {
 	quoted := make([]string, len(entries))
 	for i, e := range entries {
-		b, err := json.Marshal(e)
-		if err != nil { // text always marshals
-			b = []byte(`""`)
-		}
-		quoted[i] = string(b)
+		quoted[i] = quotedYAML(e)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// quotedYAML is a text in double quotes: JSON's are YAML's.
+func quotedYAML(text string) string {
+	b, err := json.Marshal(text)
+	if err != nil { // text always marshals
+		return `""`
+	}
+	return string(b)
 }
