@@ -15,7 +15,6 @@ import (
 
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/internal/strictyaml"
-	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -27,7 +26,6 @@ const maxPlugins = 1000
 type Options struct {
 	Agent  api.AgentType
 	Allows func(api.PluginID) bool // the agent's allow and block lists; nil allows all
-	Python pyenv.Interpreter       // the zero value: there is none
 }
 
 // Installed is one directory that wants to be a plugin.
@@ -167,21 +165,11 @@ func (o Options) Check(p *plugin.Plugin) error {
 	case !p.Kind.RunsOn(o.Agent):
 		return fmt.Errorf("is a plugin of type %s: this is a %s agent", p.Kind, o.Agent)
 	}
-	if p.Runtime.Type != plugin.Python {
-		_, err := interpreterOf(p.Runtime.Type)
-		return err
+	if p.Runtime.Type == plugin.Python { // package pyenv finds one that fits, or says why there is none
+		return nil
 	}
-	if o.Python.Path == "" {
-		return errors.New("needs Python, and there is none: install Python 3.8 or newer, or set plugins.python.interpreter")
-	}
-	ok, err := p.Runtime.Accepts(o.Python.Version)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return fmt.Errorf("needs Python %s: %s is %s; set plugins.python.interpreter to one that fits", p.Runtime.Version, o.Python.Path, o.Python.Version)
-	}
-	return nil
+	_, err := interpreterOf(p.Runtime.Type)
+	return err
 }
 
 // refuseOlder leaves one usable version of each plugin: the highest, and of equal

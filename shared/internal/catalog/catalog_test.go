@@ -42,7 +42,6 @@ func TestScanSaysWhatCannotBeUsedAndWhy(t *testing.T) {
 		"blocked":   manifest("blocked", "1.0.0", ""),
 		"broken":    "id: [",
 		"wrong":     manifest("Wrong Name", "1.0.0", ""),
-		"future":    manifest("future", "1.0.0", `, version: "4.0+"`),
 		"actor":     strings.Replace(manifest("actor", "1.0.0", ""), "sensor", "action", 1),
 		"noder":     manifest("noder", "1.0.0", ", type: node"),
 		"two-old":   manifest("two", "1.9.0", ""),
@@ -65,7 +64,7 @@ func TestScanSaysWhatCannotBeUsedAndWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Scan(dir, Options{
-		Agent: api.Sensor, Python: pyenv.Interpreter{Path: "/usr/bin/python3", Version: "3.11.7"},
+		Agent:  api.Sensor,
 		Allows: func(id api.PluginID) bool { return id != "blocked" },
 	})
 	if err != nil {
@@ -76,7 +75,6 @@ func TestScanSaysWhatCannotBeUsedAndWhy(t *testing.T) {
 		"blocked": "see plugins.allowed_plugins",
 		"broken":  "broken/plugin.yaml:",
 		"wrong":   `plugin.yaml:1:6: id: plugin id "Wrong Name"`,
-		"future":  "needs Python 4.0+: /usr/bin/python3 is 3.11.7",
 		"actor":   "is a plugin of type action: this is a sensor agent",
 		"noder":   "needs node, which is not in PATH",
 		"two-old": "version 1.10.0 of two in " + filepath.Join(dir, "two-new") + " is used instead",
@@ -105,11 +103,6 @@ func TestScanOfNothing(t *testing.T) {
 	}
 	if _, err := Scan(file, Options{}); err == nil {
 		t.Error("a file was scanned")
-	}
-	dir := install(t, map[string]string{"a": manifest("a", "1.0.0", "")})
-	got, err := Scan(dir, Options{Agent: api.Sensor})
-	if err != nil || len(got) != 1 || !strings.Contains(got[0].Refused, "needs Python, and there is none") {
-		t.Errorf("without an interpreter: %+v, %v", got, err)
 	}
 }
 

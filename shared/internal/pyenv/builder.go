@@ -14,9 +14,9 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
@@ -49,11 +49,15 @@ type Builder struct {
 	digests digests // of files in the wheel directory
 	slots   chan struct{}
 
-	mu       sync.Mutex             // guards the fields below
-	building map[string]*turn       // by key
-	checked  map[string]bool        // keys of environments that were found whole in this life
-	prepared map[string]Interpreter // by plugin and digest
-	given    map[string]time.Time   // keys, with when they were last given to somebody
+	mu       sync.Mutex                // guards the fields below
+	building map[string]*turn          // by key
+	checked  map[string]bool           // keys of environments that were found whole in this life
+	prepared map[api.PluginID]prepared // the last version of each plugin
+}
+
+type prepared struct {
+	digest string // of the plugin, which covers requirements and wheels
+	Interpreter
 }
 
 // turn is who waits to build one environment.
@@ -77,7 +81,7 @@ func New(o Options) (*Builder, error) {
 	}
 	b := &Builder{
 		o: o, slots: make(chan struct{}, maxBuilds),
-		building: map[string]*turn{}, checked: map[string]bool{}, prepared: map[string]Interpreter{}, given: map[string]time.Time{},
+		building: map[string]*turn{}, checked: map[string]bool{}, prepared: map[api.PluginID]prepared{},
 	}
 	return b, b.sweep()
 }
@@ -112,27 +116,23 @@ func (b *Builder) Prepare(ctx context.Context, p *plugin.Plugin, progress func(s
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.prepared[memory(p)] = i
+	b.prepared[p.ID] = prepared{p.Digest, i}
 	return i, nil
 }
-
-// memory names what was prepared: the digest covers requirements and wheels.
-func memory(p *plugin.Plugin) string { return string(p.ID) + " " + p.Dir + " " + p.Digest }
 
 func (b *Builder) remembered(p *plugin.Plugin) (Interpreter, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i, found := b.prepared[memory(p)]
-	if !found || p.Digest == "" {
+	last, found := b.prepared[p.ID]
+	if !found || p.Digest == "" || last.digest != p.Digest {
 		return Interpreter{}, false
 	}
-	if _, err := os.Stat(i.Path); err != nil { // somebody removed it
-		delete(b.prepared, memory(p))
-		delete(b.checked, i.Environment)
+	if _, err := os.Stat(last.Path); err != nil { // somebody removed it
+		delete(b.prepared, p.ID)
+		delete(b.checked, last.Environment)
 		return Interpreter{}, false
 	}
-	b.given[i.Environment] = time.Now()
-	return i, true
+	return last.Interpreter, true
 }
 
 func (b *Builder) prepare(ctx context.Context, p *plugin.Plugin, progress func(string)) (Interpreter, error) {
@@ -163,9 +163,10 @@ func (b *Builder) prepare(ctx context.Context, p *plugin.Plugin, progress func(s
 			return Interpreter{}, err
 		}
 	}
+	b.used(key)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.checked[key], b.given[key] = true, time.Now()
+	b.checked[key] = true
 	return r.interpreter(filepath.Join(b.o.Dir, key), key), nil
 }
 

@@ -244,7 +244,10 @@ func TestCollect(t *testing.T) {
 		t.Errorf("collected what was just prepared: %v, %v", w.left(), err)
 	}
 	for _, key := range keys[:2] {
-		w.given[key] = time.Now().Add(-settleTime)
+		long := time.Now().Add(-keepUnused)
+		if err := os.Chtimes(filepath.Join(w.o.Dir, key, recordName), long, long); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Collect(keys[:1]); err != nil || len(w.left()) != 2 {
 		t.Errorf("left %v, %v; want the one in use and the one that was just prepared", w.left(), err)

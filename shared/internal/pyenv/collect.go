@@ -8,16 +8,14 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
-// settleTime is how long an environment stays that was given to somebody: who prepared
-// a plugin may not have said yet that it is in use.
-const settleTime = 10 * time.Minute
+// keepUnused is how long an environment stays that nobody has asked for: a version of a
+// plugin that people may go back to, perhaps without an index at hand, has its own.
+const keepUnused = 7 * 24 * time.Hour
 
-// Collect removes the environments that are not in use, of which keys are given, and
-// were not given to anybody lately.
+// Collect removes the environments that are not in use, of which keys are given, and that
+// nobody has asked for in a week.
 func (b *Builder) Collect(inUse []string) error {
 	entries, err := os.ReadDir(b.o.Dir)
 	if err != nil {
@@ -33,28 +31,29 @@ func (b *Builder) Collect(inUse []string) error {
 	return errors.Join(errs...)
 }
 
-// collect removes one environment unless somebody builds it or has just got it.
+// collect removes one environment unless somebody builds it or asked for it lately.
 func (b *Builder) collect(key string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.building[key] != nil || time.Since(b.given[key]) < settleTime {
+	info, err := os.Stat(filepath.Join(b.o.Dir, key, recordName))
+	if b.building[key] != nil || err == nil && time.Since(info.ModTime()) < keepUnused {
 		return nil
 	}
-	for of, i := range b.prepared {
-		if i.Environment == key {
-			delete(b.prepared, of)
+	for id, p := range b.prepared {
+		if p.Environment == key {
+			delete(b.prepared, id)
 		}
 	}
 	delete(b.checked, key)
-	delete(b.given, key)
 	return b.remove(key)
 }
 
-// Forget drops what is remembered of a plugin that is no longer installed.
-func (b *Builder) Forget(p *plugin.Plugin) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.prepared, memory(p))
+// used notes that somebody asked for an environment.
+func (b *Builder) used(key string) {
+	now := time.Now()
+	if err := os.Chtimes(filepath.Join(b.o.Dir, key, recordName), now, now); err != nil {
+		b.o.Log.Warn("an environment may be collected early", "environment", key, "error", err)
+	}
 }
 
 // sweep removes what builds left that were not ended in order.

@@ -31,7 +31,7 @@
 //
 // Everything may be called concurrently; of several who want one environment one builds.
 // A build that fails or is killed leaves nothing; New sweeps what a killed agent left.
-// What is given to somebody stays for ten minutes whatever [Builder.Collect] is told.
+// What somebody asked for stays for a week whatever [Builder.Collect] is told.
 //
 // # How to debug it
 //

@@ -46,7 +46,7 @@ func TestAMonitorFromItsManifest(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	found, err := catalog.Scan("testdata", catalog.Options{Agent: api.Sensor, Python: interpreter})
+	found, err := catalog.Scan("testdata", catalog.Options{Agent: api.Sensor})
 	if err != nil {
 		t.Fatal(err)
 	}

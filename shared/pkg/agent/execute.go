@@ -47,7 +47,7 @@ func (p *Plugins) execute(ctx context.Context, t Task) (api.Result, error) {
 	checked := *t.Instruction // both contracts get the same: what fits the schema, with its defaults
 	checked.InputData = parameters
 	t.Instruction = &checked
-	if t.outfit, err = p.outfitOf(t); err != nil {
+	if t.outfit, err = p.outfitOf(ctx, t); err != nil {
 		return api.Result{}, err
 	}
 	ran, err := p.actWarm(ctx, t, whole)

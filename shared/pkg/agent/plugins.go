@@ -20,7 +20,6 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/plugin"
-	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
 // Plugins is the plugin host: what is installed, what the host's owner grants each of
@@ -28,18 +27,19 @@ import (
 // installed changes while the agent runs; who follows it subscribes. It is safe for
 // concurrent use.
 type Plugins struct {
-	rt          *Runtime
-	python      pyenv.Interpreter
-	sdk         string // directory that holds the Python package stavily
-	posture     api.Posture
-	confinement confinement
-	base        string // the base directory, without symbolic links
-	logs        pluginLogs
-	memos       *memo.Memos
-	told        sync.Map // what was logged of grants: name of the settings → text
-	pool        *warm.Pool
-	connections *connections
-	cold        sync.Map // plugins whose runs are never forked → why
+	rt           *Runtime
+	python       pyenv.Interpreter // the host's own
+	environments *pyenv.Builder
+	sdk          string // directory that holds the Python package stavily
+	posture      api.Posture
+	confinement  confinement
+	base         string // the base directory, without symbolic links
+	logs         pluginLogs
+	memos        *memo.Memos
+	told         sync.Map // what was logged of grants: name of the settings → text
+	pool         *warm.Pool
+	connections  *connections
+	cold         sync.Map // plugins whose runs are never forked → why
 
 	store   *catalog.Store   // the versions that were installed
 	mirror  *catalog.Store   // the copies of directories that people edit
@@ -76,10 +76,8 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.python, err = pyenv.ResolvePython(ctx, rt.Config.Plugins.Python.Interpreter)
-	if err != nil {
-		rt.Health.Set("no_python", Degraded, false, err.Error(), "install Python 3.8 or newer, or set plugins.python.interpreter")
-		rt.Log.Warn("no Python", telemetry.KeyError, err)
+	if err := p.openEnvironments(ctx); err != nil {
+		return nil, err
 	}
 	if p.sdk, err = unpackSDK(ctx, rt.DataDir("cache"), p.python); err != nil {
 		return nil, err
@@ -117,7 +115,7 @@ func (p *Plugins) openCatalog(ctx context.Context) (err error) {
 // policy is what this agent lets run.
 func (p *Plugins) policy() catalog.Options {
 	cfg := p.rt.Config.Plugins
-	return catalog.Options{Agent: p.rt.Role.Type, Allows: cfg.Allows, Python: p.python}
+	return catalog.Options{Agent: p.rt.Role.Type, Allows: cfg.Allows}
 }
 
 // Infos lists what is installed, as heartbeats tell it; never nil.

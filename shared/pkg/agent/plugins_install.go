@@ -238,11 +238,5 @@ func (p *Plugins) collect() {
 			p.rt.Log.Warn("old versions of plugins are left", telemetry.KeyError, err)
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for dir := range p.pythons {
-		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-			delete(p.pythons, dir)
-		}
-	}
+	p.collectEnvironments()
 }

@@ -182,9 +182,9 @@ func (p *Plugins) adopt(ctx context.Context, store *catalog.Store, e catalog.Ent
 	if err == nil {
 		err = p.policy().Check(m)
 	}
-	python := p.python
+	var python pyenv.Interpreter
 	if err == nil {
-		python, err = p.environment(ctx, m, func(string) {})
+		python, err = p.environment(ctx, m, nil)
 	}
 	if err != nil {
 		p.refuse(e.ID, source, v.Digest, err.Error(), false)
@@ -208,22 +208,6 @@ func (p *Plugins) logWarnings(id api.PluginID, warnings strictyaml.Errors) {
 	for _, w := range warnings {
 		p.rt.Log.Warn("plugin manifest", telemetry.KeyPlugin, id, "warning", w.Error())
 	}
-}
-
-// environment is the interpreter of a plugin.
-func (p *Plugins) environment(context.Context, *plugin.Plugin, func(string)) (pyenv.Interpreter, error) {
-	return p.python, nil
-}
-
-// pythonOf is the interpreter of a version; of one that is not installed it is the
-// agent's.
-func (p *Plugins) pythonOf(m *plugin.Plugin) pyenv.Interpreter {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if i, known := p.pythons[m.Dir]; known {
-		return i
-	}
-	return p.python
 }
 
 // inUse reports whether a version is the one that the next run takes.

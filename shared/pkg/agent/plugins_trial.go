@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -110,12 +111,16 @@ func (p *Plugins) goBack(ctx context.Context, b breakage) {
 	if err := s.store.Fail(id, e.Active, b.why); err != nil {
 		p.rt.Log.Warn("that a version failed is not noted", telemetry.KeyPlugin, id, telemetry.KeyError, err)
 	}
-	good, err := s.store.Activate(ctx, id, e.LastGood, nil)
+	var python pyenv.Interpreter
+	good, err := s.store.Activate(ctx, id, e.LastGood, func(ctx context.Context, m *plugin.Plugin) (err error) {
+		python, err = p.interpreterOf(ctx, m)
+		return err
+	})
 	if err != nil {
 		p.refuse(id, s.source, b.plugin.Digest, fmt.Sprintf("%s; the version before cannot be used either: %v", why, err), false)
 		return
 	}
-	p.use(s.store, good, s.source, p.pythonOf(good))
+	p.use(s.store, good, s.source, python)
 	p.refuse(id, s.source, b.plugin.Digest, why, false)
 	p.collect()
 }

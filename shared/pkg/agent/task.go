@@ -133,7 +133,7 @@ type outfit struct {
 }
 
 // outfitOf finds it out; it may change between two runs, with links on the host.
-func (p *Plugins) outfitOf(t Task) (*outfit, error) {
+func (p *Plugins) outfitOf(ctx context.Context, t Task) (*outfit, error) {
 	if t.outfit != nil {
 		return t.outfit, nil
 	}
@@ -148,7 +148,10 @@ func (p *Plugins) outfitOf(t Task) (*outfit, error) {
 	if installed.Dir, err = filepath.EvalSymlinks(installed.Dir); err != nil {
 		return nil, fmt.Errorf("find plugin %s: %w", t.Plugin.ID, err)
 	}
-	python := p.pythonOf(t.Plugin)
+	python, err := p.interpreterOf(ctx, t.Plugin)
+	if err != nil {
+		return nil, err
+	}
 	program, args, err := catalog.Command(&installed, python)
 	if err != nil {
 		return nil, err
@@ -173,7 +176,7 @@ func (p *Plugins) outfitOf(t Task) (*outfit, error) {
 
 // furnish writes the order for the sandbox.
 func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) error {
-	o, err := p.outfitOf(t)
+	o, err := p.outfitOf(ctx, t)
 	if err != nil {
 		return err
 	}

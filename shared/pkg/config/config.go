@@ -183,9 +183,8 @@ const (
 	defaultMaxMemory = 256 * Megabyte
 	// minMaxMemory is what an interpreter with nothing loaded takes, rounded up: a
 	// smaller limit is a slip of the unit that would kill every plugin.
-	minMaxMemory       = 16 * Megabyte
-	defaultRunLimit    = 5 * time.Minute
-	defaultInterpreter = "python3"
+	minMaxMemory    = 16 * Megabyte
+	defaultRunLimit = 5 * time.Minute
 
 	// What an agent with many plugins holds in memory: 16 are 150 to 350 MiB.
 	defaultWarm = 16
@@ -209,11 +208,6 @@ type Warm struct {
 	Idle Duration `yaml:"idle"` // without a run
 	Age  Duration `yaml:"age"`
 	Runs int      `yaml:"runs"` // of one process
-}
-
-// Python says what runs Python plugins.
-type Python struct {
-	Interpreter string `yaml:"interpreter"` // a name in PATH, or an absolute path
 }
 
 // Spool bounds what waits on disk while the orchestrator is away.

@@ -137,7 +137,7 @@ func (p *Plugins) check(ps *problems) {
 	ps.requirePositive("plugins.timeout", p.Timeout)
 	ps.requireIDs("plugins.allowed_plugins", p.Allowed)
 	ps.requireIDs("plugins.blocked_plugins", p.Blocked)
-	ps.require(p.Python.Interpreter != "", "plugins.python.interpreter", p.Python.Interpreter, "a name in PATH or an absolute path")
+	p.Python.check(ps)
 	ps.require(p.Warm.Max >= 0 && p.Warm.Max <= maxWarm, "plugins.warm.max", p.Warm.Max, "from 0 (each run starts anew) to %d", maxWarm)
 	ps.requireInterval("plugins.warm.idle", p.Warm.Idle)
 	ps.requireInterval("plugins.warm.age", p.Warm.Age)
