@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
 )
 
 // treeOf is a hash over all below dir but the environments.
@@ -48,26 +50,26 @@ func TestHostileWheels(t *testing.T) {
 		python = i.Packages
 	}
 	for id, c := range map[string]struct {
-		wheel  wheel
+		wheel  wheeltest.Wheel
 		refuse string // what the message says; empty: it installs, and does no harm
 	}{
-		"up":          {wheel{files: map[string]string{"../../../../../../escaped.py": "x"}}, "broken or hostile"},
-		"up-data":     {wheel{files: map[string]string{"DATA/data/../../../escaped": "x"}}, "broken or hostile"},
-		"up-scripts":  {wheel{files: map[string]string{"DATA/scripts/../../../escaped": "#!python\n"}}, "broken or hostile"},
-		"up-headers":  {wheel{files: map[string]string{"DATA/headers/../../../../../../escaped.h": "x"}}, "broken or hostile"},
-		"absolute":    {wheel{files: map[string]string{mark: "x"}}, "broken or hostile"},
-		"interpreter": {wheel{files: map[string]string{"DATA/data/" + interpreterIn: "#!/bin/sh\n"}}, "replaces " + interpreterIn},
-		"script":      {wheel{files: map[string]string{"DATA/scripts/python": "#!python\n"}}, "replaces " + interpreterIn},
-		"entry-point": {wheel{entryPoints: "[console_scripts]\npython = hostile:main\n"}, "replaces " + interpreterIn},
-		"config":      {wheel{files: map[string]string{"DATA/data/" + configName: "home = /tmp\n"}}, configName},
-		"up-entry":    {wheel{entryPoints: "[console_scripts]\n../../../escaped = hostile:main\n"}, ""},
-		"pth":         {wheel{files: map[string]string{"boot.pth": boot + "\n", "sitecustomize.py": boot, "usercustomize.py": boot}}, ""},
-		"pth-data":    {wheel{files: map[string]string{"DATA/data/" + python + "/boot.pth": boot + "\n"}}, ""},
-		"compile":     {wheel{files: map[string]string{"__init__.py": boot, "broken.py": "def (", "compileall.py": boot, "pip/__init__.py": boot, "json.py": boot}}, ""},
-		"record":      {wheel{files: map[string]string{"hostile-1.0.dist-info/direct_url.json": "{", "stavily.json": "{}", workDir + "/requirements.txt": "x"}}, ""},
+		"up":          {wheeltest.Wheel{Files: map[string]string{"../../../../../../escaped.py": "x"}}, "broken or hostile"},
+		"up-data":     {wheeltest.Wheel{Files: map[string]string{"DATA/data/../../../escaped": "x"}}, "broken or hostile"},
+		"up-scripts":  {wheeltest.Wheel{Files: map[string]string{"DATA/scripts/../../../escaped": "#!python\n"}}, "broken or hostile"},
+		"up-headers":  {wheeltest.Wheel{Files: map[string]string{"DATA/headers/../../../../../../escaped.h": "x"}}, "broken or hostile"},
+		"absolute":    {wheeltest.Wheel{Files: map[string]string{mark: "x"}}, "broken or hostile"},
+		"interpreter": {wheeltest.Wheel{Files: map[string]string{"DATA/data/" + interpreterIn: "#!/bin/sh\n"}}, "replaces " + interpreterIn},
+		"script":      {wheeltest.Wheel{Files: map[string]string{"DATA/scripts/python": "#!python\n"}}, "replaces " + interpreterIn},
+		"entry-point": {wheeltest.Wheel{EntryPoints: "[console_scripts]\npython = hostile:main\n"}, "replaces " + interpreterIn},
+		"config":      {wheeltest.Wheel{Files: map[string]string{"DATA/data/" + configName: "home = /tmp\n"}}, configName},
+		"up-entry":    {wheeltest.Wheel{EntryPoints: "[console_scripts]\n../../../escaped = hostile:main\n"}, ""},
+		"pth":         {wheeltest.Wheel{Files: map[string]string{"boot.pth": boot + "\n", "sitecustomize.py": boot, "usercustomize.py": boot}}, ""},
+		"pth-data":    {wheeltest.Wheel{Files: map[string]string{"DATA/data/" + python + "/boot.pth": boot + "\n"}}, ""},
+		"compile":     {wheeltest.Wheel{Files: map[string]string{"__init__.py": boot, "broken.py": "def (", "compileall.py": boot, "pip/__init__.py": boot, "json.py": boot}}, ""},
+		"record":      {wheeltest.Wheel{Files: map[string]string{"hostile-1.0.dist-info/direct_url.json": "{", "stavily.json": "{}", workDir + "/requirements.txt": "x"}}, ""},
 	} {
 		t.Run(id, func(t *testing.T) {
-			c.wheel.name, c.wheel.version = "hostile", "1.0"
+			c.wheel.Name, c.wheel.Version = "hostile", "1.0"
 			p := w.plugin(id, with(t, "hostile\n", c.wheel))
 			before := treeOf(t, w.base, w.o.Dir)
 			i, err := w.Prepare(t.Context(), p, nil)

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
 )
 
 // offline bounds what preparing an environment may take without an index. It is far
@@ -16,9 +18,9 @@ const offline = 5 * time.Second
 
 func TestTwoVersionsOfOneRequirementLiveSideBySide(t *testing.T) {
 	w := newWorkshop(t)
-	dependency := wheel{name: "depended", version: "0.3"}
+	dependency := wheeltest.Wheel{Name: "depended", Version: "0.3"}
 	for _, version := range []string{"1.0", "2.0"} {
-		third := wheel{name: "third_party", version: version, requires: []string{"depended>=0.2"}}
+		third := wheeltest.Wheel{Name: "third_party", Version: version, Requires: []string{"depended>=0.2"}}
 		p := w.plugin("v"+version[:1], with(t, "Third-Party == "+version+"  # the one\n", third, dependency))
 		began := time.Now()
 		i, err := w.Prepare(t.Context(), p, nil)
@@ -45,7 +47,7 @@ func TestTwoVersionsOfOneRequirementLiveSideBySide(t *testing.T) {
 
 func TestEqualRequirementsShareOneEnvironment(t *testing.T) {
 	w := newWorkshop(t)
-	big := wheel{name: "big", version: "1.0", files: map[string]string{"data.txt": strings.Repeat("x", 1<<20)}}
+	big := wheeltest.Wheel{Name: "big", Version: "1.0", Files: map[string]string{"data.txt": strings.Repeat("x", 1<<20)}}
 	files := with(t, "big==1.0\n", big)
 	const plugins = 10
 	paths := make([]string, plugins)
@@ -92,7 +94,7 @@ func diskOf(t *testing.T, dir string) (bytes int64) {
 
 func TestManyAtOnceBuildOnce(t *testing.T) {
 	w := newWorkshop(t)
-	files := with(t, "one==1.0\n", wheel{name: "one", version: "1.0"})
+	files := with(t, "one==1.0\n", wheeltest.Wheel{Name: "one", Version: "1.0"})
 	var builds, done sync.WaitGroup
 	var mu sync.Mutex
 	installing := 0
@@ -124,9 +126,9 @@ func TestManyAtOnceBuildOnce(t *testing.T) {
 func TestWheelDirectoryOfTheHost(t *testing.T) {
 	dir := t.TempDir()
 	w := newWorkshop(t, func(o *Options) { o.Policy.WheelDir = dir })
-	hosts := wheel{name: "hosts", version: "1.0"}
-	put(t, filepath.Join(dir, filepath.Base(hosts.file())), hosts.bytes(t))
-	p := w.plugin("p", with(t, "hosts\nown\n", wheel{name: "own", version: "3.0"}))
+	hosts := wheeltest.Wheel{Name: "hosts", Version: "1.0"}
+	put(t, filepath.Join(dir, filepath.Base(hosts.File())), hosts.Bytes(t))
+	p := w.plugin("p", with(t, "hosts\nown\n", wheeltest.Wheel{Name: "own", Version: "3.0"}))
 	i, err := w.Prepare(t.Context(), p, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -142,8 +144,8 @@ func TestWheelDirectoryOfTheHost(t *testing.T) {
 
 func TestHashesThatAreRight(t *testing.T) {
 	w := newWorkshop(t)
-	good := wheel{name: "hashed", version: "1.0"}
-	p := w.plugin("p", with(t, "hashed==1.0 \\\n    --hash="+good.hash(t)+"\n", good))
+	good := wheeltest.Wheel{Name: "hashed", Version: "1.0"}
+	p := w.plugin("p", with(t, "hashed==1.0 \\\n    --hash="+good.Hash(t)+"\n", good))
 	if _, err := w.Prepare(t.Context(), p, nil); err != nil {
 		t.Error(err)
 	}
@@ -151,7 +153,7 @@ func TestHashesThatAreRight(t *testing.T) {
 
 func TestWhatInstallingMakesFitsItsPlace(t *testing.T) {
 	w := newWorkshop(t)
-	p := w.plugin("p", with(t, "tool\n", wheel{name: "tool", version: "1.0", entryPoints: "[console_scripts]\ntool = tool:main\n"}))
+	p := w.plugin("p", with(t, "tool\n", wheeltest.Wheel{Name: "tool", Version: "1.0", EntryPoints: "[console_scripts]\ntool = tool:main\n"}))
 	i, err := w.Prepare(t.Context(), p, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +235,7 @@ func TestCollect(t *testing.T) {
 	w := newWorkshop(t)
 	var keys []string
 	for _, version := range []string{"1.0", "2.0", "3.0"} {
-		p := w.plugin("v"+version[:1], with(t, "one=="+version+"\n", wheel{name: "one", version: version}))
+		p := w.plugin("v"+version[:1], with(t, "one=="+version+"\n", wheeltest.Wheel{Name: "one", Version: version}))
 		i, err := w.Prepare(t.Context(), p, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -252,7 +254,7 @@ func TestCollect(t *testing.T) {
 	if err := w.Collect(keys[:1]); err != nil || len(w.left()) != 2 {
 		t.Errorf("left %v, %v; want the one in use and the one that was just prepared", w.left(), err)
 	}
-	p := w.plugin("v2", with(t, "one==2.0\n", wheel{name: "one", version: "2.0"}))
+	p := w.plugin("v2", with(t, "one==2.0\n", wheeltest.Wheel{Name: "one", Version: "2.0"}))
 	i, err := w.Prepare(t.Context(), p, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -264,7 +266,7 @@ func TestCollect(t *testing.T) {
 
 func TestWhatAKilledAgentLeftIsSweptAndWhatACrashDamagedIsBuiltAgain(t *testing.T) {
 	w := newWorkshop(t)
-	p := w.plugin("p", with(t, "one==1.0\n", wheel{name: "one", version: "1.0"}))
+	p := w.plugin("p", with(t, "one==1.0\n", wheeltest.Wheel{Name: "one", Version: "1.0"}))
 	i, err := w.Prepare(t.Context(), p, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ var (
 	saysInvalid     = regexp.MustCompile(`(?m)^ERROR: Invalid requirement: .*line (\d+) of`)
 	saysBroken      = regexp.MustCompile(`(?m)^ERROR: (.*(?:Wheel|wheel).*(?:invalid|unsupported|bad|corrupt).*)$`)
 	saysBuild       = regexp.MustCompile(`(?m)(?:Failed building wheel for|Could not build wheels for|Failed to build) (\S+)`)
-	saysUnreachable = regexp.MustCompile(`(?m)(?:Could not fetch URL|Max retries exceeded|NewConnectionError|SSLError|Name or service not known|Connection refused|HTTP error (\d+))`)
+	saysUnreachable = regexp.MustCompile(`(?m)(?:Could not fetch URL|Max retries exceeded|NewConnectionError|SSLError|Name or service not known|Connection refused|HTTP error \d+)`)
 	saysError       = regexp.MustCompile(`(?m)^(?:ERROR|error): (.+)$`)
 )
 
@@ -45,7 +45,7 @@ func (f *failure) explain(r *recipe) error {
 		return fmt.Errorf("installing %s: the build %s: require less, or bring wheels that need not be built", list(r.requirements.entries), f.exit)
 	}
 	for _, known := range []func(*failure, *recipe) error{
-		explainHash, explainPython, explainHostile, explainInvalid, explainConflict, explainMissing, explainBuild,
+		explainHash, explainPython, explainHostile, explainInvalid, explainConflict, explainMissing, explainBuild, explainUnreachable,
 	} {
 		if err := known(f, r); err != nil {
 			return err
@@ -142,6 +142,14 @@ func explainBuild(f *failure, _ *recipe) error {
 		reason = all[0][1]
 	}
 	return fmt.Errorf("%s could not be built from its source (%.200s): build a wheel of it where that works (pip wheel), and put it into the plugin's wheels/", m[1], reason)
+}
+
+func explainUnreachable(f *failure, r *recipe) error {
+	m := saysUnreachable.FindString(f.output)
+	if m == "" {
+		return nil
+	}
+	return fmt.Errorf("installing %s: the index (plugins.python.index_url), or another host that it names for a file, cannot be reached (%s): builds reach the index alone", list(r.requirements.entries), m)
 }
 
 // explainMissing looks for the reason among the files at hand: most often there is one

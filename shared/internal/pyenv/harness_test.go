@@ -1,11 +1,8 @@
 package pyenv
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -110,85 +108,11 @@ func put(t testing.TB, path string, content []byte) {
 	}
 }
 
-// wheel is a package as a plugin's author has one.
-type wheel struct {
-	name, version string
-	requires      []string          // Requires-Dist
-	python        string            // Requires-Python
-	tag           string            // empty: py3-none-any
-	entryPoints   string            // entry_points.txt
-	files         map[string]string // besides the module
-}
-
-func (w wheel) file() string {
-	tag := w.tag
-	if tag == "" {
-		tag = "py3-none-any"
-	}
-	return fmt.Sprintf("wheels/%s-%s-%s.whl", w.name, w.version, tag)
-}
-
-// bytes writes the wheel: a module that knows its version, and what else it has.
-func (w wheel) bytes(t testing.TB) []byte {
-	t.Helper()
-	info := fmt.Sprintf("%s-%s.dist-info/", w.name, w.version)
-	metadata := fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\n", w.name, w.version)
-	for _, r := range w.requires {
-		metadata += "Requires-Dist: " + r + "\n"
-	}
-	if w.python != "" {
-		metadata += "Requires-Python: " + w.python + "\n"
-	}
-	files := map[string]string{
-		w.name + ".py":    fmt.Sprintf("VERSION = %q\n", w.version),
-		info + "METADATA": metadata,
-		info + "WHEEL":    "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-	}
-	if w.entryPoints != "" {
-		files[info+"entry_points.txt"] = w.entryPoints
-	}
-	for name, content := range w.files {
-		files[strings.ReplaceAll(name, "DATA/", fmt.Sprintf("%s-%s.data/", w.name, w.version))] = content
-	}
-	names := make([]string, 0, len(files))
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	var record strings.Builder
-	for _, name := range names {
-		sum := sha256.Sum256([]byte(files[name]))
-		fmt.Fprintf(&record, "%s,sha256=%s,%d\n", name, base64.RawURLEncoding.EncodeToString(sum[:]), len(files[name]))
-	}
-	fmt.Fprintf(&record, "%sRECORD,,\n", info)
-	files[info+"RECORD"] = record.String()
-	var out bytes.Buffer
-	z := zip.NewWriter(&out)
-	for _, name := range append(names, info+"RECORD") {
-		f, err := z.Create(name)
-		if err == nil {
-			_, err = io.WriteString(f, files[name])
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-// hash is the wheel's as requirements write it.
-func (w wheel) hash(t testing.TB) string {
-	return fmt.Sprintf("sha256:%x", sha256.Sum256(w.bytes(t)))
-}
-
 // with are the files of a plugin that requires lines and brings wheels.
-func with(t testing.TB, lines string, wheels ...wheel) map[string][]byte {
+func with(t testing.TB, lines string, wheels ...wheeltest.Wheel) map[string][]byte {
 	files := map[string][]byte{"requirements.txt": []byte(lines)}
 	for _, w := range wheels {
-		files[w.file()] = w.bytes(t)
+		files[w.File()] = w.Bytes(t)
 	}
 	return files
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
 	"github.com/stavily/agents/shared/internal/sandbox"
 )
 
@@ -20,7 +21,7 @@ import (
 // that is said and left.
 func TestTheIndexIsAskedOnlyForWhatIsNotAtHand(t *testing.T) {
 	const password = "s3cr3t&more"
-	remote := wheel{name: "remote", version: "1.0", requires: []string{"local"}}
+	remote := wheeltest.Wheel{Name: "remote", Version: "1.0", Requires: []string{"local"}}
 	var asked atomic.Int64
 	index := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
@@ -29,10 +30,10 @@ func TestTheIndexIsAskedOnlyForWhatIsNotAtHand(t *testing.T) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="index"`)
 			w.WriteHeader(http.StatusUnauthorized)
 		case r.URL.Path == "/simple/remote/":
-			name := path.Base(remote.file())
+			name := path.Base(remote.File())
 			fmt.Fprintf(w, `<html><body><a href="/files/%s">%[1]s</a></body></html>`, name)
 		case strings.HasPrefix(r.URL.Path, "/files/"):
-			w.Write(remote.bytes(t))
+			w.Write(remote.Bytes(t))
 		default:
 			http.NotFound(w, r)
 		}
@@ -53,7 +54,7 @@ func TestTheIndexIsAskedOnlyForWhatIsNotAtHand(t *testing.T) {
 	})
 	var said strings.Builder
 	progress := func(line string) { said.WriteString(line + "\n") }
-	local := wheel{name: "local", version: "1.0"}
+	local := wheeltest.Wheel{Name: "local", Version: "1.0"}
 	if _, err := w.Prepare(t.Context(), w.plugin("offline", with(t, "local\n", local)), progress); err != nil {
 		t.Fatal(err)
 	}

@@ -192,7 +192,7 @@ func (i *installation) write(online bool) error {
 // arguments of pip.
 func (i *installation) arguments(online bool) []string {
 	out := []string{
-		"install", "--isolated", "--no-input", "--disable-pip-version-check", "--no-color", "--progress-bar", "off",
+		"install", "--isolated", "--no-input", "--disable-pip-version-check", "--no-color", "--progress-bar", "off", "--retries", "1",
 		"--no-cache-dir", "--no-compile", "--no-warn-script-location", "--requirement", filepath.Join(i.work, requirementsFile),
 	}
 	if len(i.recipe.requirements.constraints) > 0 {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
@@ -67,15 +68,15 @@ func (w *workshop) wantRefusal(p *plugin.Plugin, parts ...string) {
 
 func TestAFailedInstallSaysWhichRequirementWhyAndWhatToDo(t *testing.T) {
 	w := newWorkshop(t)
-	good := wheel{name: "good", version: "1.0"}
-	future := wheel{name: "future", version: "1.0", python: ">=3.99"}
-	foreign := wheel{name: "foreign", version: "1.0", tag: "cp39-cp39-win_amd64"}
-	needy := wheel{name: "needy", version: "1.0", requires: []string{"nowhere>=2"}}
-	fighter := wheel{name: "fighter", version: "1.0", requires: []string{"good<1.0"}}
+	good := wheeltest.Wheel{Name: "good", Version: "1.0"}
+	future := wheeltest.Wheel{Name: "future", Version: "1.0", Python: ">=3.99"}
+	foreign := wheeltest.Wheel{Name: "foreign", Version: "1.0", Tag: "cp39-cp39-win_amd64"}
+	needy := wheeltest.Wheel{Name: "needy", Version: "1.0", Requires: []string{"nowhere>=2"}}
+	fighter := wheeltest.Wheel{Name: "fighter", Version: "1.0", Requires: []string{"good<1.0"}}
 	file, source := sdist(t, "sourced", "1.0", "from setuptools import setup; setup(name='sourced', version='1.0', py_modules=['sourced'])")
 	brought := with(t, "sourced==1.0\n")
 	brought[file] = source
-	old := wheel{name: "good", version: "0.9"}
+	old := wheeltest.Wheel{Name: "good", Version: "0.9"}
 	for id, c := range map[string]struct {
 		files map[string][]byte
 		want  []string
@@ -83,8 +84,8 @@ func TestAFailedInstallSaysWhichRequirementWhyAndWhatToDo(t *testing.T) {
 		"missing":    {with(t, "good\nno-such-package==1.0\n", good), []string{"requirements.txt:2: no-such-package==1.0: there is no wheel of it in the plugin's wheels/", "plugins.python.index_url"}},
 		"version":    {with(t, "good==2.0\n", good), []string{"requirements.txt:1: good==2.0: there are other versions (1.0)"}},
 		"transitive": {with(t, "needy\n", needy), []string{"needy requires nowhere>=2: there is no wheel of it"}},
-		"hash":       {with(t, "good==1.0 --hash=sha256:"+strings.Repeat("0", 64)+"\n", good), []string{"requirements.txt:1: good==1.0 has the hash", good.hash(t)[7:23], "want 0000"}},
-		"unhashed":   {with(t, "good==1.0 --hash="+good.hash(t)+"\nneedy==1.0\n", good, needy), []string{"requirements.txt:2: needy==1.0 has no hash", "--generate-hashes"}},
+		"hash":       {with(t, "good==1.0 --hash=sha256:"+strings.Repeat("0", 64)+"\n", good), []string{"requirements.txt:1: good==1.0 has the hash", good.Hash(t)[7:23], "want 0000"}},
+		"unhashed":   {with(t, "good==1.0 --hash="+good.Hash(t)+"\nneedy==1.0\n", good, needy), []string{"requirements.txt:2: needy==1.0 has no hash", "--generate-hashes"}},
 		"python":     {with(t, "future\n", future), []string{"future needs Python >=3.99", "runtime.version"}},
 		"platform":   {with(t, "foreign==1.0\n", foreign), []string{"foreign-1.0-cp39-cp39-win_amd64.whl is not for Python", "--only-binary"}},
 		"source":     {brought, []string{"requirements.txt:1: sourced==1.0: sourced-1.0.tar.gz is a source package", "plugins.python.allow_sdist"}},
@@ -131,7 +132,7 @@ func TestRequirementsOfAPluginNameNoPlaces(t *testing.T) {
 func TestRequirementsIncludeOthersAndIgnoreIndexes(t *testing.T) {
 	w := newWorkshop(t)
 	files := with(t, "--index-url https://user:secret@example.com/simple\n-r more/base.txt\n-c limits.txt\n--no-binary :all:\n",
-		wheel{name: "one", version: "1.0"}, wheel{name: "one", version: "2.0"})
+		wheeltest.Wheel{Name: "one", Version: "1.0"}, wheeltest.Wheel{Name: "one", Version: "2.0"})
 	files["more/base.txt"] = []byte("-r ../more/base.txt\r\none ; python_version >= '3' # why\r\n")
 	files["limits.txt"] = []byte("one<2\n")
 	var said []string
@@ -217,7 +218,7 @@ func TestInterpreterThatFits(t *testing.T) {
 
 func TestABuildThatIsCancelledLeavesNothing(t *testing.T) {
 	w := newWorkshop(t)
-	p := w.plugin("p", with(t, "one\n", wheel{name: "one", version: "1.0"}))
+	p := w.plugin("p", with(t, "one\n", wheeltest.Wheel{Name: "one", Version: "1.0"}))
 	ctx, cancel := context.WithCancel(t.Context())
 	began := time.Now()
 	_, err := w.Prepare(ctx, p, func(what string) {

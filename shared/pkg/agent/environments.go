@@ -62,6 +62,17 @@ func (p *Plugins) interpreterOf(ctx context.Context, m *plugin.Plugin) (pyenv.In
 	return p.environment(ctx, m, nil)
 }
 
+// pythonOf is interpreterOf where nothing is to be built: the host's own interpreter as
+// long as the version has no environment.
+func (p *Plugins) pythonOf(m *plugin.Plugin) pyenv.Interpreter {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if i, known := p.pythons[m.Dir]; known {
+		return i
+	}
+	return p.python
+}
+
 // collectEnvironments removes those that no version needs any more.
 func (p *Plugins) collectEnvironments() {
 	var inUse []string

@@ -175,17 +175,13 @@ func (w *Workbench) Reach(t Task) (Reach, error) {
 	if err != nil {
 		return Reach{}, err
 	}
-	python, err := w.interpreterOf(context.Background(), t.Plugin) // a build has a bound of its own
-	if err != nil {
-		return Reach{}, err
-	}
 	out := Reach{
 		Decisions: g.Account, Stat: g.Stat, Sockets: g.Sockets, Mounts: map[string]string{},
 		Read:    append(append(sandbox.Shown(), t.Plugin.Dir, w.sdk), g.Read...),
 		Write:   append([]string{home, filepath.Join(w.base, tempDir)}, g.Write...),
 		Network: NetworkReach{All: g.Network.All},
 	}
-	out.Read = append(out.Read, python.Prefix...)
+	out.Read = append(out.Read, w.pythonOf(t.Plugin).Prefix...)
 	for _, m := range g.Mounts {
 		out.Mounts[m.Target] = m.Source
 	}

@@ -1,0 +1,116 @@
+//go:build unix
+
+package agent
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// requiring is an action that says which version of its requirement it found.
+const requiring = `type: action
+runtime: {entry_point: main.py, contract: script, requirements: requirements.txt}
+---
+import json, third, sys
+print(json.dumps({"third": third.VERSION, "prefix": sys.prefix}))
+`
+
+func TestPluginsHaveWhatTheyRequire(t *testing.T) {
+	files := map[string]string{}
+	for _, version := range []string{"1.0", "2.0"} {
+		id := "v" + version[:1]
+		w := wheeltest.Wheel{Name: "third", Version: version}
+		files[id], files[id+"/requirements.txt"], files[id+"/"+w.File()] = requiring, "third=="+version+"\n", string(w.Bytes(t))
+	}
+	files["lacking"], files["lacking/requirements.txt"] = requiring, "\nthird==3.0\n"
+	h := newHost(t, api.Action, files)
+	for _, version := range []string{"1.0", "2.0"} {
+		id := api.PluginID("v" + version[:1])
+		got := h.Execute(t.Context(), h.order(id, nil))
+		h.ended(got, api.Completed, "")
+		if found := fields(t, got.Result, "third", "prefix"); found["third"] != `"`+version+`"` || !strings.Contains(found["prefix"], "data/cache/env/") {
+			t.Errorf("%s runs with %v", id, found)
+		}
+	}
+	want := "requirements.txt:2: third==3.0: there is no wheel of it in the plugin's wheels/"
+	if _, err := h.Find("lacking"); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("Find: %v, want %s", err, want)
+	}
+	if c := condition(h.rt, "plugin_lacking"); c == nil || !strings.Contains(c.Message, want) {
+		t.Errorf("condition %+v, want %s", c, want)
+	}
+	if !slices.ContainsFunc(h.Infos(), func(i api.PluginInfo) bool { return i.ID == "lacking" && strings.Contains(i.Message, want) }) {
+		t.Errorf("heartbeats tell %+v", h.Infos())
+	}
+}
+
+// TestBuildsReachTheIndexAndNothingElse has an index that leads elsewhere for a file.
+func TestBuildsReachTheIndexAndNothingElse(t *testing.T) {
+	w, next := wheeltest.Wheel{Name: "third", Version: "1.0"}, wheeltest.Wheel{Name: "third", Version: "2.0"}
+	var reached atomic.Bool
+	var full bool
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		reached.Store(true)
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer elsewhere.Close()
+	index := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/simple/third/":
+			fmt.Fprintf(out, `<a href="/files/%s">%[1]s</a><a href="%s/%s">%[3]s</a>`, path.Base(w.File()), elsewhere.URL, path.Base(next.File()))
+		case strings.HasPrefix(r.URL.Path, "/files/"):
+			out.Write(w.Bytes(t))
+		default:
+			http.NotFound(out, r)
+		}
+	}))
+	defer index.Close()
+	defer func() {
+		if full && reached.Load() {
+			t.Error("a build reached another place than the index")
+		}
+	}()
+	url := strings.Replace(index.URL, "http://", "http://builder:s3cr3t@", 1) + "/simple"
+	h := newHost(t, api.Action, map[string]string{
+		"a": requiring, "a/requirements.txt": "third==1.0\n", "b": requiring, "b/requirements.txt": "third==2.0\n",
+	}, "STAVILY_PLUGINS_PYTHON_INDEX_URL="+url)
+	h.ended(h.Execute(t.Context(), h.order("a", nil)), api.Completed, "")
+	if strings.Contains(h.log.String(), "s3cr3t") {
+		t.Error("the log holds the password of the index")
+	}
+	if full = h.Posture().Level == api.SandboxFull; !full {
+		return // destinations cannot be told apart
+	}
+	if h.log.count("connection to the package index", index.Listener.Addr().String()) == 0 {
+		t.Errorf("no connection is in the log:\n%s", h.log)
+	}
+	if _, err := h.Find("b"); err == nil || !strings.Contains(err.Error(), "or another host that it names for a file, cannot be reached") {
+		t.Errorf("a file of another host: %v", err)
+	}
+}
+
+func TestAnInterpreterThatFitsIsFound(t *testing.T) {
+	manifest := func(version string) string {
+		return "type: action\nruntime: {entry_point: main.py, contract: script, version: \"" + version + "\"}\n---\nprint('{}')\n"
+	}
+	h := newHost(t, api.Action, map[string]string{"any": manifest("3.8+"), "future": manifest("4.0+")})
+	h.ended(h.Execute(t.Context(), h.order("any", nil)), api.Completed, "")
+	if _, err := h.Find("future"); err == nil || !strings.Contains(err.Error(), "needs Python 4.0+: here is 3.") || !strings.Contains(err.Error(), "plugins.python.interpreters") {
+		t.Errorf("Find: %v", err)
+	}
+	left, err := os.ReadDir(filepath.Join(h.base, "data", "cache", "env"))
+	if err != nil || len(left) != 1 {
+		t.Errorf("plugins that require nothing have %d environments (%v), want one", len(left), err)
+	}
+}
