@@ -1,14 +1,16 @@
 // Package plugins carries the official plugins: what an agent needs of them to
 // run, without their tests and documentation.
 //
-//	sensors/certificate-expiry  sensors/cpu-load    sensors/directory-size
-//	sensors/disk-space          sensors/file-watch  sensors/http-check
-//	sensors/log-pattern         sensors/memory      sensors/process
+//	sensors/certificate-expiry  sensors/command-output    sensors/cpu-load
+//	sensors/directory-size      sensors/disk-space        sensors/file-watch
+//	sensors/heartbeat           sensors/http-check        sensors/log-pattern
+//	sensors/memory              sensors/process           sensors/prometheus-query
 //	sensors/service             sensors/tcp-check
-//	actions/cleanup-files       actions/http-request     actions/restart-service
+//	actions/cleanup-files       actions/container-restart actions/http-request
+//	actions/kill-process        actions/restart-service   actions/rotate-log
 //	actions/run-command         actions/write-file
-//	outputs/email               outputs/file        outputs/slack
-//	outputs/syslog              outputs/webhook
+//	outputs/email               outputs/file              outputs/prometheus-pushgateway
+//	outputs/slack               outputs/syslog            outputs/webhook
 //
 // Each is a directory <kind>/<id> with a manifest, plugin.yaml, and a Python
 // file, main.py, that needs nothing but the package in sdk/python. A module that
@@ -24,5 +26,5 @@ import "embed"
 //go:embed actions/*/plugin.yaml actions/*/main.py
 //go:embed outputs/*/plugin.yaml outputs/*/main.py
 //go:embed */*/bounded.py */*/bus.py */*/certificate.py */*/changes.py
-//go:embed */*/delivery.py */*/places.py */*/web.py
+//go:embed */*/delivery.py */*/places.py */*/program.py */*/web.py
 var Official embed.FS

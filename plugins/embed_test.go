@@ -22,8 +22,8 @@ func official(t *testing.T, check func(t *testing.T, dir string, m plugin.Manife
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(dirs) < 10 {
-		t.Fatalf("found only %v", dirs)
+	if len(dirs) != 28 {
+		t.Fatalf("found %d: %v", len(dirs), dirs)
 	}
 	for _, dir := range dirs {
 		t.Run(dir, func(t *testing.T) {

@@ -1,42 +1,10 @@
 """Runs a program that the host's owner allowed, never through a shell."""
 
 import os
-import signal
-import subprocess
-import threading
 import time
 
 import stavily
-
-# Seconds between two looks at cancellation and time while the program runs.
-LOOK = 0.1
-# Seconds that a program which is told to stop has for it.
-GRACE = 2.0
-# Seconds, after the program's end, for output that children of it still hold open.
-LINGER = 1.0
-
-
-class Output(threading.Thread):
-    """Reads a stream to its end, so that the program never blocks, and keeps the first `limit` bytes."""
-
-    def __init__(self, stream, limit):
-        super().__init__(daemon=True)
-        self._stream, self._limit = stream, limit
-        self._kept = bytearray()
-        self.cut = False
-        self.start()
-
-    def run(self):
-        with self._stream:
-            for chunk in iter(lambda: self._stream.read1(1 << 16), b""):
-                room = self._limit - len(self._kept)
-                self._kept += chunk[:room]
-                self.cut = self.cut or len(chunk) > room
-
-    def text(self):
-        """What was kept; waits a little for the rest when the program has ended."""
-        self.join(LINGER)
-        return bytes(self._kept).decode("utf-8", "replace")
+from program import ending, run
 
 
 @stavily.action
@@ -45,22 +13,26 @@ def run_command(params, ctx):
     command = allowed(params.command, ctx.config.allow)
     ctx.log.info("running %s", command)
     begin = time.monotonic()
-    process = start(command, params.get("cwd"))
-    stdout, stderr = (Output(stream, ctx.config.max_output_bytes) for stream in (process.stdout, process.stderr))
-    stopped = wait(process, begin + min(params.timeout, ctx.remaining), ctx)
+    ended = run(
+        command,
+        seconds=min(params.timeout, ctx.remaining),
+        most=ctx.config.max_output_bytes,
+        cwd=params.get("cwd"),
+        cancelled=lambda: ctx.cancelled,
+    )
     result = {
-        "exit_code": process.returncode,
-        "stdout": stdout.text(),
-        "stderr": stderr.text(),
-        "truncated": stdout.cut or stderr.cut,
+        "exit_code": ended.exit_code,
+        "stdout": ended.stdout,
+        "stderr": ended.stderr,
+        "truncated": ended.cut,
         "duration_seconds": round(time.monotonic() - begin, 3),
     }
-    if stopped == "cancelled":
+    if ended.stopped == "cancelled":
         raise stavily.Cancelled("stopped because the run was cancelled", result)
-    if stopped:
-        raise stavily.Failed(stopped, result)
-    if process.returncode not in params.ok_exit_codes:
-        raise stavily.Failed(ending(process.returncode, result["stderr"]), result)
+    if ended.stopped:
+        raise stavily.Failed(ended.stopped, result)
+    if ended.exit_code not in params.ok_exit_codes:
+        raise stavily.Failed(ending(ended.exit_code, ended.stderr), result)
     return result
 
 
@@ -81,57 +53,6 @@ def allowed(command, allow):
         if prefix and command[: len(prefix)] == prefix:
             return command
     raise stavily.Refused("{} is not among the commands that this host allows".format(command))
-
-
-def start(command, cwd):
-    """The program, running in a process group of its own, with nothing to read and without the agent's variables."""
-    try:
-        return subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={name: value for name, value in os.environ.items() if not name.startswith("STAVILY_")},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise stavily.Failed("cannot run {}: {}".format(command[0], error))
-
-
-def wait(process, end, ctx):
-    """Wait for the program until `end`; returns why it was stopped before, or "" when it ended by itself."""
-    begin = time.monotonic()
-    while True:
-        try:
-            process.wait(LOOK)
-            return ""
-        except subprocess.TimeoutExpired:
-            if ctx.cancelled or time.monotonic() >= end:
-                break
-    stop(process)
-    return "cancelled" if ctx.cancelled else "stopped after {:.1f} seconds".format(time.monotonic() - begin)
-
-
-def stop(process):
-    """End the program and its group: asked first, then, with what of the group outlived it, forced."""
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
-        os.killpg(process.pid, signal.SIGKILL)  # the number is nobody else's while one of the group lives
-    except (ProcessLookupError, PermissionError):  # nobody is left; macOS says it by the second
-        pass
-    process.wait()
-
-
-def ending(code, stderr):
-    """One line for people: how the program ended, and the last thing that it complained about."""
-    how = "exit code {}".format(code) if code >= 0 else "ended by {}".format(signal.Signals(-code).name)
-    complaints = stderr.strip().splitlines()
-    return "{}: {}".format(how, complaints[-1]) if complaints else how
 
 
 if __name__ == "__main__":

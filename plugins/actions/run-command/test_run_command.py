@@ -8,6 +8,7 @@ import unittest
 from unittest import mock
 
 import main
+import program
 import stavily
 from stavily.testing import Session, run_action
 
@@ -116,7 +117,7 @@ class RunCommand(unittest.TestCase):
 
     def test_program_that_ignores_sigterm_is_killed(self):
         source = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-        with mock.patch.object(main, "GRACE", 0.1), self.assertRaises(stavily.Failed) as failed:
+        with mock.patch.object(program, "GRACE", 0.1), self.assertRaises(stavily.Failed) as failed:
             self.python(source, timeout=0.5)
         self.assertEqual(failed.exception.result["exit_code"], -signal.SIGKILL)
 
@@ -125,7 +126,7 @@ class RunCommand(unittest.TestCase):
             "import subprocess, sys; print('done', flush=True);"
             "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3)'], start_new_session=True)"
         )
-        with mock.patch.object(main, "LINGER", 0.1):
+        with mock.patch.object(program, "LINGER", 0.1):
             result = self.python(source)
         self.assertEqual(result["stdout"], "done\n")
         self.assertLess(result["duration_seconds"], 2.5)

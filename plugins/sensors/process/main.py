@@ -14,6 +14,7 @@ class Process(NamedTuple):
     """One process of the host."""
 
     pid: int
+    start_ticks: int
     name: str
     cmdline: str
     rss_bytes: int
@@ -30,6 +31,7 @@ def process(config, emit, state):
         "count": len(found),
         "rss_bytes": rss,
         "pids": [entry.pid for entry in found[:50]],
+        "start_ticks": [entry.start_ticks for entry in found[:50]],
     }
     judge("process.count", count_state(len(found), config), data, config, emit, state)
     if config.get("max_rss_bytes") is not None:
@@ -113,7 +115,7 @@ def read(path, pid):
     name, line = head.split(b"(", 1)[1], cmdline.rstrip(b"\0").replace(b"\0", b" ")
     pages = int(fields[21])  # the 24th of proc_pid_stat(5)
     size = pages * os.sysconf("SC_PAGE_SIZE")
-    return Process(pid, name.decode("utf-8", "replace"), line.decode("utf-8", "replace"), size)
+    return Process(pid, int(fields[19]), name.decode("utf-8", "replace"), line.decode("utf-8", "replace"), size)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -99,4 +101,65 @@ func TestRunCommandRuns(t *testing.T) {
 		o.ended(o.run(t, `{"command": ["/bin/cat", "DIR/hidden"]}`), api.Failed, "exit code 1")
 		o.ended(o.run(t, `{"command": ["/bin/ls", "/"]}`), api.Failed, "not among the commands that this host allows")
 	})
+}
+
+func TestRotateLogRotates(t *testing.T) {
+	atBothLevels(t, "actions/rotate-log", "config: {roots: [DIR]}\n", func(t *testing.T, o *official) {
+		for _, method := range []string{"copy", "rename"} {
+			write(t, filepath.Join(o.dir, "app.log"), method)
+			o.ended(o.run(t, fmt.Sprintf(`{"path": "DIR/app.log", "method": %q, "compress": false}`, method)), api.Completed, "")
+		}
+		if got := read(t, filepath.Join(o.dir, "app.log.1")) + " " + read(t, filepath.Join(o.dir, "app.log.2")); got != "rename copy" {
+			t.Errorf("the old logs have %q", got)
+		}
+		o.ended(o.run(t, `{"path": "/var/log/x"}`), api.Failed, "outside of what this host allows")
+	})
+}
+
+// Of Docker's API the plugin is let to the socket that the owner names, and no other.
+func TestContainerRestartAsksDocker(t *testing.T) {
+	atBothLevels(t, "actions/container-restart", "config: {containers: [web, broken], socket: DIR/docker.sock}\n", func(t *testing.T, o *official) {
+		standIn(t, "docker.py", filepath.Join(o.dir, "docker.sock"))
+		r := o.run(t, `{"container": "web", "settle_seconds": 0}`)
+		o.ended(r, api.Completed, "")
+		if got := fields(t, r.Result, "status", "health"); got["status"] != `"running"` || got["health"] != `"healthy"` {
+			t.Errorf("%s", r.Result)
+		}
+		o.ended(o.run(t, `{"container": "broken", "settle_seconds": 0}`), api.Failed, "docker logs broken")
+	})
+	atBothLevels(t, "actions/container-restart", "write: [/usr]\nconfig: {containers: [web], socket: DIR/docker.sock}\n", func(t *testing.T, o *official) {
+		standIn(t, "docker.py", filepath.Join(o.dir, "docker.sock"))
+		o.ended(o.run(t, `{"container": "web"}`), api.Failed, "cannot reach Docker")
+	})
+}
+
+// Signals leave no sandbox: the plugin says so, and works where its owner has none.
+func TestKillProcessNeedsNoSandbox(t *testing.T) {
+	const settings = "config: {allow: [sleep]}\n"
+	victim := func(t *testing.T) (parameters string, ended <-chan error) {
+		cmd := exec.CommandContext(t.Context(), "/bin/sleep", "300")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- cmd.Wait() }()
+		stat := read(t, fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		_, rest, _ := strings.Cut(stat, ") ")
+		return fmt.Sprintf(`{"pid": %d, "start_ticks": %s}`, cmd.Process.Pid, strings.Fields(rest)[19]), done
+	}
+	for _, level := range []sandbox.Level{sandbox.Full, sandbox.Confined, sandbox.None} {
+		t.Run(string(level), func(t *testing.T) {
+			parameters, ended := victim(t)
+			o := newOfficial(t, level, "actions/kill-process", settings, "STAVILY_SECURITY_SANDBOX_REQUIRE=none")
+			r := o.run(t, parameters)
+			if level != sandbox.None {
+				o.ended(r, api.Failed, "a plugin in the sandbox reaches no process of the host")
+				return
+			}
+			o.ended(r, api.Completed, "")
+			if err := <-ended; err == nil || err.Error() != "signal: terminated" {
+				t.Errorf("ended by %v", err)
+			}
+		})
+	}
 }

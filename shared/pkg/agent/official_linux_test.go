@@ -29,7 +29,7 @@ type official struct {
 // newOfficial installs the plugin in a directory of plugins/ on a host of this level, and
 // skips where the host gives less. The settings are the lines of its file in
 // config/plugins below `plugin`, in which DIR stands for a place of the test.
-func newOfficial(t *testing.T, level sandbox.Level, folder, settings string) *official {
+func newOfficial(t *testing.T, level sandbox.Level, folder, settings string, environ ...string) *official {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -58,7 +58,8 @@ func newOfficial(t *testing.T, level sandbox.Level, folder, settings string) *of
 			files[id+"/"+name] = read(t, module)
 		}
 	}
-	o := &official{newHost(t, typ, files, "STAVILY_SECURITY_SANDBOX_LEVEL="+string(level), portLevel), api.PluginID(id), dir}
+	environ = append(environ, "STAVILY_SECURITY_SANDBOX_LEVEL="+string(level), portLevel)
+	o := &official{newHost(t, typ, files, environ...), api.PluginID(id), dir}
 	if o.posture.Level != level {
 		t.Skipf("this host gives %s", &o.posture)
 	}
@@ -183,15 +184,21 @@ func TestDiskSpaceSeesTheHost(t *testing.T) {
 	}
 }
 
-// fakeSystemd is a real bus with a stand-in for systemd on it, at BUS below a directory.
-func fakeSystemd(t *testing.T, dir string, units string) {
+// fakeSystemd is a real bus with a stand-in for systemd on it, at "bus" in a directory.
+func fakeSystemd(t *testing.T, dir, units string) {
+	t.Helper()
+	write(t, filepath.Join(dir, "units.json"), units)
+	standIn(t, "systemd.py", dir)
+}
+
+// standIn starts a program of plugins/testdata, which ends with the test.
+func standIn(t *testing.T, program, arg string) {
 	t.Helper()
 	python, err := interpreter()
 	if err != nil {
 		t.Skip(err)
 	}
-	write(t, filepath.Join(dir, "units.json"), units)
-	cmd := exec.CommandContext(t.Context(), python.Path, filepath.Join("..", "..", "..", "plugins", "testdata", "systemd.py"), dir)
+	cmd := exec.CommandContext(t.Context(), python.Path, filepath.Join("..", "..", "..", "plugins", "testdata", program), arg)
 	var log strings.Builder
 	cmd.Stderr = &log
 	in, err := cmd.StdinPipe()
@@ -206,10 +213,10 @@ func fakeSystemd(t *testing.T, dir string, units string) {
 		t.Fatal(err)
 	}
 	said, _ := bufio.NewReader(out).ReadString('\n')
-	t.Cleanup(func() { in.Close(); cmd.Wait() })
+	end := func() { in.Close(); cmd.Wait() }
 	if said != "ready\n" {
-		in.Close()
-		cmd.Wait()
-		t.Skipf("needs dbus-daemon, python3-dbus and python3-gi: %s", log.String())
+		end()
+		t.Skipf("%s needs what is not here (dbus-daemon, python3-dbus, python3-gi): %s", program, log.String())
 	}
+	t.Cleanup(end)
 }

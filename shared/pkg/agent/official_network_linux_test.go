@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // What http-check finds is what the server does, through the agent and, where hosts cannot
@@ -81,6 +84,35 @@ func TestCertificateExpiryReadsAndAsks(t *testing.T) {
 			if want := server.Certificate().NotAfter.UTC().Format(`"2006-01-02T15:04:05Z"`); string(e.Data["not_after"]) != want {
 				t.Errorf("%s ends %s, want %s", e.Key, e.Data["not_after"], want)
 			}
+		}
+	})
+}
+
+// prometheus-query asks and prometheus-pushgateway pushes over the one way that each has.
+func TestPrometheusIsAskedAndPushedTo(t *testing.T) {
+	var value atomic.Int32
+	pushed := make(chan string, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v1/query" {
+			fmt.Fprintf(w, `{"status": "success", "data": {"resultType": "vector", "result": [{"metric": {"job": %q}, "value": [1, "%d"]}]}}`, r.FormValue("query"), value.Load())
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		pushed <- r.URL.Path + " " + string(body)
+	}))
+	defer server.Close()
+	atBothLevels(t, "sensors/prometheus-query", fmt.Sprintf("config: {url: %q, query: q, above: 5}\n", server.URL), func(t *testing.T, o *official) {
+		value.Store(3)
+		got := o.watch(t, func() { value.Store(7) }, func() { value.Store(5) })
+		o.expect(t, got, "", "prometheus.high", "prometheus.ok")
+		if key := got[1].events[0].Key; key != `{job="q"}` {
+			t.Errorf("key %s", key)
+		}
+	})
+	atBothLevels(t, "outputs/prometheus-pushgateway", fmt.Sprintf("config: {url: %q, job: j}\n", server.URL), func(t *testing.T, o *official) {
+		o.ended(o.run(t, `{"metrics": {"up": 1}}`), api.Completed, "")
+		if got := <-pushed; got != "/metrics/job/j # TYPE up gauge\nup 1\n" {
+			t.Errorf("pushed %q", got)
 		}
 	})
 }

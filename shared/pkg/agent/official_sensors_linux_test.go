@@ -146,6 +146,32 @@ func TestDirectorySizeMeasures(t *testing.T) {
 	})
 }
 
+// A heartbeat's number goes on where it was before the sensor was started anew.
+func TestHeartbeatCounts(t *testing.T) {
+	atBothLevels(t, "sensors/heartbeat", "config: {label: web}\n", func(t *testing.T, o *official) {
+		o.expect(t, o.watch(t, func() {}), "heartbeat", "heartbeat")
+		third := o.watch(t)[0]
+		if third.value(t, "sequence") != "3" || third.value(t, "uptime_seconds") == "null" {
+			t.Errorf("the third is %s", third.events[0].Data)
+		}
+	})
+}
+
+// A program sees what is granted beside it, and is told of when it does not work any more.
+func TestCommandOutputLooks(t *testing.T) {
+	settings := "config: {command: [/bin/cat, DIR/shown], read: [DIR], value: '([0-9]+)', above: 5}\n"
+	atBothLevels(t, "sensors/command-output", settings, func(t *testing.T, o *official) {
+		shown := filepath.Join(o.dir, "shown")
+		write(t, shown, "n = 3")
+		got := o.watch(t, func() { write(t, shown, "n = 7") }, func() { os.Remove(shown) })
+		o.expect(t, got, "", "command.value.high", "command.failed")
+	})
+	atBothLevels(t, "sensors/command-output", "config: {command: [/bin/cat, DIR/shown]}\n", func(t *testing.T, o *official) {
+		write(t, filepath.Join(o.dir, "shown"), "n = 3")
+		o.expect(t, o.watch(t), "command.failed")
+	})
+}
+
 func appendTo(t *testing.T, path, text string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
