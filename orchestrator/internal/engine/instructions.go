@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -72,12 +73,14 @@ func ending(i instruction.Instruction) workflow.StepEnded {
 
 // wire is an instruction as it is offered.
 func wire(i instruction.Instruction, now time.Time) api.Instruction {
+	setup := i.Setup
+	setup.Version = i.Version
 	return api.Instruction{
 		ID:                  i.ID,
 		AgentID:             i.Agent,
 		PluginID:            i.Plugin,
-		InstructionType:     "execute",
-		PluginConfiguration: api.PluginConfiguration{Version: i.Version},
+		InstructionType:     cmp.Or(i.Type, api.TypeExecute),
+		PluginConfiguration: setup,
 		InputData:           i.Input,
 		Context:             api.InstructionContext{Workflow: i.Workflow, RunID: i.RunID, Step: i.Step, EventID: i.EventID},
 		TimeoutSeconds:      wholeSeconds(i.Timeout),

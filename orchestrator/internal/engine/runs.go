@@ -234,7 +234,7 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 // dispatch makes the instruction of a step. An action does not start later than within after
 // the run did, where that is not 0.
 func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, within time.Duration) error {
-	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags, Sandbox: d.Sandbox}
+	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags, Sandbox: d.Sandbox, Installs: d.Type == api.TypeInstall}
 	if d.Target.SameHost {
 		target.Host = ev.Agent.Host
 		if target.Host == "" { // an empty host would be any
@@ -247,6 +247,7 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, wit
 	spec := instruction.Spec{
 		ID: api.InstructionID(t.engine.ids.next(t.now)), RunID: run.ID, Workflow: run.Workflow, Step: d.Step, EventID: run.EventID,
 		Plugin: d.Plugin, Version: d.Version, Input: d.Input, Timeout: d.Timeout, Target: target, Idempotent: d.Idempotent,
+		Type: d.Type, Setup: d.Setup,
 	}
 	switch {
 	case d.Output:

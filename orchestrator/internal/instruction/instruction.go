@@ -24,6 +24,8 @@ type Target struct {
 	// Sandbox is the least level that the agent must give. Unlike the rest it depends on
 	// what the agent reported last, so that Fits does not look at it.
 	Sandbox api.SandboxLevel `json:"sandbox,omitempty"`
+	// Installs says that the instruction brings the plugin: the agent need not have it.
+	Installs bool `json:"installs,omitempty"`
 }
 
 // Fits reports whether an agent with that id, host name and tags may run it, as far as
@@ -49,6 +51,8 @@ type Spec struct {
 	EventID     api.EventID                `json:"event_id,omitempty"`
 	Plugin      api.PluginID               `json:"plugin"`
 	Version     string                     `json:"version,omitempty"` // "" is the one the agent has
+	Type        string                     `json:"type,omitempty"`    // "" is to execute
+	Setup       api.PluginConfiguration    `json:"setup,omitzero"`    // without the version
 	Input       map[string]json.RawMessage `json:"input,omitempty"`
 	Timeout     time.Duration              `json:"timeout"` // of one attempt, in nanoseconds
 	Target      Target                     `json:"target"`

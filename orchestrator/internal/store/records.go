@@ -59,10 +59,10 @@ func (a Agent) CanTake(plugin api.PluginID, target instruction.Target) bool {
 
 // CouldTake reports whether the agent could run an instruction if its sandbox were good
 // enough: it is an action agent, the target fits it, and the plugin is among those that
-// it has ready, if it has told which it has.
+// it has ready, if it has told which it has, or is brought by the instruction.
 func (a Agent) CouldTake(plugin api.PluginID, target instruction.Target) bool {
 	const refused = "refused" // as in api.PluginInfo
-	ready := a.Plugins == nil || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool {
+	ready := target.Installs || a.Plugins == nil || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool {
 		return p.ID == plugin && p.State != refused
 	})
 	return a.Type == api.Action && ready && target.Fits(a.ID, a.Hostname, a.Tags)

@@ -64,7 +64,9 @@ type StepDefinition struct {
 	Timeout    time.Duration
 	Sandbox    api.SandboxLevel // the least that it accepts; empty for any
 	Idempotent bool
-	On         []Status // outputs only: the ends of a run that it is for
+	Type       string                  // actions only: one of api's; empty is to execute
+	Setup      api.PluginConfiguration // actions only, without the version
+	On         []Status                // outputs only: the ends of a run that it is for
 
 	when *expr.Program // nil: always
 	with []field

@@ -67,6 +67,23 @@ type action struct {
 	Needs      []string `yaml:"needs"`
 	When       string   `yaml:"when"`
 	Idempotent bool     `yaml:"idempotent"`
+	Type       string   `yaml:"type"`
+	Setup      setup    `yaml:"plugin_configuration"`
+}
+
+// setup has the names of the Agent API. Its values are constants: no event says what is
+// installed, or with which arguments a program runs.
+type setup struct {
+	Digest        string            `yaml:"digest"`
+	PluginURL     string            `yaml:"plugin_url"`
+	RepositoryURL string            `yaml:"repository_url"`
+	Branch        string            `yaml:"branch"`
+	Tag           string            `yaml:"tag"`
+	CommitHash    string            `yaml:"commit_hash"`
+	SubDirectory  string            `yaml:"sub_directory"`
+	EntryPoint    string            `yaml:"entrypoint"`
+	Arguments     []string          `yaml:"arguments"`
+	Environment   map[string]string `yaml:"environment"`
 }
 
 type output struct {

@@ -212,6 +212,7 @@ func (m *machine) dispatch(step StepDefinition, output bool) {
 	m.emit(Dispatch{
 		Step: step.ID, Plugin: step.Plugin, Version: step.Version, Input: input, Timeout: step.Timeout,
 		Target: step.Target, Sandbox: step.Sandbox, Idempotent: step.Idempotent, Output: output,
+		Type: step.Type, Setup: step.Setup,
 	})
 }
 

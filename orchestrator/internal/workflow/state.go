@@ -103,7 +103,9 @@ type Dispatch struct {
 	Target     Target
 	Sandbox    api.SandboxLevel // the least that it accepts; empty for any
 	Idempotent bool
-	Output     bool // an output plugin's, not an action's
+	Type       string                  // one of api's; empty is to execute
+	Setup      api.PluginConfiguration // without the version
+	Output     bool                    // an output plugin's, not an action's
 }
 
 // CancelStep asks that a dispatched step be cancelled. The step still ends with a

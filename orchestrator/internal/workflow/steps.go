@@ -24,6 +24,7 @@ func (c *checker) steps(text document) {
 		path := []any{"actions", i}
 		c.def.Actions[i] = c.plugged(path, a.plugged, taken)
 		c.def.Actions[i].Needs, c.def.Actions[i].Idempotent = a.Needs, a.Idempotent
+		c.def.Actions[i].Type, c.def.Actions[i].Setup = c.setup(path, a)
 		if !c.doc.Has(at(path, "agents")) {
 			// Never a default that lets a clean-up land on another machine.
 			c.def.Actions[i].Target = Target{SameHost: true}
