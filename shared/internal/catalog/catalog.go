@@ -26,6 +26,7 @@ const maxPlugins = 1000
 type Options struct {
 	Agent  api.AgentType
 	Allows func(api.PluginID) bool // the agent's allow and block lists; nil allows all
+	Pins   map[api.PluginID]string // the only digest of a plugin that may be used
 }
 
 // Installed is one directory that wants to be a plugin.
@@ -162,6 +163,8 @@ func (o Options) Check(p *plugin.Plugin) error {
 	switch {
 	case o.Allows != nil && !o.Allows(p.ID):
 		return errors.New("the configuration of this agent does not let it run: see plugins.allowed_plugins and plugins.blocked_plugins")
+	case o.Pins[p.ID] != "" && o.Pins[p.ID] != p.Digest:
+		return fmt.Errorf("is version %s, %s, and this agent's owner pins %s: change plugins.pins if this is the version that you want", p.Version, p.Digest, o.Pins[p.ID])
 	case !p.Kind.RunsOn(o.Agent):
 		return fmt.Errorf("is a plugin of type %s: this is a %s agent", p.Kind, o.Agent)
 	}

@@ -53,7 +53,8 @@ type Plugins struct {
 	settings    []config.PluginFile
 	turnedDown  map[string]turnedDown // by file: settings that are not in force, and why
 	pythons     map[string]pyenv.Interpreter
-	held        map[string]int // directories of versions → how many use them
+	paused      map[api.PluginID]bool // of plugins that run from directories: which are disabled
+	held        map[string]int        // directories of versions → how many use them
 	subscribers map[chan struct{}]bool
 }
 
@@ -100,6 +101,9 @@ func (p *Plugins) openCatalog(ctx context.Context) (err error) {
 	if p.mirror, err = catalog.Open(filepath.Join(p.rt.DataDir("cache"), "plugins")); err != nil {
 		return err
 	}
+	if p.paused, err = p.readPaused(); err != nil {
+		return err
+	}
 	p.scanner = catalog.NewScanner(p.rt.Config.Plugins.Dir, p.policy())
 	for _, e := range p.store.Entries() {
 		p.adopt(ctx, p.store, e, "")
@@ -115,7 +119,7 @@ func (p *Plugins) openCatalog(ctx context.Context) (err error) {
 // policy is what this agent lets run.
 func (p *Plugins) policy() catalog.Options {
 	cfg := p.rt.Config.Plugins
-	return catalog.Options{Agent: p.rt.Role.Type, Allows: cfg.Allows}
+	return catalog.Options{Agent: p.rt.Role.Type, Allows: cfg.Allows, Pins: cfg.Pins}
 }
 
 // Infos lists what is installed, as heartbeats tell it; never nil.

@@ -140,10 +140,7 @@ func (p *Plugins) acceptable(m, before *plugin.Plugin, from catalog.Origin) erro
 	if err := p.policy().Check(m); err != nil {
 		return fmt.Errorf("plugin %s %w", m.ID, err)
 	}
-	if pin := p.rt.Config.Plugins.Pins[m.ID]; pin != "" && pin != m.Digest {
-		return fmt.Errorf("plugin %s: this agent's owner pins %s (plugins.pins) and version %s has %s: change the pin if this is the version that you want", m.ID, pin, m.Version, m.Digest)
-	}
-	if before != nil && from.Kind != catalog.FromDirectory && from.Approved == "" {
+	if before != nil && from.Approved == "" {
 		if asks := plugin.Grown(before.Manifest, m.Manifest); len(asks) > 0 {
 			return &GrownError{ID: m.ID, From: before.Version, To: m.Version, Asks: asks}
 		}
@@ -172,6 +169,9 @@ var errTrying = errors.New("this process is started to see whether it starts: wh
 // tryOut starts a candidate as it will be started, asks how it is, and ends it. What
 // nobody has configured is not started, nor is a script, of which each start is a run.
 func (p *Plugins) tryOut(ctx context.Context, m *plugin.Plugin) error {
+	if err := p.policy().Check(m); err != nil { // also of one that was accepted under another policy
+		return fmt.Errorf("plugin %s %w", m.ID, err)
+	}
 	f, configured := p.firstSettings(m.ID)
 	if m.Runtime.Contract != plugin.Stdio || !configured && m.Kind == plugin.Sensor {
 		return nil

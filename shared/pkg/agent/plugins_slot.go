@@ -131,7 +131,7 @@ func (p *Plugins) alter(id api.PluginID, f func(*slot)) {
 func (p *Plugins) use(store *catalog.Store, next *plugin.Plugin, source string, python pyenv.Interpreter) {
 	e := store.Entry(next.ID)
 	p.alter(next.ID, func(s *slot) {
-		s.store, s.source, s.current, s.disabled = store, source, next, e.Disabled
+		s.store, s.source, s.current, s.disabled = store, source, next, e.Disabled || source != "" && p.paused[next.ID]
 		s.since, s.proven = time.Now(), e.Proven
 		s.refused, s.declined, s.again, s.loading = e.Damage, "", false, false
 		p.pythons[next.Dir] = python

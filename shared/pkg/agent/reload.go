@@ -130,7 +130,7 @@ func (p *Plugins) copyAndTake(ctx context.Context, f *catalog.Installed) error {
 	if err != nil || m.Digest != f.Plugin.Digest {
 		return errors.Join(&loadError{errChanging}, err)
 	}
-	_, err = p.take(ctx, p.mirror, m, f.Dir, catalog.Origin{Kind: catalog.FromDirectory, From: f.Dir}, func(string) {})
+	_, err = p.take(ctx, p.mirror, m, f.Dir, catalog.Origin{Kind: catalog.FromDirectory, From: f.Dir, Approved: approvedByOwner}, func(string) {})
 	return err
 }
 

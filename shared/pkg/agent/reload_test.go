@@ -344,7 +344,7 @@ func TestInstall(t *testing.T) {
 	}
 	refused(h.aside(manifest("1.2.0", "confg: {}\n")+"x: [", sdkSays("x")), "/tmp/q.tar.gz/plugin.yaml:")
 	refused(h.aside(strings.ReplaceAll(manifest("1.0.0", ""), "id: q", "id: evil"), sdkSays("x")), "plugins.blocked_plugins")
-	refused(h.aside(strings.ReplaceAll(manifest("1.0.0", ""), "id: q", "id: pinned"), sdkSays("x")), "plugins.pins", "version 1.0.0 has sha256:")
+	refused(h.aside(strings.ReplaceAll(manifest("1.0.0", ""), "id: q", "id: pinned"), sdkSays("x")), "plugins.pins", "is version 1.0.0, sha256:")
 	refused(h.aside(strings.ReplaceAll(manifest("1.0.0", ""), "id: q", "id: edited"), sdkSays("x")), "which its owner edits")
 	refused(h.aside(strings.ReplaceAll(manifest("1.0.0", ""), "id: q", "id: ../q"), sdkSays("x")), "plugin id")
 	if got := names(t, filepath.Join(h.base, "data", "plugins")); strings.Join(got, " ") != "edited q" {
@@ -355,3 +355,5 @@ func TestInstall(t *testing.T) {
 		t.Errorf("after a start it answers %s", got)
 	}
 }
+
+var originOfTest = catalog.Origin{Kind: catalog.FromPackage, From: "/tmp/q.tar.gz"}

@@ -162,6 +162,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 		Component{"warm plugins", rt.Plugins.pool.Run},
 		Component{"new plugin versions", rt.Plugins.watchTrials},
 		Component{"plugin changes", rt.Plugins.watch},
+		Component{"control socket", rt.control},
 		Component{"plugin logs", func(ctx context.Context) error { return rt.logs.run(ctx, rt.sendLogs) }},
 	))
 }
