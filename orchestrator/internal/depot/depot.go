@@ -85,15 +85,16 @@ func (d *Depot) Receive(r io.Reader, most int64) (*Incoming, error) {
 // ReadAt reads what was received, until Keep.
 func (in *Incoming) ReadAt(b []byte, off int64) (int, error) { return in.file.ReadAt(b, off) }
 
-// Keep gives the file its name, durably. A file that has it already is this one.
+// Keep gives the file its name, durably. A file that has it already stays, unless it was
+// damaged.
 func (in *Incoming) Keep() error {
 	path, err := in.depot.path(in.Digest)
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Size() == in.Size {
+	if there, err := holds(path, in.Digest); err != nil || there {
 		in.Discard()
-		return nil
+		return err
 	}
 	err = in.file.Close() // before the rename, which Windows refuses for open files
 	if err == nil {
@@ -107,6 +108,23 @@ func (in *Incoming) Keep() error {
 		return fmt.Errorf("keep package: %w", err)
 	}
 	return nil
+}
+
+// holds reports whether the file at path has the content that its name promises.
+func holds(path, digest string) (bool, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return false, err
+	}
+	return "sha256:"+hex.EncodeToString(sum.Sum(nil)) == digest, nil
 }
 
 // Discard removes what was received. It is of no effect after Keep.

@@ -107,11 +107,19 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// TestADamagedFileIsReplaced: content that lost its end is not taken for the package.
+// TestADamagedFileIsReplaced: neither content that lost its end nor what a bad disk made of
+// it is taken for the package.
 func TestADamagedFileIsReplaced(t *testing.T) {
+	for _, damaged := range []string{"cont", "cOntent"} {
+		replaced(t, damaged)
+	}
+}
+
+func replaced(t *testing.T, damaged string) {
+	t.Helper()
 	dir := t.TempDir()
 	d := open(t, dir)
-	if err := os.WriteFile(filepath.Join(dir, strings.TrimPrefix(digestOf("content"), "sha256:")+suffix), []byte("cont"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, strings.TrimPrefix(digestOf("content"), "sha256:")+suffix), []byte(damaged), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := receive(t, d, "content").Keep(); err != nil {

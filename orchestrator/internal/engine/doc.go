@@ -18,15 +18,20 @@
 //
 //   - Nothing is answered or woken before its commit; a caller that got an
 //     answer finds its effect after any crash. A repeated request has one effect.
+//
 //   - Identity is the certificate's ([Engine.Admit]); ids in bodies and paths are only
 //     compared. An agent that asks about another's instruction is told 404.
+//
 //   - A run's state, its history and the instructions it decided on change together.
 //     One broken workflow fails its own runs and no batch of events.
+//
 //   - A step with a sandbox minimum is offered only to agents whose last heartbeat, or
 //     enrolment, reported it; it waits for one as for a missing agent, and expires with
 //     the posture that was found. What degrades after the offer the agent itself refuses.
 //     Every change of a reported posture is audited in the transaction that stores it.
+//
 //   - Revoking an agent ends its requests in flight at once and refuses the next.
+//
 //   - A renewed certificate takes the place of the old one when it is first used; until
 //     then both are good, so a lost answer strands nobody. The old one is refused and
 //     audited afterwards: somebody has a copy.
@@ -35,6 +40,7 @@
 //     version never changes. What an agent is to have follows from assignments, roll-outs
 //     and its own record alone, so that its version is the same after a restart; a package
 //     that an agent is not to have does not exist for it.
+//
 //   - A version that asks for more than any approved one is given to nobody. Approval is of
 //     one version's bytes, and of others that ask for no more.
 //

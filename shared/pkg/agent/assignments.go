@@ -61,8 +61,13 @@ func openAssigned(rt *Runtime) *assigned {
 
 func (a *assigned) file() string { return filepath.Join(a.rt.DataDir("state"), assignedFile) }
 
-// list is what heartbeats tell, by plugin.
+// list is what heartbeats tell, by plugin. What was ready is looked at: a version that
+// failed in its first minute was gone back from by itself, and a roll-out must not take
+// its last word for its state.
 func (a *assigned) list() []api.AssignedState {
+	for _, p := range a.current().Plugins {
+		a.noteUse(p)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.SortedFunc(maps.Values(a.states), func(x, y api.AssignedState) int { return strings.Compare(string(x.ID), string(y.ID)) })
@@ -191,24 +196,12 @@ func (a *assigned) follow(ctx context.Context) (soon bool) {
 
 // followOne is follow for one package.
 func (a *assigned) followOne(ctx context.Context, p api.AssignedPlugin) (soon bool) {
-	_, known, _ := a.of(p.ID)
-	slot := a.rt.Plugins.slotOf(p.ID)
-	inUse := slot.current != nil && slot.current.Digest == p.TreeDigest
-	switch {
-	case inUse:
+	if inUse := a.noteUse(p); inUse {
 		a.note(p, api.PackageReady, "")
 		return false
-	case known.State == api.PackageReady: // by itself, or by the host's owner
-		why := slot.refused
-		switch {
-		case why != "":
-		case slot.current == nil:
-			why = "it was removed on this host"
-		default:
-			why = "another version was taken into use on this host"
-		}
-		a.note(p, api.PackageRolledBack, why)
-		return false
+	}
+	_, known, _ := a.of(p.ID)
+	switch {
 	case settled(known, p.Approved):
 		return false
 	case !a.rt.Config.Plugins.AutoUpdate:
@@ -218,6 +211,28 @@ func (a *assigned) followOne(ctx context.Context, p api.AssignedPlugin) (soon bo
 	a.note(p, api.PackageInstalling, "")
 	_, _, err := a.install(ctx, p.ID, "", nil)
 	return err != nil && ctx.Err() == nil && api.Retryable(err)
+}
+
+// noteUse reports whether a package is in use, and notes when it was and is no more.
+func (a *assigned) noteUse(p api.AssignedPlugin) (inUse bool) {
+	_, known, _ := a.of(p.ID)
+	slot := a.rt.Plugins.slotOf(p.ID)
+	if slot.current != nil && slot.current.Digest == p.TreeDigest {
+		return true
+	}
+	if known.State != api.PackageReady {
+		return false
+	}
+	why := slot.refused // by itself, or else by the host's owner
+	switch {
+	case why != "":
+	case slot.current == nil:
+		why = "it was removed on this host"
+	default:
+		why = "another version was taken into use on this host"
+	}
+	a.note(p, api.PackageRolledBack, why)
+	return false
 }
 
 // install fetches the assigned package of a plugin and installs it. approved is who, on

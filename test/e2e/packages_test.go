@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/bundle"
+)
+
+// release packs a version of a plugin: an action of the SDK whose program begins with a
+// line, and whose manifest ends with others.
+func release(t *testing.T, key *bundle.Signer, version, line, manifest string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"plugin.yaml": "id: tidy\nversion: " + version + "\ntype: action\nruntime: {type: python, entry_point: main.py, contract: stdio}\n" + manifest,
+		"main.py":     line + "\nfrom stavily import action\n\n\n@action\ndef tidy():\n    return {\"version\": \"" + version + "\"}\n\n\naction.run()\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b bytes.Buffer
+	if _, err := bundle.Pack(&b, dir, key); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "tidy-"+version+".tar.gz")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+type rollout struct {
+	Phase   string `json:"phase"`
+	Stage   string `json:"stage"`
+	Version string `json:"version"`
+	Target  string `json:"target"`
+	Reason  string `json:"reason"`
+	Agents  []struct {
+		ID      string `json:"id"`
+		Version string `json:"version"`
+		State   string `json:"state"`
+		Message string `json:"message"`
+	} `json:"agents"`
+}
+
+// awaitRollout waits for the only roll-out to be in this phase with this version complete.
+func (w *world) awaitRollout(phase, version string) (r rollout) {
+	w.t.Helper()
+	w.await("roll-out "+phase+" with "+version, func() error {
+		all := cli[[]rollout](w, "plugins", "rollout", "show", "tidy")
+		if len(all) != 1 || all[0].Phase != phase || all[0].Version != version {
+			return fmt.Errorf("%+v", all)
+		}
+		r = all[0]
+		return nil
+	})
+	return r
+}
+
+// inUse is the version of the plugin that an agent says is ready, with the digest of its
+// directory.
+func (w *world) inUse(id api.AgentID) string {
+	w.t.Helper()
+	agent := cli[struct {
+		Plugins []api.PluginInfo `json:"plugins"`
+	}](w, "agents", "show", string(id))
+	for _, p := range agent.Plugins {
+		if p.ID == "tidy" {
+			return p.Version
+		}
+	}
+	return ""
+}
+
+// TestPackagesReachAgents: published, assigned, installed by two agents one after the
+// other; a version that asks for more waits for approval; one that does not load stops at
+// the first agent, which goes on with what it had.
+func TestPackagesReachAgents(t *testing.T) {
+	key, err := bundle.NewKey("release")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(t.TempDir(), "release.pub")
+	if err := os.WriteFile(keys, []byte(key.Key().Line()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, "STAVILY_PLUGINS_TRUSTED_KEYS="+keys)
+	publish := func(version, line, manifest string) {
+		t.Helper()
+		_, err := w.CLI(w.ctx, "plugins", "publish", release(t, key, version, line, manifest))
+		w.must(err)
+	}
+	w.agent("aa", api.Action, nil, nil)
+	w.agent("bb", api.Action, nil, nil)
+	w.start("aa", "bb")
+	if _, err := w.CLI(w.ctx, "plugins", "trust", keys); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.CLI(w.ctx, "plugins", "publish", release(t, nil, "0.9.0", "", "")); err == nil || !strings.Contains(err.Error(), "is not signed") {
+		t.Errorf("an unsigned package: %v", err)
+	}
+
+	publish("1.0.0", "", "")
+	_, err = w.CLI(w.ctx, "plugins", "assign", "tidy@^1", "--all", "--settle", "1s")
+	w.must(err)
+	w.awaitRollout("idle", "1.0.0")
+	for _, id := range []api.AgentID{"aa", "bb"} {
+		w.await("1.0.0 in use on "+string(id), func() error {
+			if got := w.inUse(id); got != "1.0.0" {
+				return fmt.Errorf("it has %q", got)
+			}
+			return nil
+		})
+	}
+
+	publish("1.1.0", "", "permissions: {network: [\"127.0.0.1:9\"]}\n")
+	waits := w.awaitRollout("waiting", "1.0.0")
+	if !strings.Contains(waits.Reason, "network 127.0.0.1:9") {
+		t.Errorf("it waits because %q", waits.Reason)
+	}
+	_, err = w.CLI(w.ctx, "plugins", "approve", "tidy@1.1.0")
+	w.must(err)
+	w.awaitRollout("idle", "1.1.0")
+
+	publish("1.2.0", "import what_does_not_exist", "")
+	stopped := w.awaitRollout("stopped", "1.1.0")
+	if !strings.Contains(stopped.Reason, "aa: failed") || !strings.Contains(stopped.Reason, "what_does_not_exist") || stopped.Agents[1].Version != "1.1.0" {
+		t.Errorf("stopped: %+v", stopped)
+	}
+	if got := w.inUse("aa") + " " + w.inUse("bb"); got != "1.1.0 1.1.0" {
+		t.Errorf("in use: %s, want what was there before the bad version", got)
+	}
+
+	w.Kill("aa")
+	w.Kill("server")
+	w.must(w.StartServer(w.ctx))
+	w.start("aa")
+	publish("1.2.1", "", "")
+	w.awaitRollout("idle", "1.2.1")
+}
