@@ -106,7 +106,12 @@ func sampleInstruction(note string) instruction.Instruction {
 		Spec: instruction.Spec{
 			ID: "01INSTR", RunID: "01RUN", Workflow: "clean", Step: "clean", EventID: "01EVENT", Plugin: "disk-cleaner", Version: "^1",
 			Input: map[string]json.RawMessage{"path": quoted(note)}, Timeout: time.Minute,
-			Target:   instruction.Target{Agents: []api.AgentID{"web-1"}, Host: "web-1.example", Tags: []string{"role:web"}, Sandbox: api.SandboxConfined},
+			Target: instruction.Target{Agents: []api.AgentID{"web-1"}, Host: "web-1.example", Tags: []string{"role:web"}, Sandbox: api.SandboxConfined, Installs: true},
+			Type:   api.TypeInstall,
+			Setup: api.PluginConfiguration{
+				Version: "^1", Digest: "sha256:4", EntryPoint: "main.py", Arguments: []string{"-x"}, Environment: map[string]string{"A": "b"}, TimeoutSeconds: 9,
+				PluginURL: "https://h/x", RepositoryURL: "https://h/x", Branch: "main", Tag: "v1", CommitHash: "0123", SubDirectory: "d",
+			},
 			Priority: api.PriorityHigh, Idempotent: true, MaxAttempts: 3, ExpiresAt: after(60),
 		},
 		Status: api.Interrupted, Attempt: 2, Agent: "web-1", Lease: "lease", BootID: "boot", LeaseUntil: after(30),
