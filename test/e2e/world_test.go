@@ -77,8 +77,9 @@ type world struct {
 }
 
 // newWorld starts a server. At the end of the test everything is stopped, and what
-// the processes printed is shown if the test failed.
-func newWorld(t *testing.T) *world {
+// the processes printed is shown if the test failed. env has further variables of every
+// process.
+func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real processes")
@@ -93,7 +94,7 @@ func newWorld(t *testing.T) *world {
 		defer mu.Unlock()
 		fmt.Fprintf(&printed, "%s: %s\n", process, line)
 	}
-	w.Cluster = cluster.New(cluster.Options{Dir: w.dir, Bin: binDir, Log: log})
+	w.Cluster = cluster.New(cluster.Options{Dir: w.dir, Bin: binDir, Log: log, Env: env})
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Errorf("stop the processes: %v", err)
