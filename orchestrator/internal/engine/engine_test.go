@@ -319,7 +319,7 @@ func TestReaperSleeps(t *testing.T) {
 		}
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		if reads := w.reads.Load() - before; reads > 4 {
+		if reads := w.reads.Load() - before; reads > 5 {
 			t.Errorf("%d looks at the store for one lease in a day", reads)
 		}
 		w.runsAre("failed")

@@ -40,7 +40,7 @@ func (t *tx) step(i instruction.Instruction, in instruction.Input) (instruction.
 	}
 	t.due = earlier(t.due, next.Due())
 	if next.Status == api.Executing && i.Status != api.Executing {
-		if err := t.advance(next.RunID, workflow.StepStarted{Step: next.Step}); err != nil {
+		if err := t.advance(next.RunID, workflow.StepStarted{Step: next.Step, Try: next.Try}); err != nil {
 			return i, err
 		}
 	}
@@ -63,7 +63,7 @@ func (t *tx) step(i instruction.Instruction, in instruction.Input) (instruction.
 
 // ending is what a run is told of an instruction that ended.
 func ending(i instruction.Instruction) workflow.StepEnded {
-	in := workflow.StepEnded{Step: i.Step, Status: i.Status, Error: i.Message}
+	in := workflow.StepEnded{Step: i.Step, Try: i.Try, Status: i.Status, Error: i.Message}
 	if i.Result != nil {
 		in.Result = i.Result.Result
 		in.Error = i.Result.ErrorMessage

@@ -221,6 +221,10 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 	switch effect := effect.(type) {
 	case workflow.Dispatch:
 		return t.dispatch(run, ev, effect, d.Limits.ExpiresAfter)
+	case workflow.SetAlarm:
+		at := t.now.Add(effect.After)
+		t.due = earlier(t.due, at)
+		return t.PutAlarm(store.Alarm{Run: run.ID, Step: effect.Step, Try: effect.Try, At: at})
 	case workflow.CancelStep:
 		return t.cancelStep(run.ID, effect.Step)
 	case workflow.Finished:
@@ -239,13 +243,13 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, wit
 		target.Host = ev.Agent.Host
 		if target.Host == "" { // an empty host would be any
 			return t.advance(run.ID, workflow.StepEnded{
-				Step: d.Step, Status: api.Rejected,
+				Step: d.Step, Try: d.Try, Status: api.Rejected,
 				Error: fmt.Sprintf("same_host: sensor agent %s enrolled without a host name; enrol it again with one", ev.Agent.ID),
 			})
 		}
 	}
 	spec := instruction.Spec{
-		ID: api.InstructionID(t.engine.ids.next(t.now)), RunID: run.ID, Workflow: run.Workflow, Step: d.Step, EventID: run.EventID,
+		ID: api.InstructionID(t.engine.ids.next(t.now)), RunID: run.ID, Workflow: run.Workflow, Step: d.Step, Try: d.Try, EventID: run.EventID,
 		Plugin: d.Plugin, Version: d.Version, Input: d.Input, Timeout: d.Timeout, Target: target, Idempotent: d.Idempotent,
 		Type: d.Type, Setup: d.Setup,
 	}
@@ -256,7 +260,7 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, wit
 		spec.ExpiresAt = run.CreatedAt.Add(within)
 		if !t.now.Before(spec.ExpiresAt) {
 			return t.advance(run.ID, workflow.StepEnded{
-				Step: d.Step, Status: api.Expired,
+				Step: d.Step, Try: d.Try, Status: api.Expired,
 				Error: fmt.Sprintf("limits.expires_after: it would start more than %s after the run", within),
 			})
 		}
@@ -273,7 +277,7 @@ func (t *tx) cancelStep(run api.RunID, step string) error {
 		return err
 	}
 	for _, i := range instructions {
-		if i.Step != step {
+		if i.Step != step || i.Status.Terminal() { // an earlier try
 			continue
 		}
 		if _, err := t.step(i, instruction.Cancel{Now: t.now}); err != nil {

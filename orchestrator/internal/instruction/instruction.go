@@ -48,6 +48,7 @@ type Spec struct {
 	RunID       api.RunID                  `json:"run_id,omitempty"`
 	Workflow    string                     `json:"workflow,omitempty"`
 	Step        string                     `json:"step,omitempty"`
+	Try         int                        `json:"try,omitempty"` // of the step, from 0
 	EventID     api.EventID                `json:"event_id,omitempty"`
 	Plugin      api.PluginID               `json:"plugin"`
 	Version     string                     `json:"version,omitempty"` // "" is the one the agent has

@@ -134,6 +134,14 @@ type Run struct {
 	State      json.RawMessage `json:",omitempty"`
 }
 
+// Alarm is a time at which a step of a run goes on.
+type Alarm struct {
+	Run  api.RunID
+	Step string
+	Try  int
+	At   time.Time
+}
+
 // History is one thing that happened in a run. Seq counts from 1 within the run.
 type History struct {
 	Run     api.RunID

@@ -97,6 +97,10 @@ type RunReader interface {
 	RunActive(workflow, key string) (bool, error)
 	// RunsFrom counts the runs of a workflow from an id on, at most limit.
 	RunsFrom(workflow string, from api.RunID, limit int) (int, error)
+	// DueAlarms lists those of a time that has come, the longest overdue first; NextAlarm is
+	// when it has something next, false when there is none.
+	DueAlarms(now time.Time, limit int) ([]Alarm, error)
+	NextAlarm() (time.Time, bool, error)
 	History(api.RunID) ([]History, error) // by Seq
 	Logs(LogQuery) ([]Log, error)
 }
@@ -154,6 +158,8 @@ type Tx interface {
 	SetCooldown(workflow, key string, until time.Time) error
 
 	PutRun(Run) error
+	PutAlarm(Alarm) error
+	DropAlarm(Alarm) error // one that is not there is dropped already
 	AddHistory(History) error
 	AddLogs([]Log) error
 

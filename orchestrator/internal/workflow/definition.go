@@ -66,7 +66,8 @@ type StepDefinition struct {
 	Idempotent bool
 	Type       string                  // actions only: one of api's; empty is to execute
 	Setup      api.PluginConfiguration // actions only, without the version
-	On         []Status                // outputs only: the ends of a run that it is for
+	Retry      Retry
+	On         []Status // outputs only: the ends of a run that it is for
 
 	when *expr.Program // nil: always
 	with []field
@@ -96,6 +97,16 @@ func (t Target) String() string {
 		return "an agent with the tags " + strings.Join(t.Tags, ", ")
 	}
 	return "any action agent"
+}
+
+// step finds a step, which is there.
+func (d *Definition) step(id string) *StepDefinition {
+	for _, steps := range [][]StepDefinition{d.Actions, d.Outputs} {
+		if i := slices.IndexFunc(steps, func(s StepDefinition) bool { return s.ID == id }); i >= 0 {
+			return &steps[i]
+		}
+	}
+	panic("no step " + id)
 }
 
 // Digest identifies the text that the definition was parsed from: "sha256:" and

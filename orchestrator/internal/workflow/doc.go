@@ -15,11 +15,14 @@
 //
 //	         needs satisfied, when true             StepStarted
 //	waiting ───────────────────────────▶ dispatched ───────────▶ running
-//	   │                                     └──────── StepEnded ───┴──▶ completed | failed | timeout |
+//	   │                                  ▲  └──────── StepEnded ───┴──▶ completed | failed | timeout |
 //	   ├─ its when is false ─────▶ skipped, satisfied                    interrupted | expired | rejected |
 //	   ├─ a need not satisfied ──▶ skipped                               cancelled
 //	   ├─ when or with fails ────▶ failed
 //	   └─ run cancelled ─────────▶ cancelled
+//
+// Where the step has a `retry` that the end fits, it is retrying instead, and an Alarm
+// dispatches the next try.
 //
 // A need is satisfied when it completed, and when it was skipped by its own `when`:
 // leaving out an optional step does not stop what comes after it. What needs a step
@@ -36,10 +39,11 @@
 //
 // # Invariants (state-machine tests)
 //
-//   - A step is dispatched at most once, never before its needs, and ends once.
+//   - Each try of a step is dispatched at most once, never before its needs; a step ends once.
 //   - The same state and input give the same state and effects; an input that the
 //     state already reflects changes nothing.
-//   - Once every dispatched step has ended, the run is Done: nothing waits for ever.
+//   - Once every dispatched step has ended and every alarm has come, the run is Done: nothing
+//     waits for ever.
 //   - A State means the same after a round trip through JSON, and [Step] refuses one
 //     that belongs to another text.
 //

@@ -60,6 +60,15 @@ type plugged struct {
 	With    map[string]yaml.Node `yaml:"with"`
 	Timeout string               `yaml:"timeout"`
 	Sandbox string               `yaml:"sandbox"`
+	Retry   retrying             `yaml:"retry"`
+}
+
+type retrying struct {
+	Attempts int      `yaml:"attempts"`
+	Backoff  string   `yaml:"backoff"`
+	First    string   `yaml:"first"`
+	Max      string   `yaml:"max"`
+	On       []string `yaml:"on"`
 }
 
 type action struct {
@@ -106,7 +115,7 @@ var later = map[string][]string{
 	"":         {"correlate", "on_failure", "throttle"},
 	"limits":   {"attempts", "concurrency", "targets"},
 	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
-	"actions":  {"approval", "offline", "retry", "undo", "wait_for"},
+	"actions":  {"approval", "offline", "undo", "wait_for"},
 	"agents":   {"each", "expression", "names", "tags"},
 }
 

@@ -51,6 +51,8 @@ func Step(d *Definition, s State, in Input) (State, []Effect, error) {
 		err = m.started(in)
 	case StepEnded:
 		err = m.ended(in)
+	case Alarm:
+		err = m.rings(in)
 	case Cancel:
 		m.cancel(in)
 	default:
@@ -90,7 +92,7 @@ func (m *machine) dispatched(id string) (StepState, error) {
 
 func (m *machine) started(in StepStarted) error {
 	step, err := m.dispatched(in.Step)
-	if err != nil || step.Status != StepDispatched {
+	if err != nil || step.Status != StepDispatched || step.Try != in.Try {
 		return err
 	}
 	step.Status = StepRunning
@@ -104,12 +106,42 @@ func (m *machine) ended(in StepEnded) error {
 		return fmt.Errorf("step %q ended with status %q, which is not final", in.Step, in.Status)
 	}
 	step, err := m.dispatched(in.Step)
-	if err != nil || step.Status.Ended() {
+	if err != nil || step.Status.Ended() || step.Status == StepRetrying || step.Try != in.Try {
 		return err
 	}
+	if m.again(in, step) {
+		return nil
+	}
 	m.end(in.Step, StepState{
-		Status: StepStatus(in.Status), Satisfied: in.Status == api.Completed, Error: clip(in.Error), Result: m.keep(in),
+		Status: StepStatus(in.Status), Try: step.Try, Satisfied: in.Status == api.Completed, Error: clip(in.Error), Result: m.keep(in),
 	})
+	m.advance()
+	return nil
+}
+
+// again reports whether another try of a step follows, and asks for its time.
+func (m *machine) again(in StepEnded, step StepState) bool {
+	retry := m.d.step(in.Step).Retry
+	wait, more := retry.pause(step.Try+1, in.Status)
+	if !more || m.s.Cancelled {
+		return false
+	}
+	step.Status, step.Error = StepRetrying, clip(in.Error)
+	step.Try++
+	m.s.Steps[in.Step] = step
+	m.record(StepAgain, in.Step, "%s: %s; try %d of %d follows in %s", in.Status, step.Error, step.Try+1, retry.Attempts, wait)
+	m.emit(SetAlarm{in.Step, step.Try, wait})
+	return true
+}
+
+// rings begins the try that an alarm was set for.
+func (m *machine) rings(in Alarm) error {
+	step, err := m.dispatched(in.Step)
+	if err != nil || step.Status != StepRetrying || step.Try != in.Try {
+		return err
+	}
+	d := m.d.step(in.Step)
+	m.dispatch(*d, slices.ContainsFunc(m.d.Outputs, func(o StepDefinition) bool { return o.ID == d.ID }))
 	m.advance()
 	return nil
 }
@@ -138,8 +170,11 @@ func (m *machine) cancel(in Cancel) {
 	m.record(CancelRequested, "", "%s", clip(in.Reason))
 	for _, steps := range [][]StepDefinition{m.d.Actions, m.d.Outputs} {
 		for _, step := range steps {
-			if status := m.s.Steps[step.ID].Status; status == StepDispatched || status == StepRunning {
+			switch s := m.s.Steps[step.ID]; s.Status {
+			case StepDispatched, StepRunning:
 				m.emit(CancelStep{step.ID})
+			case StepRetrying:
+				m.end(step.ID, StepState{Status: StepStatus(api.Cancelled), Try: s.Try, Error: "the run was cancelled before the next try"})
 			}
 		}
 	}
@@ -202,15 +237,16 @@ func (m *machine) holds(step StepDefinition) (bool, error) {
 }
 
 func (m *machine) dispatch(step StepDefinition, output bool) {
+	try := m.s.Steps[step.ID].Try
 	input, err := m.input(step)
 	if err != nil {
-		m.end(step.ID, StepState{Status: StepStatus(api.Failed), Error: clip(err.Error())})
+		m.end(step.ID, StepState{Status: StepStatus(api.Failed), Try: try, Error: clip(err.Error())})
 		return
 	}
-	m.s.Steps[step.ID] = StepState{Status: StepDispatched}
+	m.s.Steps[step.ID] = StepState{Status: StepDispatched, Try: try}
 	m.record(StepSent, step.ID, "plugin %s", step.Plugin)
 	m.emit(Dispatch{
-		Step: step.ID, Plugin: step.Plugin, Version: step.Version, Input: input, Timeout: step.Timeout,
+		Step: step.ID, Try: try, Plugin: step.Plugin, Version: step.Version, Input: input, Timeout: step.Timeout,
 		Target: step.Target, Sandbox: step.Sandbox, Idempotent: step.Idempotent, Output: output,
 		Type: step.Type, Setup: step.Setup,
 	})

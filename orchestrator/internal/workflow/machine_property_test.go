@@ -29,7 +29,8 @@ var graphs = rapid.Custom(func(t *rapid.T) string {
 		for _, need := range needs {
 			whens = append(whens, fmt.Sprintf(", when: steps.%s.status == 'completed', with: {r: '${{ steps.%s.result }}'}", need, need))
 		}
-		fmt.Fprintf(&b, "- {plugin: p, id: %s, needs: [%s]%s}\n", name, strings.Join(needs, ", "), rapid.SampledFrom(whens).Draw(t, "when"))
+		retry := rapid.SampledFrom([]string{"", "", ", retry: {}", ", retry: {attempts: 2, on: [failed, expired]}"}).Draw(t, "retry")
+		fmt.Fprintf(&b, "- {plugin: p, id: %s, needs: [%s]%s%s}\n", name, strings.Join(needs, ", "), rapid.SampledFrom(whens).Draw(t, "when"), retry)
 	}
 	return b.String()
 })
@@ -41,8 +42,9 @@ type walk struct {
 	t          *rapid.T
 	d          *Definition
 	s          State
-	dispatched map[string]bool
-	open       []string // dispatched and not ended
+	dispatched map[string]bool // steps and tries
+	open       []string        // dispatched and not ended
+	alarms     []Alarm         // that were asked for and are still of use
 	finished   int
 	past       []Input
 }
@@ -63,8 +65,12 @@ func TestAnyInterleaving(t *testing.T) {
 		for range rapid.IntRange(0, 20).Draw(t, "inputs") {
 			w.apply(w.draw())
 		}
-		for len(w.open) > 0 { // every dispatched step ends some day
-			w.apply(w.end())
+		for len(w.open)+len(w.alarms) > 0 { // every dispatched step ends some day, and every time comes
+			if len(w.open) > 0 {
+				w.apply(w.end())
+			} else {
+				w.apply(w.alarms[0])
+			}
 		}
 		w.atTheEnd()
 	})
@@ -76,10 +82,16 @@ func (w *walk) draw() Input {
 		if len(w.open) > 0 {
 			kinds = append(kinds, "start", "end", "end")
 		}
+		if len(w.alarms) > 0 {
+			kinds = append(kinds, "alarm")
+		}
 	}
 	switch rapid.SampledFrom(kinds).Draw(w.t, "kind") {
 	case "start":
-		return StepStarted{rapid.SampledFrom(w.open).Draw(w.t, "step")}
+		step := rapid.SampledFrom(w.open).Draw(w.t, "step")
+		return StepStarted{step, w.s.Steps[step].Try}
+	case "alarm":
+		return rapid.SampledFrom(w.alarms).Draw(w.t, "alarm")
 	case "end":
 		return w.end()
 	case "repeat":
@@ -92,6 +104,7 @@ func (w *walk) draw() Input {
 
 func (w *walk) end() Input {
 	in := StepEnded{Step: rapid.SampledFrom(w.open).Draw(w.t, "step"), Status: ends.Draw(w.t, "status")}
+	in.Try = w.s.Steps[in.Step].Try
 	if in.Status == api.Completed {
 		in.Result = json.RawMessage(`{"n": 1, "text": "<é>"}`)
 	} else {
@@ -142,6 +155,11 @@ func (w *walk) took(s State, effects []Effect) {
 		switch e := e.(type) {
 		case Dispatch:
 			w.mayDispatch(e, s)
+		case SetAlarm:
+			if step := s.Steps[e.Step]; step.Status != StepRetrying || step.Try != e.Try || s.Cancelled || e.After <= 0 {
+				w.t.Fatalf("%+v for %+v", e, step)
+			}
+			w.alarms = append(w.alarms, Alarm{e.Step, e.Try})
 		case Finished:
 			w.finished++
 			if e.Status != s.Status || !s.Done {
@@ -150,12 +168,16 @@ func (w *walk) took(s State, effects []Effect) {
 		}
 	}
 	w.s = s
-	w.open = slices.DeleteFunc(w.open, func(id string) bool { return s.Steps[id].Status.Ended() })
+	w.open = slices.DeleteFunc(w.open, func(id string) bool { return s.Steps[id].Status.Ended() || s.Steps[id].Status == StepRetrying })
+	w.alarms = slices.DeleteFunc(w.alarms, func(a Alarm) bool {
+		return s.Steps[a.Step].Status != StepRetrying || s.Steps[a.Step].Try != a.Try
+	})
 }
 
 func (w *walk) mayDispatch(e Dispatch, s State) {
-	if w.dispatched[e.Step] {
-		w.t.Fatalf("step %s was dispatched twice", e.Step)
+	try := fmt.Sprint(e.Step, e.Try)
+	if w.dispatched[try] || e.Try > 2 {
+		w.t.Fatalf("try %d of step %s was dispatched twice, or never should have been", e.Try, e.Step)
 	}
 	if s.Cancelled && !e.Output {
 		w.t.Fatalf("step %s was dispatched after the cancel", e.Step)
@@ -170,7 +192,7 @@ func (w *walk) mayDispatch(e Dispatch, s State) {
 			}
 		}
 	}
-	w.dispatched[e.Step] = true
+	w.dispatched[try] = true
 	w.open = append(w.open, e.Step)
 }
 

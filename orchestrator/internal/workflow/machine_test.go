@@ -89,7 +89,7 @@ func TestARunFromEventToOutput(t *testing.T) {
 	if diff := cmp.Diff(clean, r.sent["clean"]); diff != "" {
 		t.Errorf("dispatch (-want +got):\n%s", diff)
 	}
-	r.step(StepStarted{"clean"})
+	r.step(StepStarted{Step: "clean"})
 	r.want("running: running waiting", "clean", "grow")
 	r.completed("clean", `{"freed": 10}`)
 	r.want("running: completed dispatched", "clean", "grow")
@@ -191,7 +191,7 @@ func TestAnOutputThatCannotBeWrittenEnds(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	r := begin(t, branches, "{}")
-	r.step(StepStarted{"a"})
+	r.step(StepStarted{Step: "a"})
 	r.step(Cancel{Reason: "asked by root"})
 	r.want("running: running cancelled cancelled dispatched cancelled", "a", "b", "c", "d", "e")
 	if diff := cmp.Diff([]string{"a", "d"}, r.cancels); diff != "" {
@@ -318,7 +318,7 @@ func TestInputsThatCannotBe(t *testing.T) {
 		want string
 	}{
 		{StepEnded{Step: "nope", Status: api.Completed}, `there is no step "nope"`},
-		{StepStarted{"b"}, `step "b" was not dispatched`},
+		{StepStarted{Step: "b"}, `step "b" was not dispatched`},
 		{StepEnded{Step: "b", Status: api.Completed}, `step "b" was not dispatched`},
 		{StepEnded{Step: "a", Status: api.Executing}, `status "executing", which is not final`},
 		{nil, `unknown input`},

@@ -33,6 +33,7 @@ const (
 	StepWaiting    StepStatus = "waiting"    // for its needs; an output: for the run to end
 	StepDispatched StepStatus = "dispatched" // handed to the engine
 	StepRunning    StepStatus = "running"    // an agent has claimed it
+	StepRetrying   StepStatus = "retrying"   // a try has failed, and the next waits for its time
 	StepSkipped    StepStatus = "skipped"    // it will not run; Error says why
 )
 
@@ -59,6 +60,7 @@ type State struct {
 // StepState is where one step of a run stands.
 type StepState struct {
 	Status StepStatus `json:"status"`
+	Try    int        `json:"try,omitempty"` // from 0; while it is retrying, the one to come
 	// Satisfied says that what needs this step may run: it completed, or its own
 	// `when` was false.
 	Satisfied bool            `json:"satisfied,omitempty"`
@@ -66,20 +68,30 @@ type StepState struct {
 	Result    json.RawMessage `json:"result,omitempty"` // kept only where an expression reads it
 }
 
-// Input is something that happened to a run: [StepStarted], [StepEnded] or
-// [Cancel].
+// Input is something that happened to a run: [StepStarted], [StepEnded], [Alarm] or
+// [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
 type Input interface{ input() }
 
 // StepStarted says that an agent has claimed a step, action or output.
-type StepStarted struct{ Step string }
+type StepStarted struct {
+	Step string
+	Try  int
+}
 
-// StepEnded says how a step, action or output, ended for good: no further attempt
-// follows. Status is terminal.
+// StepEnded says how one try of a step, action or output, ended for good: no further
+// attempt at its instruction follows. Status is terminal.
 type StepEnded struct {
 	Step   string
+	Try    int
 	Status api.InstructionStatus
 	Result json.RawMessage
 	Error  string
+}
+
+// Alarm says that the time has come that a SetAlarm asked for.
+type Alarm struct {
+	Step string
+	Try  int
 }
 
 // Cancel asks for the end of a run. Reason is shown to people.
@@ -87,15 +99,17 @@ type Cancel struct{ Reason string }
 
 func (StepStarted) input() {}
 func (StepEnded) input()   {}
+func (Alarm) input()       {}
 func (Cancel) input()      {}
 
 // Effect is something for the engine to do, in the transaction that stores the
-// new state: [Dispatch], [CancelStep], [Record] or [Finished].
+// new state: [Dispatch], [SetAlarm], [CancelStep], [Record] or [Finished].
 type Effect interface{ effect() }
 
-// Dispatch asks for an instruction. There is one per step of a run at most.
+// Dispatch asks for an instruction. There is one per try of a step of a run at most.
 type Dispatch struct {
 	Step       string
+	Try        int
 	Plugin     api.PluginID
 	Version    string // range, as written; empty for any
 	Input      map[string]json.RawMessage
@@ -106,6 +120,14 @@ type Dispatch struct {
 	Type       string                  // one of api's; empty is to execute
 	Setup      api.PluginConfiguration // without the version
 	Output     bool                    // an output plugin's, not an action's
+}
+
+// SetAlarm asks for an [Alarm] after a time. A run that was cancelled does not need it any
+// more.
+type SetAlarm struct {
+	Step  string
+	Try   int
+	After time.Duration
 }
 
 // CancelStep asks that a dispatched step be cancelled. The step still ends with a
@@ -128,6 +150,7 @@ const (
 	CancelRequested RecordKind = "cancel_requested"
 	StepSent        RecordKind = "step_dispatched"
 	StepClaimed     RecordKind = "step_started"
+	StepAgain       RecordKind = "step_retry"      // another try follows
 	StepOver        RecordKind = "step_ended"      // skipped ones too
 	ResultLeftOut   RecordKind = "result_left_out" // no expression can read it
 	RunEnded        RecordKind = "run_ended"       // its status is final, outputs follow
@@ -139,6 +162,7 @@ const (
 type Finished struct{ Status Status }
 
 func (Dispatch) effect()   {}
+func (SetAlarm) effect()   {}
 func (CancelStep) effect() {}
 func (Record) effect()     {}
 func (Finished) effect()   {}

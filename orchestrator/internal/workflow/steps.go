@@ -25,6 +25,7 @@ func (c *checker) steps(text document) {
 		c.def.Actions[i] = c.plugged(path, a.plugged, taken)
 		c.def.Actions[i].Needs, c.def.Actions[i].Idempotent = a.Needs, a.Idempotent
 		c.def.Actions[i].Type, c.def.Actions[i].Setup = c.setup(path, a)
+		c.def.Actions[i].Retry = c.retry(at(path, "retry"), a.Retry, a.Idempotent)
 		if !c.doc.Has(at(path, "agents")) {
 			// Never a default that lets a clean-up land on another machine.
 			c.def.Actions[i].Target = Target{SameHost: true}
@@ -34,6 +35,7 @@ func (c *checker) steps(text document) {
 	for i, o := range text.Outputs {
 		path := []any{"outputs", i}
 		c.def.Outputs[i] = c.plugged(path, o.plugged, taken)
+		c.def.Outputs[i].Retry = c.retry(at(path, "retry"), o.Retry, false)
 		c.def.Outputs[i].On = c.ends(at(path, "on"), o.On)
 	}
 	upstream := c.graph()

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"time"
+
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -14,6 +16,12 @@ var (
 	activeRun      = prepare(`SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND active = 1 LIMIT 1`)
 	putRun         = prepare(`INSERT INTO runs (org, id, workflow, key, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 		ON CONFLICT (org, id) DO UPDATE SET workflow = excluded.workflow, key = excluded.key, status = excluded.status, active = excluded.active, doc = excluded.doc`)
+
+	dueAlarms = prepare(`SELECT doc FROM alarms WHERE org = ?1 AND at <= ?2 ORDER BY at, run, step, try LIMIT ?3`)
+	nextAlarm = prepare(`SELECT at FROM alarms WHERE org = ?1 ORDER BY at LIMIT 1`)
+	putAlarm  = prepare(`INSERT INTO alarms (org, run, step, try, at, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+		ON CONFLICT (org, run, step, try) DO UPDATE SET at = excluded.at, doc = excluded.doc`)
+	dropAlarm = prepare(`DELETE FROM alarms WHERE org = ?1 AND run = ?2 AND step = ?3 AND try = ?4`)
 
 	historyOfRun = prepare(`SELECT doc FROM history WHERE org = ?1 AND run = ?2 ORDER BY seq`)
 	addHistory   = prepare(`INSERT INTO history (org, run, seq, doc) VALUES (?1, ?2, ?3, ?4)`)
@@ -52,6 +60,27 @@ func (r reader) RunActive(workflow, key string) (bool, error) {
 
 func (t *tx) PutRun(r store.Run) error {
 	return t.put(putRun, r, r.ID, r.Workflow, r.Key, r.Status, r.FinishedAt.IsZero())
+}
+
+func (r reader) DueAlarms(now time.Time, limit int) ([]store.Alarm, error) {
+	return all[store.Alarm](r, dueAlarms, now.UnixNano(), store.PageSize(limit))
+}
+
+func (r reader) NextAlarm() (time.Time, bool, error) {
+	var at int64
+	found, err := r.session.value(nextAlarm, &at, r.org)
+	if err != nil || !found {
+		return time.Time{}, false, err
+	}
+	return time.Unix(0, at).UTC(), true, nil
+}
+
+func (t *tx) PutAlarm(a store.Alarm) error {
+	return t.put(putAlarm, a, a.Run, a.Step, a.Try, a.At.UnixNano())
+}
+
+func (t *tx) DropAlarm(a store.Alarm) error {
+	return t.write(dropAlarm, a.Run, a.Step, a.Try)
 }
 
 func (r reader) History(run api.RunID) ([]store.History, error) {

@@ -289,3 +289,33 @@ func testDue(f *fixture) {
 		f.Errorf("NextDue when all have ended = %v, %v, %v", next, some, err)
 	}
 }
+
+func testAlarms(f *fixture) {
+	alarm := func(step string, try, at int) store.Alarm {
+		return store.Alarm{Run: "R", Step: step, Try: try, At: after(at)}
+	}
+	f.update(func(tx store.Tx) error {
+		return errors.Join(tx.PutAlarm(alarm("a", 1, 20)), tx.PutAlarm(alarm("a", 2, 10)), tx.PutAlarm(alarm("b", 1, 30)), tx.PutAlarm(alarm("b", 1, 15)))
+	})
+	due := func(at, limit int) string {
+		f.Helper()
+		got := read(f, org, func(r store.Reader) ([]store.Alarm, error) { return r.DueAlarms(after(at), limit) })
+		return fmt.Sprint(keys(got, func(a store.Alarm) string { return fmt.Sprint(a.Step, a.Try) }))
+	}
+	f.equal("due before anything is", due(9, 10), "[]")
+	f.equal("due at its time", due(10, 10), "[a2]")
+	f.equal("due at the end", due(99, 10), "[a2 b1 a1]")
+	f.equal("the longest overdue", due(99, 1), "[a2]")
+	for range 2 { // dropping again changes nothing
+		f.update(func(tx store.Tx) error { return tx.DropAlarm(alarm("a", 2, 0)) })
+	}
+	if next, some, err := ask2(f, org, store.Reader.NextAlarm); err != nil || !some || !next.Equal(after(15)) {
+		f.Errorf("NextAlarm = %v, %v, %v; want %v", next, some, err, after(15))
+	}
+	f.update(func(tx store.Tx) error {
+		return errors.Join(tx.DropAlarm(alarm("a", 1, 0)), tx.DropAlarm(alarm("b", 1, 0)))
+	})
+	if next, some, err := ask2(f, org, store.Reader.NextAlarm); err != nil || some {
+		f.Errorf("NextAlarm of none = %v, %v, %v", next, some, err)
+	}
+}

@@ -88,6 +88,10 @@ func sampleRun(note string) store.Run {
 	}
 }
 
+func sampleAlarm(note string) store.Alarm {
+	return store.Alarm{Run: "01RUN", Step: "<clean>", Try: 2, At: after(len(note))}
+}
+
 func sampleHistory(message string) store.History {
 	return store.History{Run: "01RUN", Seq: 1, At: start, Kind: "step", Step: "clean", Message: message, Data: json.RawMessage(`{"a":[1,2.50]}`)}
 }
@@ -104,7 +108,7 @@ func sampleInstruction(note string) instruction.Instruction {
 	percent, code := 12.5, 3
 	return instruction.Instruction{
 		Spec: instruction.Spec{
-			ID: "01INSTR", RunID: "01RUN", Workflow: "clean", Step: "clean", EventID: "01EVENT", Plugin: "disk-cleaner", Version: "^1",
+			ID: "01INSTR", RunID: "01RUN", Workflow: "clean", Step: "clean", Try: 4, EventID: "01EVENT", Plugin: "disk-cleaner", Version: "^1",
 			Input: map[string]json.RawMessage{"path": quoted(note)}, Timeout: time.Minute,
 			Target: instruction.Target{Agents: []api.AgentID{"web-1"}, Host: "web-1.example", Tags: []string{"role:web"}, Sandbox: api.SandboxConfined, Installs: true},
 			Type:   api.TypeInstall,
@@ -163,6 +167,7 @@ func everything(note string) func(store.Tx) error {
 		func(tx store.Tx) error { _, err := tx.AddWorkflow(sampleWorkflow(note)); return err },
 		func(tx store.Tx) error { return tx.SetCooldown("clean", "web-1", after(len(note))) },
 		func(tx store.Tx) error { return tx.PutRun(sampleRun(note)) },
+		func(tx store.Tx) error { return tx.PutAlarm(sampleAlarm(note)) },
 		func(tx store.Tx) error { return tx.AddHistory(sampleHistory(note)) },
 		func(tx store.Tx) error { return tx.AddLogs([]store.Log{sampleLog(note)}) },
 		func(tx store.Tx) error { return tx.PutInstruction(sampleInstruction(note)) },
@@ -226,6 +231,7 @@ func probes() []probe {
 		{"run", found(func(r store.Reader) (store.Run, error) { return r.Run("01RUN") }), run},
 		{"runs", listed(func(r store.Reader) ([]store.Run, error) { return r.Runs(store.RunQuery{}) }), run},
 		{"history", listed(func(r store.Reader) ([]store.History, error) { return r.History("01RUN") }), func(n string) any { return sampleHistory(n) }},
+		{"due alarms", listed(func(r store.Reader) ([]store.Alarm, error) { return r.DueAlarms(after(1000), 0) }), func(n string) any { return sampleAlarm(n) }},
 		{"logs", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{}) }), line},
 		{"logs of run", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{Run: "01RUN"}) }), line},
 		{"logs of instruction", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{Instruction: "01INSTR"}) }), line},

@@ -34,6 +34,7 @@ func Run(t *testing.T, open Opener) {
 		{"order of what can be offered", testOfferOrder},
 		{"who can be offered what", testOfferFit},
 		{"what is due", testDue},
+		{"alarms", testAlarms},
 		{"versions of packages", testPackages},
 		{"assignments that are due", testDueAssignments},
 		{"an error undoes all", testError},
