@@ -38,6 +38,7 @@ type orchestrator struct {
 	taken   []api.Event // of batches that were answered
 	gaps    []api.Gap
 	beats   []api.Heartbeat
+	logs    []string // batches as they came
 }
 
 var errCut = fmt.Errorf("cut the connection after the batch was taken")
@@ -47,9 +48,7 @@ func newOrchestrator(t *testing.T) *orchestrator {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+api.PathHeartbeat, o.heartbeat)
 	mux.HandleFunc("POST "+api.PathEvents, o.events)
-	mux.HandleFunc("POST "+api.PathLogs, func(w http.ResponseWriter, r *http.Request) {
-		answer(w, http.StatusOK, api.LogBatchResponse{})
-	})
+	mux.HandleFunc("POST "+api.PathLogs, o.log)
 	o.server = httptest.NewUnstartedServer(mux)
 	cert := o.ca.Issue(pkitest.Server())
 	o.server.TLS = o.ca.ServerTLS(cert)
@@ -79,17 +78,30 @@ func (o *orchestrator) heartbeat(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, api.HeartbeatResponse{ServerTime: api.At(time.Now())})
 }
 
-func (o *orchestrator) events(w http.ResponseWriter, r *http.Request) {
-	var body io.Reader = r.Body
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		unpacked, err := gzip.NewReader(r.Body)
-		if err != nil {
-			panic(http.ErrAbortHandler) // the agent was killed in the middle of it
-		}
-		body = unpacked
+// unpacked is the body of a call.
+func unpacked(r *http.Request) io.Reader {
+	if r.Header.Get("Content-Encoding") != "gzip" {
+		return r.Body
 	}
+	body, err := gzip.NewReader(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler) // the agent was killed in the middle of it
+	}
+	return body
+}
+
+func (o *orchestrator) log(w http.ResponseWriter, r *http.Request) {
+	text, err := io.ReadAll(unpacked(r))
+	if err != nil {
+		panic(http.ErrAbortHandler) // the agent was killed in the middle of it
+	}
+	o.change(func() { o.logs = append(o.logs, string(text)) })
+	answer(w, http.StatusOK, api.LogBatchResponse{})
+}
+
+func (o *orchestrator) events(w http.ResponseWriter, r *http.Request) {
 	var b api.EventBatch
-	if err := json.NewDecoder(body).Decode(&b); err != nil {
+	if err := json.NewDecoder(unpacked(r)).Decode(&b); err != nil {
 		panic(http.ErrAbortHandler) // the agent was killed in the middle of it
 	}
 	var refuse func(int, api.EventBatch) error

@@ -26,6 +26,7 @@ func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
 	if err != nil {
 		result.Status, result.ErrorMessage = api.Failed, err.Error()
 	}
+	result.ErrorMessage = p.rt.secrets.Redact(result.ErrorMessage)
 	end := time.Now()
 	result.StartedAt, result.FinishedAt, result.DurationMS = api.At(begin), api.At(end), end.Sub(begin).Milliseconds()
 	result.Plugin = &api.PluginRef{ID: t.Plugin.ID, Version: t.Plugin.Version, Digest: t.Plugin.Digest}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
 // Level is how bad a condition is.
@@ -24,7 +25,8 @@ const (
 // make progress. It is asked, never assumed: an agent without conditions and with
 // all its loops beating is well. Safe for concurrent use.
 type Health struct {
-	now func() time.Time
+	now     func() time.Time
+	secrets *telemetry.Redactor // set before anything runs
 
 	mu         sync.Mutex // guards the fields below
 	conditions map[string]api.Condition
@@ -51,7 +53,7 @@ func (h *Health) Set(name string, level Level, blocking bool, message, remedy st
 	if old, held := h.conditions[name]; held {
 		since = old.Since
 	}
-	h.conditions[name] = api.Condition{Name: name, Status: string(level), Since: since, Message: message, Remedy: remedy}
+	h.conditions[name] = api.Condition{Name: name, Status: string(level), Since: since, Message: h.secrets.Redact(message), Remedy: remedy}
 	h.blocking[name] = blocking
 }
 

@@ -39,7 +39,7 @@ func (rt *Runtime) sendHeartbeat(ctx context.Context, status string) {
 	begin := time.Now()
 	answer, err := rt.API.Heartbeat(ctx, api.Heartbeat{
 		Timestamp: api.At(begin), Status: status, Version: api.Version, Health: &health,
-		Plugins: rt.Plugins.Infos(), Assigned: rt.assigned.list(), Monitors: rt.monitorInfos(), Sandbox: rt.Plugins.Posture(),
+		Plugins: rt.infos(), Assigned: rt.assignedStates(), Monitors: rt.monitorInfos(), Sandbox: rt.Plugins.Posture(),
 		CertificateNotAfter: api.At(rt.identity.Leaf().NotAfter),
 	})
 	rt.noteContact(err)

@@ -53,6 +53,7 @@ type pluginLog struct {
 }
 
 func (p *Plugins) logOf(t Task) (*pluginLog, error) {
+	p.hide(t)
 	file, err := p.logs.of(t.Plugin.ID)
 	origin := t.Settings.Name
 	if t.Instruction != nil {
@@ -84,6 +85,7 @@ func (l *pluginLog) entry(e api.LogEntry) {
 	if e.Timestamp.IsZero() {
 		e.Timestamp = api.At(time.Now())
 	}
+	e.Message = l.rt.secrets.Redact(e.Message)
 	line := fmt.Sprintf("%s %-5s [%s] %s", e.Timestamp.UTC().Format(api.TimeLayout), e.Level, l.origin, e.Message)
 	condition := "plugin_log_" + string(l.task.Plugin.ID)
 	if _, err := l.file.Write([]byte(line)); err != nil {

@@ -67,7 +67,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	p := &Plugins{
 		rt: rt, memos: memo.In(filepath.Join(rt.DataDir("state"), "memo")),
 		logs: pluginLogs{
-			dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config), open: map[api.PluginID]io.WriteCloser{},
+			dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config, rt.secrets), open: map[api.PluginID]io.WriteCloser{},
 		},
 		trial: firstMinute, broken: make(chan breakage, 16),
 		slots: map[api.PluginID]*slot{}, turnedDown: map[string]turnedDown{}, pythons: map[string]pyenv.Interpreter{},

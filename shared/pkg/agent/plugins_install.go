@@ -149,11 +149,21 @@ func (p *Plugins) acceptable(m, before *plugin.Plugin, from catalog.Origin) erro
 		if f.Plugin != m.ID {
 			continue
 		}
-		if _, _, err := configuration(m, f); err != nil {
+		if _, _, err := configuration(m, f); err != nil && fits(before, f) {
 			return fmt.Errorf("%s does not fit version %s: %w", f.File, m.Version, err)
 		}
 	}
 	return nil
+}
+
+// fits reports whether settings could be used with a version: those that could not are
+// no reason to stay with it, and cost only who runs by them.
+func fits(m *plugin.Plugin, f config.PluginFile) bool {
+	if m == nil {
+		return false
+	}
+	_, _, err := configuration(m, f)
+	return err == nil
 }
 
 const (

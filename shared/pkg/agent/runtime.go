@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,14 @@ type Runtime struct {
 	contact  atomic.Int32   // what was told of the connection last, a contact; 0 is nothing
 	closers  []func() error // what roles opened; closed when everything has ended
 	monitors atomic.Pointer[func() []api.MonitorInfo]
+	secrets  *telemetry.Redactor // what plugins must keep to themselves
+	hidden   sync.Map            // what it knows
+}
+
+// use replaces the redactor before anything runs.
+func (rt *Runtime) use(secrets *telemetry.Redactor) {
+	rt.secrets, rt.Health.secrets = secrets, secrets
+	rt.hideIndex()
 }
 
 // run is the life of an agent from its configuration to its end.
@@ -50,7 +59,8 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	log, closeLog, err := openLog(cfg)
+	secrets := &telemetry.Redactor{}
+	log, closeLog, err := openLog(cfg, secrets)
 	if err != nil {
 		return err
 	}
@@ -66,6 +76,7 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	if err != nil {
 		return err
 	}
+	rt.use(secrets)
 	rt.file = loaded.File
 	components := append(rt.listeners(), Component{"agent", rt.work})
 	if err := runGroup(ctx, components); err != nil {
@@ -87,18 +98,18 @@ func tidy(base string, log *slog.Logger) {
 	}
 }
 
-func openLog(cfg *config.Config) (*slog.Logger, func() error, error) {
-	log, _, closer, err := telemetry.NewLogger(logOptions(cfg))
+func openLog(cfg *config.Config, secrets *telemetry.Redactor) (*slog.Logger, func() error, error) {
+	log, _, closer, err := telemetry.NewLogger(logOptions(cfg, secrets))
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the log: %w", err)
 	}
 	return log, closer.Close, nil
 }
 
-func logOptions(cfg *config.Config) telemetry.LogOptions {
+func logOptions(cfg *config.Config, secrets *telemetry.Redactor) telemetry.LogOptions {
 	l := cfg.Logging
 	return telemetry.LogOptions{
-		Level: l.Level, Format: l.Format, Output: l.Output, File: l.File, Stdout: os.Stdout,
+		Level: l.Level, Format: l.Format, Output: l.Output, File: l.File, Stdout: os.Stdout, Redactor: secrets,
 		MaxSizeMB: l.MaxSize, MaxBackups: l.MaxBackups, MaxAgeDays: l.MaxAge, Compress: l.Compress,
 	}
 }
@@ -109,6 +120,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 		Role: role, Config: cfg, Log: log, Metrics: metrics,
 		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1), failed: make(chan error, 1),
 	}
+	rt.use(&telemetry.Redactor{})
 	rt.counts = newCounts(metrics, rt)
 	rt.logs = newLogUpload(rt.counts.logsDropped.Inc)
 	rt.assigned = openAssigned(rt)
@@ -213,10 +225,15 @@ func (rt *Runtime) NoteContact(err error) { rt.noteContact(err) }
 func (rt *Runtime) ReportMonitors(list func() []api.MonitorInfo) { rt.monitors.Store(&list) }
 
 func (rt *Runtime) monitorInfos() []api.MonitorInfo {
-	if list := rt.monitors.Load(); list != nil {
-		return (*list)()
+	list := rt.monitors.Load()
+	if list == nil {
+		return nil
 	}
-	return nil
+	out := (*list)()
+	for i := range out {
+		out[i].Message = rt.secrets.Redact(out[i].Message)
+	}
+	return out
 }
 
 // BeatSoon asks for a heartbeat now, because something that people watch changed.
