@@ -118,14 +118,17 @@ def deliver(log, line):
     be there: that it is ended, and not reset, when we have ended it tells that all was read.
     """
     log.sendall(str(len(line)).encode() + b" " + line)
-    if isinstance(log, ssl.SSLSocket):
-        return True  # the handshake told that somebody is there
-    log.shutdown(socket.SHUT_WR)
     try:
-        log.recv(1)
+        if isinstance(log, ssl.SSLSocket):
+            log.unwrap()  # to close with the server's tickets unread would be a reset, which takes the message along
+        else:
+            log.shutdown(socket.SHUT_WR)
+            log.recv(1)
         return True
     except socket.timeout:
         return False
+    except ssl.SSLError:  # it hung up without the farewell that TLS asks for
+        return True
 
 
 def parse(server):

@@ -55,11 +55,10 @@ def watched(config):
 def read_mounts():
     """The host's mounts, as (mount point, device, type).
 
-    Where HOST_PROC names the host's /proc, process 1 there sees the host's
+    Where the host's /proc is another one, process 1 there sees the host's
     mounts; this one would see its container's.
     """
-    host = os.environ.get("HOST_PROC")
-    path = os.path.join(host, "1", "mounts") if host else "/proc/mounts"
+    path = stavily.host.proc("1", "mounts") if stavily.host.proc() != "/proc" else "/proc/mounts"
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         return [parse(line) for line in file]
 
@@ -84,14 +83,8 @@ def once_per_device(mounts, root):
 
 
 def seen(root, mount):
-    """Where this process finds a mount point of the host.
-
-    In a sandbox with a root directory of its own, HOST_ROOT is where it sees
-    the host's.
-    """
-    if root == "/":
-        root = os.environ.get("HOST_ROOT", root)
-    return os.path.join(root, mount.lstrip("/"))
+    """Where this process finds a mount point of the host, which the owner or the sandbox shows elsewhere."""
+    return stavily.host.root(mount) if root == "/" else os.path.join(root, mount.lstrip("/"))
 
 
 def measure(path):

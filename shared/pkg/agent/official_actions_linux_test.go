@@ -15,7 +15,7 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-func TestRestartServiceTellsTheBus(t *testing.T) {
+func TestOfficialRestartServiceTellsTheBus(t *testing.T) {
 	settings := "config: {units: [a.service, broken.service, forbidden.service], bus: DIR/bus}\n"
 	atBothLevels(t, "actions/restart-service", settings, func(t *testing.T, o *official) {
 		running := strings.NewReplacer("UP", `{"active": "active", "sub": "running"}`)
@@ -35,7 +35,7 @@ func TestRestartServiceTellsTheBus(t *testing.T) {
 }
 
 // A request goes where the owner allowed, with what only the owner knows.
-func TestHTTPRequestAsks(t *testing.T) {
+func TestOfficialHTTPRequestAsks(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("Content-Type", "application/json")
@@ -54,7 +54,7 @@ func TestHTTPRequestAsks(t *testing.T) {
 }
 
 // A file is written in the roots, and the sandbox holds the plugin to them.
-func TestWriteFileWrites(t *testing.T) {
+func TestOfficialWriteFileWrites(t *testing.T) {
 	atBothLevels(t, "actions/write-file", "config: {roots: [DIR/root]}\n", func(t *testing.T, o *official) {
 		path := filepath.Join(o.dir, "root", "a.conf")
 		write(t, path, "old")
@@ -73,7 +73,7 @@ func TestWriteFileWrites(t *testing.T) {
 	})
 }
 
-func TestCleanupFilesRemoves(t *testing.T) {
+func TestOfficialCleanupFilesRemoves(t *testing.T) {
 	atBothLevels(t, "actions/cleanup-files", "config: {roots: [DIR]}\n", func(t *testing.T, o *official) {
 		write(t, filepath.Join(o.dir, "below", "old.log"), "123")
 		write(t, filepath.Join(o.dir, "keep.txt"), "123")
@@ -89,7 +89,7 @@ func TestCleanupFilesRemoves(t *testing.T) {
 }
 
 // A command sees what its owner granted it, and nothing of the host besides.
-func TestRunCommandRuns(t *testing.T) {
+func TestOfficialRunCommandRuns(t *testing.T) {
 	atBothLevels(t, "actions/run-command", "config: {allow: [/bin/cat], read: [DIR/shown]}\n", func(t *testing.T, o *official) {
 		write(t, filepath.Join(o.dir, "shown"), "text")
 		write(t, filepath.Join(o.dir, "hidden"), "text")
@@ -103,7 +103,7 @@ func TestRunCommandRuns(t *testing.T) {
 	})
 }
 
-func TestRotateLogRotates(t *testing.T) {
+func TestOfficialRotateLogRotates(t *testing.T) {
 	atBothLevels(t, "actions/rotate-log", "config: {roots: [DIR]}\n", func(t *testing.T, o *official) {
 		for _, method := range []string{"copy", "rename"} {
 			write(t, filepath.Join(o.dir, "app.log"), method)
@@ -117,7 +117,7 @@ func TestRotateLogRotates(t *testing.T) {
 }
 
 // Of Docker's API the plugin is let to the socket that the owner names, and no other.
-func TestContainerRestartAsksDocker(t *testing.T) {
+func TestOfficialContainerRestartAsksDocker(t *testing.T) {
 	atBothLevels(t, "actions/container-restart", "config: {containers: [web, broken], socket: DIR/docker.sock}\n", func(t *testing.T, o *official) {
 		standIn(t, "docker.py", filepath.Join(o.dir, "docker.sock"))
 		r := o.run(t, `{"container": "web", "settle_seconds": 0}`)
@@ -134,7 +134,7 @@ func TestContainerRestartAsksDocker(t *testing.T) {
 }
 
 // Signals leave no sandbox: the plugin says so, and works where its owner has none.
-func TestKillProcessNeedsNoSandbox(t *testing.T) {
+func TestOfficialKillProcessNeedsNoSandbox(t *testing.T) {
 	const settings = "config: {allow: [sleep]}\n"
 	victim := func(t *testing.T) (parameters string, ended <-chan error) {
 		cmd := exec.CommandContext(t.Context(), "/bin/sleep", "300")

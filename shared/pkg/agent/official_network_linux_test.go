@@ -18,7 +18,7 @@ import (
 
 // What http-check finds is what the server does, through the agent and, where hosts cannot
 // be told apart, without it; also that the server is gone.
-func TestHTTPCheckAsks(t *testing.T) {
+func TestOfficialHTTPCheckAsks(t *testing.T) {
 	var status atomic.Int32
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(int(status.Load()))
@@ -42,7 +42,7 @@ func TestHTTPCheckAsks(t *testing.T) {
 
 // At level full the agent takes every connection: that nobody is behind it is told all
 // the same.
-func TestTCPCheckTellsWhoIsThere(t *testing.T) {
+func TestOfficialTCPCheckTellsWhoIsThere(t *testing.T) {
 	somebody := greeter(t)
 	unused, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -63,7 +63,7 @@ func TestTCPCheckTellsWhoIsThere(t *testing.T) {
 
 // Of the two certificates that expire, one is in a file and the other is shown by a server;
 // the file is a link, as certbot makes them, to another one after the renewal.
-func TestCertificateExpiryReadsAndAsks(t *testing.T) {
+func TestOfficialCertificateExpiryReadsAndAsks(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
@@ -89,7 +89,7 @@ func TestCertificateExpiryReadsAndAsks(t *testing.T) {
 }
 
 // prometheus-query asks and prometheus-pushgateway pushes over the one way that each has.
-func TestPrometheusIsAskedAndPushedTo(t *testing.T) {
+func TestOfficialPrometheusIsAskedAndPushedTo(t *testing.T) {
 	var value atomic.Int32
 	pushed := make(chan string, 10)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

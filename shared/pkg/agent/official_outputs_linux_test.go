@@ -19,7 +19,7 @@ import (
 )
 
 // webhook and slack post to the URL that the owner configured.
-func TestWebhookAndSlackPost(t *testing.T) {
+func TestOfficialWebhookAndSlackPost(t *testing.T) {
 	bodies := make(chan string, 10)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -41,7 +41,7 @@ func TestWebhookAndSlackPost(t *testing.T) {
 
 // Mail reaches a real server, whose certificate nobody knows, over no encryption, and over
 // STARTTLS it is refused.
-func TestEmailSends(t *testing.T) {
+func TestOfficialEmailSends(t *testing.T) {
 	python, err := interpreter()
 	if err != nil {
 		t.Skip(err)
@@ -71,7 +71,7 @@ func TestEmailSends(t *testing.T) {
 	})
 }
 
-func TestFileAppends(t *testing.T) {
+func TestOfficialFileAppends(t *testing.T) {
 	atBothLevels(t, "outputs/file", "config: {directory: DIR, max_bytes: 1024, keep: 1}\n", func(t *testing.T, o *official) {
 		for range 2 {
 			o.ended(o.run(t, `{"text": "`+strings.Repeat("x", 700)+`"}`), api.Completed, "")
@@ -87,7 +87,7 @@ func TestFileAppends(t *testing.T) {
 
 // Syslog goes over streams at both levels, to this host's socket only where other sockets
 // cannot be reached, and in a datagram of the network never.
-func TestSyslogSends(t *testing.T) {
+func TestOfficialSyslogSends(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

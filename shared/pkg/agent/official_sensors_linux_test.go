@@ -13,7 +13,7 @@ import (
 )
 
 // What memory and cpu-load tell is the host's: the kernel says the same to both.
-func TestMemoryAndLoadSeeTheHost(t *testing.T) {
+func TestOfficialMemoryAndLoadSeeTheHost(t *testing.T) {
 	var total int64
 	if _, err := fmt.Sscanf(read(t, "/proc/meminfo"), "MemTotal: %d kB", &total); err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func TestMemoryAndLoadSeeTheHost(t *testing.T) {
 
 // Processes of the host are seen at level full, and never the agent's own; at confined the
 // plugin says what it takes.
-func TestProcessSeesTheHost(t *testing.T) {
+func TestOfficialProcessSeesTheHost(t *testing.T) {
 	child := exec.CommandContext(t.Context(), "/bin/sleep", "300")
 	child.Args[0] = "stavily-test-process"
 	if err := child.Start(); err != nil {
@@ -66,7 +66,7 @@ func TestProcessSeesTheHost(t *testing.T) {
 }
 
 // The state of a unit comes over the bus whose socket is granted, and no other.
-func TestServiceAsksTheBus(t *testing.T) {
+func TestOfficialServiceAsksTheBus(t *testing.T) {
 	const up, down = `{"a.service": {"active": "active", "sub": "running"}}`, `{"a.service": {"active": "failed", "sub": "failed", "result": "signal"}}`
 	atBothLevels(t, "sensors/service", "config: {units: [a.service], bus: DIR/bus}\n", func(t *testing.T, o *official) {
 		fakeSystemd(t, o.dir, up)
@@ -86,7 +86,7 @@ func TestServiceAsksTheBus(t *testing.T) {
 }
 
 // Lines are found over a rotation, and over a restart of the sensor.
-func TestLogPatternFollows(t *testing.T) {
+func TestOfficialLogPatternFollows(t *testing.T) {
 	settings := "config: {directory: DIR, file: app.log, pattern: error}\n"
 	atBothLevels(t, "sensors/log-pattern", settings, func(t *testing.T, o *official) {
 		log := filepath.Join(o.dir, "app.log")
@@ -113,7 +113,7 @@ func TestLogPatternFollows(t *testing.T) {
 
 // What happens to a file is told without being asked: at full by the kernel, at confined
 // because the sensor looks.
-func TestFileWatchTells(t *testing.T) {
+func TestOfficialFileWatchTells(t *testing.T) {
 	settings := "config: {directories: [DIR], settle_seconds: 0.1, poll_seconds: 0.2}\n"
 	atBothLevels(t, "sensors/file-watch", settings, func(t *testing.T, o *official) {
 		o.sense(t, func(_ *Session, got *events) error {
@@ -135,7 +135,7 @@ func TestFileWatchTells(t *testing.T) {
 	})
 }
 
-func TestDirectorySizeMeasures(t *testing.T) {
+func TestOfficialDirectorySizeMeasures(t *testing.T) {
 	atBothLevels(t, "sensors/directory-size", "config: {path: DIR/watched, max_files: 1}\n", func(t *testing.T, o *official) {
 		write(t, filepath.Join(o.dir, "watched", "a"), "12345")
 		got := o.watch(t, func() { write(t, filepath.Join(o.dir, "watched", "below", "b"), "12345") })
@@ -147,7 +147,7 @@ func TestDirectorySizeMeasures(t *testing.T) {
 }
 
 // A heartbeat's number goes on where it was before the sensor was started anew.
-func TestHeartbeatCounts(t *testing.T) {
+func TestOfficialHeartbeatCounts(t *testing.T) {
 	atBothLevels(t, "sensors/heartbeat", "config: {label: web}\n", func(t *testing.T, o *official) {
 		o.expect(t, o.watch(t, func() {}), "heartbeat", "heartbeat")
 		third := o.watch(t)[0]
@@ -158,7 +158,7 @@ func TestHeartbeatCounts(t *testing.T) {
 }
 
 // A program sees what is granted beside it, and is told of when it does not work any more.
-func TestCommandOutputLooks(t *testing.T) {
+func TestOfficialCommandOutputLooks(t *testing.T) {
 	settings := "config: {command: [/bin/cat, DIR/shown], read: [DIR], value: '([0-9]+)', above: 5}\n"
 	atBothLevels(t, "sensors/command-output", settings, func(t *testing.T, o *official) {
 		shown := filepath.Join(o.dir, "shown")
