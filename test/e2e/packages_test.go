@@ -12,14 +12,14 @@ import (
 	"github.com/stavily/agents/shared/pkg/bundle"
 )
 
-// release packs a version of a plugin: an action of the SDK whose program begins with a
-// line, and whose manifest ends with others.
+// release packs a version of a plugin: an action of the SDK whose program has a line more
+// at its beginning, and whose manifest ends with others.
 func release(t *testing.T, key *bundle.Signer, version, line, manifest string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"plugin.yaml": "id: tidy\nversion: " + version + "\ntype: action\nruntime: {type: python, entry_point: main.py, contract: stdio}\n" + manifest,
-		"main.py":     line + "\nfrom stavily import action\n\n\n@action\ndef tidy():\n    return {\"version\": \"" + version + "\"}\n\n\naction.run()\n",
+		"main.py":     "import stavily\n" + line + "\n\n\n@stavily.action\ndef tidy(params, ctx):\n    return \"" + version + "\"\n\n\nstavily.run()\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -56,6 +56,9 @@ func (w *world) awaitRollout(phase, version string) (r rollout) {
 	w.await("roll-out "+phase+" with "+version, func() error {
 		all := cli[[]rollout](w, "plugins", "rollout", "show", "tidy")
 		if len(all) != 1 || all[0].Phase != phase || all[0].Version != version {
+			if len(all) == 1 && all[0].Phase == "stopped" {
+				w.t.Fatalf("it stopped instead of being %s with %s: %+v", phase, version, all[0])
+			}
 			return fmt.Errorf("%+v", all)
 		}
 		r = all[0]

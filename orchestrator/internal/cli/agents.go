@@ -38,7 +38,7 @@ func agentsList(o *options) *cobra.Command {
 func agentsShow(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:     "show ID",
-		Short:   "Show one agent: certificate, health, plugins, monitors, sandbox",
+		Short:   "Show one agent: certificate, health, plugins, assigned packages, monitors, sandbox",
 		Example: "  stavily agents show web-01",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,6 +69,9 @@ func showAgent(cmd *cobra.Command, o *options, a operatorapi.Agent) error {
 	}
 	for _, p := range a.Plugins {
 		pairs = append(pairs, [2]string{"Plugin", strings.TrimSpace(fmt.Sprintf("%s %s (%s) %s %s", p.ID, p.Version, p.Type, p.State, p.Message))})
+	}
+	for _, p := range a.Assigned {
+		pairs = append(pairs, [2]string{"Assigned", strings.TrimSpace(fmt.Sprintf("%s %s %s %s", p.ID, p.Version, p.State, p.Message))})
 	}
 	for _, m := range a.Monitors {
 		pairs = append(pairs, [2]string{"Monitor", strings.TrimSpace(fmt.Sprintf("%s (%s) %s %s", m.Name, m.Plugin, m.State, m.Message))})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
@@ -41,6 +42,7 @@ type Engine struct {
 
 	files      sync.Mutex                               // held while a file and its record come or go together
 	deliveries crowd[api.OrgID, poll]                   // that wait for other packages to have
+	lookTime   atomic.Int64                             // nanoseconds that the last look at roll-outs took
 	requests   crowd[agentKey, context.CancelCauseFunc] // in flight, to end them when the agent is revoked
 	polls      crowd[api.OrgID, poll]                   // that wait for work
 	events     pulse                                    // an event was stored

@@ -19,8 +19,10 @@ const (
 	// a minute and a heartbeat, each missed once.
 	onlineWithin = 3 * time.Minute
 
-	// reportLag gathers the reports of many agents into one look at a roll-out.
+	// reportLag gathers the reports of many agents into one look at a roll-out; with
+	// thousands of agents a look is long, and lagFactor keeps it to a part of the time.
 	reportLag = 500 * time.Millisecond
+	lagFactor = 10
 )
 
 // orchestrator is the actor of what nobody asked for just now.
@@ -169,6 +171,7 @@ func only(assignments []store.Assignment, id api.PluginID, s store.Selector) (st
 func (e *Engine) tickRollouts(ctx context.Context, org api.OrgID) (next time.Time, err error) {
 	var due, assignments []store.Assignment
 	var agents []store.Agent
+	begin := e.now()
 	err = e.View(ctx, org, func(r store.Reader) (err error) {
 		if due, err = r.DueAssignments(e.now()); err != nil || len(due) == 0 {
 			return err
@@ -191,6 +194,9 @@ func (e *Engine) tickRollouts(ctx context.Context, org api.OrgID) (next time.Tim
 			}
 			return t.stepRollout(a, members, "", orchestrator)
 		}))
+	}
+	if len(due) > 0 {
+		e.lookTime.Store(int64(e.now().Sub(begin)))
 	}
 	if err != nil {
 		return time.Time{}, err
@@ -218,10 +224,11 @@ func (t *tx) reported(a *store.Agent, told []api.AssignedState) error {
 		if slices.Contains(a.Assigned, now[n]) {
 			continue
 		}
-		if err := t.HastenAssignments(state.ID, t.now.Add(reportLag)); err != nil {
+		at := t.now.Add(max(reportLag, lagFactor*time.Duration(t.engine.lookTime.Load())))
+		if err := t.HastenAssignments(state.ID, at); err != nil {
 			return err
 		}
-		t.due = earlier(t.due, t.now.Add(reportLag))
+		t.due = earlier(t.due, at)
 	}
 	a.Assigned = now
 	return nil

@@ -55,23 +55,24 @@ type Token struct {
 
 // Agent is one enrolled agent.
 type Agent struct {
-	ID                  api.AgentID       `json:"id"`
-	Type                api.AgentType     `json:"type"`
-	Name                string            `json:"name,omitempty"`
-	Hostname            string            `json:"hostname,omitempty"` // as it said at enrolment
-	Version             string            `json:"version,omitempty"`
-	Status              string            `json:"status"` // online | draining | offline | lost | revoked
-	Tags                []string          `json:"tags,omitempty"`
-	EnrolledAt          api.Time          `json:"enrolled_at"`
-	LastSeen            api.Time          `json:"last_seen"`
-	CertificateNotAfter api.Time          `json:"certificate_not_after"`
-	RevokedAt           api.Time          `json:"revoked_at"`
-	RevokedReason       string            `json:"revoked_reason,omitempty"`
-	Plugins             []api.PluginInfo  `json:"plugins,omitempty"`
-	Monitors            []api.MonitorInfo `json:"monitors,omitempty"`
-	Health              *api.Health       `json:"health,omitempty"`
-	Sandbox             *api.Posture      `json:"sandbox,omitempty"`
-	Gaps                []Gap             `json:"gaps,omitempty"` // set when one agent is shown
+	ID                  api.AgentID         `json:"id"`
+	Type                api.AgentType       `json:"type"`
+	Name                string              `json:"name,omitempty"`
+	Hostname            string              `json:"hostname,omitempty"` // as it said at enrolment
+	Version             string              `json:"version,omitempty"`
+	Status              string              `json:"status"` // online | draining | offline | lost | revoked
+	Tags                []string            `json:"tags,omitempty"`
+	EnrolledAt          api.Time            `json:"enrolled_at"`
+	LastSeen            api.Time            `json:"last_seen"`
+	CertificateNotAfter api.Time            `json:"certificate_not_after"`
+	RevokedAt           api.Time            `json:"revoked_at"`
+	RevokedReason       string              `json:"revoked_reason,omitempty"`
+	Plugins             []api.PluginInfo    `json:"plugins,omitempty"`
+	Assigned            []api.AssignedState `json:"assigned,omitempty"` // what became of the packages that it is to have
+	Monitors            []api.MonitorInfo   `json:"monitors,omitempty"`
+	Health              *api.Health         `json:"health,omitempty"`
+	Sandbox             *api.Posture        `json:"sandbox,omitempty"`
+	Gaps                []Gap               `json:"gaps,omitempty"` // set when one agent is shown
 }
 
 // Gap is a loss of events that is known.

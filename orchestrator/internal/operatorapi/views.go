@@ -28,11 +28,15 @@ func viewToken(t store.Token) Token {
 }
 
 func viewAgent(a store.Agent) Agent {
+	var assigned []api.AssignedState
+	for _, p := range a.Assigned {
+		assigned = append(assigned, p.AssignedState)
+	}
 	return Agent{
 		ID: a.ID, Type: a.Type, Name: a.Name, Hostname: a.Hostname, Version: a.Version, Status: agentStatus(a), Tags: a.Tags,
 		EnrolledAt: api.At(a.EnrolledAt), LastSeen: api.At(a.LastSeen), CertificateNotAfter: api.At(a.NotAfter),
 		RevokedAt: api.At(a.RevokedAt), RevokedReason: a.RevokedReason,
-		Plugins: a.Plugins, Monitors: a.Monitors, Health: a.Health, Sandbox: a.Sandbox,
+		Plugins: a.Plugins, Assigned: assigned, Monitors: a.Monitors, Health: a.Health, Sandbox: a.Sandbox,
 	}
 }
 
