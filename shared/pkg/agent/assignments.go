@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,6 +29,7 @@ type assigned struct {
 	dir string // of packages while they are fetched
 
 	turn sync.Mutex // one package at a time is fetched and installed
+	kept sync.Mutex // one write of the file at a time, of what holds then
 
 	mu     sync.Mutex // guards the fields below
 	set    api.Assignments
@@ -119,23 +119,52 @@ func (a *assigned) note(p api.AssignedPlugin, state api.PackageState, message st
 	s := api.AssignedState{ID: p.ID, Version: p.Version, Digest: p.Digest, Attempt: p.Attempt, State: state, Message: message}
 	a.mu.Lock()
 	known := a.states[p.ID]
-	a.states[p.ID] = s
-	text, err := json.Marshal(slices.Collect(maps.Values(a.states)))
 	a.mu.Unlock()
 	if known == s {
 		return
 	}
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(a.file()), dirMode)
-	}
-	if err == nil {
-		err = atomicfile.Write(a.file(), text, 0o600)
-	}
-	if err != nil {
+	a.tell(p, s)
+	a.mu.Lock()
+	a.states[p.ID] = s
+	a.mu.Unlock()
+	if err := a.keep(); err != nil {
 		a.rt.Log.Warn("how far assigned packages are is not kept", telemetry.KeyError, err)
 	}
-	a.tell(p, s)
 	a.rt.BeatSoon()
+}
+
+// keep writes the states as they are.
+func (a *assigned) keep() error {
+	a.kept.Lock()
+	defer a.kept.Unlock()
+	a.mu.Lock()
+	text := encoded(slices.Collect(maps.Values(a.states)))
+	a.mu.Unlock()
+	if err := os.MkdirAll(filepath.Dir(a.file()), dirMode); err != nil {
+		return err
+	}
+	return atomicfile.Write(a.file(), text, 0o600)
+}
+
+// pending adds to what people are told of plugins what is assigned and not in use.
+func (a *assigned) pending(infos []api.PluginInfo) []api.PluginInfo {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.set.Plugins {
+		s := a.states[p.ID]
+		if remedies[s.State] == "" || s.Digest != p.Digest {
+			continue
+		}
+		message := fmt.Sprintf("version %s is assigned and %s: %s", s.Version, s.State, s.Message)
+		i := slices.IndexFunc(infos, func(i api.PluginInfo) bool { return i.ID == p.ID })
+		switch {
+		case i < 0:
+			infos = append(infos, api.PluginInfo{ID: p.ID, Type: p.Type, State: pluginRefused, Message: message})
+		case infos[i].Message == "":
+			infos[i].Message = message
+		}
+	}
+	return infos
 }
 
 // remedies say what people can do about a package that is not in use.
@@ -307,7 +336,11 @@ func (a *assigned) fetch(ctx context.Context, p api.AssignedPlugin, say func(str
 	}
 	say(fmt.Sprintf("fetching %s %s, %d KiB", p.ID, p.Version, p.Size>>10))
 	err = a.rt.API.FetchPackage(ctx, p, f)
-	a.rt.noteContact(err)
+	var answer *api.Error
+	var away *api.UnreachableError
+	if err == nil || errors.As(err, &answer) || errors.As(err, &away) { // and nothing of this host
+		a.rt.noteContact(err)
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

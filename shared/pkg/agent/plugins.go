@@ -122,8 +122,11 @@ func (p *Plugins) policy() catalog.Options {
 	return catalog.Options{Agent: p.rt.Role.Type, Allows: cfg.Allows, Pins: cfg.Pins}
 }
 
-// Infos lists what is installed, as heartbeats tell it; never nil.
-func (p *Plugins) Infos() []api.PluginInfo {
+// Infos lists what is installed, and what is assigned and cannot be, as heartbeats tell
+// it; never nil.
+func (p *Plugins) Infos() []api.PluginInfo { return p.rt.assigned.pending(p.infos()) }
+
+func (p *Plugins) infos() []api.PluginInfo {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	out := []api.PluginInfo{}
