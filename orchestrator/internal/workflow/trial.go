@@ -40,6 +40,8 @@ type Trial struct {
 	Decision Decision          `json:"decision"`
 	Status   Status            `json:"status,omitempty"` // of the run, if there was one
 	Order    []string          `json:"order,omitempty"`  // steps that started
+	// Inputs are what those steps were given, by step and name.
+	Inputs map[string]map[string]json.RawMessage `json:"inputs,omitempty"`
 }
 
 // Tests are those of the document, as written.
@@ -56,10 +58,8 @@ func (d *Definition) Try(t Test) Trial {
 		problem.Message = fmt.Sprintf("test %q: ", t.Name) + fmt.Sprintf(format, args...)
 		out.Problems = append(out.Problems, &problem)
 	}
-	inputs := map[string]map[string]json.RawMessage{}
 	if out.Decision.Run {
-		var err error
-		if out.Status, out.Order, err = d.rehearse(t, inputs); err != nil {
+		if err := d.rehearse(t, &out); err != nil {
 			fail("%v", err)
 		}
 	}
@@ -78,7 +78,7 @@ func (d *Definition) Try(t Test) Trial {
 		}
 	}
 	for _, step := range keysOf(t.Expect.With) {
-		differences(t.Expect.With[step], inputs[step], func(format string, args ...any) {
+		differences(t.Expect.With[step], out.Inputs[step], func(format string, args ...any) {
 			fail("step %s: "+format, append([]any{step}, args...)...)
 		})
 	}
@@ -86,29 +86,37 @@ func (d *Definition) Try(t Test) Trial {
 	return out
 }
 
-// rehearse drives the machine to the end of the run.
-func (d *Definition) rehearse(t Test, inputs map[string]map[string]json.RawMessage) (Status, []string, error) {
-	var order []string
+// rehearse drives the machine to the end of the run. Every try of a step ends in the same
+// way, and pauses are over at once.
+func (d *Definition) rehearse(t Test, out *Trial) error {
+	out.Inputs = map[string]map[string]json.RawMessage{}
 	state, effects, err := Start(d, "test", t.Event)
-	for waiting := []string{}; err == nil; {
+	for waiting := []Input{}; err == nil; {
 		for _, e := range effects {
-			if sent, ok := e.(Dispatch); ok {
-				waiting = append(waiting, sent.Step)
-				inputs[sent.Step] = sent.Input
+			switch e := e.(type) {
+			case Dispatch:
+				if !slices.Contains(out.Order, e.Step) {
+					out.Order = append(out.Order, e.Step)
+				}
+				out.Inputs[e.Step] = e.Input
+				end, given := t.Ends[e.Step]
+				if !given {
+					end = StepEnded{Step: e.Step, Status: api.Completed}
+				}
+				end.Try = e.Try
+				waiting = append(waiting, end)
+			case SetAlarm:
+				waiting = append(waiting, Alarm{e.Step, e.Try})
 			}
 		}
 		if len(waiting) == 0 {
 			break
 		}
-		step := waiting[0]
-		waiting, order = waiting[1:], append(order, step)
-		end, given := t.Ends[step]
-		if !given {
-			end = StepEnded{Step: step, Status: api.Completed}
-		}
-		state, effects, err = Step(d, state, end)
+		state, effects, err = Step(d, state, waiting[0])
+		waiting = waiting[1:]
 	}
-	return state.Status, order, err
+	out.Status = state.Status
+	return err
 }
 
 // asExpected leaves out the outputs that an expected order does not speak of.

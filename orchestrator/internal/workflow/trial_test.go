@@ -66,6 +66,19 @@ func TestTry(t *testing.T) {
 	}
 }
 
+func TestTryWithRetries(t *testing.T) {
+	d := parse(t, head+`actions:
+- {id: a, plugin: p, retry: {attempts: 4}}
+- {id: b, plugin: p, needs: [a]}
+tests:
+- {name: in the end it fails, event: {type: a.b}, steps: {a: {status: failed}}, expect: {status: failed, order: [a]}}
+- {name: it works, event: {type: a.b}, expect: {status: completed, order: [a, b]}}
+`)
+	if trials, err := d.TryAll(); err != nil {
+		t.Errorf("%v\n%+v", err, trials)
+	}
+}
+
 // A workflow is tested before it is switched on.
 func TestTryWhileOff(t *testing.T) {
 	for _, mode := range []string{"off", "shadow", "live"} {
