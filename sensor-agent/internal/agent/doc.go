@@ -11,4 +11,9 @@
 // plugin fails is started again with growing pauses for ever, and its state says why.
 // Sensing goes on while the orchestrator is away; what the spool cannot hold blocks
 // the plugin that reports it.
+//
+// A monitor that has not looked with success for three intervals (ten seconds at least)
+// is stale: a condition in /health says so, and the events stavily.monitor.stale and, when
+// it is back, stavily.monitor.fresh, once for each change, over restarts too. Types that
+// begin with "stavily." are the agent's own; a plugin cannot report them.
 package agent

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,8 +29,11 @@ type monitor struct {
 	samples  prometheus.Observer
 	after    *monitor      // what it takes the place of; nil: nothing
 	done     chan struct{} // closed when it has ended
+	news     chan<- struct{}
 
 	mu      sync.Mutex // guards the fields below
+	born    time.Time  // it, or what it took the place of
+	freshAt time.Time  // when it last looked with success; zero: not yet
 	info    api.MonitorInfo
 	started bool
 	retired bool
@@ -147,6 +152,9 @@ func (m *monitor) task() agent.Task {
 
 // accept takes an event of this monitor.
 func (m *monitor) accept(ctx context.Context, e api.Event) (api.EventID, error) {
+	if strings.HasPrefix(e.Type, ownEvents) {
+		return "", fmt.Errorf("event %.80s: types that begin with %s are the agent's own: choose another", e.Type, ownEvents)
+	}
 	e.Source, e.Monitor = string(m.plugin.ID), m.settings.Name
 	return m.out.accept(ctx, e)
 }
@@ -189,8 +197,7 @@ const closeGrace = 5 * time.Second
 func (m *monitor) sample(ctx context.Context, up func()) error {
 	return m.rt.Plugins.Sense(ctx, m.task(), closeGrace, func(s *agent.Session) error {
 		up()
-		every := m.settings.Interval.Duration()
-		pause := time.Duration(rand.Int64N(int64(every)/10 + 1)) // monitors that start together do not sample together
+		pause := jitter(m.settings.Interval.Duration()/20, 1) // monitors that start together do not sample together
 		for {
 			select {
 			case <-m.going.Done():
@@ -205,9 +212,15 @@ func (m *monitor) sample(ctx context.Context, up func()) error {
 			}
 			took := time.Since(begin)
 			m.samples.Observe(took.Seconds())
-			pause = max(every-took, 0)
+			pause = max(jitter(m.settings.Interval.Duration(), 0.1)-took, 0)
 		}
 	})
+}
+
+// jitter is a duration that is longer or shorter by up to a part of it: what begins
+// together does not stay together.
+func jitter(d time.Duration, part float64) time.Duration {
+	return time.Duration(float64(d) * (1 + part*(2*rand.Float64()-1)))
 }
 
 // once is one look. The error ends the session.
@@ -231,6 +244,7 @@ func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 	m.info.LastRun = api.At(time.Now())
 	m.mu.Unlock()
 	if err == nil {
+		m.looked(time.Now())
 		m.rt.Health.Clear(m.condition())
 		m.say("")
 		return nil

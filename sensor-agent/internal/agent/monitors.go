@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,19 +22,18 @@ type monitors struct {
 	out      *outbox
 	restarts *prometheus.CounterVec
 	samples  *prometheus.HistogramVec
+	news     chan struct{} // see freshness
 
 	mu   sync.Mutex // guards list
 	list []*monitor // in the order of the files
 }
 
 func newMonitors(rt *agent.Runtime, out *outbox) *monitors {
-	set := &monitors{
+	return &monitors{
 		rt: rt, out: out,
 		restarts: rt.Metrics.CounterVec("monitor_restarts_total", "Times that a monitor's plugin ended and was started again.", "monitor"),
 		samples:  rt.Metrics.HistogramVec("monitor_sample_seconds", "Time that a plugin took to look for triggers.", []float64{.001, .01, .1, 1, 10, 60}, "monitor"),
 	}
-	set.follow()
-	return set
 }
 
 // run keeps all monitors running, each as its file says now and with the version of its
@@ -85,6 +85,7 @@ func (s *monitors) follow() {
 		}
 		if old != nil {
 			next.after = old
+			next.inherit(old)
 			old.retire()
 		}
 		next.announce()
@@ -100,6 +101,7 @@ func (s *monitors) make(f config.PluginFile) *monitor {
 	m := &monitor{
 		rt: s.rt, out: s.out, settings: f, release: func() {},
 		restarts: s.restarts.WithLabelValues(f.Name), samples: s.samples.WithLabelValues(f.Name), done: make(chan struct{}),
+		news: s.news, born: time.Now(),
 		info: api.MonitorInfo{Name: f.Name, Plugin: f.Plugin, State: "starting"},
 	}
 	p, release, err := s.rt.Plugins.Acquire(f.Plugin)

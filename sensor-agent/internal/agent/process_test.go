@@ -25,8 +25,11 @@ import (
 // asAgent makes a process of this test program an agent.
 const asAgent = "TEST_AS_AGENT"
 
-// testAcceptLimit shortens acceptLimit in that process.
-const testAcceptLimit = "TEST_ACCEPT_LIMIT"
+// testAcceptLimit and testPatience shorten acceptLimit and minPatience in that process.
+const (
+	testAcceptLimit = "TEST_ACCEPT_LIMIT"
+	testPatience    = "TEST_PATIENCE"
+)
 
 // sharedCache is where the SDK stands once the first agent of this program has unpacked
 // it, which takes longer than most tests.
@@ -40,6 +43,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asAgent) != "" || len(os.Args) == 1 && !strings.HasSuffix(os.Args[0], ".test") {
 		if limit, err := time.ParseDuration(os.Getenv(testAcceptLimit)); err == nil {
 			acceptLimit = limit
+		}
+		if limit, err := time.ParseDuration(os.Getenv(testPatience)); err == nil {
+			minPatience = limit
 		}
 		os.Exit(agent.Main(os.Args[1:], Role()))
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-
 // Monitors come and go with their files, and no other monitor notices.
 func TestMonitorsFollowTheirFiles(t *testing.T) {
 	t.Parallel()

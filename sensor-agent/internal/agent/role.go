@@ -22,6 +22,8 @@ func components(rt *agent.Runtime) ([]agent.Component, error) {
 	}
 	out := newOutbox(rt, spool)
 	set := newMonitors(rt, out)
+	fresh := newFreshness(set)
+	set.follow()
 	rt.ReportMonitors(set.infos)
-	return []agent.Component{{Name: "monitors", Run: set.run}, {Name: "delivery", Run: out.deliver}}, nil
+	return []agent.Component{{Name: "monitors", Run: set.run}, {Name: "freshness", Run: fresh.run}, {Name: "delivery", Run: out.deliver}}, nil
 }

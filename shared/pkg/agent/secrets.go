@@ -19,6 +19,9 @@ func (p *Plugins) hide(t Task) {
 	}
 }
 
+// Redact takes the secrets of plugins out of a text that leaves the agent.
+func (rt *Runtime) Redact(text string) string { return rt.secrets.Redact(text) }
+
 func (rt *Runtime) hide(secret string) {
 	if _, known := rt.hidden.LoadOrStore(secret, true); !known {
 		rt.secrets.Add(secret)
