@@ -105,8 +105,8 @@ func (r Row) Allows(k Kind) bool { return slices.Contains(r.Allow, k) }
 
 // Bounds of bodies and of requests in flight.
 const (
-	small = 64 << 10 // a CSR of RSA 4096 with its envelope takes 2 KiB, a heartbeat of 200 plugins 30 KiB
-	large = 1 << 20  // the log lines of one result: 1000 lines, on average 1 KiB
+	small = 64 << 10 // a CSR of RSA 4096 with its envelope takes 2 KiB
+	large = 1 << 20  // the log lines of one result: 1000 lines, on average 1 KiB; as much as an agent says of its plugins at most
 
 	few = 4 // a caller that repeats a request before the old one is known to be dead
 	// An action agent runs up to 16 plugins at a time, each with progress and result.
@@ -128,7 +128,7 @@ func Table() []Row { return slices.Clone(table) }
 var table = slices.Concat([]Row{
 	{Enroll, Agents, http.MethodPost, api.PathEnroll, []Kind{EnrolmentToken}, small, 0, 0, few},
 	{Renew, Agents, http.MethodPost, api.PathCertificate, anyAgent, small, 0, 0, few},
-	{Heartbeat, Agents, http.MethodPost, api.PathHeartbeat, anyAgent, small, small, 0, few},
+	{Heartbeat, Agents, http.MethodPost, api.PathHeartbeat, anyAgent, large, large, 0, few},
 	{Instructions, Agents, http.MethodGet, api.PathInstructions, action, 0, 0, 0, few},
 	{Progress, Agents, http.MethodPut, api.PathInstruction, action, large, large, 0, perRun},
 	{Result, Agents, http.MethodPost, api.PathResult, action, 2 * large, 2 * large, 0, perRun},

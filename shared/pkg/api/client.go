@@ -123,10 +123,10 @@ func (c *Client) Renew(ctx context.Context, r CertificateRequest) (EnrollRespons
 }
 
 // Heartbeat tells that the agent lives. It is exempt from the rate limit: an agent
-// busy with work must not look dead. The response is zero when the server answered
-// 204.
+// busy with work must not look dead. Nor must one with much to say: what it says of one
+// thing is cut to [MaxHeartbeatMessage]. The response is zero when the server answered 204.
 func (c *Client) Heartbeat(ctx context.Context, h Heartbeat) (HeartbeatResponse, error) {
-	return exchange(ctx, c, call{method: http.MethodPost, path: PathHeartbeat, body: h, unlimited: true, mayBeEmpty: true}, checkHeartbeat)
+	return exchange(ctx, c, call{method: http.MethodPost, path: PathHeartbeat, body: h.bounded(), unlimited: true, mayBeEmpty: true}, checkHeartbeat)
 }
 
 // Progress claims the start of an instruction or tells how far it is. After an error

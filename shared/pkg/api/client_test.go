@@ -287,6 +287,36 @@ func TestLargeBatchesAreCompressed(t *testing.T) {
 	}
 }
 
+// TestLongMessagesDoNotCostAHeartbeat: they are cut where they are too long, and the
+// caller's are as they were.
+func TestLongMessagesDoNotCostAHeartbeat(t *testing.T) {
+	var got api.Heartbeat
+	_, c := both(t, func(w http.ResponseWriter, r *http.Request) {
+		got = api.Heartbeat{}
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+			t.Error(err)
+		}
+		reply(w, http.StatusOK, api.HeartbeatResponse{ServerTime: now})
+	})
+	long := strings.Repeat("ü", 5000)
+	sent := api.Heartbeat{
+		Timestamp: now, Status: "online", Plugins: []api.PluginInfo{{ID: "a", Message: long}, {ID: "b", Message: "short"}},
+		Assigned: []api.AssignedState{{ID: "a", Message: long}}, Monitors: []api.MonitorInfo{{Name: "m", Message: long}},
+		Health: &api.Health{Status: "degraded", Conditions: []api.Condition{{Name: "c", Message: long, Remedy: long}}},
+	}
+	if _, err := c.Heartbeat(t.Context(), sent); err != nil {
+		t.Fatal(err)
+	}
+	for _, message := range []string{got.Plugins[0].Message, got.Assigned[0].Message, got.Monitors[0].Message, got.Health.Conditions[0].Message, got.Health.Conditions[0].Remedy} {
+		if len(message) > api.MaxHeartbeatMessage || len(message) < api.MaxHeartbeatMessage-8 || !strings.HasSuffix(message, "ü…") {
+			t.Errorf("a message of %d bytes arrives as one of %d", len(long), len(message))
+		}
+	}
+	if got.Plugins[1].Message != "short" || sent.Plugins[0].Message != long || sent.Health.Conditions[0].Message != long {
+		t.Error("a short message, or the caller's, was changed")
+	}
+}
+
 func TestRateLimitSparesHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := api.NewClient(api.ClientOptions{BaseURL: "https://stavily.test", TLS: &tls.Config{}, Agent: agentID, RequestsPerSecond: 2, Burst: 3})
