@@ -114,6 +114,10 @@ bench-sandbox: ## What confining a plugin costs, beside plain Python and bubblew
 	STAVILY_BENCH=1 $(GO) test -count=1 -v -run TestCost ./shared/internal/sandbox
 	STAVILY_BENCH=1 PYTHON=$(PYTHON) $(GO) test -count=1 -v -run TestCost ./shared/internal/warm
 
+.PHONY: bench-plugins
+bench-plugins: ## How long the activation of an installed plugin version takes, until it answers
+	STAVILY_BENCH=1 PYTHON=$(PYTHON) $(GO) test -count=1 -v -run TestCostOfActivation ./shared/pkg/agent
+
 ##@ Before a commit
 lint: ## gofmt, go vet, staticcheck, go mod tidy
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run: gofmt -w on these'; exit 1; }

@@ -61,9 +61,9 @@ func (a Agent) CanTake(plugin api.PluginID, target instruction.Target) bool {
 // enough: it is an action agent, the target fits it, and the plugin is among those that
 // it has ready, if it has told which it has, or is brought by the instruction.
 func (a Agent) CouldTake(plugin api.PluginID, target instruction.Target) bool {
-	const refused = "refused" // as in api.PluginInfo
+	const unsaid, usable = "", "ready" // as in api.PluginInfo
 	ready := target.Installs || a.Plugins == nil || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool {
-		return p.ID == plugin && p.State != refused
+		return p.ID == plugin && (p.State == unsaid || p.State == usable)
 	})
 	return a.Type == api.Action && ready && target.Fits(a.ID, a.Hostname, a.Tags)
 }

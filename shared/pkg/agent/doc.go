@@ -29,9 +29,19 @@
 // stores. A result over 256 KiB is kept in data/cache; a plugin process has a private
 // directory tmp/run-<plugin>-<number> for as long as it lives.
 //
+// # Plugins that change
+//
+// [Plugins] changes while the agent runs: by an edited directory or file (reload*.go), by
+// the host's owner (control*.go), by an instruction or an assignment (install*.go,
+// assignments.go). All of them go one way: a tree aside, checked, with its environment,
+// stored, started once, and swapped in (plugins_install.go). One change of a plugin at a
+// time has its turn. Who runs a plugin acquires its version, which stays on disk until it
+// is released, and hears of changes by [Plugins.Changes].
+//
 // # How to debug it
 //
 // `sensor-agent config show` prints every value with its origin; GET /health on the
 // host lists conditions with since-when and remedy; data/state holds the ports that
-// were really bound; logs/plugins/<id>.log is what a plugin said.
+// were really bound; logs/plugins/<id>.log is what a plugin said; `sensor-agent plugins
+// show ID` is what becomes of one.
 package agent

@@ -132,7 +132,12 @@ func isRefusal(err error) bool {
 func (p *Plugins) reactivate(ctx context.Context, v catalog.Version) (Change, error) {
 	defer p.turns.take(v.ID)()
 	before := p.slotOf(v.ID)
-	m, err := p.store.Activate(ctx, v.ID, v.Name, p.tryOut)
+	m, err := p.store.Activate(ctx, v.ID, v.Name, func(ctx context.Context, m *plugin.Plugin) error {
+		if err := p.equip(ctx, m); err != nil {
+			return err
+		}
+		return p.tryOut(ctx, m)
+	})
 	if err != nil {
 		return Change{}, err
 	}

@@ -135,6 +135,19 @@ func (p *Plugins) bring(ctx context.Context, store *catalog.Store, m *plugin.Plu
 	return next, nil
 }
 
+// equip gives a version that the store has its environment again, which may have been
+// collected.
+func (p *Plugins) equip(ctx context.Context, m *plugin.Plugin) error {
+	python, err := p.environment(ctx, m, nil)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pythons[m.Dir] = python
+	return nil
+}
+
 // acceptable checks what can be told without starting anything.
 func (p *Plugins) acceptable(m, before *plugin.Plugin, from catalog.Origin) error {
 	if err := p.policy().Check(m); err != nil {

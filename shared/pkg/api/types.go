@@ -44,8 +44,8 @@ type PluginInfo struct {
 	Version string   `json:"version"`
 	Digest  string   `json:"digest,omitempty"`
 	Type    string   `json:"type"`
-	State   string   `json:"state,omitempty"`   // ready | refused
-	Message string   `json:"message,omitempty"` // why it is refused, or else what there is to know
+	State   string   `json:"state,omitempty"`   // ready | refused | disabled | loading
+	Message string   `json:"message,omitempty"` // why it is refused, or else what there is to know, such as that something newer is refused
 }
 
 // MonitorInfo is one monitor that a sensor agent runs.

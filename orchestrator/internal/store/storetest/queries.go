@@ -233,7 +233,7 @@ func testOfferFit(f *fixture) {
 		if rapid.Bool().Draw(t, "told") {
 			agent.Plugins = []api.PluginInfo{}
 			for _, p := range rapid.SliceOfNDistinct(plugin, 0, 2, rapid.ID[api.PluginID]).Draw(t, "plugins") {
-				agent.Plugins = append(agent.Plugins, api.PluginInfo{ID: p, State: rapid.SampledFrom([]string{"", "ready", "refused"}).Draw(t, "state")})
+				agent.Plugins = append(agent.Plugins, api.PluginInfo{ID: p, State: rapid.SampledFrom([]string{"", "ready", "refused", "disabled", "loading"}).Draw(t, "state")})
 			}
 		}
 		if rapid.Bool().Draw(t, "told of its sandbox") {
