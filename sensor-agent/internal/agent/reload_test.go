@@ -78,3 +78,33 @@ func readFile(t *testing.T, path string) string {
 	}
 	return string(text)
 }
+
+// A version whose monitor fails in its first minute gives way to the one before, which
+// the agent notes in the store and tells.
+func TestAMonitorOfAVersionThatFails(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"p": "serve(lambda n: event('old'))\n"}, "")
+	program := readFile(t, filepath.Join(r.base, "data", "plugins", "p", "main.py"))
+	manifest := readFile(t, filepath.Join(r.base, "data", "plugins", "p", "plugin.yaml"))
+	r.start()
+	o.await("old")
+	same(t, "exit code", 0, r.stop())
+	// Its first minute is over.
+	state := filepath.Join(r.base, "data", "cache", "plugins", "p", "state.json")
+	link, err := os.Readlink(filepath.Join(filepath.Dir(state), "active"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, state, strings.Replace(readFile(t, state), `"versions"`, `"good": ["`+link+`"], "versions"`, 1))
+	r.start()
+	write(t, filepath.Join(r.base, "data", "plugins", "p", "main.py"), strings.Replace(program, "event('old')", "os._exit(3)", 1))
+	write(t, filepath.Join(r.base, "data", "plugins", "p", "plugin.yaml"), strings.Replace(manifest, "1.2.0", "2.0.0", 1))
+	o.until("what became of 2.0.0", func() bool {
+		b := o.beats[len(o.beats)-1]
+		return len(b.Plugins) == 1 && b.Plugins[0].Version == "1.2.0" && strings.Contains(b.Plugins[0].Message, "version 2.0.0 failed in its first minute in use: monitor p")
+	})
+	before := len(o.types())
+	o.until("events of the version before", func() bool { return len(o.taken) > before+2 })
+	same(t, "exit code", 0, r.stop())
+}

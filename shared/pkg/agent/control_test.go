@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/bundle"
 )
 
 // owned has the host answer at its control socket until the test ends.
@@ -79,6 +81,20 @@ func dirOf(t *testing.T, manifest, program string) string {
 	return dir
 }
 
+// packed makes an unsigned package of a directory.
+func packed(t *testing.T, dir string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "q.tar.gz")
+	f, err := os.Create(path)
+	if err == nil {
+		_, err = bundle.Pack(f, dir, nil)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // Everything that the host's owner does with plugins, with the running agent.
 func TestPluginsCommands(t *testing.T) {
 	const manifest = "id: q\nversion: VERSION\ntype: action\nruntime: {type: python, entry_point: main.py, contract: stdio}\n"
@@ -99,6 +115,8 @@ func TestPluginsCommands(t *testing.T) {
 		t.Errorf("then it answers %s", got)
 	}
 	h.fails("plugins install --allow-unsigned "+dirOf(t, version("3.0.0"), "raise SystemExit('no luck')"), "does not load", "no luck")
+	h.fails("plugins install "+packed(t, two), "signed")
+	h.does("plugins install --allow-unsigned "+packed(t, two), "q 2.0.0 is installed")
 	h.fails("plugins install --allow-unsigned "+t.TempDir(), "holds no plugin.yaml")
 	h.fails("plugins install --allow-unsigned /nothing/there", "no such file")
 

@@ -45,6 +45,7 @@ type Plugins struct {
 	mirror  *catalog.Store   // the copies of directories that people edit
 	scanner *catalog.Scanner // of these directories
 	turns   turns            // one change of a plugin at a time
+	looks   time.Duration    // between two looks at what may have changed without telling
 	trial   time.Duration    // how long a version that came into use may be gone back from by itself
 	broken  chan breakage    // versions that failed within it
 
@@ -69,7 +70,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 		logs: pluginLogs{
 			dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config, rt.secrets), open: map[api.PluginID]io.WriteCloser{},
 		},
-		trial: firstMinute, broken: make(chan breakage, 16),
+		trial: firstMinute, looks: pollEvery, broken: make(chan breakage, 16),
 		slots: map[api.PluginID]*slot{}, turnedDown: map[string]turnedDown{}, pythons: map[string]pyenv.Interpreter{},
 		held: map[string]int{}, subscribers: map[chan struct{}]bool{},
 	}

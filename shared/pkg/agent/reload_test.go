@@ -234,6 +234,37 @@ func TestAStartWithABrokenDirectory(t *testing.T) {
 	}
 }
 
+// A file system that tells of no changes is looked at now and then, and so is what may go
+// better by itself.
+func TestChangesThatNobodyTells(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "ready")
+	h := newHost(t, api.Action, map[string]string{"p": "type: action\nruntime: {type: python, entry_point: main.py, contract: stdio}\npermissions: {filesystem: {read: [" + filepath.Dir(base) + "]}}\n---\n" + sdkSays("one")})
+	h.looks = 200 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.poll(ctx, nil, nil, nil) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	h.edit("p/main.py", "import os\nif not os.path.exists('"+base+"'): raise SystemExit('no database')\n"+sdkSays("two"))
+	c := h.complains("plugin_p", "does not load", "no database")
+	time.Sleep(3 * h.looks)
+	if again := h.complains("plugin_p", "no database"); again.Since != c.Since {
+		t.Errorf("since %v, and then since %v", c.Since, again.Since)
+	}
+	if n := h.log.count("plugin refused", "no database"); n != 1 {
+		t.Errorf("it is logged %d times", n)
+	}
+	write(t, base, "")
+	h.well("plugin_p")
+	if got := h.answers("p"); got != `"two"` {
+		t.Errorf("then it answers %s", got)
+	}
+}
+
 // start opens the host's plugins as the next process would.
 func (h *host) start() {
 	h.t.Helper()

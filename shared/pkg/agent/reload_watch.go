@@ -32,7 +32,7 @@ const (
 func (p *Plugins) watch(ctx context.Context) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		p.rt.Log.Warn("changes of plugins are noticed late", "within", pollEvery, telemetry.KeyError, err)
+		p.rt.Log.Warn("changes of plugins are noticed late", "within", p.looks, telemetry.KeyError, err)
 		return p.poll(ctx, nil, nil, nil)
 	}
 	defer w.Close()
@@ -40,7 +40,7 @@ func (p *Plugins) watch(ctx context.Context) error {
 }
 
 func (p *Plugins) poll(ctx context.Context, w *fsnotify.Watcher, events <-chan fsnotify.Event, errs <-chan error) error {
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(p.looks)
 	defer tick.Stop()
 	look := time.NewTimer(0) // what changed since the agent looked at its start
 	defer look.Stop()
