@@ -591,6 +591,27 @@ func TestAnotherConfigurationReplacesTheZygote(t *testing.T) {
 	l.want(script("", "ctx.config.a"), "2")
 }
 
+// Of a plugin that has another version, or is gone, no process stays, also not one that
+// is on its way.
+func TestADroppedPluginHasNoZygote(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	l.pool.Drop("test", l.plan.Digest)
+	l.pool.Drop("another", "")
+	if l.pool.Zygotes() != 1 || !slices.Equal(l.pool.InUse(), []string{l.plan.Spec.Dir}) {
+		t.Errorf("%d zygotes of %q, want the one of this version", l.pool.Zygotes(), l.pool.InUse())
+	}
+	l.pool.Drop("test", "sha256:2")
+	l.eventually("the end of the zygote", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.gone) == 1 })
+	l.pool.Prepare(l.plan)
+	l.pool.Drop("test", "")
+	time.Sleep(time.Second) // in which it would have been raised
+	if n := l.pool.Zygotes(); n != 0 || len(l.pool.InUse()) > 0 {
+		t.Errorf("%d zygotes of %q are left", n, l.pool.InUse())
+	}
+	l.warmUp() // and it may come back
+}
+
 func TestTheLeastUsedZygoteGoes(t *testing.T) {
 	l := newLab(t, handler, func(o *Options, _ *Plan) { o.Zygotes = 2 })
 	plans := make([]Plan, 3)
