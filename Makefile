@@ -74,6 +74,10 @@ test-race: ## All Go tests with the race detector (needs a C compiler)
 test-python: ## The SDK's and the plugins' tests
 	PYTHON=$(PYTHON) scripts/test-python.sh
 
+.PHONY: test-plugins
+test-plugins: ## Every official plugin through `stavily plugin test`, at its declared permissions
+	STAVILY_TEST_PLUGINS=1 PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 20m -run TestOfficialPlugins ./kit
+
 .PHONY: test-archives
 test-archives: ## 100,000 mutated plugin packages: refused or as signed, nothing touched around them
 	STAVILY_ARCHIVES=100000 $(GO) test -count=1 -v -timeout 30m -run TestMutatedArchives ./shared/pkg/bundle

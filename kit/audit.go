@@ -52,7 +52,7 @@ func (a *audit) ofHost(path string) string {
 func (a *audit) judge(u use) {
 	switch u.Use {
 	case "read", "run":
-		if exists(u.Path) && !a.covered(u.Path, a.reach.Read, a.reach.Write, a.reach.Sockets) {
+		if exists(u.Path) && !a.covered(u.Path, a.reach.Read, a.reach.Write, a.reach.Sockets) && !a.above(u.Path) {
 			a.refuse(u, "read", "")
 		}
 	case "write":
@@ -192,7 +192,11 @@ func exists(path string) bool {
 }
 
 // unused tells of what the manifest asks for and the plugin did not use.
+// Another program that it ran may have used anything.
 func (a *audit) unused() []string {
+	if slices.ContainsFunc(a.uses, func(u use) bool { return u.Use == "run" }) {
+		return nil
+	}
 	var out []string
 	for _, d := range a.reach.Decisions {
 		if len(d.Granted) == 0 {
@@ -207,7 +211,7 @@ func (a *audit) unused() []string {
 			for _, granted := range d.Granted {
 				real, err := filepath.EvalSymlinks(u.Path)
 				if hit := within(u.Path, granted) || err == nil && within(real, granted); hit {
-					used, written = true, written || u.Use == "write"
+					used, written = true, written || u.Use == "write" || u.Use == "socket"
 				}
 			}
 		}

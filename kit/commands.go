@@ -28,13 +28,17 @@ func Commands() []*cobra.Command {
 // group is a command that only holds others, and shows its help.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
-		Use: use, Short: short,
+		Use: use, Short: short, SuggestionsMinimumDistance: 2,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
 			}
-			return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+			unknown := fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				unknown = fmt.Errorf("%w: did you mean %q?", unknown, near[0])
+			}
+			return unknown
 		},
 	}
 	c.AddCommand(commands...)

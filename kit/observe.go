@@ -15,6 +15,7 @@ import (
 
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/pkg/agent"
+	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
@@ -34,52 +35,65 @@ type use struct {
 }
 
 // permissions compares what the plugin touches with what it declares.
-func (t *trial) permissions(ctx context.Context) {
-	if t.plugin.Runtime.Type != plugin.Python {
+func (t *trial) permissions(o *observation) {
+	switch {
+	case o == nil:
 		t.card.skip("only what Python does can be observed", "permissions")
+		return
+	case o.uses == nil:
+		t.card.skip("nothing was observed: "+first(fmt.Sprint(o.err)), "permissions")
 		return
 	}
 	c, end := t.card.begin("permissions")
-	uses, reach, err := t.observe(ctx)
-	if err != nil {
-		c.fail("%s", err)
-		end("not observed")
-		return
-	}
-	a := newAudit(t.plugin, reach, uses, t.bench.settings.Config)
+	a := newAudit(t.plugin, o.reach, o.uses, t.bench.settings.Config)
 	for _, r := range a.refused {
 		c.fail("%s", r)
 	}
 	for _, w := range a.doubtful {
 		c.warn("%s", w)
 	}
-	for _, u := range a.unused() {
-		c.warn("%s", u)
+	if o.err == nil {
+		for _, u := range a.unused() {
+			c.warn("%s", u)
+		}
+	} else {
+		c.note("what it uses where it completes is not known: %s", first(o.err.Error()))
 	}
 	t.card.Permissions = a.suggestion()
-	end("%s of files, programs and destinations observed, %s refused; compiled modules and other programs are not seen", counted(len(uses), "use"), thousands(len(a.refused)))
+	end("%s of files, programs and destinations observed, %s refused; compiled modules and other programs are not seen", counted(len(o.uses), "use"), thousands(len(a.refused)))
 }
 
-// observe uses the plugin once, or a sensor twice, with the observer in it.
-func (t *trial) observe(ctx context.Context) (uses []use, reach agent.Reach, err error) {
+// observation is what was seen of one use of the plugin.
+type observation struct {
+	uses  []use // nil where nothing could be seen
+	reach agent.Reach
+	err   error // why the use did not complete
+}
+
+// observe uses the plugin once, or a sensor twice, with the observer in it. It does so
+// before all else, since the first use may do what later ones find done; nil where the
+// plugin is not Python's.
+func (t *trial) observe(ctx context.Context) (*observation, error) {
+	if t.plugin.Runtime.Type != plugin.Python {
+		return nil, nil
+	}
 	b, err := openBench(ctx, t.plugin, &t.setting, observer, io.Discard)
 	if err != nil {
-		return nil, reach, err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	if reach, err = b.Reach(b.task()); err != nil {
-		return nil, reach, err
+	o := &observation{}
+	if o.reach, o.err = b.Reach(b.task()); o.err == nil {
+		seen := &trial{tester: t.tester, plugin: t.plugin, bench: b, card: &Card{}}
+		o.err = seen.useOnce(ctx)
+		var home string
+		if home, err = b.Home(t.plugin.ID); err == nil {
+			var unseen error
+			if o.uses, unseen = readUses(home); o.err == nil {
+				o.err = unseen
+			}
+		}
 	}
-	seen := &trial{tester: t.tester, plugin: t.plugin, bench: b, card: &Card{}}
-	if err := seen.useOnce(ctx); err != nil {
-		return nil, reach, err
-	}
-	home, err := b.Home(t.plugin.ID)
-	if err != nil {
-		return nil, reach, err
-	}
-	uses, err = readUses(home)
-	return uses, reach, err
+	return o, errors.Join(err, b.close())
 }
 
 // useOnce runs the plugin. How its runs end is told elsewhere.
@@ -89,6 +103,9 @@ func (t *trial) useOnce(ctx context.Context) error {
 	switch {
 	case t.plugin.Kind != plugin.Sensor:
 		r, _ := t.run(ctx, 1)
+		if r.problem == nil && r.result.Status != api.Completed {
+			return errors.New(r.result.ErrorMessage)
+		}
 		return r.problem
 	case t.plugin.Runtime.Contract == plugin.Script:
 		limited, cancel := context.WithTimeout(ctx, streamTime)
@@ -101,15 +118,9 @@ func (t *trial) useOnce(ctx context.Context) error {
 		if err == nil {
 			_, err = t.look(ctx, s, h)
 		}
-		if s.Err() != nil {
-			return s.Err()
-		}
-		return nil
+		return err
 	})
-	if err != nil {
-		return fmt.Errorf("%s", h.why(err))
-	}
-	return nil
+	return err
 }
 
 // readUses reads what the observer wrote. It is the plugin's file: it is bounded, and
@@ -127,7 +138,7 @@ func readUses(home string) ([]use, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what was observed: %w", err)
 	}
-	var out []use
+	out := []use{}
 	seen := map[use]bool{}
 	for line := range bytes.Lines(text) {
 		var u use

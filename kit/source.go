@@ -99,7 +99,7 @@ func examine(p plugin.Property) (warnings []string) {
 	if p.Required && p.Default != nil {
 		warnings = append(warnings, "is required and has a default: the default always holds, so leave `required` out")
 	}
-	if p.Secret && p.Default != nil {
+	if empty := slices.Contains([]string{"{}", "[]", `""`}, string(p.Default)); p.Secret && p.Default != nil && !empty {
 		warnings = append(warnings, "is secret and has a default that everybody can read")
 	}
 	if p.Description == "" {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -113,6 +116,10 @@ func (t *trial) all(ctx context.Context, warnings strictyaml.Errors, agentLog *l
 		t.card.skip("the plugin does not run here", append([]string{"handshake"}, afterHandshake...)...)
 		return nil
 	}
+	seen, err := t.observe(ctx)
+	if err != nil {
+		return err
+	}
 	switch {
 	case t.plugin.Runtime.Contract == plugin.Script && t.plugin.Kind == plugin.Sensor:
 		t.stream(ctx)
@@ -121,9 +128,7 @@ func (t *trial) all(ctx context.Context, warnings strictyaml.Errors, agentLog *l
 	default:
 		t.act(ctx)
 	}
-	if ctx.Err() == nil {
-		t.permissions(ctx)
-	}
+	t.permissions(seen)
 	return nil
 }
 
@@ -133,8 +138,8 @@ func (t *trial) sandbox(agentLog io.Writer) {
 	posture := t.bench.Posture()
 	t.card.Sandbox = posture.String()
 	defer func() { end("level %s", posture.String()) }()
-	for _, lack := range posture.Lacks() {
-		c.note("this host lacks %s", lack)
+	for _, layer := range slices.Sorted(maps.Keys(posture.Missing)) {
+		c.note("this host lacks %s: %s", layer, posture.Missing[layer])
 	}
 	if !posture.Satisfies(api.SandboxConfined) {
 		c.warn("nothing keeps the plugin from files that it does not declare: an agent runs it here only where its owner says so")
@@ -148,7 +153,10 @@ func (t *trial) sandbox(agentLog io.Writer) {
 		return
 	}
 	for _, d := range reach.Decisions {
-		if d.Why != "" {
+		switch {
+		case strings.HasSuffix(d.Why, agent.NotThere): // on this host; elsewhere it may be
+			c.note("%s", d.String())
+		case d.Why != "":
 			c.warn("%s", d.String())
 		}
 	}

@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"bytes"
 	"context"
 	"os/exec"
 	"path/filepath"
@@ -78,6 +79,8 @@ func (t *trial) ownTests(ctx context.Context) {
 		c.fail("did not end within %s", unitTestLimit)
 	case err != nil:
 		c.fail("%s", strings.Join(lastOf(lines(string(said.Bytes())), shownLines), "\n"))
+	case bytes.Contains(said.Bytes(), []byte("skipped=")):
+		c.note("some were skipped: %s", lastOf(lines(string(said.Bytes())), 1)[0])
 	case count == "none" || count == "0":
 		c.warn("the files have no test: unittest found none in %s", filepath.Base(found[0]))
 	}

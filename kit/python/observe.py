@@ -17,22 +17,26 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 NETWORK = (2, 10, 23, 30)  # AF_INET and, by system, AF_INET6: importing socket would not be the plugin's doing
 
-# Events of sys.audit with one path: see the table of audit events of Python's documentation.
+# Events of sys.audit: the use, and for each path of it the position of the path and of the descriptor of the directory
+# that it is relative to. See the table of audit events of Python's documentation.
 PATHS = {
-    "os.listdir": "read",
-    "os.scandir": "read",
-    "os.mkdir": "write",
-    "os.rmdir": "write",
-    "os.remove": "write",
-    "os.truncate": "write",
-    "os.chmod": "write",
-    "os.chown": "write",
-    "os.utime": "write",
-    "os.setxattr": "write",
-    "sqlite3.connect": "write",
-    "ctypes.dlopen": "read",
-    "os.exec": "run",
-    "os.posix_spawn": "run",
+    "os.listdir": ("read", (0, None)),
+    "os.scandir": ("read", (0, None)),
+    "os.mkdir": ("write", (0, 2)),
+    "os.rmdir": ("write", (0, 1)),
+    "os.remove": ("write", (0, 1)),
+    "os.truncate": ("write", (0, None)),
+    "os.chmod": ("write", (0, 2)),
+    "os.chown": ("write", (0, 3)),
+    "os.utime": ("write", (0, 3)),
+    "os.setxattr": ("write", (0, None)),
+    "os.rename": ("write", (0, 2), (1, 3)),
+    "os.link": ("write", (1, 3)),
+    "os.symlink": ("write", (1, 2)),
+    "sqlite3.connect": ("write", (0, None)),
+    "ctypes.dlopen": ("read", (0, None)),
+    "os.exec": ("run", (0, None)),
+    "os.posix_spawn": ("run", (0, None)),
 }
 
 
@@ -58,13 +62,10 @@ class Observer:
 
     def uses(self, event, args):
         if event == "open":
-            path, mode, flags = args
-            writes = flags & WRITES if mode is None else any(letter in mode for letter in "wax+")
-            return [("write" if writes else "read", path)]
+            return [(opening(args[1], args[2]), args[0])]
         if event in PATHS:
-            return [(PATHS[event], args[0])]
-        if event in ("os.rename", "os.link", "os.symlink"):
-            return [("write", args[0])] * (event == "os.rename") + [("write", args[1])]
+            use, *places = PATHS[event]
+            return [(use, beside(args[path], None if at is None else args[at])) for path, at in places]
         if event == "subprocess.Popen":
             return [("run", found(args[0] or args[1][0]))]
         if event == "socket.connect":
@@ -90,21 +91,57 @@ class Observer:
         self.seen.add((use, what))
         os.write(self.descriptor, json.dumps({"use": use, "path": what, "where": where}).encode() + b"\n")
 
+    def told(self, use, path, directory=None):
+        """A use that has no event, or one that says too little."""
+        if self.busy or len(self.seen) >= MOST:
+            return
+        self.busy = True
+        try:
+            self.note(use, beside(path, directory))
+        except Exception:  # as in hook
+            pass
+        finally:
+            self.busy = False
+
     def stat(self, function):
         """The function, which tells of itself: stat() has no event."""
 
-        def told(path, *args, **options):
-            if not self.busy and len(self.seen) < MOST and "dir_fd" not in options:
-                self.busy = True
-                try:
-                    self.note("stat", path)
-                except Exception:  # as in hook
-                    pass
-                finally:
-                    self.busy = False
+        def telling(path, *args, **options):
+            self.told("stat", path, options.get("dir_fd"))
             return function(path, *args, **options)
 
-        return told
+        return telling
+
+    def open(self, function):
+        """os.open, of which the event does not tell what a path is relative to."""
+
+        def telling(path, flags, mode=0o777, *, dir_fd=None):
+            if dir_fd is None or os.path.isabs(path):
+                return function(path, flags, mode, dir_fd=dir_fd)
+            self.told(opening(None, flags), path, dir_fd)
+            before, self.busy = self.busy, True
+            try:
+                return function(path, flags, mode, dir_fd=dir_fd)
+            finally:
+                self.busy = before
+
+        return telling
+
+
+def opening(mode, flags):
+    """The use that opening a file so is."""
+    if mode is not None:
+        return "write" if any(letter in mode for letter in "wax+") else "read"
+    if flags & getattr(os, "O_PATH", 0):
+        return "stat"
+    return "write" if flags & WRITES else "read"
+
+
+def beside(path, directory):
+    """A path that may be relative to the directory of a descriptor; -1 is none."""
+    if directory is None or directory == -1 or isinstance(path, int) or os.path.isabs(path):
+        return path
+    return os.path.join(os.readlink("/proc/self/fd/{}".format(directory)), os.fsdecode(path))
 
 
 def caller(directory):
@@ -145,6 +182,7 @@ def begin():
     for name in ("stat", "lstat", "statvfs", "access"):
         if hasattr(os, name):
             setattr(os, name, observer.stat(getattr(os, name)))
+    os.open = observer.open(os.open)
     sys.addaudithook(observer.hook)
 
 

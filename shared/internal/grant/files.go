@@ -180,10 +180,13 @@ func unclear(path string) string {
 	return ""
 }
 
+// NotThere is why a path is not granted that this host does not have.
+const NotThere = "is not there, so it is left out"
+
 func missing(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "is not there, so it is left out"
+		return NotThere
 	case errors.Is(err, fs.ErrPermission):
 		return "cannot be looked at by the agent: permission denied"
 	}

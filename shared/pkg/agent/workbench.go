@@ -28,6 +28,9 @@ type (
 	Decision = grant.Decision
 )
 
+// NotThere ends the reason of a Decision on what this host does not have.
+const NotThere = grant.NotThere
+
 // Workbench is a plugin host without an agent around it: no orchestrator, no identity,
 // nothing installed. What it starts is confined, granted, limited and spoken to by the
 // code that does it in an agent. It is for the one who writes a plugin.
