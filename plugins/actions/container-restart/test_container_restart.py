@@ -1,10 +1,15 @@
 import http.server
+import io
 import json
 import os
+import shutil
 import socketserver
+import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
+import time
 import unittest
 
 import main
@@ -97,6 +102,75 @@ class ContainerRestart(unittest.TestCase):
     def test_as_a_process(self):
         with Session(main.__file__, config=self.config()) as plugin:
             self.assertEqual(plugin.execute(self.params())["status"], "completed")
+
+
+@unittest.skipUnless(
+    hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("dockerd") and shutil.which("docker"), "needs root, dockerd and docker"
+)
+class RealEngine(unittest.TestCase):
+    """Docker itself, beside any that the host has: all of it is in one directory, and no network is touched."""
+
+    @classmethod
+    def setUpClass(cls):
+        directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if sys.version_info >= (3, 10) else tempfile.TemporaryDirectory()
+        cls.addClassCleanup(directory.cleanup)
+        cls.socket = os.path.join(directory.name, "s")
+        places = [flag for name in ("pidfile", "data-root", "exec-root") for flag in ("--" + name, os.path.join(directory.name, name))]
+        quiet = "--storage-driver=vfs --iptables=false --ip6tables=false --bridge=none".split()
+        with open(os.path.join(directory.name, "log"), "wb") as log:
+            daemon = subprocess.Popen(["dockerd", "--host=unix://" + cls.socket] + places + quiet, stdout=log, stderr=log)
+        cls.addClassCleanup(daemon.wait)
+        cls.addClassCleanup(daemon.terminate)
+        end = time.monotonic() + 20
+        while cls.docker("version", check=False).returncode != 0:
+            if daemon.poll() is not None or time.monotonic() > end:
+                raise unittest.SkipTest("no engine can be started here")
+            time.sleep(0.1)
+        cls.docker("import", "-", "test", input=cls.image())
+        cls.addClassCleanup(cls.docker, "rm", "--force", "web", "broken", check=False)
+        for name, command in ("web", "sleep 1000 & wait"), ("broken", "exit 3"):
+            cls.docker(
+                *"run --detach --network none --volume /usr:/usr:ro --name".split(), name, "test", "/usr/bin/sh", "-c", "trap exit TERM; " + command
+            )
+
+    @classmethod
+    def docker(cls, *arguments, check=True, **options):
+        return subprocess.run(["docker", "--host=unix://" + cls.socket, *arguments], check=check, capture_output=True, **options)
+
+    @staticmethod
+    def image():
+        """A root directory whose programs are the host's, mounted at /usr."""
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as tar:
+            for name in "usr", "proc", "sys", "dev", "etc", "tmp":
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(entry)
+            for name in "lib", "lib64", "bin":
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.linkname = tarfile.SYMTYPE, "usr/" + name
+                tar.addfile(entry)
+        return made.getvalue()
+
+    def execute(self, container, **params):
+        params = {"container": container, "operation": "restart", "stop_seconds": 1, "timeout": 20, "settle_seconds": 0.5, **params}
+        return run_action(main.container_restart, params, config={"containers": [container], "socket": self.socket})
+
+    def test_restart_stop_and_start(self):
+        before = json.loads(self.docker("inspect", "web").stdout)[0]["State"]["StartedAt"]
+        result = self.execute("web")
+        self.assertEqual((result["container"], result["status"], result["health"]), ("web", "running", ""))
+        self.assertGreater(result["started_at"], before)
+        self.assertEqual(self.execute("web", operation="stop")["status"], "exited")
+        self.assertEqual(self.execute("web", operation="start")["before"], "exited")
+
+    def test_container_that_ends_at_once_is_a_failure(self):
+        with self.assertRaisesRegex(stavily.Failed, r"^broken is exited after restart \(exit code 3\)"):
+            self.execute("broken")
+
+    def test_container_that_there_is_not(self):
+        with self.assertRaisesRegex(stavily.Failed, "^Docker refuses: 404 No such container: gone$"):
+            self.execute("gone")
 
 
 if __name__ == "__main__":
