@@ -34,6 +34,7 @@ type Options struct {
 	Temp         string // begins the name of a private directory of a build, which is made and removed
 	Interpreters *Interpreters
 	Policy       Policy
+	Limits       sandbox.Limits // of a build; zero: DefaultLimits
 	Log          *slog.Logger
 
 	// User is whom builds run as; nil is the agent's own user.
@@ -74,6 +75,9 @@ const maxBuilds = 2
 func New(o Options) (*Builder, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make a place for environments: %w", err)
+	}
+	if o.Limits == (sandbox.Limits{}) {
+		o.Limits = DefaultLimits
 	}
 	var err error
 	if o.Dir, err = filepath.EvalSymlinks(o.Dir); err != nil { // sandboxes follow no link

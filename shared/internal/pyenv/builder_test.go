@@ -1,6 +1,7 @@
 package pyenv
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
+	"github.com/stavily/agents/shared/internal/sandbox"
 )
 
 // offline bounds what preparing an environment may take without an index. It is far
@@ -42,6 +44,36 @@ func TestTwoVersionsOfOneRequirementLiveSideBySide(t *testing.T) {
 	}
 	if n := len(w.left()); n != 2 {
 		t.Errorf("%d environments, want 2: %v", n, w.left())
+	}
+}
+
+// Where there are no namespaces the sandbox refuses calls that pip makes.
+func TestBuildsAtEveryLevel(t *testing.T) {
+	for _, level := range []sandbox.Level{sandbox.Confined, sandbox.Limited, sandbox.None} {
+		t.Run(string(level), func(t *testing.T) {
+			w := newWorkshop(t, func(o *Options) {
+				o.Policy.AllowSdist = true
+				confine := o.Confine
+				o.Confine = func(ctx context.Context, s *sandbox.Spec, online bool) (func() error, error) {
+					defer func() { s.Level = level }()
+					return confine(ctx, s, online)
+				}
+			})
+			if !w.level.AtLeast(level) {
+				t.Skip("this host does not give it")
+			}
+			file, source := sdist(t, "sourced", "1.0", "")
+			files := with(t, "sourced\none\n", wheeltest.Wheel{Name: "one", Version: "1.0", EntryPoints: "[console_scripts]\none = one:main\n"})
+			files[file] = source
+			p := w.plugin("p", files)
+			i, err := w.Prepare(t.Context(), p, nil)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, w.log)
+			}
+			if got := w.run(i, p, "import one, sourced; print(one.VERSION, sourced.VERSION)"); got != "1.0 1.0" {
+				t.Errorf("imports %q", got)
+			}
+		})
 	}
 }
 

@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// host is what this machine gives; builds run at the highest level.
+// host is what this machine gives; builds run at the highest level, or at what
+// STAVILY_TEST_LEVEL says.
 var host = sync.OnceValues(func() (*sandbox.Host, error) {
 	dir, err := os.MkdirTemp("", "pyenv-probe-")
 	if err != nil {
@@ -48,6 +49,8 @@ type workshop struct {
 	t    testing.TB
 	base string
 	log  *bytes.Buffer
+
+	level sandbox.Level
 }
 
 func newWorkshop(t testing.TB, change ...func(*Options)) *workshop {
@@ -56,14 +59,18 @@ func newWorkshop(t testing.TB, change ...func(*Options)) *workshop {
 	if err != nil {
 		t.Fatal(err)
 	}
+	level := found.Level
+	if l := os.Getenv("STAVILY_TEST_LEVEL"); l != "" {
+		level = sandbox.Level(l)
+	}
 	base := t.TempDir()
-	w := &workshop{t: t, base: base, log: &bytes.Buffer{}}
+	w := &workshop{t: t, base: base, log: &bytes.Buffer{}, level: level}
 	o := Options{
 		Dir: filepath.Join(base, "env"), Temp: filepath.Join(base, "run-environment-"),
 		Interpreters: NewInterpreters(os.Getenv("PYTHON"), nil),
 		Log:          slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Confine: func(_ context.Context, s *sandbox.Spec, _ bool) (func() error, error) {
-			s.Host, s.Level = found, found.Level
+			s.Host, s.Level = found, level
 			return func() error { return nil }, nil
 		},
 	}

@@ -26,17 +26,17 @@ var installScript string
 //go:embed findpip.py
 var findPip string
 
-// What a build may take. Building a package from source takes minutes; unpacked, the
-// largest wheels of machine learning are some gigabytes.
-const (
-	buildTime      = 10 * time.Minute
-	buildMemory    = 2 << 30
-	buildDisk      = 8 << 30
-	buildFiles     = 500_000
-	buildProcesses = 256
-	buildOpenFiles = 1024
-	buildGrace     = time.Second
-)
+//go:embed bydescriptor.py
+var byDescriptor string
+
+// DefaultLimits are what a build may take. Building a package from source takes minutes;
+// unpacked, the largest wheels of machine learning are some gigabytes.
+var DefaultLimits = sandbox.Limits{
+	Time: 10 * time.Minute, Memory: 2 << 30, Processes: 256, OpenFiles: 1024, TempSize: 8 << 30, TempFiles: 500_000,
+}
+
+// buildGrace is what a build gets to end: nothing of it is kept.
+const buildGrace = time.Second
 
 // install has pip install what is required into the environment in dir: from what is
 // at hand, and only where that has not all of it, and the owner set an index, with that.
@@ -48,6 +48,10 @@ func (b *Builder) install(ctx context.Context, dir, final string, r *recipe, pro
 	pip, err := findInstaller(ctx, r.base, work)
 	if err != nil {
 		return err
+	}
+	hook, err := hookIn(work, filepath.Join(dir, filepath.FromSlash(r.base.Packages)))
+	if err != nil {
+		return fmt.Errorf("install: %w", err)
 	}
 	i := installation{b: b, recipe: r, dir: dir, work: work, final: final, pip: pip, progress: progress}
 	failed, err := i.run(ctx, false)
@@ -61,7 +65,25 @@ func (b *Builder) install(ctx context.Context, dir, final string, r *recipe, pro
 	if failed != nil {
 		return failed.explain(r)
 	}
+	if err := os.Remove(hook); err != nil && !errors.Is(err, os.ErrNotExist) { // a package may have one of this name
+		return fmt.Errorf("install: %w", err)
+	}
 	return nil
+}
+
+// hookIn has all interpreters of a build import byDescriptor first.
+func hookIn(work, packages string) (hook string, err error) {
+	const module = "stavily_by_descriptor"
+	if err := os.WriteFile(filepath.Join(work, module+".py"), []byte(byDescriptor), 0o644); err != nil {
+		return "", err
+	}
+	place, err := json.Marshal(work) // a string of Python, too
+	if err != nil {
+		return "", err
+	}
+	hook = filepath.Join(packages, module+".pth")
+	line := fmt.Sprintf("import sys; sys.path.insert(0, %s); import %s; sys.path.pop(0)\n", place, module)
+	return hook, os.WriteFile(hook, []byte(line), 0o644)
 }
 
 // installer is pip: a directory or a wheel that holds it, and what it is read from.
@@ -241,11 +263,8 @@ func (i *installation) spec(online bool) (sandbox.Spec, error) {
 		Path: program, Args: []string{program, "-I", "-u", "-c", installScript, string(order)}, Dir: i.dir,
 		Env:  append(env, "PIP_CONFIG_FILE="+os.DevNull),
 		Code: append(slices.Clone(base.Prefix), i.pip.code), Read: i.recipe.places(), Home: i.dir,
-		Limits: sandbox.Limits{
-			Time: buildTime, Memory: buildMemory, Processes: buildProcesses, OpenFiles: buildOpenFiles,
-			TempSize: buildDisk, TempFiles: buildFiles,
-		},
-		Grace: buildGrace,
+		Limits: i.b.o.Limits,
+		Grace:  buildGrace,
 	}, nil
 }
 

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,17 +16,29 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
+	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
-// sdist is a source package whose build leaves a mark, should it be run.
-func sdist(t *testing.T, name, version, setup string) (file string, content []byte) {
+// sdist is a source package that builds itself, without another, after it ran first.
+func sdist(t *testing.T, name, version, first string) (file string, content []byte) {
 	t.Helper()
+	backend := first + `
+import base64, os
+def get_requires_for_build_wheel(settings=None):
+    return []
+def build_wheel(directory, settings=None, metadata=None):
+    with open(os.path.join(directory, FILE), "wb") as f:
+        f.write(base64.b64decode(WHEEL))
+    return FILE
+`
+	w := wheeltest.Wheel{Name: name, Version: version}
+	backend += fmt.Sprintf("FILE = %q\nWHEEL = %q\n", filepath.Base(w.File()), base64.StdEncoding.EncodeToString(w.Bytes(t)))
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
 	a := tar.NewWriter(z)
 	for path, text := range map[string]string{
-		"setup.py": setup, name + ".py": fmt.Sprintf("VERSION = %q\n", version),
+		"pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n", "backend.py": backend,
 		"PKG-INFO": fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\n", name, version),
 	} {
 		err := a.WriteHeader(&tar.Header{Name: name + "-" + version + "/" + path, Mode: 0o644, Size: int64(len(text))})
@@ -73,7 +87,7 @@ func TestAFailedInstallSaysWhichRequirementWhyAndWhatToDo(t *testing.T) {
 	foreign := wheeltest.Wheel{Name: "foreign", Version: "1.0", Tag: "cp39-cp39-win_amd64"}
 	needy := wheeltest.Wheel{Name: "needy", Version: "1.0", Requires: []string{"nowhere>=2"}}
 	fighter := wheeltest.Wheel{Name: "fighter", Version: "1.0", Requires: []string{"good<1.0"}}
-	file, source := sdist(t, "sourced", "1.0", "from setuptools import setup; setup(name='sourced', version='1.0', py_modules=['sourced'])")
+	file, source := sdist(t, "sourced", "1.0", "")
 	brought := with(t, "sourced==1.0\n")
 	brought[file] = source
 	old := wheeltest.Wheel{Name: "good", Version: "0.9"}
@@ -153,21 +167,24 @@ func TestRequirementsIncludeOthersAndIgnoreIndexes(t *testing.T) {
 func TestSourcePackagesAreBuiltOnlyWhereAllowedAndThenInTheSandbox(t *testing.T) {
 	w := newWorkshop(t, func(o *Options) { o.Policy.AllowSdist = true })
 	victim := filepath.Join(w.base, "victim")
-	setup := fmt.Sprintf("from setuptools import setup\ntry:\n  open(%q, 'w')\nexcept OSError: pass\nsetup(name='sourced', version='1.0', py_modules=['sourced'])\n", victim)
-	file, source := sdist(t, "sourced", "1.0", setup)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	file, source := sdist(t, "sourced", "1.0", fmt.Sprintf(`
+import socket
+tried = []
+for attempt in [lambda: open(%q, "w").close(), lambda: socket.create_connection(("127.0.0.1", %d), 2)]:
+    try:
+        attempt()
+        tried.append("done")
+    except OSError:
+        tried.append("refused")
+print("attempts:", tried)
+`, victim, listener.Addr().(*net.TCPAddr).Port))
 	files := with(t, "sourced\n")
 	files[file] = source
-	for _, name := range []string{"setuptools", "wheel"} {
-		path, err := filepath.Glob("/usr/share/python-wheels/" + name + "-*.whl")
-		if err != nil || len(path) == 0 {
-			t.Skip("this host has no wheel of ", name, " that builds packages")
-		}
-		content, err := os.ReadFile(path[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		files["wheels/"+filepath.Base(path[0])] = content
-	}
 	p := w.plugin("p", files)
 	i, err := w.Prepare(t.Context(), p, nil)
 	if err != nil {
@@ -176,8 +193,43 @@ func TestSourcePackagesAreBuiltOnlyWhereAllowedAndThenInTheSandbox(t *testing.T)
 	if got := w.run(i, p, "import sourced; print(sourced.VERSION)"); got != "1.0" {
 		t.Errorf("imports %q", got)
 	}
+	if !w.level.AtLeast(sandbox.Confined) {
+		return // which files it writes nothing holds
+	}
 	if _, err := os.Stat(victim); err == nil {
 		t.Error("the build wrote outside of its directory")
+	}
+	listener.(*net.TCPListener).SetDeadline(time.Now())
+	if c, err := listener.Accept(); err == nil {
+		c.Close()
+		t.Error("the build reached the network")
+	}
+}
+
+func TestABuildThatTakesTooMuchIsEnded(t *testing.T) {
+	for name, c := range map[string]struct{ code, want string }{
+		"time":      {"import time; time.sleep(600)", "it ran into its time limit"},
+		"memory":    {"x = bytearray(1 << 30)\nfor i in range(0, 1 << 30, 4096): x[i] = 1\nimport time; time.sleep(600)", "it took more memory than its limit"},
+		"disk":      {"f = open('big', 'wb')\nwhile True: f.write(b'x' * (1 << 20)); f.flush()", "it stored more than its limit"},
+		"processes": {"import os, time\nfor i in range(100):\n    if os.fork() == 0: time.sleep(600)\ntime.sleep(600)", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorkshop(t, func(o *Options) {
+				o.Policy.AllowSdist = true
+				o.Limits = sandbox.Limits{Time: 20 * time.Second, Memory: 400 << 20, TempSize: 50 << 20, TempFiles: 10_000, Processes: 40, OpenFiles: 256}
+				if name == "time" {
+					o.Limits.Time = 3 * time.Second
+				}
+			})
+			file, source := sdist(t, "greedy", "1.0", c.code)
+			files := with(t, "greedy==1.0\n")
+			files[file] = source
+			began := time.Now()
+			w.wantRefusal(w.plugin("p", files), "greedy==1.0", c.want)
+			if took := time.Since(began); took > 40*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
 	}
 }
 
