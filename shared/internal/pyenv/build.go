@@ -16,7 +16,6 @@ import (
 	"strings"
 
 	"github.com/stavily/agents/internal/limits"
-	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
 // An environment on disk, besides what Python has there.
@@ -237,8 +236,8 @@ func (s *settling) record(r *recipe) error {
 
 const maxRecord = 4 << 20
 
-// read reads what was written down about an environment.
-func (b *Builder) read(key string) (Environment, error) {
+// Environment tells what is in one.
+func (b *Builder) Environment(key string) (Environment, error) {
 	var e Environment
 	text, err := limits.ReadFile(filepath.Join(b.o.Dir, key, recordName), maxRecord)
 	if err == nil {
@@ -248,15 +247,6 @@ func (b *Builder) read(key string) (Environment, error) {
 		return Environment{}, fmt.Errorf("read about environment %.40s: %w", key, err)
 	}
 	return e, nil
-}
-
-// Environment tells what a plugin's environment has in it. It must have been prepared.
-func (b *Builder) Environment(p *plugin.Plugin) (Environment, error) {
-	i, ok := b.remembered(p)
-	if !ok {
-		return Environment{}, fmt.Errorf("plugin %s has no environment yet", p.ID)
-	}
-	return b.read(i.Environment)
 }
 
 // whole reports whether an environment is there, as it was built: a crash of the host
@@ -269,7 +259,7 @@ func (b *Builder) whole(key string) bool {
 	if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(interpreterIn))); err != nil || checked {
 		return err == nil
 	}
-	e, err := b.read(key)
+	e, err := b.Environment(key)
 	if err != nil {
 		return false
 	}

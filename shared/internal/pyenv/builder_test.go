@@ -37,7 +37,7 @@ func TestTwoVersionsOfOneRequirementLiveSideBySide(t *testing.T) {
 		if got := w.run(i, p, "import third_party, depended; print(third_party.VERSION, depended.VERSION)"); got != version+" 0.3" {
 			t.Errorf("the plugin imports %q, want %s and 0.3", got, version)
 		}
-		e, err := w.Environment(p)
+		e, err := w.Environment(i.Environment)
 		if err != nil || len(e.Packages) != 2 || e.Packages[1] != (Package{"third_party", version}) || e.Key != i.Environment {
 			t.Errorf("environment: %+v, %v", e, err)
 		}
@@ -233,7 +233,7 @@ func TestSystemPackagesOnlyWhereTheyAreAllowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e, err := w.Environment(p); err != nil || len(e.Packages) != 0 || !e.System {
+	if e, err := w.Environment(i.Environment); err != nil || len(e.Packages) != 0 || !e.System {
 		t.Errorf("installed again what the system has: %+v, %v", e, err)
 	}
 	if got := w.run(i, p, probe); got == "none" {

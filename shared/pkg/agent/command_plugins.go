@@ -171,6 +171,7 @@ func (d *PluginDetails) table(w io.Writer) {
 	row("EDITED IN", d.Source)
 	row("FILES", d.Directory)
 	row("ENVIRONMENT", d.Environment)
+	each("PACKAGES", d.Packages)
 	each("SETTINGS", d.Settings)
 	each("ASKS", d.Asks)
 	each("GRANTED", d.Granted)

@@ -42,6 +42,9 @@ func TestPluginsHaveWhatTheyRequire(t *testing.T) {
 		if found := fields(t, got.Result, "third", "prefix"); found["third"] != `"`+version+`"` || !strings.Contains(found["prefix"], "data/cache/env/") {
 			t.Errorf("%s runs with %v", id, found)
 		}
+		if d, err := h.Details(id); err != nil || !slices.Equal(d.Packages, []string{"third " + version}) || !strings.Contains(d.Environment, "data/cache/env/") {
+			t.Errorf("show tells %+v, %v", d, err)
+		}
 	}
 	want := "requirements.txt:2: third==3.0: there is no wheel of it in the plugin's wheels/"
 	if _, err := h.Find("lacking"); err == nil || !strings.Contains(err.Error(), want) {
@@ -53,6 +56,27 @@ func TestPluginsHaveWhatTheyRequire(t *testing.T) {
 	if !slices.ContainsFunc(h.Infos(), func(i api.PluginInfo) bool { return i.ID == "lacking" && strings.Contains(i.Message, want) }) {
 		t.Errorf("heartbeats tell %+v", h.Infos())
 	}
+}
+
+func TestAVersionWhosePackagesCannotBeHadLeavesTheOneInUse(t *testing.T) {
+	const manifest = "id: q\nversion: VERSION\ntype: action\nruntime: {type: python, entry_point: main.py, contract: stdio, requirements: requirements.txt}\n"
+	tree := func(version, requirements string, wheels ...wheeltest.Wheel) string {
+		dir := dirOf(t, strings.Replace(manifest, "VERSION", version, 1), "import third\n"+sdkSays(version))
+		write(t, filepath.Join(dir, "requirements.txt"), requirements)
+		for _, w := range wheels {
+			write(t, filepath.Join(dir, w.File()), string(w.Bytes(t)))
+		}
+		return dir
+	}
+	third := wheeltest.Wheel{Name: "third", Version: "1.0"}
+	h := newHost(t, api.Action, nil)
+	h.following().owned()
+	h.does("plugins install --allow-unsigned "+tree("1.0.0", "third==1.0\n", third), "q 1.0.0 is installed", "installing collected packages")
+	h.fails("plugins install --allow-unsigned "+tree("2.0.0", "third==2.0\n", third), "requirements.txt:1: third==2.0: there are other versions (1.0)")
+	if got := h.answers("q"); got != `"1.0.0"` {
+		t.Errorf("then it answers %s", got)
+	}
+	h.does("plugins show q", "PACKAGES", "third 1.0", "1.0.0")
 }
 
 // TestBuildsReachTheIndexAndNothingElse has an index that leads elsewhere for a file.

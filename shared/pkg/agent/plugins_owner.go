@@ -34,6 +34,7 @@ type PluginDetails struct {
 	Asks        []string       `json:"asks"`                // its manifest, to reach
 	Granted     []string       `json:"granted"`             // what became of each, here
 	Environment string         `json:"environment,omitempty"`
+	Packages    []string       `json:"packages"` // that were installed for it
 	Settings    []string       `json:"settings"` // the files that configure it
 	Versions    []PluginStored `json:"versions"`
 }
@@ -73,7 +74,7 @@ func (p *Plugins) Details(id api.PluginID) (PluginDetails, error) {
 		return PluginDetails{}, fmt.Errorf("plugin %s is not installed on this agent: %w", id, fs.ErrNotExist)
 	}
 	s := p.slotOf(id)
-	d := PluginDetails{PluginState: PluginState{p.Infos()[i], p.originOf(s)}, Source: s.source, Asks: []string{}, Granted: []string{}, Settings: []string{}, Versions: []PluginStored{}}
+	d := PluginDetails{PluginState: PluginState{p.Infos()[i], p.originOf(s)}, Source: s.source, Asks: []string{}, Packages: []string{}, Granted: []string{}, Settings: []string{}, Versions: []PluginStored{}}
 	for _, f := range p.Settings() {
 		if f.Plugin == id {
 			d.Settings = append(d.Settings, f.File)
@@ -92,6 +93,16 @@ func (p *Plugins) Details(id api.PluginID) (PluginDetails, error) {
 	d.Name, d.Description, d.Directory, d.Since, d.OnTrial, d.Asks = m.Name, m.Description, m.Dir, api.At(s.since), !s.proven, append(d.Asks, m.Asks()...)
 	if python := p.pythonOf(m); m.Runtime.Type == "python" {
 		d.Environment = fmt.Sprintf("Python %s, %s", python.Version, python.Path)
+		e, err := p.environments.Environment(python.Environment)
+		if err != nil {
+			d.Environment += ": " + err.Error()
+		}
+		for _, installed := range e.Packages {
+			d.Packages = append(d.Packages, installed.Name+" "+installed.Version)
+		}
+		if e.System {
+			d.Packages = append(d.Packages, "those of the system")
+		}
 	}
 	g, err := p.grants(Task{Plugin: m, Settings: p.SettingsOf(id)})
 	if err != nil {
