@@ -34,7 +34,7 @@ type Definition struct {
 	Cooldown    time.Duration // per [Decision.Key], after the last run for it ended; 0 for none
 	Window      time.Duration // events of the same [Decision.Duplicate] within it are one; 0 for none
 	Limits      Limits
-	Actions     []StepDefinition // in an order in which needs come first, else as written
+	Actions     []StepDefinition // in an order in which what they wait for comes first, else as written
 	Outputs     []StepDefinition // as written
 
 	digest    string
@@ -60,6 +60,7 @@ type StepDefinition struct {
 	Plugin     api.PluginID
 	Version    string // the range after the @, as written; empty for any
 	Needs      []string
+	After      []string // steps that its when reads and that it does not need: it waits for their end, whatever that is
 	Target     Target
 	Timeout    time.Duration
 	Sandbox    api.SandboxLevel // the least that it accepts; empty for any

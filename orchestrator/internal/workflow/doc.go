@@ -24,7 +24,8 @@
 // Where the step has a `retry` that the end fits, it is retrying instead, and an Alarm
 // dispatches the next try.
 //
-// A need is satisfied when it completed, and when it was skipped by its own `when`:
+// A step whose `when` reads others waits for their end, whatever that is: so failures are
+// answered. A need is satisfied when it completed, and when it was skipped by its own `when`:
 // leaving out an optional step does not stop what comes after it. What needs a step
 // that failed is skipped; independent branches go on.
 //

@@ -20,7 +20,11 @@ func (d *Definition) Diagram() diagram.Graph {
 			last[need] = false
 			g.Edges = append(g.Edges, diagram.Edge{From: "step " + need, To: "step " + a.ID, Dashed: a.when != nil})
 		}
-		if len(a.Needs) == 0 {
+		for _, id := range a.After {
+			last[id] = false
+			g.Edges = append(g.Edges, diagram.Edge{From: "step " + id, To: "step " + a.ID, Dashed: true})
+		}
+		if len(a.Needs)+len(a.After) == 0 {
 			g.Edges = append(g.Edges, edges(begins, "step "+a.ID, a.when != nil)...)
 		}
 	}

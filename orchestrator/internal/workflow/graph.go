@@ -8,15 +8,9 @@ import (
 	"github.com/stavily/agents/internal/strictyaml"
 )
 
-// graph checks the needs of the actions, and returns for each id the ids of all
-// that end before it.
-func (c *checker) graph() map[string]map[string]bool {
-	needs := make(map[string][]string, len(c.def.Actions))
-	ids := make([]string, len(c.def.Actions))
-	for i, s := range c.def.Actions {
-		ids[i] = s.ID
-		needs[s.ID] = s.Needs
-	}
+// needs checks the needs of the actions.
+func (c *checker) needs() {
+	ids, needs := c.edges()
 	for i, s := range c.def.Actions {
 		for j, need := range s.Needs {
 			if problem := c.need(s, j, ids); problem != "" {
@@ -26,10 +20,44 @@ func (c *checker) graph() map[string]map[string]bool {
 			}
 		}
 	}
+}
+
+// edges are the ids of the actions, and what each waits for.
+func (c *checker) edges() (ids []string, before map[string][]string) {
+	before = make(map[string][]string, len(c.def.Actions))
+	for _, s := range c.def.Actions {
+		ids = append(ids, s.ID)
+		before[s.ID] = slices.Concat(s.Needs, s.After)
+	}
+	return ids, before
+}
+
+// afters notes which steps the conditions wait for, and refuses circles through them. It
+// returns for each id the ids of all that end before it.
+func (c *checker) afters() map[string]map[string]bool {
+	for i := range c.def.Actions {
+		s := &c.def.Actions[i]
+		if s.when == nil {
+			continue
+		}
+		for _, id := range s.when.Steps() {
+			if !slices.Contains(s.Needs, id) {
+				s.After = append(s.After, id)
+			}
+		}
+	}
+	ids, before := c.edges()
+	for i, s := range c.def.Actions {
+		for _, id := range s.After {
+			if circle := circleThrough(s.ID, id, before); circle != nil {
+				c.fail([]any{"actions", i, "when"}, "when reads a step that waits for this one: %s", strings.Join(circle, " → "))
+			}
+		}
+	}
 	upstream := make(map[string]map[string]bool, len(ids))
 	for _, id := range ids {
 		upstream[id] = map[string]bool{}
-		collect(id, needs, upstream[id])
+		collect(id, before, upstream[id])
 	}
 	return upstream
 }
@@ -90,7 +118,7 @@ func collect(id string, needs map[string][]string, found map[string]bool) {
 	}
 }
 
-// inOrder sorts steps so that needs come first, else as they are written.
+// inOrder sorts steps so that what they wait for comes first, else as they are written.
 func inOrder(steps []StepDefinition) []StepDefinition {
 	sorted := make([]StepDefinition, 0, len(steps))
 	placed := make(map[string]bool, len(steps))
@@ -101,7 +129,7 @@ func inOrder(steps []StepDefinition) []StepDefinition {
 		}
 		placed[s.ID] = true
 		for _, other := range steps {
-			if slices.Contains(s.Needs, other.ID) {
+			if slices.Contains(s.Needs, other.ID) || slices.Contains(s.After, other.ID) {
 				visit(other)
 			}
 		}

@@ -211,7 +211,8 @@ func (m *machine) consider(step StepDefinition) {
 			return
 		}
 	}
-	if slices.ContainsFunc(step.Needs, func(need string) bool { return !m.s.Steps[need].Status.Ended() }) {
+	open := func(id string) bool { return !m.s.Steps[id].Status.Ended() }
+	if slices.ContainsFunc(step.Needs, open) || slices.ContainsFunc(step.After, open) {
 		return
 	}
 	switch holds, err := m.holds(step); {

@@ -29,6 +29,10 @@ var graphs = rapid.Custom(func(t *rapid.T) string {
 		for _, need := range needs {
 			whens = append(whens, fmt.Sprintf(", when: steps.%s.status == 'completed', with: {r: '${{ steps.%s.result }}'}", need, need))
 		}
+		if i > 0 { // a step that is perhaps not needed
+			other := rapid.SampledFrom(names[:i]).Draw(t, "other")
+			whens = append(whens, fmt.Sprintf(", when: steps.%s.status != 'completed', with: {e: '${{ steps.%s.error }}'}", other, other))
+		}
 		retry := rapid.SampledFrom([]string{"", "", ", retry: {}", ", retry: {attempts: 2, on: [failed, expired]}"}).Draw(t, "retry")
 		fmt.Fprintf(&b, "- {plugin: p, id: %s, needs: [%s]%s%s}\n", name, strings.Join(needs, ", "), rapid.SampledFrom(whens).Draw(t, "when"), retry)
 	}
@@ -189,6 +193,11 @@ func (w *walk) mayDispatch(e Dispatch, s State) {
 		for _, need := range a.Needs {
 			if n := s.Steps[need]; a.ID == e.Step && (!n.Status.Ended() || !n.Satisfied) {
 				w.t.Fatalf("step %s was dispatched before its need %s: %+v", e.Step, need, n)
+			}
+		}
+		for _, id := range a.After {
+			if n := s.Steps[id]; a.ID == e.Step && !n.Status.Ended() {
+				w.t.Fatalf("step %s was dispatched before %s had ended: %+v", e.Step, id, n)
 			}
 		}
 	}

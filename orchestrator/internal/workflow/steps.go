@@ -38,8 +38,8 @@ func (c *checker) steps(text document) {
 		c.def.Outputs[i].Retry = c.retry(at(path, "retry"), o.Retry, false)
 		c.def.Outputs[i].On = c.ends(at(path, "on"), o.On)
 	}
-	upstream := c.graph()
-	c.expressionsOf(text, upstream)
+	c.needs()
+	c.expressionsOf(text)
 	c.def.Actions = inOrder(c.def.Actions)
 }
 
@@ -135,16 +135,20 @@ func (c *checker) ends(path []any, on []string) []Status {
 }
 
 // expressionsOf compiles the conditions and values of all steps.
-func (c *checker) expressionsOf(text document, upstream map[string]map[string]bool) {
+func (c *checker) expressionsOf(text document) {
 	ids := make([]string, len(c.def.Actions))
 	for i, s := range c.def.Actions {
 		ids[i] = s.ID
 	}
 	for i := range c.def.Actions {
 		s := &c.def.Actions[i]
-		scope := expr.Scope{Ended: keysOf(upstream[s.ID]), Steps: ids}
-		s.when = c.condition([]any{"actions", i, "when"}, text.Actions[i].When, scope)
-		s.with = c.with([]any{"actions", i, "with"}, scope)
+		others := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == s.ID })
+		s.when = c.condition([]any{"actions", i, "when"}, text.Actions[i].When, expr.Scope{Ended: others, Steps: ids})
+	}
+	upstream := c.afters()
+	for i := range c.def.Actions {
+		s := &c.def.Actions[i]
+		s.with = c.with([]any{"actions", i, "with"}, expr.Scope{Ended: keysOf(upstream[s.ID]), Steps: ids})
 	}
 	for i := range c.def.Outputs {
 		c.def.Outputs[i].with = c.with([]any{"outputs", i, "with"}, expr.Scope{Ended: ids, Steps: ids})

@@ -66,6 +66,21 @@ func TestTry(t *testing.T) {
 	}
 }
 
+// A step whose condition reads others waits for them, and answers their failure.
+func TestTryOfAFailureThatIsAnswered(t *testing.T) {
+	d := parse(t, head+`actions:
+- {id: grow, plugin: p, when: "steps.clean.status != 'completed'", with: {why: "${{ steps.clean.error }}"}}
+- {id: clean, plugin: p}
+- {id: later, plugin: p, needs: [grow]}
+tests:
+- {name: it works, event: {type: a.b}, expect: {status: completed, order: [clean, later]}}
+- {name: it fails, event: {type: a.b}, steps: {clean: {status: timeout, error: too slow}}, expect: {status: failed, order: [clean, grow, later], with: {grow: {why: too slow}}}}
+`)
+	if trials, err := d.TryAll(); err != nil {
+		t.Errorf("%v\n%+v", err, trials)
+	}
+}
+
 func TestTryWithRetries(t *testing.T) {
 	d := parse(t, head+`actions:
 - {id: a, plugin: p, retry: {attempts: 4}}
