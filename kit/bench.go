@@ -44,7 +44,7 @@ func openBench(ctx context.Context, p *plugin.Plugin, s *setting, observer strin
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(b.dir))
 	}
-	if err := b.Prepare(ctx, p, func(string) {}); err != nil {
+	if err := b.Prepare(ctx, p, s.progress); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	return b, nil

@@ -2,7 +2,6 @@ package kit
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -63,22 +62,33 @@ type Card struct {
 	// where nothing was.
 	Permissions string  `json:"suggested_permissions,omitempty"`
 	Seconds     float64 `json:"seconds"`
+
+	ended func(*Check) // hears of each line when it is complete; may be nil
 }
 
-// begin adds a line; the function that it returns ends it, with a sentence for when
-// nothing was found.
+// begin adds a line; the function that it returns ends it, with one sentence. Nothing is
+// noted of it after that.
 func (c *Card) begin(name string) (*Check, func(format string, args ...any)) {
 	check, began := &Check{Name: name, Verdict: Passed}, time.Now()
 	c.Checks = append(c.Checks, check)
 	return check, func(format string, args ...any) {
 		check.Detail = fmt.Sprintf(format, args...)
 		check.Seconds = time.Since(began).Seconds()
+		c.tell(check)
+	}
+}
+
+func (c *Card) tell(check *Check) {
+	if c.ended != nil {
+		c.ended(check)
 	}
 }
 
 func (c *Card) skip(why string, names ...string) {
 	for _, name := range names {
-		c.Checks = append(c.Checks, &Check{Name: name, Verdict: Skipped, Detail: why})
+		check := &Check{Name: name, Verdict: Skipped, Detail: why}
+		c.Checks = append(c.Checks, check)
+		c.tell(check)
 	}
 }
 
@@ -106,22 +116,21 @@ func (c *Card) failed() string {
 
 var marks = map[Verdict]string{Passed: "ok", Warned: "warn", Failed: "FAIL", Skipped: "skip"}
 
-// print writes the card for people.
-func (c *Card) print(w io.Writer) error {
-	p := printer{w: w}
-	p.printf("%s %s · %s, contract %s · sandbox %s", string(c.Plugin), c.Version, c.Type, c.Contract, c.Sandbox)
-	if c.Python != "" {
-		p.printf(" · %s", c.Python)
-	}
-	p.printf("\n\n")
-	for _, check := range c.Checks {
-		p.printf("%-4s  %-11s  %s\n", marks[check.Verdict], check.Name, check.Detail)
-		for _, note := range check.Notes {
-			for _, line := range lines(note) {
-				p.printf("%-4s  %-11s    %s\n", "", "", line)
-			}
+// printHead, printCheck and printEnd write the card for people, as it becomes known.
+func (c *Card) printHead(p *printer) {
+	p.printf("%s %s · %s, contract %s · sandbox %s\n\n", string(c.Plugin), c.Version, c.Type, c.Contract, c.Sandbox)
+}
+
+func (check *Check) print(p *printer) {
+	p.printf("%-4s  %-11s  %s\n", marks[check.Verdict], check.Name, check.Detail)
+	for _, note := range check.Notes {
+		for _, line := range lines(note) {
+			p.printf("%-4s  %-11s    %s\n", "", "", line)
 		}
 	}
+}
+
+func (c *Card) printEnd(p *printer) {
 	p.printf("\nscore  %d of %d passed", c.count(Passed), len(c.Checks)-c.count(Skipped))
 	for _, v := range []Verdict{Warned, Failed, Skipped} {
 		if n := c.count(v); n > 0 {
@@ -132,5 +141,4 @@ func (c *Card) print(w io.Writer) error {
 	if c.Permissions != "" {
 		p.printf("\nWhat was refused would need, in plugin.yaml:\n\n%s", c.Permissions)
 	}
-	return p.err
 }

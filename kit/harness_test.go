@@ -43,13 +43,15 @@ func pluginDir(t *testing.T, files map[string]string) string {
 // try makes a card of a plugin.
 func try(t *testing.T, o *tester, dir string) *Card {
 	t.Helper()
+	var b strings.Builder
+	o.out = &printer{w: &b}
 	card, err := o.test(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b strings.Builder
-	if err := card.print(&b); err != nil {
-		t.Fatal(err)
+	card.printEnd(o.out)
+	if o.out.err != nil {
+		t.Fatal(o.out.err)
 	}
 	t.Logf("\n%s", b.String())
 	return card

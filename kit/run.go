@@ -36,6 +36,7 @@ with the parameters that are given, and its result decides the exit code. Nothin
 			for _, w := range warnings {
 				feed.tell("warning", w.Error(), nil)
 			}
+			s.progress = func(what string) { feed.tell("state", what, nil) }
 			b, err := openBench(cmd.Context(), p, &s, "", feed)
 			if err != nil {
 				return err

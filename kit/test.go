@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/internal/strictyaml"
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -25,6 +24,7 @@ type tester struct {
 	runs      int
 	time      time.Duration
 	unitTests bool
+	out       *printer // for whom each check is printed as it ends; nil is nobody
 }
 
 func testCommand() *cobra.Command {
@@ -42,6 +42,10 @@ Exit code 0 says that nothing failed.`,
 			"  stavily plugin test webhook --config url=http://localhost:8080/ --allow-private localhost -o json",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			p := printer{w: cmd.OutOrStdout()}
+			if !asJSON(cmd) {
+				o.out = &p
+			}
 			card, err := o.test(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -49,7 +53,8 @@ Exit code 0 says that nothing failed.`,
 			if asJSON(cmd) {
 				err = showJSON(cmd.OutOrStdout(), card)
 			} else {
-				err = card.print(cmd.OutOrStdout())
+				card.printEnd(&p)
+				err = p.err
 			}
 			if err == nil && !card.Passed {
 				err = fmt.Errorf("%s does not pass: %s", card.Plugin, card.failed())
@@ -85,11 +90,15 @@ func (o *tester) test(ctx context.Context, dir string) (*Card, error) {
 	t := &trial{tester: o, plugin: p, card: &Card{
 		Plugin: p.ID, Version: p.Version, Digest: p.Digest, Type: string(p.Kind), Contract: string(p.Runtime.Contract),
 	}}
-	agentLog := limits.NewBuffer(64 << 10)
-	if t.bench, err = openBench(ctx, p, &o.setting, "", agentLog); err != nil {
+	if t.bench, err = openBench(ctx, p, &o.setting, "", io.Discard); err != nil {
 		return nil, err
 	}
-	err = t.all(ctx, warnings, agentLog)
+	t.card.Sandbox = t.bench.Posture().String()
+	if o.out != nil {
+		t.card.printHead(o.out)
+		t.card.ended = func(c *Check) { c.print(o.out) }
+	}
+	err = t.all(ctx, warnings)
 	if err = errors.Join(err, t.bench.close()); err != nil {
 		return nil, err
 	}
@@ -106,12 +115,12 @@ func notValid(dir string, err error) error {
 	return err
 }
 
-func (t *trial) all(ctx context.Context, warnings strictyaml.Errors, agentLog *limits.Buffer) error {
+func (t *trial) all(ctx context.Context, warnings strictyaml.Errors) error {
 	t.manifest(ctx, warnings)
 	if t.unitTests {
 		t.ownTests(ctx)
 	}
-	t.sandbox(agentLog)
+	t.sandbox()
 	if c := t.card.Checks[len(t.card.Checks)-1]; c.Verdict == Failed {
 		t.card.skip("the plugin does not run here", append([]string{"handshake"}, afterHandshake...)...)
 		return nil
@@ -133,10 +142,9 @@ func (t *trial) all(ctx context.Context, warnings strictyaml.Errors, agentLog *l
 }
 
 // sandbox says what holds the plugin, and what it was granted of what it asks for.
-func (t *trial) sandbox(agentLog io.Writer) {
+func (t *trial) sandbox() {
 	c, end := t.card.begin("sandbox")
 	posture := t.bench.Posture()
-	t.card.Sandbox = posture.String()
 	defer func() { end("level %s", posture.String()) }()
 	for _, layer := range slices.Sorted(maps.Keys(posture.Missing)) {
 		c.note("this host lacks %s: %s", layer, posture.Missing[layer])

@@ -1,6 +1,8 @@
 package kit
 
 import (
+	"archive/zip"
+	"bytes"
 	"net"
 	"os"
 	"path/filepath"
@@ -198,5 +200,57 @@ os.close(at)`),
 	}))
 	if !says(card, "permissions", Passed, "0 refused") {
 		t.Error("a use is taken for another")
+	}
+}
+
+// wheel is a package of Python that holds one module.
+func wheel(t *testing.T, name, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	info := name + "-1.0.dist-info/"
+	for path, content := range map[string]string{
+		name + ".py": text, info + "METADATA": "Metadata-Version: 2.1\nName: " + name + "\nVersion: 1.0\n",
+		info + "WHEEL":  "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+		info + "RECORD": name + ".py,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info + "RECORD,,\n",
+	} {
+		w, err := z.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// What a plugin requires is installed for it as an agent does, from its wheels.
+func TestRequirements(t *testing.T) {
+	files := map[string]string{
+		"plugin.yaml":      "type: action\nruntime: {type: python, entry_point: main.py, contract: stdio, requirements: requirements.txt}\n",
+		"requirements.txt": "dep==1.0\n",
+		"main.py":          strings.Replace(acting("return {'value': dep.VALUE}"), "import stavily", "import stavily, dep", 1),
+		"test_main.py":     "import unittest, main\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(main.dep.VALUE, 7)\n",
+	}
+	o := patient(5)
+	if card, err := o.test(t.Context(), pluginDir(t, files)); err == nil || !strings.Contains(err.Error(), "dep==1.0") {
+		t.Errorf("without its wheel: %+v, %v", card, err)
+	}
+	files["wheels/dep-1.0-py3-none-any.whl"] = wheel(t, "dep", "VALUE = 7\n")
+	if card := try(t, o, pluginDir(t, files)); !card.Passed || !says(card, "unit tests", Passed, "1 ran") {
+		t.Error("does not pass with its wheel")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "dep-1.0-py3-none-any.whl"), []byte(files["wheels/dep-1.0-py3-none-any.whl"]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	delete(files, "wheels/dep-1.0-py3-none-any.whl")
+	o.wheels = dir
+	if card := try(t, o, pluginDir(t, files)); !card.Passed {
+		t.Error("does not pass with --wheel-dir")
 	}
 }

@@ -28,12 +28,12 @@ func (t *trial) act(ctx context.Context) {
 		return
 	}
 	t.judge(c, ran)
-	end("%s in %s", t.does(), short(ran.took))
 	if c.Verdict == Failed {
-		c.Detail = t.does() + " does not complete"
+		end("%s does not complete", t.does())
 		t.card.skip(c.Detail, "runs", "TERM")
 		return
 	}
+	end("%s in %s", t.does(), short(ran.took))
 	median := t.many(ctx)
 	if ctx.Err() == nil {
 		t.interrupted(ctx, median)
@@ -205,13 +205,14 @@ func (t *trial) interrupted(ctx context.Context, median time.Duration) {
 		end("a run is over before TERM could come")
 		return
 	}
-	if at := <-sent; r.ended.After(at) && (r.answered.IsZero() || r.answered.After(at)) {
-		t.ended(c, r.exit, r.ended.Sub(at), end)
-	} else {
+	at := <-sent
+	if r.ended.Before(at) || !r.answered.IsZero() && r.answered.Before(at) {
 		end("a run is over before TERM could come")
 		return
 	}
+	said := ended(c, r.exit, r.ended.Sub(at))
 	if c.Verdict != Failed {
-		c.Detail += ", as " + strings.ToLower(string(r.result.Status))
+		said += ", as " + strings.ToLower(string(r.result.Status))
 	}
+	end("%s", said)
 }

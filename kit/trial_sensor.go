@@ -48,9 +48,10 @@ func (t *trial) commands(ctx context.Context, s *agent.Session, h *heard) bool {
 		}
 		h.tellStray(c)
 	}
-	end("get_status, get_health, detect_triggers in %s: %s", short(took), h.emitted())
 	if c.Verdict == Failed {
-		c.Detail = "not every command is answered as it must be"
+		end("not every command is answered as it must be")
+	} else {
+		end("get_status, get_health, detect_triggers in %s: %s", short(took), h.emitted())
 	}
 	return s.Err() == nil
 }
@@ -155,19 +156,18 @@ func (t *trial) termination(ctx context.Context) {
 		end("not tried")
 		return
 	}
-	t.ended(c, exit, time.Since(sent), end)
+	end("%s", ended(c, exit, time.Since(sent)))
 }
 
 // ended judges how a process took to TERM.
-func (t *trial) ended(c *Check, exit agent.Exit, took time.Duration, end func(string, ...any)) {
+func ended(c *Check, exit agent.Exit, took time.Duration) string {
 	switch {
 	case took >= termLimit:
 		c.fail("it ignored TERM and had to be killed after %s: end what you do when SIGTERM comes; stavily.run() does it for you", short(took))
-		end("does not end by itself")
+		return "does not end by itself"
 	case exit.Signal == syscall.SIGKILL:
 		c.note("it has no handler of SIGTERM, so it was killed at once: what it had not written is lost")
-		end("ended at once")
-	default:
-		end("ended in %s", short(took))
+		return "ended at once"
 	}
+	return "ended in " + short(took)
 }

@@ -176,9 +176,10 @@ func (t *trial) schema(ctx context.Context, s *agent.Session) {
 			}
 		}
 	}
-	end("%s, as the manifest says", counted(len(t.plugin.Configuration)+len(t.plugin.Parameters), "key"))
 	if c.Verdict == Failed {
-		c.Detail = "is not the manifest's"
+		end("is not the manifest's")
+	} else {
+		end("%s, as the manifest says", counted(len(t.plugin.Configuration)+len(t.plugin.Parameters), "key"))
 	}
 }
 

@@ -33,11 +33,14 @@ func (t *trial) manifest(ctx context.Context, warnings strictyaml.Errors) {
 	if t.plugin.Runtime.Type == plugin.Python {
 		t.card.Python = "Python " + report.Python
 	}
-	if c.Verdict == Passed {
-		end("no mistakes, no warnings")
-		return
+	said := "no mistakes, no warnings"
+	if c.Verdict != Passed {
+		said = counted(len(c.Notes), "remark")
 	}
-	end("%s", counted(len(c.Notes), "remark"))
+	if t.card.Python != "" {
+		said += " · " + t.card.Python
+	}
+	end("%s", said)
 }
 
 const (

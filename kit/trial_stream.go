@@ -41,7 +41,7 @@ func (t *trial) stream(ctx context.Context) {
 	<-over
 	select {
 	case exit := <-ends:
-		t.ended(c, exit, time.Since(sent), end)
+		end("%s", ended(c, exit, time.Since(sent)))
 	default:
 		c.fail("it was not started at all")
 		end("not tried")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -39,10 +40,11 @@ func (v valuesFlag) Set(text string) error {
 type setting struct {
 	config, params valuesFlag
 	timeout        time.Duration
-	python         string
-	user           string
+	python, user   string
+	wheels, index  string
 	level          levelFlag
 	allowPrivate   []string
+	progress       func(string) // hears how its Python environment is made; nil is nobody
 }
 
 func (s *setting) register(cmd *cobra.Command) {
@@ -53,6 +55,8 @@ func (s *setting) register(cmd *cobra.Command) {
 	flags.DurationVar(&s.timeout, "timeout", 30*time.Second, "`limit` of each answer and run; the manifest's execution_time may make it shorter")
 	flags.StringVar(&s.python, "python", "", "`interpreter` for Python plugins (default: the one that an agent takes)")
 	flags.StringVar(&s.user, "user", "", "`name` of whom the plugin runs as; only for root")
+	flags.StringVar(&s.wheels, "wheel-dir", "", "`directory` of wheels for its requirements, besides its own wheels/")
+	flags.StringVar(&s.index, "index-url", "", "`URL` of the package index for what is in no wheel")
 	flags.Var(&s.level, "level", "highest level of the sandbox that is used: full, confined, limited or none")
 	flags.StringSliceVar(&s.allowPrivate, "allow-private", nil, "networks, addresses and names that may lead to private `addresses`, as security.sandbox.allow_private")
 }
@@ -74,6 +78,10 @@ func (l *levelFlag) Set(text string) error {
 // adjust is what the host's owner would have set. Nothing is required of the sandbox:
 // what it gave is told instead.
 func (s *setting) adjust(c *config.Config) {
+	if dir, err := filepath.Abs(s.wheels); err == nil && s.wheels != "" {
+		c.Plugins.Python.WheelDir = dir
+	}
+	c.Plugins.Python.IndexURL = config.NewSecret(s.index)
 	box := &c.Security.Sandbox
 	box.Require, box.Level, box.User = api.SandboxNone, api.SandboxLevel(s.level), s.user
 	box.AllowPortLevelEgress, box.AllowPrivate = true, s.allowPrivate
