@@ -123,7 +123,7 @@ func TestReloadStorm(t *testing.T) {
 	if below := census.Below(r.cmd.Process.Pid); len(below) > 0 {
 		t.Errorf("processes %v are left", below)
 	}
-	for dir, most := range map[string]int{"tmp": 0, "data/cache/plugins/storm": 2 + 2} { // versions, the link, the state
+	for dir, most := range map[string]int{"tmp": 0, "data/cache/plugins/storm": 3 + 2} { // versions, the link, the state
 		if entries, err := os.ReadDir(filepath.Join(r.base, dir)); err != nil || len(entries) > most {
 			t.Errorf("%s holds %v, %v; at most %d", dir, entries, err, most)
 		}

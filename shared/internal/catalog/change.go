@@ -133,6 +133,12 @@ func (s *Store) Activate(ctx context.Context, id api.PluginID, name string, load
 		return nil, err
 	}
 	s.at("loaded the version")
+	if was := r.active; was != "" && was != name {
+		if err := s.change(id, r, func(f *state) { f.Before = was }); err != nil {
+			return nil, err
+		}
+		s.at("noted which was active")
+	}
 	if err := writeActive(filepath.Join(s.dir, string(id)), name); err != nil {
 		return nil, fmt.Errorf("activate %s of plugin %s: %w", name, id, err)
 	}
@@ -215,13 +221,13 @@ func (s *Store) Remove(id api.PluginID) error {
 	}
 	r.active = ""
 	s.at("removed the link")
-	err = s.change(id, r, func(f *state) { f.Good, f.Disabled = nil, false })
+	err = s.change(id, r, func(f *state) { f.Good, f.Before, f.Disabled = nil, "", false })
 	s.at("noted that it is removed")
 	return err
 }
 
-// Collect removes the versions that are neither active nor last good, nor in one of the
-// directories in use, and returns how many there were.
+// Collect removes the versions that are neither active nor to be gone back to, nor in one
+// of the directories in use, and returns how many there were.
 func (s *Store) Collect(inUse func(dir string) bool) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,7 +236,7 @@ func (s *Store) Collect(inUse func(dir string) bool) (int, error) {
 	for id, r := range s.plugins {
 		e := s.entry(id)
 		for _, v := range e.Versions {
-			if v.Name == e.Active || v.Name == e.LastGood || s.pending[v.Dir] || inUse(v.Dir) {
+			if v.Name == e.Active || v.Name == e.LastGood || v.Name == e.Previous || s.pending[v.Dir] || inUse(v.Dir) {
 				continue
 			}
 			if err := s.drop(r, v); err != nil {

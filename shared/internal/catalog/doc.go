@@ -17,9 +17,9 @@
 // renamed out of sight first. What is on disk without being noted, or noted without
 // being there, was never in use or is not any more, and goes at the next start.
 //
-// A version that stood its first minute is good ([Store.Prove]); the last good one that
-// is not active is what can be gone back to. [Store.Collect] leaves these two and what
-// somebody runs. A directory with a plugin.yaml of its own is never the store's.
+// A version that stood its first minute is good ([Store.Prove]). The last good one that is
+// not active, and the one that was active before, can be gone back to. [Store.Collect]
+// leaves these and what somebody runs. A directory with a plugin.yaml of its own is never the store's.
 //
 // # Debugging
 //

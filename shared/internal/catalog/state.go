@@ -23,7 +23,9 @@ type state struct {
 	Disabled bool `json:"disabled,omitempty"`
 	// Good are versions that stood their first minute in use, the latest first. One of
 	// them is usually the active one, the other is what can be gone back to.
-	Good     []string  `json:"good,omitempty"`
+	Good []string `json:"good,omitempty"`
+	// Before was active before the active one, whether it had stood its first minute or not.
+	Before   string    `json:"before,omitempty"`
 	Versions []Version `json:"versions"`
 }
 
@@ -41,6 +43,16 @@ func (r *record) lastGood() string {
 	for _, name := range r.Good {
 		if name != r.active {
 			return name
+		}
+	}
+	return ""
+}
+
+// previous is the version that was active before, unless it failed.
+func (r *record) previous() string {
+	for _, v := range r.Versions {
+		if v.Name == r.Before && v.Name != r.active && v.Failed == "" {
+			return v.Name
 		}
 	}
 	return ""

@@ -59,7 +59,8 @@ type Entry struct {
 	Versions []Version // in the order in which they were added
 	Active   string    // the name of a version; empty: none
 	Proven   bool      // the active version stood its first minute
-	LastGood string    // the name of the version to go back to; empty: none
+	LastGood string    // the name of another version that stood its first minute; empty: none
+	Previous string    // the name of the version that was active before, unless it failed; empty: none
 	Disabled bool
 	Damage   string // what was found damaged when the store was opened, and what was made of it
 }
@@ -189,7 +190,7 @@ func (s *Store) Entry(id api.PluginID) Entry {
 // entry needs mu.
 func (s *Store) entry(id api.PluginID) Entry {
 	r := s.plugins[id]
-	out := Entry{ID: id, Active: r.active, Disabled: r.Disabled, Damage: r.damage, LastGood: r.lastGood(), Proven: r.active != "" && slices.Contains(r.Good, r.active)}
+	out := Entry{ID: id, Active: r.active, Disabled: r.Disabled, Damage: r.damage, LastGood: r.lastGood(), Previous: r.previous(), Proven: r.active != "" && slices.Contains(r.Good, r.active)}
 	for _, v := range r.Versions {
 		v.ID, v.Dir = id, filepath.Join(s.dir, string(id), v.Name)
 		out.Versions = append(out.Versions, v)

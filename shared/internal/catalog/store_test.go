@@ -133,6 +133,28 @@ func TestLifeOfAVersion(t *testing.T) {
 	}
 }
 
+// The version that was active before is kept, whether it proved itself or not, unless it
+// failed.
+func TestTheVersionBefore(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	one, two := add(t, s, "disk", "1.0.0"), add(t, s, "disk", "2.0.0")
+	activate(t, s, one)
+	activate(t, s, two)
+	if n, err := s.Collect(nobody); n != 0 || err != nil {
+		t.Errorf("collected %d, %v", n, err)
+	}
+	if e := open(t, dir).Entry("disk"); e.Previous != one.Name || e.LastGood != "" {
+		t.Errorf("before it was %q, and %q is good", e.Previous, e.LastGood)
+	}
+	if err := s.Fail("disk", one.Name, "broke"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Collect(nobody); n != 1 || err != nil || s.Entry("disk").Previous != "" {
+		t.Errorf("collected %d, %v; want the one that failed", n, err)
+	}
+}
+
 // What is in the store is what was added, readable for a plugin's own user, or it is
 // not used.
 func TestATreeDoesNotChange(t *testing.T) {

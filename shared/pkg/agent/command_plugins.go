@@ -31,7 +31,7 @@ obeys the agent's own user and root (on Windows: whoever may write there).`,
 		c.verb("enable", "Let a disabled plugin run again", "enabled"),
 		c.verb("disable", "Keep a plugin from running, over restarts too; what runs of it ends", "disabled"),
 		c.verb("remove", "Take an installed plugin out of use; its settings and what it keeps stay", "removed"),
-		c.verb("rollback", "Go back to the last version that stood its first minute", "rolled back"),
+		c.verb("rollback", "Go back to the version that was in use before this one", "rolled back"),
 		c.logs())
 	return cmd
 }
@@ -184,7 +184,7 @@ func (d *PluginDetails) table(w io.Writer) {
 		switch {
 		case v.Active:
 			note = "in use"
-		case v.LastGood:
+		case v.Rollback:
 			note = "rollback goes back to it"
 		}
 		if v.Failed != "" {

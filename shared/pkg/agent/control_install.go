@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/pkg/bundle"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
@@ -37,5 +38,9 @@ func (p *Plugins) installFrom(ctx context.Context, o installOrder, approved stri
 		return Change{}, err
 	}
 	defer f.Close()
-	return p.InstallPackage(ctx, f, Packaged{Unsigned: o.AllowUnsigned, From: catalog.Origin{Kind: catalog.FromPackage, From: o.Path, Approved: approved}}, say)
+	change, err := p.InstallPackage(ctx, f, Packaged{Unsigned: o.AllowUnsigned, From: catalog.Origin{Kind: catalog.FromPackage, From: o.Path, Approved: approved}}, say)
+	if errors.Is(err, bundle.ErrUntrusted) || errors.Is(err, bundle.ErrUnsigned) {
+		err = fmt.Errorf("%w; --allow-unsigned installs it all the same, which is yours to decide", err)
+	}
+	return change, err
 }

@@ -81,13 +81,13 @@ func dirOf(t *testing.T, manifest, program string) string {
 	return dir
 }
 
-// packed makes an unsigned package of a directory.
-func packed(t *testing.T, dir string) string {
+// packed makes a package of a directory, which nobody signs where s is nil.
+func packed(t *testing.T, dir string, s *bundle.Signer) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "q.tar.gz")
 	f, err := os.Create(path)
 	if err == nil {
-		_, err = bundle.Pack(f, dir, nil)
+		_, err = bundle.Pack(f, dir, s)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
@@ -100,14 +100,12 @@ func TestPluginsCommands(t *testing.T) {
 	const manifest = "id: q\nversion: VERSION\ntype: action\nruntime: {type: python, entry_point: main.py, contract: stdio}\n"
 	version := func(v string) string { return strings.Replace(manifest, "VERSION", v, 1) }
 	h := newHost(t, api.Action, map[string]string{"edited": "type: action\nruntime: {type: python, entry_point: main.py, contract: stdio}\n---\n" + sdkSays("x")})
-	h.trial = 50 * time.Millisecond
 	h.following().owned()
 
 	one := dirOf(t, version("1.0.0"), sdkSays("one"))
 	h.fails("plugins install "+one, "is not signed", "--allow-unsigned")
 	h.does("plugins install --allow-unsigned "+one, "q 1.0.0 is installed", "loading …")
 	h.does("plugins install --allow-unsigned "+one, "it was in use already")
-	h.eventually("the proof of 1.0.0", func() bool { return h.store.Entry("q").Proven })
 	two := dirOf(t, version("2.0.0")+"permissions: {filesystem: {write: [/srv]}}\n", sdkSays("two"))
 	h.fails("plugins install --allow-unsigned "+two, "asks for more than 1.0.0", "write /srv", "--approve")
 	h.does("plugins install --allow-unsigned --approve "+two, "q 2.0.0 is installed (before: 1.0.0)")
@@ -115,8 +113,14 @@ func TestPluginsCommands(t *testing.T) {
 		t.Errorf("then it answers %s", got)
 	}
 	h.fails("plugins install --allow-unsigned "+dirOf(t, version("3.0.0"), "raise SystemExit('no luck')"), "does not load", "no luck")
-	h.fails("plugins install "+packed(t, two), "signed")
-	h.does("plugins install --allow-unsigned "+packed(t, two), "q 2.0.0 is installed")
+	h.fails("plugins install "+packed(t, two, nil), "signed", "--allow-unsigned")
+	h.does("plugins install --allow-unsigned "+packed(t, two, nil), "q 2.0.0 is installed")
+	stranger, err := bundle.NewKey("stranger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.fails("plugins install "+packed(t, two, stranger), "not trusted here", "--allow-unsigned")
+	h.does("plugins install --allow-unsigned "+packed(t, two, stranger), "q 2.0.0 is installed")
 	h.fails("plugins install --allow-unsigned "+t.TempDir(), "holds no plugin.yaml")
 	h.fails("plugins install --allow-unsigned /nothing/there", "no such file")
 
@@ -152,6 +156,7 @@ func TestPluginsCommands(t *testing.T) {
 	if got := h.answers("q"); got != `"one"` {
 		t.Errorf("then it answers %s", got)
 	}
+	h.does("plugins rollback q", "q 2.0.0 is rolled back (before: 1.0.0)")
 	h.does("plugins remove q", "q is removed")
 	h.fails("plugins show q", "not installed")
 	h.fails("plugins rollback edited", "put the files there back")

@@ -240,8 +240,12 @@ func TestInstallPackage(t *testing.T) {
 	if _, err := install(packageOf(t, other, "1.0.0", scripted), Packaged{}); !errors.Is(err, bundle.ErrUntrusted) {
 		t.Errorf("another key: %v", err)
 	}
-	if _, err := install(packageOf(t, other, "1.0.0", scripted), Packaged{Unsigned: true}); !errors.Is(err, bundle.ErrUntrusted) {
+	if _, err := install(packageOf(t, other, "1.0.0", scripted), Packaged{Unsigned: true}); err != nil {
 		t.Errorf("another key, brought by the owner: %v", err)
+	}
+	e := h.store.Entry("tidy")
+	if v, _ := e.Of(e.Active); v.Origin.Signer != "" {
+		t.Errorf("a key that is not trusted vouches for it: %+v", v.Origin)
 	}
 	if c, err := install(packageOf(t, nil, "1.0.0", scripted), Packaged{Unsigned: true, From: catalog.Origin{Kind: catalog.FromPackage}}); err != nil || c.Plugin.Version != "1.0.0" {
 		t.Errorf("unsigned, brought by the owner: %v", err)
@@ -253,7 +257,7 @@ func TestInstallPackage(t *testing.T) {
 	if err != nil || c.Before != "1.0.0" {
 		t.Fatalf("signed: %+v, %v", c, err)
 	}
-	e := h.store.Entry("tidy")
+	e = h.store.Entry("tidy")
 	if v, _ := e.Of(e.Active); v.Origin.Signer != key.Key().String() || !strings.HasPrefix(v.Origin.Revision, "sha256:") {
 		t.Errorf("origin %+v", v.Origin)
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ type PluginDetails struct {
 type PluginStored struct {
 	catalog.Version
 	Active   bool `json:"active,omitempty"`
-	LastGood bool `json:"last_good,omitempty"` // what rollback goes back to
+	Rollback bool `json:"rollback,omitempty"` // the one to which rollback goes back
 }
 
 // States lists what is installed.
@@ -56,8 +57,14 @@ func (p *Plugins) States() []PluginState {
 }
 
 func (p *Plugins) originOf(s slot) catalog.Origin {
-	if s.store == nil {
+	switch _, _, assigned := p.rt.assigned.of(s.id); {
+	case s.store != nil:
+	case s.source != "":
 		return catalog.Origin{Kind: catalog.FromDirectory, From: s.source}
+	case assigned:
+		return catalog.Origin{Kind: catalog.FromOrchestrator}
+	default:
+		return catalog.Origin{}
 	}
 	e := s.store.Entry(s.id)
 	v, _ := e.Of(e.Active)
@@ -83,7 +90,7 @@ func (p *Plugins) Details(id api.PluginID) (PluginDetails, error) {
 	if s.store != nil {
 		e := s.store.Entry(id)
 		for _, v := range e.Versions {
-			d.Versions = append(d.Versions, PluginStored{v, v.Name == e.Active, v.Name == e.LastGood})
+			d.Versions = append(d.Versions, PluginStored{v, v.Name == e.Active, v.Name == cmp.Or(e.Previous, e.LastGood)})
 		}
 	}
 	if s.current == nil {
@@ -139,7 +146,8 @@ func (p *Plugins) SetEnabled(id api.PluginID, enabled bool) error {
 	return nil
 }
 
-// Rollback goes back to the last good version.
+// Rollback goes back to the version that was in use before this one or, where that failed
+// or is gone, to the last good one.
 func (p *Plugins) Rollback(ctx context.Context, id api.PluginID) (Change, error) {
 	s := p.slotOf(id)
 	switch {
@@ -149,13 +157,13 @@ func (p *Plugins) Rollback(ctx context.Context, id api.PluginID) (Change, error)
 		return Change{}, fmt.Errorf("plugin %s is not installed on this agent: %w", id, fs.ErrNotExist)
 	}
 	e := s.store.Entry(id)
-	good, found := e.Of(e.LastGood)
+	before, found := e.Of(cmp.Or(e.Previous, e.LastGood))
 	if !found {
 		return Change{}, fmt.Errorf("plugin %s has no version to go back to: `%s plugins show %s` lists those that it has", id, p.rt.Role.Program, id)
 	}
-	change, err := p.reactivate(ctx, good)
+	change, err := p.reactivate(ctx, before)
 	if err == nil {
-		p.rt.Log.Info("plugin rolled back by the host's owner", telemetry.KeyPlugin, id, "version", good.Version, "before", change.Before)
+		p.rt.Log.Info("plugin rolled back by the host's owner", telemetry.KeyPlugin, id, "version", before.Version, "before", change.Before)
 		p.collect()
 	}
 	return change, err

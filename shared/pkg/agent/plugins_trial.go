@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -95,7 +96,8 @@ func (p *Plugins) prove(id api.PluginID) {
 	p.collect()
 }
 
-// goBack replaces a version that failed in its first minute by the last good one.
+// goBack replaces a version that failed in its first minute by the last good one or,
+// without one, by the one before that did not fail.
 func (p *Plugins) goBack(ctx context.Context, b breakage) {
 	id := b.plugin.ID
 	defer p.turns.take(id)()
@@ -104,15 +106,16 @@ func (p *Plugins) goBack(ctx context.Context, b breakage) {
 	}
 	s := p.slotOf(id)
 	e := s.store.Entry(id)
-	if e.LastGood == "" {
-		return // there is no other: it is started again and again
-	}
-	why := fmt.Sprintf("version %s failed in its first minute in use: %s", b.plugin.Version, b.why)
 	if err := s.store.Fail(id, e.Active, b.why); err != nil {
 		p.rt.Log.Warn("that a version failed is not noted", telemetry.KeyPlugin, id, telemetry.KeyError, err)
 	}
+	back := cmp.Or(e.LastGood, e.Previous)
+	if back == "" {
+		return // there is no other that did not fail: it is started again and again
+	}
+	why := fmt.Sprintf("version %s failed in its first minute in use: %s", b.plugin.Version, b.why)
 	var python pyenv.Interpreter
-	good, err := s.store.Activate(ctx, id, e.LastGood, func(ctx context.Context, m *plugin.Plugin) (err error) {
+	good, err := s.store.Activate(ctx, id, back, func(ctx context.Context, m *plugin.Plugin) (err error) {
 		python, err = p.interpreterOf(ctx, m)
 		return err
 	})

@@ -114,12 +114,14 @@ func TestAChangeTakesEffect(t *testing.T) {
 	order := h.order("p", nil)
 	go func() { running <- h.Execute(context.WithoutCancel(t.Context()), order) }()
 	h.eventually("the run", func() bool { return len(names(t, filepath.Join(h.base, "tmp"))) > 0 })
-	h.edit("p/other.py", "word = 'three'\n")
-	h.edit("p/main.py", says(`"three"`))
-	h.manifest("p", "3.0.0", "script")
-	h.at("p", "3.0.0")
+	for _, version := range []string{"3.0.0", "4.0.0"} { // the one before is kept
+		h.edit("p/other.py", "word = 'another'\n")
+		h.edit("p/main.py", says(`"`+version+`"`))
+		h.manifest("p", version, "script")
+		h.at("p", version)
+	}
 	h.collect()
-	if got := h.answers("p"); got != `"three"` {
+	if got := h.answers("p"); got != `"4.0.0"` {
 		t.Errorf("the next run says %s", got)
 	}
 	write(t, gate, "")
