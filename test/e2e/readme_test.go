@@ -235,8 +235,6 @@ func (r *reader) senseAndAct(text string) {
 		r.t.Errorf("apply said %q", said)
 	}
 	follow := inBackground(r.t, r.shell(context.Background(), say("stavily events list --follow")))
-	r.sensor.stop()
-	r.sensor = inBackground(r.t, r.shell(context.Background(), "sensor-agent --config "+r.config(readmeSensor)))
 	r.await("both events on the screen", func() error {
 		if said := follow.printed(); !strings.Contains(said, "directory.size.high") || !strings.Contains(said, "queue.long") {
 			return fmt.Errorf("%q", said)

@@ -89,6 +89,7 @@ func (s *setup) guide(out io.Writer) {
   operator         stavily --data-dir %s …
   sensor agent     %s
   action agent     %s
+  trusted keys     %s   (of plugin packages; empty)
   everything in    %s   (removed when you press Ctrl-C)
 
 Try, in another terminal:
@@ -97,5 +98,5 @@ Try, in another terminal:
   stavily --data-dir %s events list --follow
 
 Events and runs as they come:
-`, s.URL(), s.DataDir(), probe(sensorID, "/health"), probe(actionID, "/health"), s.dir, s.watched, s.DataDir(), s.DataDir())
+`, s.URL(), s.DataDir(), probe(sensorID, "/health"), probe(actionID, "/health"), s.trusted(), s.dir, s.watched, s.DataDir(), s.DataDir())
 }

@@ -48,7 +48,10 @@ func newSetup(ctx context.Context, dir string, throttle int, log cluster.LogFunc
 	if s.receiver, err = newReceiver(ctx); err != nil {
 		return s, err
 	}
-	s.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: bin, Log: log})
+	if err := os.WriteFile(s.trusted(), nil, 0o600); err != nil {
+		return s, fmt.Errorf("make the file of trusted keys: %w", err)
+	}
+	s.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: bin, Log: log, Env: []string{"STAVILY_PLUGINS_TRUSTED_KEYS=" + s.trusted()}})
 	if err := s.StartServer(ctx); err != nil {
 		return s, err
 	}
@@ -62,6 +65,9 @@ func newSetup(ctx context.Context, dir string, throttle int, log cluster.LogFunc
 	}
 	return s, nil
 }
+
+// trusted is the file of the keys whose packages both agents take, read at each package.
+func (s *setup) trusted() string { return filepath.Join(s.dir, "trusted_keys") }
 
 // programs is the directory that this program and, beside it, the agents are in.
 func programs() (string, error) {
