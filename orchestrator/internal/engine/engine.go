@@ -50,6 +50,7 @@ type Engine struct {
 	refusals   refusals
 	alarm      *alarm
 	programs   programs
+	waits      waits
 	ids        *ids
 
 	fatalOnce sync.Once
@@ -82,6 +83,8 @@ type tx struct {
 	due     time.Time            // the earliest lease, expiry or look at a roll-out that was set
 	events  bool                 // an event was added
 	runs    bool                 // a run changed
+
+	waitsChange bool // steps begin or end to wait for events
 
 	delivered bool // agents are to have other packages than before
 }

@@ -99,7 +99,11 @@ func (t *tx) takeEvent(agent store.Agent, epoch string, ev api.Event, outcome *a
 		return err
 	}
 	t.events = true
-	return t.trigger(workflow.Event{Event: ev, Agent: sensorOf(agent)})
+	came := workflow.Event{Event: ev, Agent: sensorOf(agent)}
+	if err := t.offer(came); err != nil {
+		return err
+	}
+	return t.trigger(came)
 }
 
 // sensorOf is what expressions know of an agent.

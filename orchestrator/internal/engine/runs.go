@@ -221,6 +221,10 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 	switch effect := effect.(type) {
 	case workflow.Dispatch:
 		return t.dispatch(run, ev, effect, d.Limits.ExpiresAfter)
+	case workflow.Await:
+		return t.await(store.Wait{Run: run.ID, Step: effect.Step, Pattern: effect.Pattern})
+	case workflow.StopWaiting:
+		return t.stopWaiting(store.Wait{Run: run.ID, Step: effect.Step})
 	case workflow.SetAlarm:
 		at := t.now.Add(effect.After)
 		t.due = earlier(t.due, at)

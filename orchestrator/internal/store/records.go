@@ -134,6 +134,13 @@ type Run struct {
 	State      json.RawMessage `json:",omitempty"`
 }
 
+// Wait is a step of a run that waits for an event of a type that fits Pattern.
+type Wait struct {
+	Run     api.RunID
+	Step    string
+	Pattern string
+}
+
 // Alarm is a time at which a step of a run goes on.
 type Alarm struct {
 	Run  api.RunID

@@ -97,6 +97,7 @@ type RunReader interface {
 	RunActive(workflow, key string) (bool, error)
 	// RunsFrom counts the runs of a workflow from an id on, at most limit.
 	RunsFrom(workflow string, from api.RunID, limit int) (int, error)
+	Waits() ([]Wait, error) // by run and step
 	// DueAlarms lists those of a time that has come, the longest overdue first; NextAlarm is
 	// when it has something next, false when there is none.
 	DueAlarms(now time.Time, limit int) ([]Alarm, error)
@@ -158,6 +159,8 @@ type Tx interface {
 	SetCooldown(workflow, key string, until time.Time) error
 
 	PutRun(Run) error
+	PutWait(Wait) error
+	DropWait(Wait) error // one that is not there is dropped already
 	PutAlarm(Alarm) error
 	DropAlarm(Alarm) error // one that is not there is dropped already
 	AddHistory(History) error

@@ -68,6 +68,7 @@ type StepDefinition struct {
 	Type       string                  // actions only: one of api's; empty is to execute
 	Setup      api.PluginConfiguration // actions only, without the version
 	Retry      Retry
+	Wait       *Wait    // actions only, instead of a plugin
 	On         []Status // outputs only: the ends of a run that it is for
 
 	when *expr.Program // nil: always
@@ -124,7 +125,9 @@ func (d *Definition) Plugins() []api.PluginID {
 	var out []api.PluginID
 	for _, steps := range [][]StepDefinition{d.Actions, d.Outputs} {
 		for _, s := range steps {
-			out = append(out, s.Plugin)
+			if s.Wait == nil {
+				out = append(out, s.Plugin)
+			}
 		}
 	}
 	slices.Sort(out)

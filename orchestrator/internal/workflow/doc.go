@@ -22,7 +22,8 @@
 //	   └─ run cancelled ─────────▶ cancelled
 //
 // Where the step has a `retry` that the end fits, it is retrying instead, and an Alarm
-// dispatches the next try.
+// dispatches the next try. A step with `wait_for` is awaiting instead of dispatched; it
+// completes with the event that it waits for (EventCame), or has the status timeout (Alarm).
 //
 // A step whose `when` reads others waits for their end, whatever that is: so failures are
 // answered. A need is satisfied when it completed, and when it was skipped by its own `when`:

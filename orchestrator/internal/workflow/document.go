@@ -78,6 +78,7 @@ type action struct {
 	Idempotent bool     `yaml:"idempotent"`
 	Type       string   `yaml:"type"`
 	Setup      setup    `yaml:"plugin_configuration"`
+	WaitFor    waitFor  `yaml:"wait_for"`
 }
 
 // setup has the names of the Agent API. Its values are constants: no event says what is
@@ -93,6 +94,12 @@ type setup struct {
 	EntryPoint    string            `yaml:"entrypoint"`
 	Arguments     []string          `yaml:"arguments"`
 	Environment   map[string]string `yaml:"environment"`
+}
+
+type waitFor struct {
+	Event  string `yaml:"event"`
+	Where  string `yaml:"where"`
+	Within string `yaml:"within"`
 }
 
 type output struct {
@@ -115,7 +122,7 @@ var later = map[string][]string{
 	"":         {"correlate", "on_failure", "throttle"},
 	"limits":   {"attempts", "concurrency", "targets"},
 	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
-	"actions":  {"approval", "offline", "undo", "wait_for"},
+	"actions":  {"approval", "offline", "undo"},
 	"agents":   {"each", "expression", "names", "tags"},
 }
 

@@ -51,6 +51,8 @@ func Step(d *Definition, s State, in Input) (State, []Effect, error) {
 		err = m.started(in)
 	case StepEnded:
 		err = m.ended(in)
+	case EventCame:
+		err = m.came(in)
 	case Alarm:
 		err = m.rings(in)
 	case Cancel:
@@ -134,14 +136,21 @@ func (m *machine) again(in StepEnded, step StepState) bool {
 	return true
 }
 
-// rings begins the try that an alarm was set for.
+// rings begins the try that an alarm was set for, or ends the time of a step that waits.
 func (m *machine) rings(in Alarm) error {
 	step, err := m.dispatched(in.Step)
-	if err != nil || step.Status != StepRetrying || step.Try != in.Try {
+	if err != nil || step.Try != in.Try {
 		return err
 	}
 	d := m.d.step(in.Step)
-	m.dispatch(*d, slices.ContainsFunc(m.d.Outputs, func(o StepDefinition) bool { return o.ID == d.ID }))
+	switch step.Status {
+	case StepRetrying:
+		m.dispatch(*d, slices.ContainsFunc(m.d.Outputs, func(o StepDefinition) bool { return o.ID == d.ID }))
+	case StepAwaiting:
+		m.end(in.Step, StepState{Status: StepStatus(api.TimedOut), Error: fmt.Sprintf("no event %s came within %s", d.Wait.Pattern, d.Wait.Within)})
+	default:
+		return nil
+	}
 	m.advance()
 	return nil
 }
@@ -173,8 +182,8 @@ func (m *machine) cancel(in Cancel) {
 			switch s := m.s.Steps[step.ID]; s.Status {
 			case StepDispatched, StepRunning:
 				m.emit(CancelStep{step.ID})
-			case StepRetrying:
-				m.end(step.ID, StepState{Status: StepStatus(api.Cancelled), Try: s.Try, Error: "the run was cancelled before the next try"})
+			case StepRetrying, StepAwaiting:
+				m.end(step.ID, StepState{Status: StepStatus(api.Cancelled), Try: s.Try, Error: fmt.Sprintf("the run was cancelled while it was %s", s.Status)})
 			}
 		}
 	}
@@ -220,6 +229,8 @@ func (m *machine) consider(step StepDefinition) {
 		m.end(step.ID, StepState{Status: StepStatus(api.Failed), Error: clip(err.Error())})
 	case !holds:
 		m.end(step.ID, StepState{Status: StepSkipped, Satisfied: true, Error: "its when is not met"})
+	case step.Wait != nil:
+		m.await(step)
 	default:
 		m.dispatch(step, false)
 	}
@@ -264,6 +275,9 @@ func (m *machine) input(step StepDefinition) (map[string]json.RawMessage, error)
 // end makes a step's state final. The first action that fails gives the run its
 // error.
 func (m *machine) end(id string, final StepState) {
+	if m.s.Steps[id].Status == StepAwaiting {
+		m.emit(StopWaiting{id})
+	}
 	m.s.Steps[id] = final
 	message := string(final.Status)
 	if final.Error != "" {

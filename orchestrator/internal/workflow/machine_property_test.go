@@ -33,6 +33,10 @@ var graphs = rapid.Custom(func(t *rapid.T) string {
 			other := rapid.SampledFrom(names[:i]).Draw(t, "other")
 			whens = append(whens, fmt.Sprintf(", when: steps.%s.status != 'completed', with: {e: '${{ steps.%s.error }}'}", other, other))
 		}
+		if rapid.IntRange(0, 4).Draw(t, "kind") == 0 {
+			fmt.Fprintf(&b, "- {id: %s, needs: [%s], wait_for: {event: '%s', where: event.severity == 'high' && trigger.key == '/'}}\n", name, strings.Join(needs, ", "), rapid.SampledFrom([]string{"x.*", "**"}).Draw(t, "event"))
+			continue
+		}
 		retry := rapid.SampledFrom([]string{"", "", ", retry: {}", ", retry: {attempts: 2, on: [failed, expired]}"}).Draw(t, "retry")
 		fmt.Fprintf(&b, "- {plugin: p, id: %s, needs: [%s]%s%s}\n", name, strings.Join(needs, ", "), rapid.SampledFrom(whens).Draw(t, "when"), retry)
 	}
@@ -49,6 +53,7 @@ type walk struct {
 	dispatched map[string]bool // steps and tries
 	open       []string        // dispatched and not ended
 	alarms     []Alarm         // that were asked for and are still of use
+	awaits     []string        // steps that wait for an event
 	finished   int
 	past       []Input
 }
@@ -89,11 +94,19 @@ func (w *walk) draw() Input {
 		if len(w.alarms) > 0 {
 			kinds = append(kinds, "alarm")
 		}
+		if len(w.awaits) > 0 {
+			kinds = append(kinds, "event")
+		}
 	}
 	switch rapid.SampledFrom(kinds).Draw(w.t, "kind") {
 	case "start":
 		step := rapid.SampledFrom(w.open).Draw(w.t, "step")
 		return StepStarted{step, w.s.Steps[step].Try}
+	case "event":
+		e := fullDisk("{}")
+		e.Type = rapid.SampledFrom([]string{"x.y", "y.x"}).Draw(w.t, "type")
+		e.Severity = rapid.SampledFrom([]api.Severity{api.High, api.Low}).Draw(w.t, "severity")
+		return EventCame{rapid.SampledFrom(w.awaits).Draw(w.t, "step"), e}
 	case "alarm":
 		return rapid.SampledFrom(w.alarms).Draw(w.t, "alarm")
 	case "end":
@@ -160,10 +173,21 @@ func (w *walk) took(s State, effects []Effect) {
 		case Dispatch:
 			w.mayDispatch(e, s)
 		case SetAlarm:
-			if step := s.Steps[e.Step]; step.Status != StepRetrying || step.Try != e.Try || s.Cancelled || e.After <= 0 {
+			if step := s.Steps[e.Step]; step.Status != StepRetrying && step.Status != StepAwaiting || step.Try != e.Try || s.Cancelled || e.After <= 0 {
 				w.t.Fatalf("%+v for %+v", e, step)
 			}
 			w.alarms = append(w.alarms, Alarm{e.Step, e.Try})
+		case Await:
+			if w.dispatched[e.Step] || s.Steps[e.Step].Status != StepAwaiting {
+				w.t.Fatalf("%+v for %+v", e, s.Steps[e.Step])
+			}
+			w.dispatched[e.Step] = true
+			w.awaits = append(w.awaits, e.Step)
+		case StopWaiting:
+			if !slices.Contains(w.awaits, e.Step) {
+				w.t.Fatalf("%s does not wait", e.Step)
+			}
+			w.awaits = slices.DeleteFunc(w.awaits, func(id string) bool { return id == e.Step })
 		case Finished:
 			w.finished++
 			if e.Status != s.Status || !s.Done {
@@ -174,7 +198,8 @@ func (w *walk) took(s State, effects []Effect) {
 	w.s = s
 	w.open = slices.DeleteFunc(w.open, func(id string) bool { return s.Steps[id].Status.Ended() || s.Steps[id].Status == StepRetrying })
 	w.alarms = slices.DeleteFunc(w.alarms, func(a Alarm) bool {
-		return s.Steps[a.Step].Status != StepRetrying || s.Steps[a.Step].Try != a.Try
+		status := s.Steps[a.Step].Status
+		return status != StepRetrying && status != StepAwaiting || s.Steps[a.Step].Try != a.Try
 	})
 }
 
@@ -207,6 +232,9 @@ func (w *walk) mayDispatch(e Dispatch, s State) {
 
 // atTheEnd checks what became of the run, knowing how its steps ended.
 func (w *walk) atTheEnd() {
+	if len(w.awaits) > 0 {
+		w.t.Fatalf("at the end %v are still waited for", w.awaits)
+	}
 	if !w.s.Done || w.finished != 1 {
 		w.t.Fatalf("nothing is open, done is %v and the run finished %d times: %s", w.s.Done, w.finished, encode(w.t, w.s))
 	}

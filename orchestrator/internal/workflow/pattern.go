@@ -38,4 +38,14 @@ func compilePattern(s string) (pattern, error) {
 	return pattern{re}, nil
 }
 
+// Matcher is whether a pattern, as written, takes events of a type. One that is no pattern
+// takes none.
+func Matcher(written string) func(eventType string) bool {
+	p, err := compilePattern(written)
+	if err != nil {
+		return func(string) bool { return false }
+	}
+	return p.match
+}
+
 func (p pattern) match(eventType string) bool { return p.re.MatchString(eventType) }

@@ -34,6 +34,7 @@ const (
 	StepDispatched StepStatus = "dispatched" // handed to the engine
 	StepRunning    StepStatus = "running"    // an agent has claimed it
 	StepRetrying   StepStatus = "retrying"   // a try has failed, and the next waits for its time
+	StepAwaiting   StepStatus = "awaiting"   // it waits for an event
 	StepSkipped    StepStatus = "skipped"    // it will not run; Error says why
 )
 
@@ -68,8 +69,8 @@ type StepState struct {
 	Result    json.RawMessage `json:"result,omitempty"` // kept only where an expression reads it
 }
 
-// Input is something that happened to a run: [StepStarted], [StepEnded], [Alarm] or
-// [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
+// Input is something that happened to a run: [StepStarted], [StepEnded], [EventCame], [Alarm]
+// or [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
 type Input interface{ input() }
 
 // StepStarted says that an agent has claimed a step, action or output.
@@ -88,6 +89,12 @@ type StepEnded struct {
 	Error  string
 }
 
+// EventCame offers an event to a step that waits for one. It need not be the one.
+type EventCame struct {
+	Step  string
+	Event Event
+}
+
 // Alarm says that the time has come that a SetAlarm asked for.
 type Alarm struct {
 	Step string
@@ -99,11 +106,13 @@ type Cancel struct{ Reason string }
 
 func (StepStarted) input() {}
 func (StepEnded) input()   {}
+func (EventCame) input()   {}
 func (Alarm) input()       {}
 func (Cancel) input()      {}
 
 // Effect is something for the engine to do, in the transaction that stores the
-// new state: [Dispatch], [SetAlarm], [CancelStep], [Record] or [Finished].
+// new state: [Dispatch], [Await], [StopWaiting], [SetAlarm], [CancelStep], [Record] or
+// [Finished].
 type Effect interface{ effect() }
 
 // Dispatch asks for an instruction. There is one per try of a step of a run at most.
@@ -121,6 +130,16 @@ type Dispatch struct {
 	Setup      api.PluginConfiguration // without the version
 	Output     bool                    // an output plugin's, not an action's
 }
+
+// Await asks for an [EventCame] for each event of a type that fits Pattern, until a
+// [StopWaiting].
+type Await struct {
+	Step    string
+	Pattern string
+}
+
+// StopWaiting ends an Await.
+type StopWaiting struct{ Step string }
 
 // SetAlarm asks for an [Alarm] after a time. A run that was cancelled does not need it any
 // more.
@@ -150,6 +169,8 @@ const (
 	CancelRequested RecordKind = "cancel_requested"
 	StepSent        RecordKind = "step_dispatched"
 	StepClaimed     RecordKind = "step_started"
+	StepWaits       RecordKind = "step_waits"      // for an event
+	StepCame        RecordKind = "step_event"      // the event that it waited for
 	StepAgain       RecordKind = "step_retry"      // another try follows
 	StepOver        RecordKind = "step_ended"      // skipped ones too
 	ResultLeftOut   RecordKind = "result_left_out" // no expression can read it
@@ -161,11 +182,13 @@ const (
 // have ended too.
 type Finished struct{ Status Status }
 
-func (Dispatch) effect()   {}
-func (SetAlarm) effect()   {}
-func (CancelStep) effect() {}
-func (Record) effect()     {}
-func (Finished) effect()   {}
+func (Dispatch) effect()    {}
+func (Await) effect()       {}
+func (StopWaiting) effect() {}
+func (SetAlarm) effect()    {}
+func (CancelStep) effect()  {}
+func (Record) effect()      {}
+func (Finished) effect()    {}
 
 // fits reports whether a state belongs to a definition.
 func (s State) fits(d *Definition) error {

@@ -22,14 +22,12 @@ func (c *checker) steps(text document) {
 	c.def.Actions = make([]StepDefinition, len(text.Actions))
 	for i, a := range text.Actions {
 		path := []any{"actions", i}
-		c.def.Actions[i] = c.plugged(path, a.plugged, taken)
-		c.def.Actions[i].Needs, c.def.Actions[i].Idempotent = a.Needs, a.Idempotent
-		c.def.Actions[i].Type, c.def.Actions[i].Setup = c.setup(path, a)
-		c.def.Actions[i].Retry = c.retry(at(path, "retry"), a.Retry, a.Idempotent)
-		if !c.doc.Has(at(path, "agents")) {
-			// Never a default that lets a clean-up land on another machine.
-			c.def.Actions[i].Target = Target{SameHost: true}
+		if c.doc.Has(at(path, "wait_for")) {
+			c.def.Actions[i] = c.waitFor(path, a, taken)
+		} else {
+			c.def.Actions[i] = c.action(path, a, taken)
 		}
+		c.def.Actions[i].Needs = a.Needs
 	}
 	c.def.Outputs = make([]StepDefinition, len(text.Outputs))
 	for i, o := range text.Outputs {
@@ -41,6 +39,19 @@ func (c *checker) steps(text document) {
 	c.needs()
 	c.expressionsOf(text)
 	c.def.Actions = inOrder(c.def.Actions)
+}
+
+// action checks an action that runs a plugin, but expressions and needs.
+func (c *checker) action(path []any, a action, taken map[string]bool) StepDefinition {
+	s := c.plugged(path, a.plugged, taken)
+	s.Idempotent = a.Idempotent
+	s.Type, s.Setup = c.setup(path, a)
+	s.Retry = c.retry(at(path, "retry"), a.Retry, a.Idempotent)
+	if !c.doc.Has(at(path, "agents")) {
+		// Never a default that lets a clean-up land on another machine.
+		s.Target = Target{SameHost: true}
+	}
+	return s
 }
 
 // plugged checks what actions and outputs have in common, but expressions.
@@ -148,7 +159,11 @@ func (c *checker) expressionsOf(text document) {
 	upstream := c.afters()
 	for i := range c.def.Actions {
 		s := &c.def.Actions[i]
-		s.with = c.with([]any{"actions", i, "with"}, expr.Scope{Ended: keysOf(upstream[s.ID]), Steps: ids})
+		scope := expr.Scope{Ended: keysOf(upstream[s.ID]), Steps: ids}
+		s.with = c.with([]any{"actions", i, "with"}, scope)
+		if s.Wait != nil {
+			s.Wait.where = c.condition([]any{"actions", i, "wait_for", "where"}, text.Actions[i].WaitFor.Where, scope)
+		}
 	}
 	for i := range c.def.Outputs {
 		c.def.Outputs[i].with = c.with([]any{"outputs", i, "with"}, expr.Scope{Ended: ids, Steps: ids})

@@ -105,7 +105,12 @@ func (d *Definition) rehearse(t Test, out *Trial) error {
 				}
 				end.Try = e.Try
 				waiting = append(waiting, end)
-			case SetAlarm:
+			case Await:
+				out.Order = append(out.Order, e.Step)
+				if end := t.Ends[e.Step]; end.Status == "" || end.Status == api.Completed {
+					waiting = append(waiting, StepEnded{Step: e.Step, Status: api.Completed, Result: end.Result})
+				}
+			case SetAlarm: // the end of a wait comes before it, unless the test says that none comes
 				waiting = append(waiting, Alarm{e.Step, e.Try})
 			}
 		}

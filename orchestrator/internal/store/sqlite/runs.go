@@ -17,6 +17,10 @@ var (
 	putRun         = prepare(`INSERT INTO runs (org, id, workflow, key, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 		ON CONFLICT (org, id) DO UPDATE SET workflow = excluded.workflow, key = excluded.key, status = excluded.status, active = excluded.active, doc = excluded.doc`)
 
+	waits    = prepare(`SELECT doc FROM waits WHERE org = ?1 ORDER BY run, step`)
+	putWait  = prepare(`INSERT INTO waits (org, run, step, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org, run, step) DO UPDATE SET doc = excluded.doc`)
+	dropWait = prepare(`DELETE FROM waits WHERE org = ?1 AND run = ?2 AND step = ?3`)
+
 	dueAlarms = prepare(`SELECT doc FROM alarms WHERE org = ?1 AND at <= ?2 ORDER BY at, run, step, try LIMIT ?3`)
 	nextAlarm = prepare(`SELECT at FROM alarms WHERE org = ?1 ORDER BY at LIMIT 1`)
 	putAlarm  = prepare(`INSERT INTO alarms (org, run, step, try, at, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -61,6 +65,12 @@ func (r reader) RunActive(workflow, key string) (bool, error) {
 func (t *tx) PutRun(r store.Run) error {
 	return t.put(putRun, r, r.ID, r.Workflow, r.Key, r.Status, r.FinishedAt.IsZero())
 }
+
+func (r reader) Waits() ([]store.Wait, error) { return all[store.Wait](r, waits) }
+
+func (t *tx) PutWait(w store.Wait) error { return t.put(putWait, w, w.Run, w.Step) }
+
+func (t *tx) DropWait(w store.Wait) error { return t.write(dropWait, w.Run, w.Step) }
 
 func (r reader) DueAlarms(now time.Time, limit int) ([]store.Alarm, error) {
 	return all[store.Alarm](r, dueAlarms, now.UnixNano(), store.PageSize(limit))

@@ -290,6 +290,18 @@ func testDue(f *fixture) {
 	}
 }
 
+func testWaits(f *fixture) {
+	wait := func(run api.RunID, step string) store.Wait { return store.Wait{Run: run, Step: step, Pattern: "a.*"} }
+	f.update(func(tx store.Tx) error {
+		return errors.Join(tx.PutWait(wait("R2", "a")), tx.PutWait(wait("R1", "b")), tx.PutWait(wait("R1", "a")))
+	})
+	for range 2 { // dropping again changes nothing
+		f.update(func(tx store.Tx) error { return tx.DropWait(wait("R1", "b")) })
+	}
+	got := read(f, org, store.Reader.Waits)
+	f.equal("waits", fmt.Sprint(keys(got, func(w store.Wait) string { return string(w.Run) + w.Step })), "[R1a R2a]")
+}
+
 func testAlarms(f *fixture) {
 	alarm := func(step string, try, at int) store.Alarm {
 		return store.Alarm{Run: "R", Step: step, Try: try, At: after(at)}

@@ -88,6 +88,10 @@ func sampleRun(note string) store.Run {
 	}
 }
 
+func sampleWait(note string) store.Wait {
+	return store.Wait{Run: "01RUN", Step: "<clean>", Pattern: note}
+}
+
 func sampleAlarm(note string) store.Alarm {
 	return store.Alarm{Run: "01RUN", Step: "<clean>", Try: 2, At: after(len(note))}
 }
@@ -167,6 +171,7 @@ func everything(note string) func(store.Tx) error {
 		func(tx store.Tx) error { _, err := tx.AddWorkflow(sampleWorkflow(note)); return err },
 		func(tx store.Tx) error { return tx.SetCooldown("clean", "web-1", after(len(note))) },
 		func(tx store.Tx) error { return tx.PutRun(sampleRun(note)) },
+		func(tx store.Tx) error { return tx.PutWait(sampleWait(note)) },
 		func(tx store.Tx) error { return tx.PutAlarm(sampleAlarm(note)) },
 		func(tx store.Tx) error { return tx.AddHistory(sampleHistory(note)) },
 		func(tx store.Tx) error { return tx.AddLogs([]store.Log{sampleLog(note)}) },
@@ -231,6 +236,7 @@ func probes() []probe {
 		{"run", found(func(r store.Reader) (store.Run, error) { return r.Run("01RUN") }), run},
 		{"runs", listed(func(r store.Reader) ([]store.Run, error) { return r.Runs(store.RunQuery{}) }), run},
 		{"history", listed(func(r store.Reader) ([]store.History, error) { return r.History("01RUN") }), func(n string) any { return sampleHistory(n) }},
+		{"waits", listed(store.Reader.Waits), func(n string) any { return sampleWait(n) }},
 		{"due alarms", listed(func(r store.Reader) ([]store.Alarm, error) { return r.DueAlarms(after(1000), 0) }), func(n string) any { return sampleAlarm(n) }},
 		{"logs", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{}) }), line},
 		{"logs of run", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{Run: "01RUN"}) }), line},

@@ -35,6 +35,7 @@ func Run(t *testing.T, open Opener) {
 		{"who can be offered what", testOfferFit},
 		{"what is due", testDue},
 		{"alarms", testAlarms},
+		{"waits", testWaits},
 		{"versions of packages", testPackages},
 		{"assignments that are due", testDueAssignments},
 		{"an error undoes all", testError},
