@@ -384,3 +384,21 @@ func TestAHangingServerIsLeft(t *testing.T) {
 		t.Errorf("%v after %v", err, time.Since(begin))
 	}
 }
+
+// A place that the owner allows by name may belong to another user, which git would
+// refuse where the configuration of this package did not count.
+func TestARepositoryOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a repository to another user")
+	}
+	r := newRepository(t)
+	r.file("main.py", "x")
+	r.commit()
+	err := filepath.WalkDir(r.dir, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, 12345, 12345))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.fetch(Request{}).has(t, "main.py")
+}

@@ -170,7 +170,7 @@ func (a *assigned) pending(infos []api.PluginInfo) []api.PluginInfo {
 // remedies say what people can do about a package that is not in use.
 var remedies = map[api.PackageState]string{
 	api.PackageWaiting:    "approve it with `stavily plugins approve`, or assign the version that is in use",
-	api.PackageRefused:    "assign what this agent takes, or change the agent's configuration; `stavily plugins show` lists who refuses what",
+	api.PackageRefused:    "assign what this agent takes; or change the agent's configuration, restart it (a file that plugins.trusted_keys names is read anew without), and have it tried again with `stavily plugins rollout resume`",
 	api.PackageFailed:     "look at the plugin's log and at the message; publish a version that works, or assign it anew to have it tried again",
 	api.PackageRolledBack: "look at the plugin's log; publish a version that works",
 }

@@ -35,6 +35,8 @@ func (s *slot) usable(program string) error {
 	switch {
 	case s.disabled:
 		return fmt.Errorf("plugin %s is disabled on this agent: `%s plugins enable %s` lets it run again", s.id, program, s.id)
+	case s.current == nil && s.loading:
+		return fmt.Errorf("plugin %s is being installed", s.id)
 	case s.current == nil:
 		return fmt.Errorf("plugin %s cannot be used: %s", s.id, s.refused)
 	}
