@@ -22,6 +22,7 @@ def look(_):
     with open(path + ".new", "w") as f:
         f.write(str(n))
     os.rename(path + ".new", path)
+    time.sleep(0.05) # in which a reload may come: the number is given and not yet told
     return event("storm.%d" % n)
 serve(look)
 `
