@@ -50,7 +50,7 @@ type Engine struct {
 	refusals   refusals
 	alarm      *alarm
 	programs   programs
-	waits      waits
+	waits      cache[[]waitingStep]
 	ids        *ids
 
 	fatalOnce sync.Once

@@ -1,46 +1,17 @@
 package engine
 
 import (
-	"sync"
-
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
-	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// waits are the steps that wait for an event, a cache of the store: looking there at each
-// event would cost more than the event. It is dropped in the transaction that changes them,
-// while no other runs, so a list in it is never older than what is committed.
-type waits struct {
-	mu    sync.Mutex // guards lists
-	lists map[api.OrgID][]waitingStep
-}
-
+// waitingStep is a step that waits for an event, as engine.waits caches them: looking into
+// the store at each event would cost more than the event. The cache is dropped in the
+// transaction that changes what waits, while no other runs, so what is in it is never older
+// than what is committed.
 type waitingStep struct {
 	store.Wait
 	takes func(eventType string) bool
-}
-
-func (w *waits) of(org api.OrgID) ([]waitingStep, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	list, ok := w.lists[org]
-	return list, ok
-}
-
-func (w *waits) set(org api.OrgID, list []waitingStep) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.lists == nil {
-		w.lists = map[api.OrgID][]waitingStep{}
-	}
-	w.lists[org] = list
-}
-
-func (w *waits) drop(org api.OrgID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.lists, org)
 }
 
 func (t *tx) await(w store.Wait) error {

@@ -14,8 +14,9 @@ import (
 // programs are compiled definitions. It is a cache of the store: the texts of
 // versions never change, and the list of those in effect is dropped when it changes.
 type programs struct {
-	mu       sync.Mutex // guards the maps
-	current  map[api.OrgID][]program
+	current cache[[]program]
+
+	mu       sync.Mutex // guards versions
 	versions map[versionKey]*workflow.Definition
 }
 
@@ -30,29 +31,6 @@ type versionKey struct {
 	org     api.OrgID
 	name    string
 	version int
-}
-
-func (p *programs) inEffect(org api.OrgID) ([]program, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list, ok := p.current[org]
-	return list, ok
-}
-
-func (p *programs) setInEffect(org api.OrgID, list []program) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.current == nil {
-		p.current = map[api.OrgID][]program{}
-	}
-	p.current[org] = list
-}
-
-// changed makes the next batch of events read what is in effect.
-func (p *programs) changed(org api.OrgID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.current, org)
 }
 
 // compiled returns the definition of one version, made by compile when it is needed
@@ -78,7 +56,7 @@ func (p *programs) compiled(key versionKey, compile func() (*workflow.Definition
 // the store lets one run at a time, so a list that it read is older than every change
 // that is still to drop it.
 func (t *tx) inEffect() ([]program, error) {
-	if list, ok := t.engine.programs.inEffect(t.org); ok {
+	if list, ok := t.engine.programs.current.of(t.org); ok {
 		return list, nil
 	}
 	current, err := t.Workflows()
@@ -94,7 +72,7 @@ func (t *tx) inEffect() ([]program, error) {
 		}
 		list = append(list, program{w.Name, w.Version, d})
 	}
-	t.engine.programs.setInEffect(t.org, list)
+	t.engine.programs.current.set(t.org, list)
 	return list, nil
 }
 
@@ -129,7 +107,7 @@ func (e *Engine) Apply(ctx context.Context, org api.OrgID, file string, text []b
 		w, changed, err = t.putIntoEffect(d, text, "workflow.apply")
 		return err
 	})
-	e.programs.changed(org)
+	e.programs.current.drop(org) // the next batch of events reads what is in effect
 	return w, changed && err == nil, err
 }
 
@@ -172,7 +150,7 @@ func (e *Engine) Rollback(ctx context.Context, org api.OrgID, name string, versi
 		w, changed, err = t.putIntoEffect(d, []byte(old.Text), "workflow.rollback")
 		return err
 	})
-	e.programs.changed(org)
+	e.programs.current.drop(org)
 	return w, changed && err == nil, err
 }
 
@@ -182,6 +160,6 @@ func (e *Engine) Delete(ctx context.Context, org api.OrgID, name string) error {
 	err := e.update(ctx, org, func(t *tx) error {
 		return errors.Join(t.DeleteWorkflow(name), t.audit(operator, "workflow.delete", name, ""))
 	})
-	e.programs.changed(org)
+	e.programs.current.drop(org)
 	return err
 }
