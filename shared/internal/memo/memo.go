@@ -59,17 +59,6 @@ func (m *Memos) Of(plugin api.PluginID, name string) *Memo {
 	return &Memo{path, lock}
 }
 
-// Forget removes all that a plugin remembers.
-func (m *Memos) Forget(plugin api.PluginID) error {
-	if err := plugin.Validate(); err != nil {
-		return fmt.Errorf("forget what a plugin remembers: %w", err)
-	}
-	if err := os.RemoveAll(filepath.Join(m.dir, string(plugin))); err != nil {
-		return fmt.Errorf("forget what %s remembers: %w", plugin, err)
-	}
-	return nil
-}
-
 // All gives every value; an owner that has kept none has an empty map.
 func (m *Memo) All() (map[string]json.RawMessage, error) {
 	m.lock.Lock()

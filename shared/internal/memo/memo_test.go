@@ -56,12 +56,6 @@ func TestValuesSurviveARestart(t *testing.T) {
 	if got := all(t, again.Of("disk", "srv")); len(got) != 0 {
 		t.Errorf("another monitor sees %v", got)
 	}
-	if err := again.Forget("disk"); err != nil {
-		t.Fatal(err)
-	}
-	if got := all(t, again.Of("disk", "root")); len(got) != 0 {
-		t.Errorf("forgotten, and there is %v", got)
-	}
 }
 
 // What is refused changes nothing.
