@@ -268,6 +268,48 @@ func TestInterpreterThatFits(t *testing.T) {
 	}
 }
 
+func TestAHostWithoutPipSaysWhatToInstall(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "python3")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho '{\"modules\": [], \"wheels\": [\"/no/such/pip-1.whl\"]}'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for base, want := range map[string]string{path: path + " -m ensurepip", "/usr/bin/python3.11": "install"} {
+		_, err := findInstaller(t.Context(), Interpreter{Path: path, Base: base}, t.TempDir())
+		if err == nil || !strings.Contains(err.Error(), "has no pip") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", base, err, want)
+		}
+	}
+}
+
+// A host may have pip as a wheel only, as Debian's python3-venv brings it.
+func TestPipFromAWheel(t *testing.T) {
+	wheels, err := filepath.Glob("/usr/share/python-wheels/pip-*.whl")
+	if err != nil || len(wheels) == 0 {
+		t.Skip("this host has no wheel of pip")
+	}
+	w := newWorkshop(t)
+	first, err := w.o.Interpreters.First(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "python3") // of which only pip's search differs
+	script := fmt.Sprintf("#!/bin/sh\ncase \"$3\" in *modules*) echo '{\"modules\": [], \"wheels\": [%q]}';; *) exec %s \"$@\";; esac\n", wheels[0], first.Path)
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	base := first
+	base.Path = path
+	w.o.Interpreters.first = &base
+	p := w.plugin("p", with(t, "one\n", wheeltest.Wheel{Name: "one", Version: "1.0"}))
+	i, err := w.Prepare(t.Context(), p, nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, w.log)
+	}
+	if got := w.run(i, p, "import one; print(one.VERSION)"); got != "1.0" {
+		t.Errorf("imports %q", got)
+	}
+}
+
 func TestABuildThatIsCancelledLeavesNothing(t *testing.T) {
 	w := newWorkshop(t)
 	p := w.plugin("p", with(t, "one\n", wheeltest.Wheel{Name: "one", Version: "1.0"}))

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -71,7 +72,14 @@ func TestAVersionWhosePackagesCannotBeHadLeavesTheOneInUse(t *testing.T) {
 	third := wheeltest.Wheel{Name: "third", Version: "1.0"}
 	h := newHost(t, api.Action, nil)
 	h.following().owned()
-	h.does("plugins install --allow-unsigned "+tree("1.0.0", "third==1.0\n", third), "q 1.0.0 is installed", "installing collected packages")
+	file := packed(t, tree("1.0.0", "third==1.0\n", third), nil)
+	began := time.Now()
+	h.does("plugins install --allow-unsigned "+file, "q 1.0.0 is installed", "installing collected packages")
+	took := time.Since(began)
+	t.Logf("a package with a requirement and its wheel was installed, without an index, in %v", took)
+	if took > 5*time.Second { // what an owner may wait
+		t.Errorf("it took %v", took)
+	}
 	h.fails("plugins install --allow-unsigned "+tree("2.0.0", "third==2.0\n", third), "requirements.txt:1: third==2.0: there are other versions (1.0)")
 	if got := h.answers("q"); got != `"1.0.0"` {
 		t.Errorf("then it answers %s", got)
