@@ -6,24 +6,34 @@ It starts a real dbus-daemon at DIRECTORY/bus and answers as org.freedesktop.sys
 by libdbus, which is not what the plugins speak with. Its units are in DIRECTORY/units.json:
 name → {"active": …, "sub": …, "result": …}. What it is told to do is in DIRECTORY/calls, a
 line each. A unit called broken.service fails when it is started, forbidden.service may
-not be touched. It says "ready" and ends with its standard input.
+not be touched. It says "ready" and ends with its standard input; where what it needs is
+not here, it says so and exits with 77.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import urllib.parse
 
-import dbus
-import dbus.mainloop.glib
-import dbus.service
-from gi.repository import GLib
+try:
+    import dbus
+    import dbus.mainloop.glib
+    import dbus.service
+    from gi.repository import GLib
+except ImportError as missing:
+    print("needs python3-dbus and python3-gi: {}".format(missing), file=sys.stderr)
+    sys.exit(77)
+if not shutil.which("dbus-daemon"):
+    print("needs dbus-daemon", file=sys.stderr)
+    sys.exit(77)
 
 MANAGER = "org.freedesktop.systemd1.Manager"
 CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><listen>unix:path={}/bus</listen><auth>EXTERNAL</auth>
+<busconfig><listen>{}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 """
 
@@ -111,8 +121,9 @@ class Manager(dbus.service.Object):
 
 def main(directory):
     config = os.path.join(directory, "bus.conf")
+    address = "unix:path={}/bus".format(urllib.parse.quote(directory))
     with open(config, "w") as file:
-        file.write(CONFIG.format(directory))
+        file.write(CONFIG.format(address))
     daemon = subprocess.Popen(
         ["dbus-daemon", "--nofork", "--nopidfile", "--print-address=1", "--config-file", config],
         stdout=subprocess.PIPE,
@@ -121,7 +132,7 @@ def main(directory):
     try:
         daemon.stdout.readline()
         dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
-        connection = dbus.bus.BusConnection("unix:path={}/bus".format(directory))
+        connection = dbus.bus.BusConnection(address)
         name = dbus.service.BusName("org.freedesktop.systemd1", connection)
         manager = Manager(connection, directory)
         loop = GLib.MainLoop()

@@ -1,15 +1,10 @@
 import http.server
-import io
 import json
 import os
-import shutil
 import socketserver
-import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
-import time
 import unittest
 
 import main
@@ -18,6 +13,7 @@ from stavily.testing import Session, run_action
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
 import docker  # noqa: E402
+import engine  # noqa: E402
 
 
 class ContainerRestart(unittest.TestCase):
@@ -104,60 +100,26 @@ class ContainerRestart(unittest.TestCase):
             self.assertEqual(plugin.execute(self.params())["status"], "completed")
 
 
-@unittest.skipUnless(
-    hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("dockerd") and shutil.which("docker"), "needs root, dockerd and docker"
-)
 class RealEngine(unittest.TestCase):
-    """Docker itself, beside any that the host has: all of it is in one directory, and no network is touched."""
+    """Docker itself."""
 
     @classmethod
     def setUpClass(cls):
-        directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if sys.version_info >= (3, 10) else tempfile.TemporaryDirectory()
-        cls.addClassCleanup(directory.cleanup)
-        cls.socket = os.path.join(directory.name, "s")
-        places = [flag for name in ("pidfile", "data-root", "exec-root") for flag in ("--" + name, os.path.join(directory.name, name))]
-        quiet = "--storage-driver=vfs --iptables=false --ip6tables=false --bridge=none".split()
-        with open(os.path.join(directory.name, "log"), "wb") as log:
-            daemon = subprocess.Popen(["dockerd", "--host=unix://" + cls.socket] + places + quiet, stdout=log, stderr=log)
-        cls.addClassCleanup(daemon.wait)
-        cls.addClassCleanup(daemon.terminate)
-        end = time.monotonic() + 20
-        while cls.docker("version", check=False).returncode != 0:
-            if daemon.poll() is not None or time.monotonic() > end:
-                raise unittest.SkipTest("no engine can be started here")
-            time.sleep(0.1)
-        cls.docker("import", "-", "test", input=cls.image())
-        cls.addClassCleanup(cls.docker, "rm", "--force", "web", "broken", check=False)
-        for name, command in ("web", "sleep 1000 & wait"), ("broken", "exit 3"):
-            cls.docker(
-                *"run --detach --network none --volume /usr:/usr:ro --name".split(), name, "test", "/usr/bin/sh", "-c", "trap exit TERM; " + command
-            )
-
-    @classmethod
-    def docker(cls, *arguments, check=True, **options):
-        return subprocess.run(["docker", "--host=unix://" + cls.socket, *arguments], check=check, capture_output=True, **options)
-
-    @staticmethod
-    def image():
-        """A root directory whose programs are the host's, mounted at /usr."""
-        made = io.BytesIO()
-        with tarfile.open(fileobj=made, mode="w") as tar:
-            for name in "usr", "proc", "sys", "dev", "etc", "tmp":
-                entry = tarfile.TarInfo(name)
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-                tar.addfile(entry)
-            for name in "lib", "lib64", "bin":
-                entry = tarfile.TarInfo(name)
-                entry.type, entry.linkname = tarfile.SYMTYPE, "usr/" + name
-                tar.addfile(entry)
-        return made.getvalue()
+        cls.engine = engine.Engine()
+        try:
+            cls.engine.__enter__()
+        except engine.NotHere as reason:
+            raise unittest.SkipTest(str(reason)) from None
+        cls.addClassCleanup(cls.engine.__exit__)
+        cls.engine.run("web", "/usr/bin/sh", "-c", "trap exit TERM; sleep 1000 & wait")
+        cls.engine.run("broken", "/usr/bin/sh", "-c", "exit 3")
 
     def execute(self, container, **params):
         params = {"container": container, "operation": "restart", "stop_seconds": 1, "timeout": 20, "settle_seconds": 0.5, **params}
-        return run_action(main.container_restart, params, config={"containers": [container], "socket": self.socket})
+        return run_action(main.container_restart, params, config={"containers": [container], "socket": self.engine.socket})
 
     def test_restart_stop_and_start(self):
-        before = json.loads(self.docker("inspect", "web").stdout)[0]["State"]["StartedAt"]
+        before = json.loads(self.engine.docker("inspect", "web").stdout)[0]["State"]["StartedAt"]
         result = self.execute("web")
         self.assertEqual((result["container"], result["status"], result["health"]), ("web", "running", ""))
         self.assertGreater(result["started_at"], before)

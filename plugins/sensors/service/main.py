@@ -38,7 +38,7 @@ def judge(unit, bus, config, emit, state):
     down, checks = seen["down"], 0 if unit["active_state"] in UP else seen["checks"] + 1
     # The state follows the event: what could not be emitted is tried again at the next check.
     if not down and checks >= config.checks:
-        emit("service.down", data={**unit, "result": result(bus, name, path), "checks": checks}, severity="high", key=name)
+        emit("service.down", data={**unit, "result": result(bus, unit, path), "checks": checks}, severity="high", key=name)
         down = True
     elif down and checks == 0:
         emit("service.up", data={**unit, "result": "success", "checks": 0}, severity="low", key=name)
@@ -46,14 +46,14 @@ def judge(unit, bus, config, emit, state):
     state[name] = {"down": down, "checks": min(checks, config.checks)}
 
 
-def result(bus, name, path):
-    """Why a service ended (exit-code, signal, oom-kill, timeout …); "" where systemd does not say."""
-    if not name.endswith(".service"):
+def result(bus, unit, path):
+    """Why a service ended (exit-code, signal, oom-kill, timeout …); "" where systemd does not know."""
+    if not unit["unit"].endswith(".service") or unit["load_state"] != "loaded":
         return ""
     try:
         interface = "org.freedesktop.systemd1.Service"
         return str(bus.call(SYSTEMD, path, "org.freedesktop.DBus.Properties", "Get", interface, "Result")[0])
-    except BusError:  # a unit that is not loaded has no object
+    except BusError:  # it has been unloaded since
         return ""
 
 

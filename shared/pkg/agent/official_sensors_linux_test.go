@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // What memory and cpu-load tell is the host's: the kernel says the same to both.
@@ -83,6 +84,35 @@ func TestOfficialServiceAsksTheBus(t *testing.T) {
 		fakeSystemd(t, o.dir, up)
 		o.expect(t, o.watch(t), "error: allow it under `read`")
 	})
+}
+
+// The same with systemd itself, of which restart-service restarts what service sees, from
+// within the sandbox.
+func TestOfficialWithSystemdItself(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	standIn(t, "engine.py", dir)
+	bus := filepath.Join(dir, "run", "dbus", "system_bus_socket")
+	for _, level := range []sandbox.Level{sandbox.Full, sandbox.Confined} {
+		t.Run(string(level), func(t *testing.T) {
+			units := fmt.Sprintf("config: {units: [a.service, broken.service], bus: %q}\n", bus)
+			change := newOfficial(t, level, "actions/restart-service", units)
+			watch := newOfficial(t, level, "sensors/service", units)
+			does := func(operation string, status api.InstructionStatus, unit, says string) func() {
+				return func() {
+					r := change.run(t, fmt.Sprintf(`{"unit": %q, "operation": %q, "settle_seconds": 0.2}`, unit, operation))
+					change.ended(r, status, says)
+				}
+			}
+			got := watch.watch(t,
+				does("stop", api.Completed, "a.service", ""),
+				does("restart", api.Completed, "a.service", ""),
+				does("start", api.Failed, "broken.service", "broken.service is failed (failed) after start"))
+			watch.expect(t, got, "service.down", "service.down", "service.up", "")
+		})
+	}
 }
 
 // Lines are found over a rotation, and over a restart of the sensor.
