@@ -160,6 +160,7 @@ type Reach struct {
 	Sockets   []string
 	Mounts    map[string]string // places under which it sees others of the host
 	Network   NetworkReach
+	Whole     bool // nothing is missing: what every plugin is shown is known on this system
 }
 
 // NetworkReach is everything, or the destinations, "host:port" each.
@@ -182,7 +183,7 @@ func (w *Workbench) Reach(t Task) (Reach, error) {
 		Decisions: g.Account, Stat: g.Stat, Sockets: g.Sockets, Mounts: map[string]string{},
 		Read:    append(append(sandbox.Shown(), t.Plugin.Dir, w.sdk), g.Read...),
 		Write:   append([]string{home, filepath.Join(w.base, tempDir)}, g.Write...),
-		Network: NetworkReach{All: g.Network.All},
+		Network: NetworkReach{All: g.Network.All}, Whole: sandbox.Shown() != nil,
 	}
 	out.Read = append(out.Read, w.pythonOf(t.Plugin).Prefix...)
 	for _, m := range g.Mounts {
