@@ -5,6 +5,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -28,6 +29,40 @@ def listen(emit, state):
 if __name__ == "__main__":
     stavily.run()
 `
+
+// began reports at its start how often it has begun.
+const began = `
+import stavily, time
+@stavily.sensor(push=True)
+def begin(emit, state):
+    state["n"] = state.get("n", 0) + 1
+    state.save()
+    emit("began.first", data={"n": state["n"]})
+    mark("began", "yes")
+    while True:
+        time.sleep(60)
+if __name__ == "__main__":
+    stavily.run()
+`
+
+// A new version of a sensor that reports at its start is tried before it takes over: what
+// it reports and keeps meanwhile counts for nothing, and is no reason to refuse it.
+func TestATrialOfASensorThatWaits(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"beginning": began}, "")
+	r.start()
+	r.file("began")
+	same(t, "the first", `1`, string(o.await("began.first").Data["n"]))
+	main := filepath.Join(r.base, "data", "plugins", "beginning", "main.py")
+	text, err := os.ReadFile(main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, main, strings.Replace(string(text), "began.first", "began.next", 1))
+	same(t, "the next", `2`, string(o.await("began.next").Data["n"]))
+	same(t, "events", []string{"began.first", "began.next"}, o.types())
+}
 
 // A sensor that waits reports the moment that something happens, remembers over a crash
 // of its agent, and is told when the agent ends.

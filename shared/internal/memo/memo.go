@@ -41,8 +41,9 @@ func In(dir string) *Memos { return &Memos{dir: dir, locks: map[string]*sync.Mut
 
 // Memo is what one owner remembers.
 type Memo struct {
-	path string
-	lock *sync.Mutex // one for all Memos of a path
+	path  string
+	lock  *sync.Mutex // one for all Memos of a path
+	draft bool        // changes are checked and dropped
 }
 
 // Of gives the memo of a plugin's monitor or, for an action or output, of the plugin, whose
@@ -56,8 +57,12 @@ func (m *Memos) Of(plugin api.PluginID, name string) *Memo {
 		lock = &sync.Mutex{}
 		m.locks[path] = lock
 	}
-	return &Memo{path, lock}
+	return &Memo{path: path, lock: lock}
 }
+
+// Draft is the same memo for a process that is only tried out: it finds what is there, and
+// what it keeps is not kept.
+func (m *Memo) Draft() *Memo { return &Memo{path: m.path, lock: m.lock, draft: true} }
 
 // All gives every value; an owner that has kept none has an empty map.
 func (m *Memo) All() (map[string]json.RawMessage, error) {
@@ -96,6 +101,9 @@ func (m *Memo) change(edit func(map[string]json.RawMessage)) error {
 	}
 	if len(text) > maxAll {
 		return fmt.Errorf("%w: all values together would have %d bytes, at most %d: delete some", ErrRefused, len(text), maxAll)
+	}
+	if m.draft {
+		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(m.path), 0o700); err != nil {
 		return fmt.Errorf("keep what a plugin remembers: %w", err)

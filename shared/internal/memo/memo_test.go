@@ -58,6 +58,22 @@ func TestValuesSurviveARestart(t *testing.T) {
 	}
 }
 
+func TestADraftFindsAndChangesNothing(t *testing.T) {
+	m := In(t.TempDir()).Of("disk", "root")
+	keep(t, m, "seen", "1")
+	draft := m.Draft()
+	keep(t, draft, "seen", "2")
+	if err := draft.Set("seen", json.RawMessage("{")); !errors.Is(err, ErrRefused) {
+		t.Errorf("a draft takes what is no JSON: %v", err)
+	}
+	if err := draft.Delete("seen"); err != nil {
+		t.Error(err)
+	}
+	if got := all(t, draft); got["seen"] != "1" {
+		t.Errorf("a draft changed it to %v", got)
+	}
+}
+
 // What is refused changes nothing.
 func TestBounds(t *testing.T) {
 	m := In(t.TempDir()).Of("disk", "root")

@@ -186,7 +186,8 @@ const (
 	loadGrace = 5 * time.Second
 )
 
-// errTrying is what a candidate hears that reports an event.
+// errTrying is what a candidate would hear that reports an event. It waits for the answer
+// until it is ended: a sensor with events at its start is well, and will report them again.
 var errTrying = errors.New("this process is started to see whether it starts: what it reports is not taken")
 
 // tryOut starts a candidate as it will be started, asks how it is, and ends it. What
@@ -215,7 +216,10 @@ func (p *Plugins) firstSettings(id api.PluginID) (f config.PluginFile, configure
 func (p *Plugins) tryWith(ctx context.Context, m *plugin.Plugin, f config.PluginFile) error {
 	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
-	t := Task{Plugin: m, Settings: f, Forever: true, Trigger: func(context.Context, api.Event) (api.EventID, error) { return "", errTrying }}
+	t := Task{Plugin: m, Settings: f, Forever: true, Trial: true, Trigger: func(ctx context.Context, _ api.Event) (api.EventID, error) {
+		<-ctx.Done()
+		return "", errTrying
+	}}
 	if err := p.CanRun(t); err != nil {
 		return err
 	}

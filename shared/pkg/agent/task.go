@@ -30,6 +30,8 @@ type Task struct {
 	Instruction *api.Instruction  // nil for a sensor
 	Forever     bool              // a process that lives on has no time limit of its own
 
+	Trial bool // a process that is started to see whether it starts: what it keeps is not kept
+
 	outfit *outfit    // where it is known already
 	seat   *warm.Seat // where set, the process is forked instead of started
 
@@ -226,6 +228,9 @@ func (p *Plugins) home(id api.PluginID) (string, error) {
 // memo is what the task's plugin keeps over restarts: each monitor for itself, and all
 // runs of an action or output together.
 func (p *Plugins) memo(t Task) *memo.Memo {
+	if t.Trial {
+		return p.memos.Of(t.Plugin.ID, t.Settings.Name).Draft()
+	}
 	if t.Instruction != nil {
 		return p.memos.Of(t.Plugin.ID, string(t.Plugin.ID))
 	}
