@@ -249,7 +249,7 @@ func (a *assigned) noteUse(p api.AssignedPlugin) (inUse bool) {
 	if slot.current != nil && slot.current.Digest == p.TreeDigest {
 		return true
 	}
-	if known.State != api.PackageReady {
+	if known.State != api.PackageReady || slot.loading && slot.current == nil { // after a start it takes a moment
 		return false
 	}
 	why := slot.refused // by itself, or else by the host's owner

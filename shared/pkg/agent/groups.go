@@ -36,6 +36,8 @@ func (p *Plugins) openGroups() {
 
 // close is called when no plugin runs any more.
 func (p *Plugins) close() {
+	p.end()
+	p.looking.Wait()
 	p.logs.close()
 	p.connections.close()
 	if g := p.confinement.groups; g != nil {

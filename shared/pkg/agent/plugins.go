@@ -49,8 +49,15 @@ type Plugins struct {
 	trial   time.Duration    // how long a version that came into use may be gone back from by itself
 	broken  chan breakage    // versions that failed within it
 
+	life      context.Context // of what is looked at aside
+	end       context.CancelFunc
+	looking   sync.WaitGroup
+	lookers   chan struct{} // holds a token for each plugin that is looked at
+	lookAgain chan struct{} // pulse: something changed while it was looked at
+
 	mu          sync.RWMutex // guards the fields below
 	slots       map[api.PluginID]*slot
+	busy        map[api.PluginID]bool // what is looked at aside → whether to look once more
 	settings    []config.PluginFile
 	turnedDown  map[string]turnedDown // by file: settings that are not in force, and why
 	pythons     map[string]pyenv.Interpreter
@@ -58,6 +65,10 @@ type Plugins struct {
 	held        map[string]int        // directories of versions → how many use them
 	subscribers map[chan struct{}]bool
 }
+
+// startPatience is how long the start of the agent waits for its plugins, which as a rule
+// are there at once: an environment may have to be made anew.
+const startPatience = 10 * time.Second
 
 // firstMinute is how long a new version is watched.
 const firstMinute = time.Minute
@@ -71,7 +82,8 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 			dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config, rt.secrets), open: map[api.PluginID]io.WriteCloser{},
 		},
 		trial: firstMinute, looks: pollEvery, broken: make(chan breakage, 16),
-		slots: map[api.PluginID]*slot{}, turnedDown: map[string]turnedDown{}, pythons: map[string]pyenv.Interpreter{},
+		lookers: make(chan struct{}, maxAside), lookAgain: make(chan struct{}, 1),
+		slots: map[api.PluginID]*slot{}, busy: map[api.PluginID]bool{}, turnedDown: map[string]turnedDown{}, pythons: map[string]pyenv.Interpreter{},
 		held: map[string]int{}, subscribers: map[chan struct{}]bool{},
 	}
 	err := p.confine(ctx)
@@ -106,13 +118,13 @@ func (p *Plugins) openCatalog(ctx context.Context) (err error) {
 		return err
 	}
 	p.scanner = catalog.NewScanner(p.rt.Config.Plugins.Dir, p.policy())
-	for _, e := range p.store.Entries() {
-		p.adopt(ctx, p.store, e, "")
-	}
+	p.life, p.end = context.WithCancel(ctx)
 	p.followSettings(ctx, false)
-	if err := p.followDirectories(ctx, true); err != nil {
+	p.followInstalled(p.life)
+	if err := p.followDirectories(p.life, true); err != nil {
 		return err
 	}
+	p.await(startPatience)
 	p.collect()
 	return nil
 }

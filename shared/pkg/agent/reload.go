@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync"
+	"time"
 
 	"github.com/stavily/agents/shared/internal/catalog"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -23,8 +23,6 @@ func (p *Plugins) followDirectories(ctx context.Context, again bool) error {
 		return err
 	}
 	there := map[api.PluginID]bool{}
-	var following sync.WaitGroup
-	slots := make(chan struct{}, 4) // one plugin that is slow to start holds up no other
 	for i := range found {
 		f := &found[i]
 		id := p.idOf(f)
@@ -36,15 +34,75 @@ func (p *Plugins) followDirectories(ctx context.Context, again bool) error {
 			continue
 		}
 		there[id] = true
-		following.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			p.followDirectory(ctx, id, f, again)
-		})
+		p.aside(id, func() { p.followDirectory(ctx, id, f, again) })
 	}
-	following.Wait()
 	p.dropVanished(ctx, there)
 	return nil
+}
+
+// followInstalled uses what was installed and is not in use yet: at the start, and where
+// its environment could not be made then.
+func (p *Plugins) followInstalled(ctx context.Context) {
+	for _, e := range p.store.Entries() {
+		if s := p.slotOf(e.ID); e.Active == "" || s.current != nil || s.source != "" {
+			continue
+		}
+		p.aside(e.ID, func() {
+			defer p.turns.take(e.ID)()
+			if s := p.slotOf(e.ID); s.current == nil && s.source == "" {
+				p.adopt(ctx, p.store, p.store.Entry(e.ID), "")
+			}
+		})
+	}
+}
+
+// maxAside is how many plugins are looked at at the same time.
+const maxAside = 4
+
+// aside looks at one plugin beside the others: one that is slow to start, or whose
+// environment takes minutes, holds up no other. A plugin that is being looked at is
+// looked at once more then.
+func (p *Plugins) aside(id api.PluginID, look func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, busy := p.busy[id]; busy {
+		p.busy[id] = true
+		return
+	}
+	p.busy[id] = false
+	if p.slots[id] == nil {
+		p.slots[id] = &slot{id: id, loading: true}
+	}
+	p.looking.Go(func() {
+		p.lookers <- struct{}{}
+		look()
+		<-p.lookers
+		p.mu.Lock()
+		again := p.busy[id]
+		delete(p.busy, id)
+		if s := p.slots[id]; s != nil && s.loading {
+			s.loading = false
+			p.notify()
+		}
+		p.mu.Unlock()
+		if again {
+			select {
+			case p.lookAgain <- struct{}{}:
+			default:
+			}
+		}
+	})
+}
+
+// await waits until everything was looked at, but not for ever.
+func (p *Plugins) await(limit time.Duration) {
+	done := make(chan struct{})
+	go func() { p.looking.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(limit):
+		p.rt.Log.Info("plugins are still being loaded; the agent works meanwhile")
+	}
 }
 
 // idOf is the plugin that a directory holds. One that cannot be read holds what it held

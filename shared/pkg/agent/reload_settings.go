@@ -29,6 +29,10 @@ func (p *Plugins) followSettings(ctx context.Context, again bool) {
 	p.mu.RLock()
 	before := slices.Clone(p.settings)
 	p.mu.RUnlock()
+	if len(mistakes) > 0 && !errors.As(mistakes[0], new(*config.FileError)) { // the directory cannot be read
+		p.tellMistakes(mistakes)
+		return
+	}
 	was := func(file string) *config.PluginFile {
 		i := slices.IndexFunc(before, func(f config.PluginFile) bool { return f.File == file })
 		if i < 0 {
@@ -49,19 +53,14 @@ func (p *Plugins) followSettings(ctx context.Context, again bool) {
 		}
 		next = append(next, f)
 	}
-	unread := false
 	for _, mistake := range mistakes {
 		var of *config.FileError
 		if !errors.As(mistake, &of) {
-			unread = unread || len(files) == 0 && !errors.As(mistake, new(*loadError))
 			continue
 		}
 		if old := was(of.File); old != nil && !slices.ContainsFunc(next, func(f config.PluginFile) bool { return f.Name == old.Name }) {
 			next = append(next, *old)
 		}
-	}
-	if unread && len(turned) == 0 {
-		next = before // the directory cannot be read
 	}
 	slices.SortFunc(next, func(a, b config.PluginFile) int { return cmp.Compare(a.File, b.File) })
 	p.turnedDown = turned

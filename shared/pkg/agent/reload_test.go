@@ -156,6 +156,27 @@ func TestAChangeEndsWarmProcesses(t *testing.T) {
 	warm(0)
 }
 
+// A plugin that takes long to load holds up no other.
+func TestASlowPluginHoldsUpNoOther(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{
+		"slow":  "type: action\nruntime: {type: python, entry_point: main.py, contract: stdio}\n---\n" + sdkSays("one"),
+		"quick": "type: action\nruntime: {type: python, entry_point: main.py, contract: stdio}\n---\n" + sdkSays("one"),
+	}).following()
+	h.edit("slow/main.py", "import time\ntime.sleep(20)\n"+sdkSays("two"))
+	h.manifest("slow", "2.0.0", "stdio")
+	h.eventually("the slow one is looked at", func() bool { return h.slotOf("slow").loading })
+	begin := time.Now()
+	h.edit("quick/main.py", sdkSays("two"))
+	h.manifest("quick", "2.0.0", "stdio")
+	h.at("quick", "2.0.0")
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("the quick one took %v", took)
+	}
+	if got := h.answers("slow"); got != `"one"` {
+		t.Errorf("meanwhile the slow one answers %s", got)
+	}
+}
+
 // What cannot be used is refused with its place, and what was there before stays. Then
 // it is corrected.
 func TestABadChangeIsRefused(t *testing.T) {

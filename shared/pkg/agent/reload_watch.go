@@ -66,13 +66,15 @@ func (p *Plugins) poll(ctx context.Context, w *fsnotify.Watcher, events <-chan f
 			look.Reset(quiet)
 			continue
 		case <-look.C:
+		case <-p.lookAgain:
 		case <-tick.C:
 			again = true
+			p.followInstalled(p.life)
 		}
 		first = time.Time{}
 		p.watchDirectories(w)
 		p.followSettings(ctx, again)
-		if err := p.followDirectories(ctx, again); err != nil && ctx.Err() == nil {
+		if err := p.followDirectories(p.life, again); err != nil && ctx.Err() == nil {
 			p.rt.Health.Set("plugins_dir", Degraded, false, err.Error(), "what was there before is still used; make plugins.dir readable")
 		} else {
 			p.rt.Health.Clear("plugins_dir")
@@ -83,8 +85,8 @@ func (p *Plugins) poll(ctx context.Context, w *fsnotify.Watcher, events <-chan f
 // counts reports whether an event can be one of what people edit.
 func (p *Plugins) counts(e fsnotify.Event) bool {
 	name := filepath.Base(e.Name)
-	// The store's own, and what editors write beside a file.
-	return e.Op != fsnotify.Chmod && !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, "~") && name != "__pycache__" || e.Op.Has(fsnotify.Chmod) && !strings.HasPrefix(name, ".")
+	// Not the store's own, nor what editors write beside a file.
+	return !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, "~") && name != "__pycache__"
 }
 
 // watchDirectories watches what there is now.
