@@ -73,14 +73,6 @@ func (h *host) fails(args string, says ...string) {
 	}
 }
 
-func dirOf(t *testing.T, manifest, program string) string {
-	t.Helper()
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "plugin.yaml"), manifest)
-	write(t, filepath.Join(dir, "main.py"), program)
-	return dir
-}
-
 // packed makes a package of a directory, which nobody signs where s is nil.
 func packed(t *testing.T, dir string, s *bundle.Signer) string {
 	t.Helper()

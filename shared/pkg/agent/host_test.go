@@ -66,6 +66,15 @@ func newHost(t *testing.T, typ api.AgentType, files map[string]string, environ .
 	return h
 }
 
+// dirOf is a directory with a plugin.
+func dirOf(t *testing.T, manifest, program string) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "plugin.yaml"), manifest)
+	write(t, filepath.Join(dir, "main.py"), program)
+	return dir
+}
+
 // shareSDK puts the SDK, which is unpacked once for all tests, where an agent looks for it.
 func shareSDK(t *testing.T, base string) {
 	t.Helper()

@@ -239,3 +239,24 @@ func (h *host) metric(sample string) string {
 	}
 	return ""
 }
+
+// Nothing warm is left of a version that is not in use any more.
+func TestAChangeEndsWarmProcesses(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{"p": "type: action\nruntime: {type: python, entry_point: main.py, contract: stdio}\n---\n" + sdkSays("one")}).following()
+	h.keepWarm()
+	warm := func(n int) {
+		t.Helper()
+		h.eventually("the warm processes", func() bool { return h.pool.Zygotes() == n && len(h.pool.InUse()) == n })
+	}
+	h.answers("p")
+	warm(1)
+	h.manifest("p", "2.0.0", "stdio")
+	h.at("p", "2.0.0")
+	warm(0)
+	h.answers("p")
+	warm(1)
+	if err := h.SetEnabled("p", false); err != nil {
+		t.Fatal(err)
+	}
+	warm(0)
+}
