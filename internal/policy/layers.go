@@ -15,6 +15,7 @@ var Layers = []Layer{
 	{"internal/limits", nil},
 	{"internal/strictyaml", nil},
 	{"internal/atomicfile", nil},
+	{"internal/removal", nil},
 	{"internal/lockfile", []string{"internal/limits"}},
 	{"internal/destination", nil},
 	{"internal/terminal", nil},

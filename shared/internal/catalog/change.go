@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/removal"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -73,7 +74,7 @@ func (s *Store) makeDir(dir string) error {
 // there already as it should.
 func (s *Store) place(aside string, v Version) error {
 	if there, _, err := plugin.Load(v.Dir); err == nil && there.Digest == v.Digest {
-		return removeAll(aside)
+		return removal.Of(aside)
 	}
 	if err := s.bury(v.Dir); err != nil {
 		return err
@@ -96,7 +97,7 @@ func (s *Store) bury(dir string) error {
 		return errors.Join(err, os.Remove(grave))
 	}
 	s.at("moved a tree out of sight")
-	return removeAll(grave)
+	return removal.Of(grave)
 }
 
 // Activate makes a version the one that is used. load, which may be nil, finds out

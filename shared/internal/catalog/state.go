@@ -13,6 +13,7 @@ import (
 
 	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/internal/removal"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -160,7 +161,7 @@ func (s *Store) recover(id api.PluginID) error {
 		case e.IsDir() && r.has(name):
 			there[name] = true
 		case e.IsDir() && versionName.MatchString(name), isLeftover(name):
-			if err := removeAll(filepath.Join(dir, name)); err != nil {
+			if err := removal.Of(filepath.Join(dir, name)); err != nil {
 				return err
 			}
 		}

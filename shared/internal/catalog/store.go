@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/stavily/agents/internal/removal"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -137,7 +138,7 @@ func Open(dir string) (*Store, error) {
 		name := e.Name()
 		switch {
 		case strings.HasPrefix(name, asideName), strings.HasPrefix(name, goneName):
-			err = errors.Join(err, removeAll(filepath.Join(abs, name)))
+			err = errors.Join(err, removal.Of(filepath.Join(abs, name)))
 		case !e.IsDir() || api.PluginID(name).Validate() != nil || isPlugin(filepath.Join(abs, name)):
 		default:
 			err = errors.Join(err, s.recover(api.PluginID(name)))

@@ -155,22 +155,3 @@ func seal(ctx context.Context, dir string) error {
 		return errors.Join(f.Sync(), f.Close())
 	})
 }
-
-// removeAll removes a tree also where somebody took the permission to do so off one of
-// its directories.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil {
-		return nil
-	}
-	unlocked := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		return os.Chmod(name, 0o700)
-	})
-	if unlocked != nil {
-		return errors.Join(err, unlocked)
-	}
-	return os.RemoveAll(dir)
-}

@@ -3,11 +3,12 @@ package pyenv
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/stavily/agents/internal/removal"
 )
 
 // keepUnused is how long an environment stays that nobody has asked for: a version of a
@@ -70,27 +71,8 @@ func (b *Builder) sweep() error {
 	return err
 }
 
-// remove takes an environment away, also where a build took the permission to do so off
-// one of its directories.
 func (b *Builder) remove(name string) error {
-	root, err := os.OpenRoot(b.o.Dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	if err = root.RemoveAll(name); err == nil {
-		return nil
-	}
-	unlocked := fs.WalkDir(root.FS(), name, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		return root.Chmod(path, 0o700)
-	})
-	if unlocked == nil {
-		err = root.RemoveAll(name)
-	}
-	if err != nil {
+	if err := removal.Of(filepath.Join(b.o.Dir, name)); err != nil {
 		return fmt.Errorf("remove %s: %w", filepath.Join(b.o.Dir, name), err)
 	}
 	return nil

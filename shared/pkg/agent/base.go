@@ -10,6 +10,7 @@ import (
 
 	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/lockfile"
+	"github.com/stavily/agents/internal/removal"
 )
 
 // baseTree is what stands in a base directory (R120). All of it is private to the
@@ -106,32 +107,13 @@ func sweepTemp(base string) (int, error) {
 		if !e.IsDir() || !tempName.MatchString(e.Name()) {
 			continue
 		}
-		if err := removeTree(tmp, e.Name()); err != nil {
+		if err := removal.Below(tmp, e.Name()); err != nil {
 			failed = append(failed, fmt.Errorf("sweep %s: %w", path, err))
 			continue
 		}
 		swept++
 	}
 	return swept, errors.Join(failed...)
-}
-
-// removeTree removes a directory below root with all that is in it, also where a
-// plugin took the permission to do so off one of its directories.
-func removeTree(root *os.Root, name string) error {
-	err := root.RemoveAll(name)
-	if err == nil {
-		return nil
-	}
-	unlocked := fs.WalkDir(root.FS(), name, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		return root.Chmod(path, dirMode)
-	})
-	if unlocked != nil {
-		return errors.Join(err, unlocked)
-	}
-	return root.RemoveAll(name)
 }
 
 // writeState puts a small fact where operators and scripts find it, for example

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/internal/removal"
 	"github.com/stavily/agents/shared/internal/agentsocket"
 	"github.com/stavily/agents/shared/internal/catalog"
 	"github.com/stavily/agents/shared/internal/egress"
@@ -120,7 +121,7 @@ func (p *Plugins) clear(id api.PluginID, temp string) {
 	root, err := os.OpenRoot(filepath.Dir(temp))
 	if err == nil {
 		defer root.Close()
-		err = removeTree(root, filepath.Base(temp))
+		err = removal.Below(root, filepath.Base(temp))
 	}
 	if err != nil {
 		p.rt.Log.Warn("a private directory is left", telemetry.KeyPlugin, id, telemetry.KeyError, err)
