@@ -82,10 +82,14 @@ func (w *world) inUse(id api.AgentID) string {
 	return ""
 }
 
-// TestPackagesReachAgents: published, assigned, installed by two agents one after the
-// other; a version that asks for more waits for approval; one that does not load stops at
-// the first agent, which goes on with what it had.
-func TestPackagesReachAgents(t *testing.T) {
+// distribution is two action agents that take what one key has signed.
+type distribution struct {
+	*world
+	key *bundle.Signer
+}
+
+func newDistribution(t *testing.T) distribution {
+	t.Helper()
 	key, err := bundle.NewKey("release")
 	if err != nil {
 		t.Fatal(err)
@@ -94,57 +98,86 @@ func TestPackagesReachAgents(t *testing.T) {
 	if err := os.WriteFile(keys, []byte(key.Key().Line()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, "STAVILY_PLUGINS_TRUSTED_KEYS="+keys)
-	publish := func(version, line, manifest string) {
-		t.Helper()
-		_, err := w.CLI(w.ctx, "plugins", "publish", release(t, key, version, line, manifest))
-		w.must(err)
-	}
-	w.agent("aa", api.Action, nil, nil)
-	w.agent("bb", api.Action, nil, nil)
-	w.start("aa", "bb")
-	if _, err := w.CLI(w.ctx, "plugins", "trust", keys); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.CLI(w.ctx, "plugins", "publish", release(t, nil, "0.9.0", "", "")); err == nil || !strings.Contains(err.Error(), "is not signed") {
+	d := distribution{newWorld(t, "STAVILY_PLUGINS_TRUSTED_KEYS="+keys), key}
+	d.agent("aa", api.Action, nil, nil)
+	d.agent("bb", api.Action, nil, nil)
+	d.start("aa", "bb")
+	d.plugins("trust", keys)
+	return d
+}
+
+func (d distribution) plugins(args ...string) {
+	d.t.Helper()
+	_, err := d.CLI(d.ctx, append([]string{"plugins"}, args...)...)
+	d.must(err)
+}
+
+func (d distribution) publish(version, line, manifest string) {
+	d.t.Helper()
+	d.plugins("publish", release(d.t, d.key, version, line, manifest))
+}
+
+// awaitInUse waits until both agents have these versions in use; "" is none.
+func (d distribution) awaitInUse(aa, bb string) {
+	d.t.Helper()
+	d.await(fmt.Sprintf("%q and %q in use", aa, bb), func() error {
+		if a, b := d.inUse("aa"), d.inUse("bb"); a != aa || b != bb {
+			return fmt.Errorf("they have %q and %q: %+v", a, b, cli[[]rollout](d.world, "plugins", "rollout", "show", "tidy"))
+		}
+		return nil
+	})
+}
+
+// TestPackagesReachAgents: published, assigned, installed by two agents one after the
+// other; a version that asks for more waits for approval; one that does not load stops at
+// the first agent, which goes on with what it had.
+func TestPackagesReachAgents(t *testing.T) {
+	d := newDistribution(t)
+	if _, err := d.CLI(d.ctx, "plugins", "publish", release(t, nil, "0.9.0", "", "")); err == nil || !strings.Contains(err.Error(), "is not signed") {
 		t.Errorf("an unsigned package: %v", err)
 	}
+	d.publish("1.0.0", "", "")
+	d.plugins("assign", "tidy@^1", "--all", "--settle", "1s")
+	d.awaitRollout("idle", "1.0.0")
+	d.awaitInUse("1.0.0", "1.0.0")
 
-	publish("1.0.0", "", "")
-	_, err = w.CLI(w.ctx, "plugins", "assign", "tidy@^1", "--all", "--settle", "1s")
-	w.must(err)
-	w.awaitRollout("idle", "1.0.0")
-	for _, id := range []api.AgentID{"aa", "bb"} {
-		w.await("1.0.0 in use on "+string(id), func() error {
-			if got := w.inUse(id); got != "1.0.0" {
-				return fmt.Errorf("it has %q", got)
-			}
-			return nil
-		})
-	}
-
-	publish("1.1.0", "", "permissions: {network: [\"127.0.0.1:9\"]}\n")
-	waits := w.awaitRollout("waiting", "1.0.0")
+	d.publish("1.1.0", "", "permissions: {network: [\"127.0.0.1:9\"]}\n")
+	waits := d.awaitRollout("waiting", "1.0.0")
 	if !strings.Contains(waits.Reason, "network 127.0.0.1:9") {
 		t.Errorf("it waits because %q", waits.Reason)
 	}
-	_, err = w.CLI(w.ctx, "plugins", "approve", "tidy@1.1.0")
-	w.must(err)
-	w.awaitRollout("idle", "1.1.0")
+	d.plugins("approve", "tidy@1.1.0")
+	d.awaitRollout("idle", "1.1.0")
 
-	publish("1.2.0", "import what_does_not_exist", "")
-	stopped := w.awaitRollout("stopped", "1.1.0")
+	d.publish("1.2.0", "import what_does_not_exist", "")
+	stopped := d.awaitRollout("stopped", "1.1.0")
 	if !strings.Contains(stopped.Reason, "aa: failed") || !strings.Contains(stopped.Reason, "what_does_not_exist") || stopped.Agents[1].Version != "1.1.0" {
 		t.Errorf("stopped: %+v", stopped)
 	}
-	if got := w.inUse("aa") + " " + w.inUse("bb"); got != "1.1.0 1.1.0" {
-		t.Errorf("in use: %s, want what was there before the bad version", got)
-	}
+	d.awaitInUse("1.1.0", "1.1.0")
 
-	w.Kill("aa")
-	w.Kill("server")
-	w.must(w.StartServer(w.ctx))
-	w.start("aa")
-	publish("1.2.1", "", "")
-	w.awaitRollout("idle", "1.2.1")
+	d.Kill("aa")
+	d.Kill("server")
+	d.must(d.StartServer(d.ctx))
+	d.start("aa")
+	d.publish("1.2.1", "", "")
+	d.awaitRollout("idle", "1.2.1")
+}
+
+// TestPackagesGoAgain: a version that is aborted is gone back from, and what is not
+// assigned any more is removed.
+func TestPackagesGoAgain(t *testing.T) {
+	d := newDistribution(t)
+	d.publish("1.0.0", "", "")
+	d.plugins("assign", "tidy", "--all", "--at-once")
+	d.awaitInUse("1.0.0", "1.0.0")
+	d.plugins("assign", "tidy", "--all", "--settle", "1s")
+	d.awaitRollout("idle", "1.0.0")
+	d.plugins("assign", "tidy", "--all", "--settle", "1h")
+	d.publish("1.1.0", "", "")
+	d.awaitInUse("1.1.0", "1.0.0")
+	d.plugins("rollout", "abort", "tidy")
+	d.awaitInUse("1.0.0", "1.0.0")
+	d.plugins("unassign", "tidy", "--all")
+	d.awaitInUse("", "")
 }

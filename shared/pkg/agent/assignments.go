@@ -171,7 +171,7 @@ func (a *assigned) pending(infos []api.PluginInfo) []api.PluginInfo {
 var remedies = map[api.PackageState]string{
 	api.PackageWaiting:    "approve it with `stavily plugins approve`, or assign the version that is in use",
 	api.PackageRefused:    "assign what this agent takes; or change the agent's configuration, restart it (a file that plugins.trusted_keys names is read anew without), and have it tried again with `stavily plugins rollout resume`",
-	api.PackageFailed:     "look at the plugin's log and at the message; publish a version that works, or assign it anew to have it tried again",
+	api.PackageFailed:     "look at the plugin's log and at the message; publish a version that works, or have this one tried again with `stavily plugins rollout resume`",
 	api.PackageRolledBack: "look at the plugin's log; publish a version that works",
 }
 
@@ -307,11 +307,13 @@ func (a *assigned) bring(ctx context.Context, p api.AssignedPlugin, from catalog
 	}
 	want := bundle.Want{ID: p.ID, Version: p.Version, Digest: p.TreeDigest}
 	if e := plugins.store.Entry(p.ID); slot.current != nil {
-		if v, found := e.Of(e.LastGood); found && v.Digest == p.TreeDigest {
-			say("going back to version " + v.Version + ", which is here")
-			return plugins.reactivate(ctx, v)
+		for _, name := range []string{e.LastGood, e.Previous} { // the one way to something older
+			if v, found := e.Of(name); found && v.Digest == p.TreeDigest {
+				say("going back to version " + v.Version + ", which is here")
+				return plugins.reactivate(ctx, v)
+			}
 		}
-		want.Over = slot.current.Version // the one way to something older
+		want.Over = slot.current.Version
 	}
 	f, err := a.fetch(ctx, p, say)
 	if err != nil {
