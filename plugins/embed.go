@@ -13,9 +13,9 @@
 //	outputs/slack               outputs/syslog            outputs/webhook
 //
 // Each is a directory <kind>/<id> with a manifest, plugin.yaml, and a Python
-// file, main.py, that needs nothing but the package in sdk/python. A module that
-// several need is in each of them, the same to the byte: a plugin is whole by
-// itself. Official only reads; it may be used by several goroutines.
+// file, main.py, that needs nothing but the package in sdk/python, whose
+// subpackage tools has what several of them need. Official only reads; it may be
+// used by several goroutines.
 package plugins
 
 import "embed"
@@ -25,6 +25,5 @@ import "embed"
 //go:embed sensors/*/plugin.yaml sensors/*/main.py
 //go:embed actions/*/plugin.yaml actions/*/main.py
 //go:embed outputs/*/plugin.yaml outputs/*/main.py
-//go:embed */*/bounded.py */*/bus.py */*/certificate.py */*/changes.py
-//go:embed */*/delivery.py */*/places.py */*/program.py */*/web.py
+//go:embed */*/certificate.py */*/changes.py
 var Official embed.FS

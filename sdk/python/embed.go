@@ -10,5 +10,5 @@ import "embed"
 
 // Source is the package's tree, below src/stavily.
 //
-//go:embed src/stavily/*.py src/stavily/py.typed
+//go:embed src/stavily/*.py src/stavily/tools/*.py src/stavily/py.typed
 var Source embed.FS

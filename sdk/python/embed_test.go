@@ -2,22 +2,20 @@ package python
 
 import (
 	"io/fs"
-	"os"
+	"path/filepath"
 	"testing"
 )
 
 func TestSourceIsWhole(t *testing.T) {
-	onDisk, err := os.ReadDir("src/stavily")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range onDisk {
-		if entry.IsDir() {
-			continue // __pycache__
+	for _, pattern := range []string{"src/stavily/*.py", "src/stavily/*/*.py"} {
+		onDisk, err := filepath.Glob(pattern)
+		if err != nil || len(onDisk) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
 		}
-		name := "src/stavily/" + entry.Name()
-		if _, err := fs.Stat(Source, name); err != nil {
-			t.Errorf("%s is not embedded: %v", name, err)
+		for _, file := range onDisk {
+			if _, err := fs.Stat(Source, filepath.ToSlash(file)); err != nil {
+				t.Errorf("%s is not embedded: %v", file, err)
+			}
 		}
 	}
 	for _, name := range []string{"src/stavily/__init__.py", "src/stavily/py.typed"} {

@@ -14,7 +14,7 @@ import time
 from typing import NamedTuple, Tuple
 
 import stavily
-from places import granted, opened, parts
+from stavily.tools.places import granted, opened, parts
 
 
 class File(NamedTuple):

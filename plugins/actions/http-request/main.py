@@ -5,7 +5,7 @@ import time
 import urllib.parse
 
 import stavily
-from web import NoAnswer, checked, exchange
+from stavily.tools.web import NoAnswer, checked, exchange
 
 
 @stavily.action

@@ -3,7 +3,7 @@
 import time
 
 import stavily
-from bus import Bus, BusError
+from stavily.tools.dbus import Bus, BusError
 
 SYSTEMD, MANAGER = "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager"
 # Seconds that the bus has for an answer, and between two looks at the unit.

@@ -7,7 +7,7 @@ import stat
 import zlib
 
 import stavily
-from places import granted, opened, parts
+from stavily.tools.places import granted, opened, parts
 
 # What is copied at a time, in bytes.
 CHUNK = 1 << 18

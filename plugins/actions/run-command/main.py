@@ -4,7 +4,7 @@ import os
 import time
 
 import stavily
-from program import ending, run
+from stavily.tools.program import ending, run
 
 
 @stavily.action

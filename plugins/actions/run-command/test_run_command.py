@@ -8,7 +8,7 @@ import unittest
 from unittest import mock
 
 import main
-import program
+from stavily.tools import program
 import stavily
 from stavily.testing import Session, run_action
 

@@ -10,7 +10,7 @@ import secrets
 import stat
 
 import stavily
-from places import granted, opened, parts
+from stavily.tools.places import granted, opened, parts
 
 # The largest file that is compared and kept, in bytes.
 LARGEST = 16 << 20

@@ -6,7 +6,7 @@ import re
 import urllib.parse
 
 import stavily
-from delivery import deliver
+from stavily.tools.delivery import deliver
 
 METRIC, LABEL = re.compile(r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"), re.compile(r"^[a-zA-Z_][a-zA-Z0-9_]*$")
 TYPES = ("gauge", "counter", "untyped")
@@ -16,9 +16,11 @@ TYPES = ("gauge", "counter", "untyped")
 def prometheus_pushgateway(message, ctx):
     """Push the message's metrics to the group of config.job and config.labels."""
     body = exposition(message.as_dict().get("content")).encode()
-    url = ctx.config.url.rstrip("/") + group(ctx.config.job, dict(ctx.config.labels))
-    method = "PUT" if ctx.config.replace_all else "POST"
-    return deliver(method, url, body, {"Content-Type": "text/plain; version=0.0.4", **ctx.config["headers"]}, ctx)
+    config = ctx.config
+    url = config.url.rstrip("/") + group(config.job, dict(config.labels))
+    headers = {"Content-Type": "text/plain; version=0.0.4", **config["headers"]}
+    method = "PUT" if config.replace_all else "POST"
+    return deliver(method, url, body, headers, ctx, timeout=config.timeout, retries=config.retries, ca_files=config.ca_files)
 
 
 def group(job, labels):

@@ -3,7 +3,7 @@
 import json
 
 import stavily
-from delivery import deliver
+from stavily.tools.delivery import deliver
 
 # Colours at the side of a message, by severity.
 COLOURS = {"low": "#36a64f", "medium": "#f2c744", "high": "#e8912d", "critical": "#d40e0d"}
@@ -16,7 +16,8 @@ KNOWN = ("text", "title", "severity", "fields", "blocks", "attachments")
 def slack(message, ctx):
     """POST the message in Slack's form until it is taken or the retries are used up."""
     body = json.dumps(payload(message.as_dict().get("content"))).encode()
-    return deliver("POST", ctx.config.url, body, {"Content-Type": "application/json"}, ctx)
+    config, headers = ctx.config, {"Content-Type": "application/json"}
+    return deliver("POST", config.url, body, headers, ctx, timeout=config.timeout, retries=config.retries, ca_files=config.ca_files)
 
 
 def payload(content):

@@ -3,14 +3,16 @@
 import json
 
 import stavily
-from delivery import deliver
+from stavily.tools.delivery import deliver
 
 
 @stavily.output
 def webhook(message, ctx):
     """POST the message's content to config.url until it is taken or the retries are used up."""
-    headers = {"Content-Type": "application/json", **ctx.config["headers"]}
-    return deliver("POST", ctx.config.url, json.dumps(payload(message)).encode(), headers, ctx)
+    config = ctx.config
+    headers = {"Content-Type": "application/json", **config["headers"]}
+    body = json.dumps(payload(message)).encode()
+    return deliver("POST", config.url, body, headers, ctx, timeout=config.timeout, retries=config.retries, ca_files=config.ca_files)
 
 
 def payload(message):

@@ -4,8 +4,8 @@ import hashlib
 import os
 
 import stavily
-from bounded import Limit, TooSlow, compiled
-from program import ending, run
+from stavily.tools.bounded import Limit, TooSlow, compiled
+from stavily.tools.program import ending, run
 
 # What is kept of an output and repeated in an event, in bytes and characters; seconds for one expression.
 MOST, SHOWN, MATCHING = 1 << 18, 4000, 1.0

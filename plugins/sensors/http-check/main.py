@@ -4,8 +4,8 @@ import time
 import urllib.parse
 
 import stavily
-from bounded import Limit, TooSlow, compiled
-from web import NoAnswer, checked, exchange
+from stavily.tools.bounded import Limit, TooSlow, compiled
+from stavily.tools.web import NoAnswer, checked, exchange
 
 # What of an answer is searched, in bytes, and for how many seconds at most.
 MOST, MATCHING = 1 << 20, 2.0

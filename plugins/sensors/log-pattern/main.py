@@ -4,7 +4,7 @@ import os
 import zlib
 
 import stavily
-from bounded import Limit, TooSlow, compiled
+from stavily.tools.bounded import Limit, TooSlow, compiled
 
 # Seconds for one line, and for all that were given up in one check.
 MATCHING, PATIENCE = 0.25, 2.0

@@ -5,7 +5,7 @@ import math
 import urllib.parse
 
 import stavily
-from web import NoAnswer, checked, exchange
+from stavily.tools.web import NoAnswer, checked, exchange
 
 # What is read of an answer, in bytes, and how many of its series are looked at: their names must
 # find room in one value of the state, which has 64 KiB.

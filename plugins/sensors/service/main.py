@@ -1,7 +1,7 @@
 """Tells when a systemd unit is not running, and when it is again."""
 
 import stavily
-from bus import Bus, BusError
+from stavily.tools.dbus import Bus, BusError
 
 SYSTEMD, MANAGER = "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager"
 # Seconds that the bus has for an answer.

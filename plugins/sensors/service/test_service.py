@@ -10,7 +10,7 @@ import unittest
 
 import main
 import stavily
-from bus import Bus, BusError, Reader, message, split
+from stavily.tools.dbus import Bus, BusError
 from stavily.testing import Plugin, run_sensor
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
@@ -155,20 +155,6 @@ class NoBus(unittest.TestCase):
                 self.path += str(number)
                 self.answer(b"DATA\r\n", b"OK 1\r\n", answer)
                 self.assertRegex(self.failure(), told)
-
-    def test_messages_cut_anywhere_are_errors(self):
-        whole = message(1, [(1, "o", "/x")], "sas", ["text", ["a", "b"]])
-        fields = int.from_bytes(whole[12:16], "little")
-        body = whole[16 + (fields + 7) // 8 * 8 :]
-        self.assertEqual(Reader(body, "<").read("sas"), ["text", ["a", "b"]])
-        for end in range(4):
-            with self.assertRaises(Exception):
-                Reader(body[:end], "<").read("sas")
-
-    def test_signatures(self):
-        self.assertEqual(split("a(sa{sv})u"), ("a(sa{sv})", "u"))
-        with self.assertRaises(ValueError):
-            split("(s")
 
 
 if __name__ == "__main__":

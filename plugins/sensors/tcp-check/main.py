@@ -5,7 +5,7 @@ import socket
 import time
 
 import stavily
-from bounded import Limit, TooSlow, compiled
+from stavily.tools.bounded import Limit, TooSlow, compiled
 
 # What of an answer is searched, in bytes, and for how many seconds at most.
 MOST, MATCHING = 1 << 16, 1.0

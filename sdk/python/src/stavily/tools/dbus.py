@@ -8,6 +8,7 @@ hold every type but descriptors.
 import socket
 import struct
 import time
+from typing import Any, Dict, List, Sequence, Tuple
 
 # The longest message of the specification is 128 MiB. What units answer has some hundred bytes each.
 LONGEST = 4 << 20
@@ -22,7 +23,7 @@ ALIGNMENT = {"s": 4, "o": 4, "a": 4, "g": 1, "v": 1, "(": 8, "{": 8}
 class BusError(Exception):
     """The bus, or who was called, did not do it; `name` is the error's name, or "" where there was no answer."""
 
-    def __init__(self, message, name=""):
+    def __init__(self, message: str, name: str = "") -> None:
         super().__init__(message)
         self.name = name
 
@@ -30,7 +31,7 @@ class BusError(Exception):
 class Bus:
     """A connection to a bus, used in a `with` block; each call takes at most `timeout` seconds."""
 
-    def __init__(self, path, timeout):
+    def __init__(self, path: str, timeout: float) -> None:
         self._timeout = timeout
         self._end = time.monotonic() + timeout
         self._serial = 0
@@ -47,13 +48,13 @@ class Bus:
             self._socket.close()
             raise
 
-    def __enter__(self):
+    def __enter__(self) -> "Bus":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self._socket.close()
 
-    def _authenticate(self):
+    def _authenticate(self) -> None:
         """Say who we are by the socket's own word ("Authentication Protocol"), which also holds in a user namespace."""
         self._socket.sendall(b"\0AUTH EXTERNAL\r\n")
         if self._line() == b"DATA":
@@ -63,7 +64,7 @@ class Bus:
                 return
         raise BusError("the bus does not accept this user")
 
-    def _line(self):
+    def _line(self) -> bytes:
         line = b""
         while not line.endswith(b"\r\n") and len(line) < 1000:
             byte = self._socket.recv(1)
@@ -72,7 +73,7 @@ class Bus:
             line += byte
         return line.split()[0] if line.split() else b""
 
-    def call(self, destination, path, interface, member, *arguments):
+    def call(self, destination: str, path: str, interface: str, member: str, *arguments: Any) -> List[Any]:
         """Call a method with texts and lists of texts; returns the values of the answer as a list."""
         self._end = time.monotonic() + self._timeout
         self._serial += 1
@@ -91,7 +92,7 @@ class Bus:
             raise BusError(told, header.get(ERROR_NAME, ""))
         return body
 
-    def _receive(self):
+    def _receive(self) -> Tuple[int, Dict[int, Any], List[Any]]:
         """The next message: its kind, its header fields by code, and the values of its body."""
         start = self._exactly(16)
         order = {ord("l"): "<", ord("B"): ">"}.get(start[0])
@@ -109,7 +110,7 @@ class Bus:
         except (struct.error, IndexError, ValueError, KeyError, RecursionError) as error:
             raise BusError("the answer cannot be read: {}".format(error)) from error
 
-    def _exactly(self, count):
+    def _exactly(self, count: int) -> bytes:
         data = b""
         while len(data) < count:
             self._socket.settimeout(max(0.001, self._end - time.monotonic()))
@@ -123,10 +124,10 @@ class Bus:
 class Reader:
     """Values of a message, by their signature ("Marshaling")."""
 
-    def __init__(self, data, order, at=0):
+    def __init__(self, data: bytes, order: str, at: int = 0) -> None:
         self._data, self._order, self._at = data, order, at
 
-    def read(self, signature):
+    def read(self, signature: str) -> List[Any]:
         """The values of a signature, one for each complete type."""
         values = []
         while signature:
@@ -134,7 +135,7 @@ class Reader:
             values.append(self._value(first))
         return values
 
-    def _value(self, kind):
+    def _value(self, kind: str) -> Any:
         code = kind[0]
         self._align(struct.calcsize("=" + FIXED[code]) if code in FIXED else ALIGNMENT[code])
         if code in FIXED:
@@ -149,7 +150,7 @@ class Reader:
             return self._array(kind[1:])
         return tuple(self.read(kind[1:-1]))
 
-    def _array(self, kind):
+    def _array(self, kind: str) -> List[Any]:
         length = self._fixed("I")
         self._align(struct.calcsize("=" + FIXED[kind[0]]) if kind[0] in FIXED else ALIGNMENT[kind[0]])
         end, values = self._at + length, []
@@ -157,21 +158,21 @@ class Reader:
             values.append(self._value(kind))
         return values
 
-    def _align(self, size):
+    def _align(self, size: int) -> None:
         self._at = (self._at + size - 1) // size * size
 
-    def _fixed(self, code):
+    def _fixed(self, code: str) -> Any:
         (value,) = struct.unpack_from(self._order + code, self._data, self._at)
         self._at += struct.calcsize("=" + code)
         return value
 
-    def _text(self, length):
+    def _text(self, length: int) -> str:
         text = self._data[self._at : self._at + length]
         self._at += length + 1  # and a NUL
         return text.decode("utf-8", "replace")
 
 
-def split(signature):
+def split(signature: str) -> Tuple[str, str]:
     """The first complete type of a signature, and the rest."""
     if signature[0] == "a":
         first, rest = split(signature[1:])
@@ -186,7 +187,7 @@ def split(signature):
     raise ValueError("signature {!r} is not closed".format(signature))
 
 
-def message(serial, fields, types, arguments):
+def message(serial: int, fields: Sequence[Tuple[int, str, str]], types: str, arguments: Sequence[Any]) -> bytes:
     """A method call, little-endian ("Message Format")."""
     body = bytearray()
     for argument in arguments:
@@ -200,7 +201,7 @@ def message(serial, fields, types, arguments):
         else:
             body += packed(argument)
     if types:
-        fields = fields + [(SIGNATURE, "g", types)]
+        fields = [*fields, (SIGNATURE, "g", types)]
     header = bytearray()
     for code, kind, value in fields:
         pad(header, 8)
@@ -215,10 +216,10 @@ def message(serial, fields, types, arguments):
     return start + bytes(header) + bytes(body)
 
 
-def packed(text):
+def packed(text: str) -> bytes:
     data = text.encode()
     return struct.pack("<I", len(data)) + data + b"\0"
 
 
-def pad(data, size):
+def pad(data: bytearray, size: int) -> None:
     data += bytes(-len(data) % size)

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple, Optional, Sequence
 
-import stavily
+from .._errors import Failed
 
 # Seconds between two looks at cancellation and time while the program runs.
 LOOK = 0.1
@@ -30,27 +30,37 @@ class Ended(NamedTuple):
 class Output(threading.Thread):
     """Reads a stream to its end, so that the program never blocks, and keeps the first `limit` bytes."""
 
-    def __init__(self, stream, limit):
+    def __init__(self, stream: Any, limit: int) -> None:
         super().__init__(daemon=True)
         self._stream, self._limit = stream, limit
         self._kept = bytearray()
         self.cut = False
         self.start()
 
-    def run(self):
+    def run(self) -> None:
         with self._stream:
-            for chunk in iter(lambda: self._stream.read1(1 << 16), b""):
+            while True:
+                chunk: bytes = self._stream.read1(1 << 16)
+                if not chunk:
+                    break
                 room = self._limit - len(self._kept)
                 self._kept += chunk[:room]
                 self.cut = self.cut or len(chunk) > room
 
-    def text(self):
+    def text(self) -> str:
         """What was kept; waits a little for the rest when the program has ended."""
         self.join(LINGER)
         return bytes(self._kept).decode("utf-8", "replace")
 
 
-def run(command, *, seconds, most, cwd=None, cancelled=lambda: False):
+def run(
+    command: Sequence[str],
+    *,
+    seconds: float,
+    most: int,
+    cwd: Optional[str] = None,
+    cancelled: Callable[[], bool] = lambda: False
+) -> Ended:
     """Run a program for at most so many seconds, and keep so many bytes of each of its outputs."""
     begin = time.monotonic()
     process = start(command, cwd)
@@ -63,7 +73,7 @@ def run(command, *, seconds, most, cwd=None, cancelled=lambda: False):
     return Ended(process.returncode, stdout.text(), stderr.text(), stdout.cut or stderr.cut, stopped)
 
 
-def start(command, cwd):
+def start(command: Sequence[str], cwd: Optional[str]) -> "subprocess.Popen[bytes]":
     """The program, running in a process group of its own, with nothing to read and without the agent's variables."""
     try:
         return subprocess.Popen(
@@ -76,10 +86,10 @@ def start(command, cwd):
             start_new_session=True,
         )
     except OSError as error:
-        raise stavily.Failed("cannot run {}: {}".format(command[0], error))
+        raise Failed("cannot run {}: {}".format(command[0], error))
 
 
-def wait(process, end, cancelled):
+def wait(process: "subprocess.Popen[bytes]", end: float, cancelled: Callable[[], bool]) -> str:
     """Wait for the program until `end`; returns why it was stopped before, or "" when it ended by itself."""
     begin = time.monotonic()
     while True:
@@ -93,7 +103,7 @@ def wait(process, end, cancelled):
     return "cancelled" if cancelled() else "stopped after {:.1f} seconds".format(time.monotonic() - begin)
 
 
-def stop(process):
+def stop(process: "subprocess.Popen[bytes]") -> None:
     """End the program and its group: asked first, then, with what of the group outlived it, forced."""
     os.killpg(process.pid, signal.SIGTERM)
     try:
@@ -107,7 +117,7 @@ def stop(process):
     process.wait()
 
 
-def ending(code, stderr):
+def ending(code: int, stderr: str) -> str:
     """One line for people: how the program ended, and the last thing that it complained about."""
     how = "exit code {}".format(code) if code >= 0 else "ended by {}".format(signal.Signals(-code).name)
     complaints = stderr.strip().splitlines()

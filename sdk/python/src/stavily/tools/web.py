@@ -4,7 +4,7 @@ import http.client
 import ssl
 import time
 import urllib.parse
-from typing import Mapping, NamedTuple, Optional
+from typing import Iterable, Mapping, NamedTuple, Optional, Tuple
 
 
 class Answer(NamedTuple):
@@ -12,7 +12,7 @@ class Answer(NamedTuple):
 
     status: int
     reason: str
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage  # a mapping whose keys are in letters of either case
     body: bytes
     cut: bool
     certificate_ends: Optional[float]  # seconds since 1970, where the connection was encrypted
@@ -21,12 +21,12 @@ class Answer(NamedTuple):
 class NoAnswer(Exception):
     """There was none; `lasting` where asking again would not help."""
 
-    def __init__(self, message, lasting=False):
+    def __init__(self, message: str, lasting: bool = False) -> None:
         super().__init__(message)
         self.lasting = lasting
 
 
-def checked(url, name):
+def checked(url: str, name: str) -> urllib.parse.SplitResult:
     """The parts of a URL; ValueError with a sentence about `name` unless it is of http or https and holds no password."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -40,7 +40,17 @@ def checked(url, name):
     return parts
 
 
-def exchange(method, url, *, headers, timeout, body=None, most=0, most_of_errors=0, ca_files=()):
+def exchange(
+    method: str,
+    url: urllib.parse.SplitResult,
+    *,
+    headers: Mapping[str, str],
+    timeout: float,
+    body: Optional[bytes] = None,
+    most: int = 0,
+    most_of_errors: int = 0,
+    ca_files: Iterable[str] = ()
+) -> Answer:
     """Ask once, with `timeout` seconds for each step and for the body; NoAnswer names the host only.
 
     Of the answer's body `most` bytes are read, or `most_of_errors` where it is
@@ -52,10 +62,9 @@ def exchange(method, url, *, headers, timeout, body=None, most=0, most_of_errors
     connection = connect(url, timeout, ca_files)
     try:
         connection.connect()
-        certificate = connection.sock.getpeercert() if url.scheme == "https" else None
-        ends = ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
+        ends = certificate_end(connection.sock) if isinstance(connection.sock, ssl.SSLSocket) else None
         target = urllib.parse.urlunsplit(("", "", url.path or "/", url.query, ""))
-        connection.request(method, target, body, headers)
+        connection.request(method, target, body, dict(headers))
         response = connection.getresponse()
         wanted = most if 200 <= response.status < 300 else max(most, most_of_errors)
         content, cut = read(response, wanted, end) if wanted else (b"", False)
@@ -69,10 +78,10 @@ def exchange(method, url, *, headers, timeout, body=None, most=0, most_of_errors
         connection.close()
 
 
-def connect(url, timeout, ca_files):
+def connect(url: urllib.parse.SplitResult, timeout: float, ca_files: Iterable[str]) -> http.client.HTTPConnection:
     """A connection to the host of a URL, not yet made."""
     if url.scheme == "http":
-        return http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
+        return http.client.HTTPConnection(str(url.hostname), url.port, timeout=timeout)
     context = ssl.create_default_context()
     for path in ca_files:
         try:
@@ -80,10 +89,16 @@ def connect(url, timeout, ca_files):
         except OSError as error:  # an ssl.SSLError is one, too
             told = "the certificates in {} cannot be read: {}"
             raise NoAnswer(told.format(path, error.strerror or error), lasting=True) from error
-    return http.client.HTTPSConnection(url.hostname, url.port, timeout=timeout, context=context)
+    return http.client.HTTPSConnection(str(url.hostname), url.port, timeout=timeout, context=context)
 
 
-def read(response, most, end):
+def certificate_end(connection: ssl.SSLSocket) -> Optional[float]:
+    """When the certificate that the server showed ends, in seconds since 1970."""
+    end = (connection.getpeercert() or {}).get("notAfter")
+    return float(ssl.cert_time_to_seconds(end)) if isinstance(end, str) else None
+
+
+def read(response: http.client.HTTPResponse, most: int, end: float) -> Tuple[bytes, bool]:
     """The first bytes of a body and whether there are more, until `end`."""
     content = b""
     while len(content) <= most:

@@ -1,11 +1,12 @@
 """Deliver a body over HTTP: again and again, until it is taken or the retries are used up."""
 
-import itertools
 import random
-from typing import NamedTuple, Optional
+import urllib.parse
+from typing import Any, Dict, Iterable, Mapping, NamedTuple, Optional
 
-import stavily
-from web import NoAnswer, checked, exchange
+from .._context import Context
+from .._errors import Cancelled, Failed, Refused
+from .web import Answer, NoAnswer, checked, exchange
 
 # After these the same request may succeed later: timeout, too early, too many, and the receiver's own faults.
 RETRYABLE = frozenset([408, 425, 429, 500, 502, 503, 504])
@@ -24,39 +25,52 @@ class Attempt(NamedTuple):
     wait: float = 0.0  # seconds that the receiver asks for before the next one
 
 
-def deliver(method, url, body, headers, ctx):
-    """Send `body` to a URL by ctx.config's timeout, retries and ca_files; returns status_code and attempts."""
+def deliver(
+    method: str,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    ctx: Context,
+    *,
+    timeout: float,
+    retries: int,
+    ca_files: Iterable[str] = ()
+) -> Dict[str, Any]:
+    """Send `body` to config.url, with `timeout` seconds for each step; returns status_code and attempts."""
     try:
         parts = checked(url, "config.url")
     except ValueError as error:
-        raise stavily.Refused(str(error)) from error
+        raise Refused(str(error)) from error
     headers = {"User-Agent": "stavily", "Idempotency-Key": ctx.idempotency_key, **headers}
-    for number in itertools.count(1):
-        attempt = once(method, parts, body, headers, ctx)
+    number = 0
+    while True:
+        number += 1
+        attempt = once(method, parts, body, headers, max(0.001, min(timeout, ctx.remaining)), ca_files)
         result = {"status_code": attempt.status, "attempts": number}
         if not attempt.problem:
             return result
         # Full jitter: receivers that come back are not met by all senders at once.
         wait = max(attempt.wait, random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (number - 1))))
-        if not attempt.retryable or number > ctx.config.retries or wait >= ctx.remaining:
-            raise stavily.Failed("{} (attempt {})".format(attempt.problem, number), result)
+        if not attempt.retryable or number > retries or wait >= ctx.remaining:
+            raise Failed("{} (attempt {})".format(attempt.problem, number), result)
         ctx.log.warning("%s; again in %.1f seconds", attempt.problem, wait)
         ctx.sleep(wait)
         if ctx.cancelled:
-            raise stavily.Cancelled("cancelled after: {}".format(attempt.problem), result)
+            raise Cancelled("cancelled after: {}".format(attempt.problem), result)
 
 
-def once(method, parts, body, headers, ctx):
+def once(
+    method: str, parts: urllib.parse.SplitResult, body: bytes, headers: Mapping[str, str], timeout: float, ca_files: Iterable[str]
+) -> Attempt:
     """Try once."""
-    timeout = max(0.001, min(ctx.config.timeout, ctx.remaining))
     try:
-        answer = exchange(method, parts, headers=headers, timeout=timeout, body=body, most_of_errors=EXCERPT, ca_files=ctx.config.ca_files)
+        answer = exchange(method, parts, headers=headers, timeout=timeout, body=body, most_of_errors=EXCERPT, ca_files=ca_files)
     except NoAnswer as error:
         return Attempt(None, str(error), retryable=not error.lasting)
     return judged(parts.hostname, answer)
 
 
-def judged(host, answer):
+def judged(host: Optional[str], answer: Answer) -> Attempt:
     """What an answer means. Problems name the host only, since the rest of the URL is often the secret."""
     if 200 <= answer.status < 300:
         return Attempt(answer.status, "")
