@@ -20,6 +20,7 @@ env/bin/python - <<'EOF'
 import os
 import stavily
 from stavily import testing
+from stavily.tools import bounded, dbus, delivery, places, program, web
 import main
 
 assert "site-packages" in stavily.__file__, stavily.__file__
