@@ -120,6 +120,10 @@ func TestReloadStorm(t *testing.T) {
 	if after.Goroutines > before.Goroutines+2 || after.Descriptors > before.Descriptors+2 || after.Processes > before.Processes {
 		t.Errorf("before the agent held %v, and then %v", before, after)
 	}
+	// Its monitor ends in order: the end of the agent waits for no look.
+	write(t, filepath.Join(r.base, "config", "plugins", "storm.yaml"), "{plugin: storm, enabled: false}")
+	o.latest("the end of the monitor", func(b api.Heartbeat) bool { return len(b.Monitors) == 0 })
+	await(t, "the end of its process", func() bool { return len(census.Below(r.cmd.Process.Pid)) == 0 })
 	same(t, "exit code", 0, r.stop())
 	if below := census.Below(r.cmd.Process.Pid); len(below) > 0 {
 		t.Errorf("processes %v are left", below)
