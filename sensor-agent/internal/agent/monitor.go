@@ -195,7 +195,11 @@ const closeGrace = 5 * time.Second
 // sample asks the plugin for triggers at every interval. It returns when the plugin
 // breaks its contract; an answer without success is logged and not the end.
 func (m *monitor) sample(ctx context.Context, up func()) error {
-	return m.rt.Plugins.Sense(ctx, m.task(), closeGrace, func(s *agent.Session) error {
+	// A look that has begun when the agent ends is finished: what it found is told never again.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(closeGrace, end) })()
+	return m.rt.Plugins.Sense(life, m.task(), closeGrace, func(s *agent.Session) error {
 		up()
 		pause := jitter(m.settings.Interval.Duration()/20, 1) // monitors that start together do not sample together
 		for {
@@ -207,7 +211,7 @@ func (m *monitor) sample(ctx context.Context, up func()) error {
 			case <-time.After(pause):
 			}
 			begin := time.Now()
-			if err := m.once(ctx, s); err != nil {
+			if err := m.once(life, s); err != nil {
 				return err
 			}
 			took := time.Since(begin)
