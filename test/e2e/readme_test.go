@@ -249,6 +249,14 @@ func (r *reader) senseAndAct(text string) {
 		r.t.Errorf("runs list said %q", said)
 	}
 	r.sh(strings.Replace(say("stavily runs logs RUN --follow"), "RUN", run.ID, 1))
+	event := regexp.MustCompile(`directory\.size\.high +\S+ +(\S+)`).FindStringSubmatch(follow.printed())
+	if event == nil {
+		r.t.Fatalf("no id of the event in %q", follow.printed())
+	}
+	if said := r.sh(strings.Replace(say("stavily explain EVENT"), "EVENT", event[1], 1)); !strings.Contains(said, "clean-when-full") {
+		r.t.Errorf("explain said %q", said)
+	}
+	r.sh(say("stavily explain") + " --help")
 	if len(commands) > 0 {
 		r.t.Errorf("README says %v, which this test does not run", commands)
 	}

@@ -186,9 +186,24 @@ const (
 	loadGrace = 5 * time.Second
 )
 
-// errTrying is what a candidate would hear that reports an event. It waits for the answer
-// until it is ended: a sensor with events at its start is well, and will report them again.
+// errTrying is what a candidate hears that reports an event, but not before it had the time
+// to be found well: a sensor that reports at its start fails over it, and will report the
+// same again when it is in use.
 var errTrying = errors.New("this process is started to see whether it starts: what it reports is not taken")
+
+// tryingPatience is far more than the question and the end take that follow a start.
+const tryingPatience = 3 * time.Second
+
+// candidate is a process of a version that is only tried.
+func candidate(m *plugin.Plugin, f config.PluginFile) Task {
+	return Task{Plugin: m, Settings: f, Forever: true, Trial: true, Trigger: func(ctx context.Context, _ api.Event) (api.EventID, error) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(tryingPatience):
+		}
+		return "", errTrying
+	}}
+}
 
 // tryOut starts a candidate as it will be started, asks how it is, and ends it. What
 // nobody has configured is not started, nor is a script, of which each start is a run.
@@ -216,10 +231,7 @@ func (p *Plugins) firstSettings(id api.PluginID) (f config.PluginFile, configure
 func (p *Plugins) tryWith(ctx context.Context, m *plugin.Plugin, f config.PluginFile) error {
 	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
-	t := Task{Plugin: m, Settings: f, Forever: true, Trial: true, Trigger: func(ctx context.Context, _ api.Event) (api.EventID, error) {
-		<-ctx.Done()
-		return "", errTrying
-	}}
+	t := candidate(m, f)
 	if err := p.CanRun(t); err != nil {
 		return err
 	}

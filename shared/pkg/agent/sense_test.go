@@ -48,6 +48,47 @@ func (e *events) types() []string {
 	return out
 }
 
+// A candidate that reports and keeps when it starts is well meanwhile; nothing of it counts.
+func TestACandidateThatReportsAtItsStart(t *testing.T) {
+	const began = `
+import stavily
+@stavily.sensor(push=True)
+def begin(emit, state):
+    state["n"] = state.get("n", 0) + 1
+    state.save()
+    print("kept", flush=True)
+    emit("began")
+    print("taken", flush=True)
+if __name__ == "__main__":
+    stavily.run()
+`
+	h := newHost(t, api.Sensor, map[string]string{"begin": sensor + began, "begin.yaml": "plugin: begin\n"})
+	task := h.task("begin")
+	log := make(chan string, 100)
+	trial := candidate(task.Plugin, task.Settings)
+	trial.Line = func(text string) { log <- text }
+	err := h.Sense(t.Context(), trial, time.Second, func(s *Session) error {
+		if got := <-log; got != "info: kept" {
+			t.Errorf("it logged %q", got)
+		}
+		select {
+		case got := <-log:
+			t.Errorf("it did not wait for its event, it logged %q", got)
+		case <-s.Done():
+			t.Errorf("it ended: %v", s.Err())
+		case <-time.After(300 * time.Millisecond):
+		}
+		_, err := s.Call(t.Context(), plugin.Command{Action: plugin.GetHealth})
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if all, err := h.memo(task).All(); err != nil || len(all) != 0 {
+		t.Errorf("it keeps %v, %v", all, err)
+	}
+}
+
 const (
 	sensor = "type: sensor\nruntime: {type: python, entry_point: main.py, contract: stdio}\nconfiguration:\n  at: {type: integer, default: 7}\n---\n"
 
