@@ -284,6 +284,12 @@ class Action(unittest.TestCase):
             self.assertIn("cleaned up, True", process.log)
 
 
+    def test_a_signal_at_the_end_cuts_nothing_short(self):
+        with Session(plugin("ending")) as process:
+            self.assertEqual(process.terminate(), 0)
+            self.assertIn("at the end: Handlers.SIG_IGN\n", process.log)
+
+
 class Signals(unittest.TestCase):
     """Signals at moments that a test from outside cannot hit."""
 

@@ -398,8 +398,23 @@ def run() -> None:
     _streams.log_to_stderr()
     zygote = os.environ.pop("STAVILY_ZYGOTE_FD", None)
     host = Host(handler, None if zygote else _agent.from_environment())
+    _on_signals(host.on_signal)
+    try:
+        _serve(host, handler, zygote, requests, answers)
+    finally:
+        # It ends by itself now. The interpreter takes its handlers away before it has ended:
+        # without this, another signal would cut short what is written then.
+        _on_signals(signal.SIG_IGN)
+
+
+def _on_signals(what: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, host.on_signal)
+        signal.signal(number, what)
+
+
+def _serve(
+    host: Host, handler: _handler.Handler, zygote: Optional[str], requests: BinaryIO, answers: BinaryIO
+) -> None:
     if handler.push:
         from . import _push  # with threading, which no other plugin pays for
 
