@@ -12,10 +12,10 @@ out=$(realpath -m "${1:-dist}")
 aside=$(mktemp -d)
 trap 'rm -rf "$aside"' EXIT
 umask 022
-mkdir -p "$aside/src/stavily/tools" "$out"
+mkdir -p "$aside/src" "$out"
 cp sdk/python/pyproject.toml sdk/python/README.md LICENSE "$aside"
-cp sdk/python/src/stavily/*.py sdk/python/src/stavily/py.typed "$aside/src/stavily"
-cp sdk/python/src/stavily/tools/*.py "$aside/src/stavily/tools"
+tar -C sdk/python/src --exclude=__pycache__ -cf - stavily | tar -C "$aside/src" -xf -
+chmod -R u=rwX,go=rX "$aside" # whatever the checkout has: modes are in the wheel
 export SOURCE_DATE_EPOCH=315532800 # 1980, where the times of an archive begin
 "$python" -m pip wheel --quiet --no-index --no-deps --no-build-isolation --disable-pip-version-check --no-cache-dir \
   --wheel-dir "$out" "$aside"

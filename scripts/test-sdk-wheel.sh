@@ -15,6 +15,7 @@ cmp "$wheel" "$work/b/$(basename "$wheel")" || { echo "two builds of the same so
 cp sdk/python/tests/plugins/typed.py "$work/main.py"
 cd "$work"
 unset PYTHONPATH
+env/bin/python -c "import stavily.tools.web"
 env/bin/python -m stavily.manifest main.py | grep '^parameters:$' >/dev/null
 env/bin/python - <<'EOF'
 import os
