@@ -320,7 +320,10 @@ func (p *program) filter(s *Spec, c *channel) error {
 	if !s.confined(Limited) {
 		return nil
 	}
-	policy := seccomp.Policy{Network: seccomp.None, Namespaced: s.confined(Full), LandlockABI: s.Host.LandlockABI, Broker: c.brokered}
+	policy := seccomp.Policy{Network: seccomp.None, Namespaced: s.confined(Full), Broker: c.brokered}
+	if s.confined(Confined) { // else Landlock holds nothing, whatever the kernel has
+		policy.LandlockABI = s.Host.LandlockABI
+	}
 	switch {
 	case s.Network.All:
 		policy.Network = seccomp.All

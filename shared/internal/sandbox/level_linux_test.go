@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -112,6 +113,30 @@ func TestAPluginReachesWhatItIsGranted(t *testing.T) {
 
 // What is granted above a protected place does not show it, and what the plugin is
 // given inside of it is there all the same.
+// No process can be signalled that is not the plugin's, at any level that has a filter.
+func TestForeignProcessesAreNotSignalled(t *testing.T) {
+	for _, level := range []Level{Full, Confined, Limited} {
+		t.Run(string(level), func(t *testing.T) {
+			victim := exec.Command("sleep", "60")
+			if err := victim.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				victim.Process.Kill()
+				victim.Wait()
+			}()
+			s := script(t, fmt.Sprintf("import os, signal\ntry:\n    os.kill(%d, signal.SIGKILL)\n    print('killed')\nexcept OSError as e:\n    print('refused')", victim.Process.Pid))
+			confine(t, &s, probed(t), level)
+			r := start(t, s)
+			r.wait()
+			r.says("refused")
+			if err := victim.Process.Signal(syscall.Signal(0)); err != nil {
+				t.Errorf("the process of somebody else: %v", err)
+			}
+		})
+	}
+}
+
 func TestMasks(t *testing.T) {
 	dir := t.TempDir()
 	places := map[string]string{

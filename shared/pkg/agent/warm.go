@@ -75,9 +75,10 @@ func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.Raw
 }
 
 // mayBeWarm reports whether the host's owner and a plugin's manifest allow it: a sensor
-// keeps its one process anyway, and only Python is forked.
+// keeps its one process anyway, and only Python is forked. At level limited no process can
+// signal another, so that none could end what it forked.
 func (p *Plugins) mayBeWarm(m *plugin.Plugin) bool {
-	return p.rt.Config.Plugins.Warm.Max > 0 && m.Kind != plugin.Sensor && m.Runtime.Type == plugin.Python && m.Runtime.Contract != plugin.Script && !m.Runtime.Cold
+	return p.posture.Level != api.SandboxLimited && p.rt.Config.Plugins.Warm.Max > 0 && m.Kind != plugin.Sensor && m.Runtime.Type == plugin.Python && m.Runtime.Contract != plugin.Script && !m.Runtime.Cold
 }
 
 // plan is what all runs of a task's plugin have in common, whatever the instruction.
