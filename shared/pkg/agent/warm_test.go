@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
@@ -33,7 +34,7 @@ func (h *host) keepWarm() {
 
 // The first run is cold, what follows is forked, and no plugin can tell which it is.
 func TestRunsAreForked(t *testing.T) {
-	for _, level := range []api.SandboxLevel{api.SandboxFull, api.SandboxConfined, api.SandboxLimited} {
+	for _, level := range []api.SandboxLevel{api.SandboxFull, api.SandboxConfined} {
 		t.Run(string(level), func(t *testing.T) { testRunsAreForked(t, level) })
 	}
 }
@@ -259,4 +260,15 @@ func TestAChangeEndsWarmProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	warm(0)
+}
+
+// At level limited nothing could end a run that was forked, so none is.
+func TestRunsAreNotForkedWhereNothingCouldEndThem(t *testing.T) {
+	for level, want := range map[api.SandboxLevel]bool{api.SandboxFull: true, api.SandboxConfined: true, api.SandboxLimited: false, api.SandboxNone: true} {
+		p := &Plugins{rt: &Runtime{Config: &config.Config{Plugins: config.Plugins{Warm: config.Warm{Max: 1}}}}, posture: api.Posture{Level: level}}
+		m := &plugin.Plugin{Manifest: plugin.Manifest{Kind: plugin.Action, Runtime: plugin.Runtime{Type: plugin.Python}}}
+		if got := p.mayBeWarm(m); got != want {
+			t.Errorf("at %s runs are forked: %v", level, got)
+		}
+	}
 }
