@@ -209,7 +209,7 @@ func (e *Engine) RemovePackage(ctx context.Context, org api.OrgID, id api.Plugin
 			return err
 		}
 		for _, a := range assignments {
-			if a.Plugin == id && (a.State.Done.Digest == p.Digest || a.State.Target.Digest == p.Digest) {
+			if a.Plugin == id && a.State.Has(p.Digest) {
 				return api.Errorf(api.CodeConflict, "Agents are to have %s %s (assigned to %s); assign another version or unassign it first.", id, version, a.Selector)
 			}
 		}

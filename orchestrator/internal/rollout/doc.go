@@ -15,7 +15,10 @@
 //
 // # Invariants
 //
-//   - An agent is given the target, or what completed last; nothing else, ever.
+//   - An agent is given the target, or what completed last; as long as nothing has, it keeps
+//     what it was given before. It is given nothing else, ever.
+//   - A newer version takes nothing away from an agent: it loses a plugin only when nothing
+//     is in range any more, or when an operator aborts the first version.
 //   - The target reaches agents beyond a stage only when every agent of the stage has
 //     reported it ready and kept it for the settle time, or when an operator says at once.
 //   - One agent that reports the target refused, failed or rolled back stops it; so does

@@ -106,8 +106,12 @@ func (w *world) check(before, after State, in Input, effects []Effect) {
 	fresh := 0
 	for _, m := range in.Members {
 		had, has := before.For(m.Agent), after.For(m.Agent)
-		if has != after.Target && has != after.Done {
+		kept := after.Done.IsZero() && slices.ContainsFunc(after.Kept, func(k Kept) bool { return k.Release == has })
+		if has != after.Target && has != after.Done && !kept {
 			w.Fatalf("%s is to have %v, neither target nor done", m.Agent, has)
+		}
+		if !had.IsZero() && has.IsZero() && in.Command == "" && !in.Best.IsZero() {
+			w.Fatalf("%s loses %v to nothing", m.Agent, had)
 		}
 		if had != has && !delivered {
 			w.Fatalf("%s is to have %v instead of %v, and nobody is told", m.Agent, has, had)

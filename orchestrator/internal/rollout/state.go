@@ -73,6 +73,8 @@ type State struct {
 	Target Release // what is rolled out; none when idle
 	Skip   Release // what an operator aborted: not begun again by itself
 
+	Kept []Kept // as long as nothing has completed: what agents were given before the target, the newest last
+
 	Stage    Stage
 	StageAt  time.Time     // when it began, or was resumed
 	Agents   []api.AgentID // that were given the target, in the order in which they were
@@ -81,12 +83,36 @@ type State struct {
 	Due      time.Time     // when to look again though nothing happened; zero: never
 }
 
+// Kept is a release whose roll-out gave way to another before it completed. Who has it keeps
+// it until there is something else: a plugin is not taken away because a newer version waits.
+type Kept struct {
+	Release Release
+	Agents  []api.AgentID
+	All     bool // whoever they are
+}
+
+// maxKept bounds how many such releases are told apart; what came before is not worth more.
+const maxKept = 4
+
 // For is the release that an agent is to have; it may be none.
 func (s State) For(agent api.AgentID) Release {
-	if s.given(agent) {
+	switch {
+	case s.given(agent):
 		return s.Target
+	case !s.Done.IsZero():
+		return s.Done
 	}
-	return s.Done
+	for _, k := range slices.Backward(s.Kept) {
+		if k.All || slices.Contains(k.Agents, agent) {
+			return k.Release
+		}
+	}
+	return Release{}
+}
+
+// Has reports whether some agent may be to have the package.
+func (s State) Has(digest string) bool {
+	return s.Done.Digest == digest || s.Target.Digest == digest || slices.ContainsFunc(s.Kept, func(k Kept) bool { return k.Release.Digest == digest })
 }
 
 // given reports whether the agent was given the target.

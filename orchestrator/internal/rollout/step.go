@@ -122,7 +122,8 @@ func (m *machine) choose() {
 			m.record("withdrawn", "%s is not the version to have any more", m.Target.Version)
 			m.end()
 		}
-		m.Skip = Release{}
+		m.moved = m.moved || len(m.Kept) > 0
+		m.Skip, m.Kept = Release{}, nil
 	case best.same(m.Target):
 		if m.Phase == Waiting && m.in.Missing == "" {
 			m.begin()
@@ -130,6 +131,7 @@ func (m *machine) choose() {
 	case best.same(m.Skip):
 	default:
 		m.moved = m.moved || len(m.Agents) > 0 || m.Stage == All && m.Phase != Idle
+		m.keep()
 		m.Target, m.Skip, m.Agents = Release{Version: best.Version, Digest: best.Digest}, Release{}, nil
 		if m.in.Missing != "" {
 			m.Phase, m.Stage, m.Reason = Waiting, "", m.in.Missing
@@ -140,6 +142,14 @@ func (m *machine) choose() {
 	}
 	if m.Phase == Waiting {
 		m.Reason = m.in.Missing
+	}
+}
+
+// keep leaves the target, which gives way, to those that were given it.
+func (m *machine) keep() {
+	if m.Done.IsZero() && (m.Phase == Rolling || m.Phase == Stopped) {
+		m.Kept = append(slices.Clone(m.Kept), Kept{m.Target, m.Agents, m.Stage == All})
+		m.Kept = m.Kept[max(0, len(m.Kept)-maxKept):]
 	}
 }
 
@@ -286,7 +296,7 @@ func (m *machine) advance() {
 	switch {
 	case m.Stage == All:
 		m.record("complete", "%s on %d agents", m.Target.Version, len(m.Agents))
-		m.Done = m.Target
+		m.Done, m.Kept = m.Target, nil
 		m.Phase, m.Target, m.Agents, m.Stage, m.StageAt = Idle, Release{}, nil, "", time.Time{}
 	case m.Stage == One && (len(m.in.Members)+9)/10 > len(m.Agents):
 		m.record("stage", "%s: a tenth of %d agents", m.Target.Version, len(m.in.Members))

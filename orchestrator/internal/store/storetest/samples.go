@@ -147,7 +147,7 @@ func sampleAssignment(note string) store.Assignment {
 		Plan: rollout.Plan{Settle: time.Second, Deadline: time.Minute, AtOnce: true},
 		State: rollout.State{
 			Phase: rollout.Stopped, Done: rollout.Release{Version: "1.0.0", Digest: "sha256:5", Attempt: 1}, Target: rollout.Release{Version: "1.1.0", Digest: "sha256:7", Attempt: 2},
-			Skip: rollout.Release{Version: "1.0.9", Digest: "sha256:8", Attempt: 3}, Stage: rollout.Tenth, StageAt: after(1), Agents: []api.AgentID{"web-1"}, Attempts: 4, Reason: note, Due: after(8),
+			Skip: rollout.Release{Version: "1.0.9", Digest: "sha256:8", Attempt: 3}, Kept: []rollout.Kept{{Release: rollout.Release{Version: "0.9.0", Digest: "sha256:9", Attempt: 1}, Agents: []api.AgentID{"web-2"}, All: true}}, Stage: rollout.Tenth, StageAt: after(1), Agents: []api.AgentID{"web-1"}, Attempts: 4, Reason: note, Due: after(8),
 		},
 	}
 }
