@@ -166,7 +166,7 @@ func (o Options) Check(p *plugin.Plugin) error {
 	case o.Pins[p.ID] != "" && o.Pins[p.ID] != p.Digest:
 		return fmt.Errorf("is version %s, %s, and this agent's owner pins %s: change plugins.pins if this is the version that you want", p.Version, p.Digest, o.Pins[p.ID])
 	case !p.Kind.RunsOn(o.Agent):
-		return fmt.Errorf("is a plugin of type %s: this is a %s agent", p.Kind, o.Agent)
+		return fmt.Errorf("is a plugin of type %s: this agent is of type %s", p.Kind, o.Agent)
 	}
 	if p.Runtime.Type == plugin.Python { // package pyenv finds one that fits, or says why there is none
 		return nil

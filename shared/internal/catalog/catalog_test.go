@@ -75,7 +75,7 @@ func TestScanSaysWhatCannotBeUsedAndWhy(t *testing.T) {
 		"blocked": "see plugins.allowed_plugins",
 		"broken":  "broken/plugin.yaml:",
 		"wrong":   `plugin.yaml:1:6: id: plugin id "Wrong Name"`,
-		"actor":   "is a plugin of type action: this is a sensor agent",
+		"actor":   "is a plugin of type action: this agent is of type sensor",
 		"noder":   "needs node, which is not in PATH",
 		"two-old": "version 1.10.0 of two in " + filepath.Join(dir, "two-new") + " is used instead",
 		"same-b":  "version 1.0.0 of same in " + filepath.Join(dir, "same-a") + " is used instead",

@@ -171,7 +171,7 @@ func TestABadChangeIsRefused(t *testing.T) {
 		"an unhealthy one":        {func() { h.manifest("p", "2.1.0", "stdio"); h.edit("p/main.py", unhealthy) }, []string{"says that it is unhealthy: no database"}},
 		"another agent's": {func() {
 			h.edit("p/plugin.yaml", "id: p\nversion: 3.0.0\ntype: sensor\nruntime: {type: python, entry_point: main.py}\n")
-		}, []string{"this is a action agent"}},
+		}, []string{"this agent is of type action"}},
 	} {
 		c.change()
 		got := h.complains("plugin_p", append(c.says, "version 1.0.0 goes on")...)
