@@ -123,6 +123,13 @@ func (t *trial) useOnce(ctx context.Context) error {
 		if err == nil {
 			_, err = t.look(ctx, s, h)
 		}
+		if err == nil && s.Info().Push { // it works beside the looks, and has just begun
+			select {
+			case <-time.After(streamTime):
+			case <-s.Done():
+			case <-ctx.Done():
+			}
+		}
 		return err
 	})
 	return err

@@ -209,6 +209,7 @@ type Info struct {
 	ID, Name, Version, Type string
 	Protocol                int           // 0 when it does not say
 	Interval                time.Duration // that a sensor wishes; 0 when it does not say
+	Push                    bool          // a sensor that waits for its events by itself
 }
 
 // DecodeInfo reads the data of get_info; what it cannot read it leaves empty.
@@ -225,6 +226,9 @@ func DecodeInfo(data json.RawMessage) Info {
 	}
 	if json.Unmarshal(f["protocol"], &info.Protocol) != nil {
 		info.Protocol = 0
+	}
+	if json.Unmarshal(f["push"], &info.Push) != nil {
+		info.Push = false
 	}
 	return info
 }

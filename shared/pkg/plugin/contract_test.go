@@ -82,11 +82,11 @@ func TestLogText(t *testing.T) {
 }
 
 func TestDecodeInfo(t *testing.T) {
-	got := DecodeInfo([]byte(`{"id": "a", "name": 5, "version": "1", "type": "trigger", "protocol": 2, "interval": 0.5, "more": []}`))
-	if want := (Info{ID: "a", Version: "1", Type: "trigger", Protocol: 2, Interval: 500 * time.Millisecond}); got != want {
+	got := DecodeInfo([]byte(`{"id": "a", "name": 5, "version": "1", "type": "trigger", "protocol": 2, "interval": 0.5, "push": true, "more": []}`))
+	if want := (Info{ID: "a", Version: "1", Type: "trigger", Protocol: 2, Interval: 500 * time.Millisecond, Push: true}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	for _, in := range []string{"", "null", "3", `{"interval": -1, "protocol": "two"}`, `{"interval": 1e300}`} {
+	for _, in := range []string{"", "null", "3", `{"interval": -1, "protocol": "two", "push": 1}`, `{"interval": 1e300}`} {
 		if got := DecodeInfo([]byte(in)); got != (Info{}) {
 			t.Errorf("DecodeInfo(%s) = %+v", in, got)
 		}
