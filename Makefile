@@ -79,8 +79,9 @@ test-plugins: ## Every official plugin through `stavily plugin test`, at its dec
 	STAVILY_TEST_PLUGINS=1 PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 20m -run TestOfficialPlugins ./kit
 
 .PHONY: test-archives
-test-archives: ## 100,000 mutated plugin packages: refused or as signed, nothing touched around them
-	STAVILY_ARCHIVES=100000 $(GO) test -count=1 -v -timeout 30m -run TestMutatedArchives ./shared/pkg/bundle
+ARCHIVES ?= 100000
+test-archives: ## ARCHIVES (100000) mutated plugin packages: refused or as signed, nothing touched around them
+	STAVILY_ARCHIVES=$(ARCHIVES) $(GO) test -count=1 -v -timeout 30m -run TestMutatedArchives ./shared/pkg/bundle
 
 .PHONY: test-pythons test-types sdk-wheel test-sdk-wheel
 test-pythons: ## The SDK's tests with every Python from 3.8 on that is here
