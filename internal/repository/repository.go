@@ -76,7 +76,7 @@ func parse(text string) (Place, error) {
 	switch {
 	case secret || u.User != nil && u.Scheme != "ssh":
 		return Place{}, errors.New("must not hold a user name or password: whoever reads instructions would have it")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.RawFragment != "" || u.Opaque != "":
+	case strings.ContainsAny(text, "?#") || u.Opaque != "":
 		return Place{}, errors.New("must end after the path, without '?' and '#'")
 	case strings.Contains(text, "%"):
 		return Place{}, errors.New("must not have '%' in it: write the characters themselves")
@@ -97,6 +97,8 @@ func (p Place) check() error {
 		return errors.New("names no user that could be")
 	case strings.ContainsFunc(p.Path, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return errors.New("has control characters in its path")
+	case local && strings.ContainsAny(p.Path, "?#%"):
+		return errors.New("must not have '?', '#' or '%' in its path, which mean something else in a URL")
 	case !local && !pathText.MatchString(p.Path):
 		return errors.New("may have letters, digits and . _ ~ + @ = , / - in its path")
 	case trim(p.Path) != path.Clean(p.Path) && trim(p.Path) != "":

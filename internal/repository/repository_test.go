@@ -85,7 +85,7 @@ func TestBadPlaces(t *testing.T) {
 }
 
 func FuzzPlace(f *testing.F) {
-	for _, seed := range []string{"https://example.com/x.git", "git@host:org/x", "/srv/x", "ssh://u@h:22/x"} {
+	for _, seed := range []string{"https://example.com/x.git", "git@host:org/x", "/srv/x", "ssh://u@h:22/x", "/\xe0\xff#", "file:///x#", "/a?b%20"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
