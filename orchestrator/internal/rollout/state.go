@@ -85,14 +85,12 @@ type State struct {
 
 // Kept is a release whose roll-out gave way to another before it completed. Who has it keeps
 // it until there is something else: a plugin is not taken away because a newer version waits.
+// An agent stands in one Kept only.
 type Kept struct {
 	Release Release
 	Agents  []api.AgentID
 	All     bool // whoever they are
 }
-
-// maxKept bounds how many such releases are told apart; what came before is not worth more.
-const maxKept = 4
 
 // For is the release that an agent is to have; it may be none.
 func (s State) For(agent api.AgentID) Release {

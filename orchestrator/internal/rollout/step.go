@@ -147,10 +147,19 @@ func (m *machine) choose() {
 
 // keep leaves the target, which gives way, to those that were given it.
 func (m *machine) keep() {
-	if m.Done.IsZero() && (m.Phase == Rolling || m.Phase == Stopped) {
-		m.Kept = append(slices.Clone(m.Kept), Kept{m.Target, m.Agents, m.Stage == All})
-		m.Kept = m.Kept[max(0, len(m.Kept)-maxKept):]
+	if !m.Done.IsZero() || m.Phase != Rolling && m.Phase != Stopped {
+		return
 	}
+	var kept []Kept
+	for _, k := range m.Kept {
+		if k.Agents = slices.DeleteFunc(slices.Clone(k.Agents), m.given); k.All && m.Stage != All || len(k.Agents) > 0 {
+			kept = append(kept, k)
+		}
+	}
+	if m.Stage == All || len(m.Agents) > 0 {
+		kept = append(kept, Kept{m.Target, m.Agents, m.Stage == All})
+	}
+	m.Kept = kept
 }
 
 func (m *machine) begin() {
