@@ -14,9 +14,10 @@ import (
 // Error is one mistake and where it stands. Line and Column count from 1; both
 // are 0 where the whole file is meant.
 type Error struct {
-	File         string
-	Line, Column int
-	Message      string
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
 }
 
 func (e *Error) Error() string {

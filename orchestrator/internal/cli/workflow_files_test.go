@@ -53,7 +53,8 @@ func TestWorkflowFiles(t *testing.T) {
 	}
 	_, out, _ := run(t, "workflow", "test", failing, "-o", "json")
 	var got []tried
-	if err := json.Unmarshal([]byte(out), &got); err != nil || len(got) != 1 || len(got[0].Tests) != 1 || got[0].Tests[0].Passed || got[0].Tests[0].Decision.Run {
+	if err := json.Unmarshal([]byte(out), &got); err != nil || len(got) != 1 || len(got[0].Tests) != 1 || got[0].Tests[0].Passed || got[0].Tests[0].Decision.Run ||
+		len(got[0].Tests[0].Problems) != 1 || got[0].Tests[0].Problems[0].Line != 6 || !strings.Contains(out, `"message": "test \"full\": does not run`) {
 		t.Errorf("as JSON: %+v, %v\n%s", got, err, out)
 	}
 }

@@ -36,7 +36,7 @@ type Expectation struct {
 type Trial struct {
 	Name     string            `json:"name"`
 	Passed   bool              `json:"passed"`
-	Problems strictyaml.Errors `json:"-"` // what is not as expected, where the test stands
+	Problems strictyaml.Errors `json:"problems,omitempty"` // what is not as expected, where the test stands
 	Decision Decision          `json:"decision"`
 	Status   Status            `json:"status,omitempty"` // of the run, if there was one
 	Order    []string          `json:"order,omitempty"`  // steps that started
@@ -66,6 +66,7 @@ func (d *Definition) Try(t Test) Trial {
 	switch want := t.Expect.Runs; {
 	case want != nil && *want && !out.Decision.Run:
 		fail("does not run: %s", out.Decision.Reason)
+		return out // and so nothing else is as expected
 	case want != nil && !*want && out.Decision.Run:
 		fail("runs, and should not: %s", out.Decision.Reason)
 	}

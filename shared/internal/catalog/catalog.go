@@ -64,9 +64,6 @@ func NewScanner(dir string, o Options) *Scanner {
 	return &Scanner{dir: dir, options: o, seen: map[string]look{}}
 }
 
-// Scan looks once.
-func Scan(dir string, o Options) ([]Installed, error) { return NewScanner(dir, o).Scan() }
-
 // Scan looks at every directory that holds a plugin.yaml, in the order of their names. A
 // directory that does not exist holds none.
 func (s *Scanner) Scan() ([]Installed, error) {

@@ -63,10 +63,10 @@ func TestScanSaysWhatCannotBeUsedAndWhy(t *testing.T) {
 	if err := os.Symlink(filepath.Join("file", "real"), filepath.Join(dir, "linked")); err != nil {
 		t.Fatal(err)
 	}
-	got, err := Scan(dir, Options{
+	got, err := NewScanner(dir, Options{
 		Agent:  api.Sensor,
 		Allows: func(id api.PluginID) bool { return id != "blocked" },
-	})
+	}).Scan()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,14 +94,14 @@ func TestScanSaysWhatCannotBeUsedAndWhy(t *testing.T) {
 }
 
 func TestScanOfNothing(t *testing.T) {
-	if got, err := Scan(filepath.Join(t.TempDir(), "none"), Options{}); err != nil || got != nil {
+	if got, err := NewScanner(filepath.Join(t.TempDir(), "none"), Options{}).Scan(); err != nil || got != nil {
 		t.Errorf("Scan = %v, %v; want nothing", got, err)
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Scan(file, Options{}); err == nil {
+	if _, err := NewScanner(file, Options{}).Scan(); err == nil {
 		t.Error("a file was scanned")
 	}
 }

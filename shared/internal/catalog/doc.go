@@ -2,7 +2,7 @@
 // here.
 //
 // It owns the [Store] of immutable versions, the scan of directories that people edit
-// ([Scan]) with the reason why a plugin there cannot be used, and the command line that
+// ([Scanner]) with the reason why a plugin there cannot be used, and the command line that
 // starts a plugin ([Command]). It starts nothing and watches nothing.
 //
 // # The store

@@ -46,7 +46,7 @@ func TestAMonitorFromItsManifest(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	found, err := catalog.Scan("testdata", catalog.Options{Agent: api.Sensor})
+	found, err := catalog.NewScanner("testdata", catalog.Options{Agent: api.Sensor}).Scan()
 	if err != nil {
 		t.Fatal(err)
 	}
