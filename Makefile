@@ -124,6 +124,10 @@ bench-plugins: ## How long the activation of an installed plugin version takes, 
 	STAVILY_BENCH=1 PYTHON=$(PYTHON) $(GO) test -count=1 -v -run TestCostOfActivation ./shared/pkg/agent
 
 ##@ Before a commit
+.PHONY: reference
+reference: ## docs/configuration.md and configs/*.schema.json anew, after a change of a configuration key
+	$(GO) test -count=1 ./shared/pkg/config -run TestGenerated -update
+
 lint: ## gofmt, go vet, staticcheck, go mod tidy
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run: gofmt -w on these'; exit 1; }
 	$(GO) vet ./...

@@ -10,29 +10,29 @@ import (
 
 // Config is everything that can be set for one agent.
 type Config struct {
-	Agent    Agent    `yaml:"agent"`
-	API      API      `yaml:"api"`
-	Logging  Logging  `yaml:"logging"`
-	Security Security `yaml:"security"`
-	Plugins  Plugins  `yaml:"plugins"`
-	Spool    Spool    `yaml:"spool"`
-	Health   Health   `yaml:"health"`
-	Metrics  Metrics  `yaml:"metrics"`
+	Agent    Agent    `yaml:"agent"`    // who this agent is and where it keeps its things
+	API      API      `yaml:"api"`      // how the orchestrator is reached
+	Logging  Logging  `yaml:"logging"`  // what is logged, how, and how much of it is kept
+	Security Security `yaml:"security"` // what protects the connection, and the host from its plugins
+	Plugins  Plugins  `yaml:"plugins"`  // where plugins are and what every one of them may take at most; neither a manifest nor the orchestrator can widen these
+	Spool    Spool    `yaml:"spool"`    // what waits on disk while the orchestrator is away
+	Health   Health   `yaml:"health"`   // the endpoint that service managers and containers probe
+	Metrics  Metrics  `yaml:"metrics"`  // the endpoint that Prometheus scrapes
 }
 
 // Agent says who this agent is and where it keeps its things. ID and
 // OrganizationID stand first: the values after them may name them.
 type Agent struct {
-	ID             api.AgentID   `yaml:"id"`
-	OrganizationID api.OrgID     `yaml:"organization_id"` // empty: as the certificate says
-	Name           string        `yaml:"name"`            // for people; the id when empty
-	Type           api.AgentType `yaml:"type"`            // must be the binary's
-	BaseDir        string        `yaml:"base_dir"`
-	Environment    string        `yaml:"environment"` // for example production
-	Tags           []string      `yaml:"tags"`        // "key:value"; instructions can be targeted by them
+	ID             api.AgentID   `yaml:"id"`              // this agent's name in everything: 1 to 63 of a-z, 0-9, ".", "_", "-", beginning with a letter or digit
+	OrganizationID api.OrgID     `yaml:"organization_id"` // the organisation; the certificate says it, and this must agree with it; empty: as the certificate says
+	Name           string        `yaml:"name"`            // its name for people; the id when empty
+	Type           api.AgentType `yaml:"type"`            // sensor or action, as the binary is; another one is refused
+	BaseDir        string        `yaml:"base_dir"`        // where this agent keeps everything; a relative one is below the working directory
+	Environment    string        `yaml:"environment"`     // a word for plugins and people, for example production
+	Tags           []string      `yaml:"tags"`            // texts without a comma, usually key:value; workflows can send work to agents by tag
 
-	HeartbeatInterval         Duration `yaml:"heartbeat_interval"`
-	RegistrationRetryInterval Duration `yaml:"registration_retry_interval"` // between looks for a certificate
+	HeartbeatInterval         Duration `yaml:"heartbeat_interval"`          // between two signs of life to the orchestrator; at least 1s
+	RegistrationRetryInterval Duration `yaml:"registration_retry_interval"` // between looks for a certificate, and tries to be known, of an agent that has none; at least 1s
 }
 
 const (
@@ -44,13 +44,13 @@ const (
 
 // API says how the orchestrator is reached.
 type API struct {
-	BaseURL       string    `yaml:"base_url"`       // https://host[:port]
-	Timeout       Duration  `yaml:"timeout"`        // of a call, beyond the time that a poll asks to wait
-	PollWait      Duration  `yaml:"poll_wait"`      // how long the server holds a poll that has no work
-	MaxConcurrent int       `yaml:"max_concurrent"` // instructions at the same time
-	Retry         Retry     `yaml:"retry"`
-	Auth          Auth      `yaml:"auth"`
-	RateLimit     RateLimit `yaml:"rate_limit"`
+	BaseURL       string    `yaml:"base_url"`       // the orchestrator: https://host[:port], without a path, user or password
+	Timeout       Duration  `yaml:"timeout"`        // of one call, beyond the time that a poll asks the orchestrator to wait
+	PollWait      Duration  `yaml:"poll_wait"`      // how long the orchestrator holds a poll that has no work; at most 5m
+	MaxConcurrent int       `yaml:"max_concurrent"` // instructions that an action agent runs at the same time, 1 to 64; each may take plugins.max_memory
+	Retry         Retry     `yaml:"retry"`          // how a call that failed is repeated
+	Auth          Auth      `yaml:"auth"`           // how this agent proves who it is
+	RateLimit     RateLimit `yaml:"rate_limit"`     // bounds the calls of this agent; heartbeats are exempt, and events travel in batches, so a storm of them is not slowed
 }
 
 const (
@@ -66,10 +66,10 @@ const (
 // Retry says how a call that failed is repeated. Events and results are repeated
 // for ever; MaxAttempts bounds the calls that somebody waits for.
 type Retry struct {
-	MaxAttempts     int      `yaml:"max_attempts"`
-	Backoff         string   `yaml:"backoff"` // exponential
-	InitialInterval Duration `yaml:"initial_interval"`
-	MaxInterval     Duration `yaml:"max_interval"`
+	MaxAttempts     int      `yaml:"max_attempts"`     // of calls that somebody waits for, at least 1; events and results are repeated for ever
+	Backoff         string   `yaml:"backoff"`          // exponential, with a random part so that a fleet does not come back in step; there is no other
+	InitialInterval Duration `yaml:"initial_interval"` // the longest first wait; it doubles with each attempt
+	MaxInterval     Duration `yaml:"max_interval"`     // the longest wait of all
 }
 
 const (
@@ -84,10 +84,10 @@ const (
 
 // Auth says how this agent proves who it is.
 type Auth struct {
-	Type     string `yaml:"type"` // certificate
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
-	CAFile   string `yaml:"ca_file"` // the only authority that the orchestrator may have its certificate from
+	Type     string `yaml:"type"`      // certificate: mutual TLS
+	CertFile string `yaml:"cert_file"` // this agent's certificate and its chain, PEM; written by enroll
+	KeyFile  string `yaml:"key_file"`  // its private key, PEM, which only the agent's user may read
+	CAFile   string `yaml:"ca_file"`   // the only authorities that the orchestrator may have its certificate from, PEM
 }
 
 // Certificate is mutual TLS with a certificate of the orchestrator's authority.
@@ -96,8 +96,8 @@ const Certificate = "certificate"
 // RateLimit bounds the calls of this agent. Heartbeats are exempt, and events
 // travel in batches, so a storm of them is not slowed by it.
 type RateLimit struct {
-	RequestsPerSecond float64 `yaml:"requests_per_second"`
-	Burst             int     `yaml:"burst"`
+	RequestsPerSecond float64 `yaml:"requests_per_second"` // in the long run, more than 0 and at most 1000
+	Burst             int     `yaml:"burst"`               // that may go at once after a pause, at least 1
 }
 
 const (
@@ -108,14 +108,14 @@ const (
 
 // Logging says what is logged, how, and how much of it is kept.
 type Logging struct {
-	Level      string `yaml:"level"`  // debug, info, warn or error
-	Format     string `yaml:"format"` // json or text
-	Output     string `yaml:"output"` // both, file or stdout
-	File       string `yaml:"file"`
-	MaxSize    int    `yaml:"max_size"`    // MiB, then the file is rotated
+	Level      string `yaml:"level"`       // least that is logged: debug, info, warn or error
+	Format     string `yaml:"format"`      // json or text
+	Output     string `yaml:"output"`      // both, file or stdout: service managers and containers read standard output
+	File       string `yaml:"file"`        // where it is written
+	MaxSize    int    `yaml:"max_size"`    // MiB of the file, at least 1; then it is rotated
 	MaxBackups int    `yaml:"max_backups"` // rotated files kept; 0 keeps all
-	MaxAge     int    `yaml:"max_age"`     // days; 0 keeps them for ever
-	Compress   bool   `yaml:"compress"`    // rotated files, with gzip
+	MaxAge     int    `yaml:"max_age"`     // days that rotated files are kept; 0 keeps them for ever
+	Compress   bool   `yaml:"compress"`    // whether rotated files are compressed, with gzip
 }
 
 const (
@@ -131,14 +131,14 @@ const (
 
 // Security holds what protects the connection, and the host from its plugins.
 type Security struct {
-	TLS     TLS     `yaml:"tls"`
-	Sandbox Sandbox `yaml:"sandbox"`
+	TLS     TLS     `yaml:"tls"`     // how the connection is encrypted; that it is, and that both sides show a certificate, cannot be configured away
+	Sandbox Sandbox `yaml:"sandbox"` // what confines plugins, and the most that any of them may reach; a plugin's own file can say otherwise for that plugin, a manifest and the orchestrator cannot; the agent's own directory is out of reach whatever stands here
 }
 
 // TLS is the protocol's lower bound. That TLS is used, and that both sides show a
 // certificate, cannot be configured away.
 type TLS struct {
-	MinVersion string `yaml:"min_version"` // 1.3 or 1.2
+	MinVersion string `yaml:"min_version"` // the oldest version that is spoken: 1.3 or 1.2
 }
 
 const defaultMinVersion = "1.3"
@@ -156,23 +156,23 @@ func (t TLS) Version() uint16 {
 // Plugins says where plugins are and what every one of them may take at most.
 // Neither a manifest nor the orchestrator can widen these.
 type Plugins struct {
-	Dir       string         `yaml:"dir"`        // installed versions
-	ConfigDir string         `yaml:"config_dir"` // one file for each plugin that runs, see PluginFile
-	MaxMemory Size           `yaml:"max_memory"` // of one run, all its processes together
-	Timeout   Duration       `yaml:"timeout"`    // of one run
-	Allowed   []api.PluginID `yaml:"allowed_plugins"`
-	Blocked   []api.PluginID `yaml:"blocked_plugins"` // wins over Allowed
-	Pins      Pins           `yaml:"pins"`            // the only version of a plugin that may be used
-	Python    Python         `yaml:"python"`
-	Warm      Warm           `yaml:"warm"`
+	Dir       string         `yaml:"dir"`             // where plugins are installed
+	ConfigDir string         `yaml:"config_dir"`      // one file for each plugin that runs, see the last section
+	MaxMemory Size           `yaml:"max_memory"`      // of one run, all its processes together; at least 16MB
+	Timeout   Duration       `yaml:"timeout"`         // of one run; what runs longer is ended
+	Allowed   []api.PluginID `yaml:"allowed_plugins"` // the only plugins that may run; empty: every installed one
+	Blocked   []api.PluginID `yaml:"blocked_plugins"` // plugins that never run; wins over allowed_plugins
+	Pins      Pins           `yaml:"pins"`            // the only version of a plugin that may be used: PLUGIN: sha256:…, as `plugins show` prints it
+	Python    Python         `yaml:"python"`          // what runs Python plugins, and where the packages come from that they require
+	Warm      Warm           `yaml:"warm"`            // bounds the processes that runs of actions and outputs are forked from
 
-	// Whose packages are taken: keys as lines of authorized_keys, or files of such lines.
+	// Whose packages are taken: keys as lines of authorized_keys (ssh-ed25519 AAAA… name), or files of such lines.
 	TrustedKeys []string `yaml:"trusted_keys"`
 	// Repositories that instructions may have plugins installed from: each allows itself
 	// and what is below it. Nothing is allowed by default.
 	Sources        []string `yaml:"sources"`
-	AutoUpdate     bool     `yaml:"auto_update"`     // installs what the orchestrator assigns
-	UpdateInterval Duration `yaml:"update_interval"` // what did not install is tried again this often
+	AutoUpdate     bool     `yaml:"auto_update"`     // whether signed packages that the orchestrator assigns are installed, as they are assigned
+	UpdateInterval Duration `yaml:"update_interval"` // how often what did not install is tried again; at least 10s
 }
 
 const (
@@ -204,15 +204,15 @@ func (p Plugins) Allows(id api.PluginID) bool {
 
 // Warm bounds the processes that runs of actions and outputs are forked from.
 type Warm struct {
-	Max  int      `yaml:"max"`  // at the same time; 0: each run starts anew
-	Idle Duration `yaml:"idle"` // without a run
-	Age  Duration `yaml:"age"`
-	Runs int      `yaml:"runs"` // of one process
+	Max  int      `yaml:"max"`  // processes at the same time, 10 to 20 MB each, at most 256; 0: each run starts anew
+	Idle Duration `yaml:"idle"` // how long one that no run is forked from is kept; at least 1s
+	Age  Duration `yaml:"age"`  // how long one is kept at all, which bounds a slow leak; at least 1s
+	Runs int      `yaml:"runs"` // how many runs are forked from one; at least 1
 }
 
 // Spool bounds what waits on disk while the orchestrator is away.
 type Spool struct {
-	MaxBytes Size `yaml:"max_bytes"`
+	MaxBytes Size `yaml:"max_bytes"` // events on disk; a tenth is kept for critical ones; at least 4MiB
 }
 
 const (
@@ -224,20 +224,20 @@ const (
 
 // Health is the endpoint that service managers probe.
 type Health struct {
-	Enabled   bool   `yaml:"enabled"`
-	Bind      string `yaml:"bind"` // an IP address
-	Port      int    `yaml:"port"` // 0 takes any free one
-	Path      string `yaml:"path"`
-	ReadyPath string `yaml:"ready_path"`
+	Enabled   bool   `yaml:"enabled"`    // whether it is served
+	Bind      string `yaml:"bind"`       // an IP address; only callers on this host see details
+	Port      int    `yaml:"port"`       // 0 takes any free one
+	Path      string `yaml:"path"`       // answers 200 while the agent is alive and its loops move, connected or not
+	ReadyPath string `yaml:"ready_path"` // answers 200 when the agent is enrolled and at work, else 503 with the reason
 }
 
 // Metrics is the endpoint that Prometheus scrapes.
 type Metrics struct {
-	Enabled   bool   `yaml:"enabled"`
-	Bind      string `yaml:"bind"` // an IP address
-	Port      int    `yaml:"port"` // 0 takes any free one
-	Path      string `yaml:"path"`
-	Namespace string `yaml:"namespace"` // of our metrics' names
+	Enabled   bool   `yaml:"enabled"`   // whether it is served
+	Bind      string `yaml:"bind"`      // an IP address
+	Port      int    `yaml:"port"`      // 0 takes any free one
+	Path      string `yaml:"path"`      // in the format of Prometheus
+	Namespace string `yaml:"namespace"` // what our metrics' names begin with
 }
 
 const (

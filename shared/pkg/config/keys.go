@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -65,6 +66,8 @@ func (l leaf) set(text string) error {
 		l.value.SetString(text)
 	case reflect.Slice:
 		l.setList(text)
+	case reflect.Map:
+		return l.setMap(text)
 	case reflect.Bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {
@@ -98,6 +101,28 @@ func (l leaf) setList(text string) {
 		}
 	}
 	l.value.Set(list)
+}
+
+// setMap takes "key=value, key=value" and drops space around them.
+func (l leaf) setMap(text string) error {
+	typ := l.value.Type()
+	out := reflect.MakeMap(typ)
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item == "" {
+			continue
+		}
+		key, value, found := strings.Cut(item, "=")
+		if key = strings.TrimSpace(key); !found || key == "" {
+			return errors.New("must be key=value, with commas between several")
+		}
+		elem := reflect.New(typ.Elem())
+		if err := (leaf{l.path, elem.Elem()}).set(strings.TrimSpace(value)); err != nil {
+			return err
+		}
+		out.SetMapIndex(reflect.ValueOf(key).Convert(typ.Key()), elem.Elem())
+	}
+	l.value.Set(out)
+	return nil
 }
 
 // texts are the texts that the value holds, each of which can be set.

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stavily/agents/shared/pkg/api"
@@ -95,14 +94,7 @@ func TestMistakesInTheFile(t *testing.T) {
 	} {
 		t.Run(c.text, func(t *testing.T) {
 			// The row stands in line 3; what it does not set, the environment does.
-			environ := []string{}
-			if !strings.Contains(c.text, "agent: {id") {
-				environ = append(environ, "STAVILY_AGENT_ID=web-01")
-			}
-			if !strings.Contains(c.text, "base_url") {
-				environ = append(environ, "STAVILY_API_BASE_URL=https://h")
-			}
-			_, err := loadText(t, "# one\n# two\n"+c.text+"\n", environ...)
+			_, err := loadText(t, "# one\n# two\n"+c.text+"\n", others(c.text)...)
 			if got := fmt.Sprint(err); got != c.want {
 				t.Errorf("\n got %s\nwant %s", got, c.want)
 			}

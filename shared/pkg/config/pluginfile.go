@@ -18,30 +18,31 @@ import (
 // PluginFile is one file of plugins.config_dir: how one plugin runs here. For a
 // sensor each is a monitor; several may run the same plugin under different names.
 type PluginFile struct {
-	Plugin   api.PluginID   `yaml:"plugin"`
-	Name     string         `yaml:"name"`     // of the monitor, by default the file's without .yaml
-	Enabled  bool           `yaml:"enabled"`  // true unless the file says otherwise
-	Interval Duration       `yaml:"interval"` // between two detect_triggers
-	Timeout  Duration       `yaml:"timeout"`  // of one run; 0: plugins.timeout, which it cannot exceed
-	Memory   Size           `yaml:"memory"`   // of one run; 0: plugins.max_memory, which it cannot exceed
+	Plugin   api.PluginID   `yaml:"plugin"`   // the plugin that this configures; required
+	Name     string         `yaml:"name"`     // the monitor's name, by default the file's without .yaml
+	Enabled  bool           `yaml:"enabled"`  // whether it runs; true unless the file says otherwise
+	Interval Duration       `yaml:"interval"` // between two looks of a sensor; 30s by default, at least 100ms
+	Timeout  Duration       `yaml:"timeout"`  // of one run; left out: plugins.timeout, which it cannot exceed
+	Memory   Size           `yaml:"memory"`   // of one run; left out: plugins.max_memory, which it cannot exceed
 	Config   map[string]any `yaml:"config"`   // the plugin's own; its schema is in the manifest
 
-	// Whether an instruction may set the plugin's environment and arguments. Off,
-	// because both can turn a harmless program into another one.
+	// Whether an instruction may set the plugin's environment. Off, because that can
+	// turn a harmless program into another one.
 	Environment bool `yaml:"environment"`
-	Arguments   bool `yaml:"arguments"`
+	Arguments   bool `yaml:"arguments"` // the same, for its arguments
 
-	// What holds for this plugin instead of the key of the same name in
+	// From here on, what holds for this plugin instead of the key of the same name in
 	// security.sandbox, which it may narrow or widen. What the manifest does not ask
 	// for is not granted either way.
-	Trusted   bool             `yaml:"trusted"`   // runs at level limited too, unless Require says otherwise
-	Require   api.SandboxLevel `yaml:"require"`   // "": security.sandbox.require
-	Read      []string         `yaml:"read"`      // nil: security.sandbox.read; empty: nothing
-	Write     []string         `yaml:"write"`     // nil: security.sandbox.write; empty: nothing
-	Network   Reach            `yaml:"network"`   // zero: security.sandbox.network
-	Processes int              `yaml:"processes"` // 0: security.sandbox.max_processes
-	CPU       float64          `yaml:"cpu"`       // 0: security.sandbox.max_cpu
-	Temp      Size             `yaml:"temp"`      // 0: security.sandbox.max_temp
+
+	Trusted   bool             `yaml:"trusted"`   // whether it runs at level limited too, unless require says otherwise
+	Require   api.SandboxLevel `yaml:"require"`   // the level without which it does not run; left out: security.sandbox.require
+	Read      []string         `yaml:"read"`      // left out: security.sandbox.read; []: nothing
+	Write     []string         `yaml:"write"`     // left out: security.sandbox.write; []: nothing
+	Network   Reach            `yaml:"network"`   // all, declared, none, or a list of host:port and port; left out: security.sandbox.network
+	Processes int              `yaml:"processes"` // of one run; left out: security.sandbox.max_processes
+	CPU       float64          `yaml:"cpu"`       // share of one processor; left out: security.sandbox.max_cpu
+	Temp      Size             `yaml:"temp"`      // of its private directory; left out: security.sandbox.max_temp
 
 	File string `yaml:"-"` // where it was read from
 }

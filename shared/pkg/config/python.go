@@ -10,12 +10,12 @@ import (
 // require: from the plugin's own wheels and WheelDir and, where that is not enough,
 // from the index.
 type Python struct {
-	Interpreter    string   `yaml:"interpreter"`     // a name in PATH, or an absolute path: taken where it fits
-	Interpreters   []string `yaml:"interpreters"`    // others, for plugins that it does not fit; empty: the usual names
-	WheelDir       string   `yaml:"wheel_dir"`       // wheels for all plugins; empty: none
+	Interpreter    string   `yaml:"interpreter"`     // Python 3.8 or newer: a name in PATH, or an absolute path; taken where it fits
+	Interpreters   []string `yaml:"interpreters"`    // others, for plugins that it does not fit; empty: python3.14 to python3.8 in PATH
+	WheelDir       string   `yaml:"wheel_dir"`       // a directory of wheels for all plugins, besides their own; empty: none
 	IndexURL       Secret   `yaml:"index_url"`       // a package index, which may hold a user and password; empty: nothing is fetched
-	AllowSdist     bool     `yaml:"allow_sdist"`     // source packages are built, which runs their code in the sandbox
-	SystemPackages bool     `yaml:"system_packages"` // every plugin sees the packages of the system, not only those whose manifest says so
+	AllowSdist     bool     `yaml:"allow_sdist"`     // whether source packages are built, which runs their code in the sandbox
+	SystemPackages bool     `yaml:"system_packages"` // whether every plugin sees the packages of the system, not only those whose manifest says so
 }
 
 const defaultInterpreter = "python3"

@@ -17,26 +17,25 @@ import (
 // plugin (see [PluginFile]); a manifest and the orchestrator cannot. The agent's own
 // directory is out of reach for every plugin, whatever stands here.
 type Sandbox struct {
-	Enabled bool             `yaml:"enabled"` // false: level none, which require must then accept
-	Require api.SandboxLevel `yaml:"require"` // the level without which a plugin does not run, unless its file says trusted
-	Level   api.SandboxLevel `yaml:"level"`   // the highest that is used; the host decides which one is reached
-	User    string           `yaml:"user"`    // whom an agent that runs as root lets plugins run as; else the agent's own user
-	Chroot  string           `yaml:"chroot"`  // nothing below it is shown to plugins; at level full their private root hides it
+	Enabled bool             `yaml:"enabled"` // whether plugins are confined; false only together with require: none
+	Require api.SandboxLevel `yaml:"require"` // the level without which a plugin does not run, unless its file says trusted: full, confined, limited or none
+	Level   api.SandboxLevel `yaml:"level"`   // the highest that is used; the host decides which one is reached: sandbox check tells
+	User    string           `yaml:"user"`    // the user that an agent which runs as root lets plugins run as; empty: its own
+	Chroot  string           `yaml:"chroot"`  // a directory below which nothing is shown to plugins; at level full their private root hides it; empty: none
 
-	Read    []string `yaml:"read"`    // paths; what a manifest asks for outside of them is not granted
-	Write   []string `yaml:"write"`   // the same, for writing
+	Read    []string `yaml:"read"`    // paths that manifests can ask for; what is outside of them is not granted
+	Write   []string `yaml:"write"`   // the same, for writing; sensors never write
 	Network string   `yaml:"network"` // all: as the manifest asks; declared: destinations only; none
 
-	// AllowPortLevelEgress accepts, where single destinations cannot be told apart,
+	// Whether it is accepted, where single destinations cannot be told apart,
 	// that a plugin reaches every address on the ports that it declares.
 	AllowPortLevelEgress bool `yaml:"allow_port_level_egress"`
-	// AllowPrivate lists networks, addresses and names that may lead to private
-	// addresses. Without it, a name that does is refused.
+	// Networks, addresses and names that may lead to private addresses. Without it, a name that does is refused.
 	AllowPrivate []string `yaml:"allow_private"`
 
-	MaxProcesses int     `yaml:"max_processes"` // of one run
-	MaxCPU       float64 `yaml:"max_cpu"`       // share of one processor, of one run
-	MaxTemp      Size    `yaml:"max_temp"`      // bytes in the private directory of one run
+	MaxProcesses int     `yaml:"max_processes"` // of one run, at least 2
+	MaxCPU       float64 `yaml:"max_cpu"`       // share of one processor, of one run, 0.01 to 1024
+	MaxTemp      Size    `yaml:"max_temp"`      // of the private directory of one run, at least 2MB
 }
 
 // What plugins may reach of the network, from the widest.

@@ -107,3 +107,17 @@ func TestAllows(t *testing.T) {
 		}
 	}
 }
+
+// A map of texts in a variable is key=value, with commas between.
+func TestMapFromText(t *testing.T) {
+	got := map[string]string{"old": "x"}
+	l := leaf{[]any{"m"}, reflect.ValueOf(&got).Elem()}
+	if err := l.set(" a = 1, b=x=y ,,"); err != nil || len(got) != 2 || got["a"] != "1" || got["b"] != "x=y" {
+		t.Errorf("set = %v, %v", got, err)
+	}
+	for _, text := range []string{"a", "=1", "a=1,b"} {
+		if err := l.set(text); err == nil || len(got) != 2 {
+			t.Errorf("%q is taken: %v", text, got)
+		}
+	}
+}
