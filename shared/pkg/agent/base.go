@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"syscall"
 
 	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/lockfile"
@@ -14,13 +15,17 @@ import (
 )
 
 // baseTree is what stands in a base directory (R120). All of it is private to the
-// agent's user: it holds the key, the configuration and what plugins keep.
-var baseTree = []string{
-	"config", "config/plugins",
-	"certificates",
-	"data", "data/plugins", "data/cache", "data/state",
-	"logs", "logs/plugins", "logs/audit",
-	tempDir,
+// agent's user: it holds the key, the configuration and what plugins keep. What the
+// agent only reads may be missing where it cannot be made, because it is mounted
+// read-only or the base directory is somebody else's (F34).
+var baseTree = []struct {
+	path   string
+	needed bool
+}{
+	{"config", false}, {"config/plugins", false},
+	{"certificates", false},
+	{"data", true}, {"data/plugins", true}, {"data/cache", true}, {"data/state", true},
+	{"logs", true}, {"logs/plugins", true}, {"logs/audit", true},
 }
 
 // stateDir is where the agent keeps what it must remember, below the base directory.
@@ -41,12 +46,41 @@ func makeBase(dir string) error {
 		return err
 	}
 	for _, sub := range baseTree {
-		err := os.Mkdir(filepath.Join(dir, sub), dirMode)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("make %s in the base directory: %w", sub, err)
+		err := os.Mkdir(filepath.Join(dir, sub.path), dirMode)
+		if err != nil && !errors.Is(err, fs.ErrExist) && (sub.needed || !notOurs(err)) {
+			return fmt.Errorf("make %s in the base directory: %w", sub.path, err)
 		}
 	}
+	return makeTemp(dir)
+}
+
+// notOurs reports whether err says that a place is there and may not be written by us.
+// A directory that is missing on a read-only mount counts: nobody but its owner can
+// make it.
+func notOurs(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrNotExist)
+}
+
+// makeTemp makes the directory of [tempOf]: where the base directory cannot be
+// written, below data, which always can (F34).
+func makeTemp(dir string) error {
+	err := os.Mkdir(filepath.Join(dir, tempDir), dirMode)
+	if err != nil && notOurs(err) {
+		err = os.Mkdir(filepath.Join(dir, "data", tempDir), dirMode)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make %s in the base directory: %w", tempDir, err)
+	}
 	return nil
+}
+
+// tempOf is the directory for what a process keeps no longer than it runs.
+func tempOf(base string) string {
+	own := filepath.Join(base, tempDir)
+	if _, err := os.Lstat(own); errors.Is(err, fs.ErrNotExist) {
+		return filepath.Join(base, "data", tempDir)
+	}
+	return own
 }
 
 // tighten takes the permissions of group and others off a base directory that we
@@ -59,7 +93,7 @@ func tighten(dir string) error {
 	if info.Mode().Perm()&0o077 == 0 {
 		return nil
 	}
-	if err := os.Chmod(dir, dirMode); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if err := os.Chmod(dir, dirMode); err != nil && !notOurs(err) {
 		return fmt.Errorf("make the base directory private: %w", err)
 	}
 	return nil
@@ -88,7 +122,7 @@ var tempName = regexp.MustCompile(`^(` + tempPrefix + `[a-z0-9._-]+|probe)-[0-9]
 // of that process runs any more. What is not of our making stays, also when it hides
 // behind one of our names as a link, and so does everything in a tmp that is a link.
 func sweepTemp(base string) (int, error) {
-	path := filepath.Join(base, tempDir)
+	path := tempOf(base)
 	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
 		return 0, err
 	}

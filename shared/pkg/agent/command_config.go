@@ -11,6 +11,9 @@ import (
 	"github.com/stavily/agents/shared/pkg/config"
 )
 
+// imageMounts is where containers have their base directory.
+const imageMounts = "/app"
+
 // loader reads the configuration as it is in force for this process.
 type loader func() (*config.Loaded, error)
 
@@ -24,7 +27,7 @@ func registerConfig(root *cobra.Command, role Role) loader {
 			return nil, fmt.Errorf("ask for this host's name: %w", err)
 		}
 		loaded, err := config.Load(config.LoadOptions{
-			Type: role.Type, Flags: flags, Environ: os.Environ(), Hostname: hostname, Writable: writable,
+			Type: role.Type, Flags: flags, Environ: os.Environ(), Hostname: hostname, Writable: writable, Mounts: imageMounts,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("%w: the configuration is not valid:\n%w", errUsage, err)

@@ -29,7 +29,7 @@ func (p *Plugins) openEnvironments(ctx context.Context) error {
 	}
 	p.environments, err = pyenv.New(pyenv.Options{
 		Dir:          filepath.Join(rt.DataDir("cache"), "env"),
-		Temp:         filepath.Join(rt.Config.Agent.BaseDir, tempDir, tempPrefix+"environment-"),
+		Temp:         filepath.Join(tempOf(rt.Config.Agent.BaseDir), tempPrefix+"environment-"),
 		Interpreters: interpreters,
 		Policy: pyenv.Policy{
 			WheelDir: cfg.WheelDir, IndexURL: cfg.IndexURL.Reveal(), AllowSdist: cfg.AllowSdist, SystemPackages: cfg.SystemPackages,

@@ -64,7 +64,7 @@ type room struct {
 // inRoom prepares what the process of a task needs (private directories, socket,
 // log, the order for the sandbox), calls use, and takes it away again.
 func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) error {
-	parent, name := filepath.Join(p.rt.Config.Agent.BaseDir, tempDir), tempPrefix+string(t.Plugin.ID)+"-"
+	parent, name := tempOf(p.rt.Config.Agent.BaseDir), tempPrefix+string(t.Plugin.ID)+"-"
 	if t.seat != nil {
 		parent, name = t.seat.Given(), ""
 	}

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"path/filepath"
 
 	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
@@ -18,7 +17,7 @@ func (p *Plugins) newPool() *warm.Pool {
 	rt, cfg := p.rt, p.rt.Config.Plugins.Warm
 	pool := warm.New(warm.Options{
 		Zygotes: cfg.Max, Idle: cfg.Idle.Duration(), Age: cfg.Age.Duration(), Executions: cfg.Runs,
-		Dir: filepath.Join(rt.Config.Agent.BaseDir, tempDir), Prefix: tempPrefix + "warm-",
+		Dir: tempOf(rt.Config.Agent.BaseDir), Prefix: tempPrefix + "warm-",
 		Refused: func(id api.PluginID, reason string) {
 			p.cold.Store(id, reason)
 			rt.Log.Info("runs of a plugin start cold", telemetry.KeyPlugin, id, "reason", reason)

@@ -182,7 +182,7 @@ func (w *Workbench) Reach(t Task) (Reach, error) {
 	out := Reach{
 		Decisions: g.Account, Stat: g.Stat, Sockets: g.Sockets, Mounts: map[string]string{},
 		Read:    append(append(sandbox.Shown(), t.Plugin.Dir, w.sdk), g.Read...),
-		Write:   append([]string{home, filepath.Join(w.base, tempDir)}, g.Write...),
+		Write:   append([]string{home, tempOf(w.base)}, g.Write...),
 		Network: NetworkReach{All: g.Network.All}, Whole: sandbox.Shown() != nil,
 	}
 	out.Read = append(out.Read, w.pythonOf(t.Plugin).Prefix...)

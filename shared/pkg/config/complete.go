@@ -42,6 +42,10 @@ const systemBase = "/var/lib/stavily"
 // completeBase chooses the base directory where nobody did (F10).
 func (l *Loaded) completeBase(writable func(string) bool) error {
 	a := &l.Config.Agent
+	if a.BaseDir == "" && l.mounted != "" {
+		a.BaseDir = l.mounted
+		l.origins["agent.base_dir"] = "the only one in " + filepath.Dir(l.mounted)
+	}
 	if a.BaseDir == "" {
 		if a.ID.Validate() != nil {
 			return nil // reported by check; no path is made of it

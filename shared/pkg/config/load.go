@@ -23,6 +23,10 @@ type LoadOptions struct {
 	// Writable reports whether files can be made in dir. It only decides the
 	// default base directory; nil means nowhere.
 	Writable func(dir string) bool
+	// Mounts is where images have base directories mounted: when nobody names an agent,
+	// its only directory agent-ID is the base directory, of the agent ID (F29). Empty
+	// means nowhere.
+	Mounts string
 }
 
 // Loaded is a complete and valid configuration.
@@ -32,6 +36,7 @@ type Loaded struct {
 	Warnings []string // what somebody should hear and nothing stops for
 
 	origins map[string]string // by key; absent means default
+	mounted string            // the base directory that an image was given; empty when there is none
 }
 
 // Origin says where the value of a key came from: file:line:column, the name of a
@@ -48,6 +53,10 @@ func Load(o LoadOptions) (*Loaded, error) {
 	settings = append(settings, flagSettings(o.Flags)...) // later ones win
 	l := &Loaded{Config: Default(o.Type), Warnings: warnings, origins: map[string]string{}}
 
+	var err error
+	if l.mounted, err = mountedBase(o, env, settings); err != nil {
+		return nil, err
+	}
 	src, err := l.open(o, env, settings)
 	if err != nil {
 		return nil, err
@@ -57,6 +66,7 @@ func Load(o LoadOptions) (*Loaded, error) {
 		return nil, err
 	}
 	ps = append(ps, l.apply(settings)...)
+	l.completeID()
 	ps = append(ps, l.Config.expand(env, o.Hostname)...)
 	if err := l.complete(o.Writable); err != nil {
 		return nil, err
@@ -96,7 +106,7 @@ func (l *Loaded) open(o LoadOptions, env map[string]string, settings []setting) 
 		}
 		return src, nil
 	}
-	for _, path := range candidates(earlyBase(o, env, settings), string(o.Type)) {
+	for _, path := range candidates(l.earlyBase(o, env, settings), string(o.Type)) {
 		src, err := limits.ReadFile(path, strictyaml.MaxBytes)
 		if err == nil {
 			l.File = path
@@ -111,8 +121,8 @@ func (l *Loaded) open(o LoadOptions, env map[string]string, settings []setting) 
 
 // earlyBase is the base directory as far as flags and environment tell it, which
 // is where the file is looked for. Mistakes in them are reported once all is known.
-func earlyBase(o LoadOptions, env map[string]string, settings []setting) string {
-	early := &Loaded{Config: Default(o.Type), origins: map[string]string{}}
+func (l *Loaded) earlyBase(o LoadOptions, env map[string]string, settings []setting) string {
+	early := &Loaded{Config: Default(o.Type), origins: map[string]string{}, mounted: l.mounted}
 	early.apply(settings)
 	early.Config.expand(env, o.Hostname)
 	if err := early.completeBase(o.Writable); err != nil {
