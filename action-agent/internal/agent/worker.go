@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -20,8 +18,8 @@ type worker struct {
 	ended   chan struct{} // pulse: there may be something to report
 	drained chan struct{} // closed when poll has ended, and all that it started
 
-	finished *prometheus.CounterVec
-	took     *prometheus.HistogramVec
+	finished *telemetry.CounterVec
+	took     *telemetry.HistogramVec
 }
 
 func newWorker(rt *agent.Runtime, journal *agent.Journal) *worker {

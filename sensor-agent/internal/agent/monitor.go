@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
@@ -25,8 +23,8 @@ type monitor struct {
 	settings config.PluginFile
 	plugin   *plugin.Plugin // nil when it cannot be used
 	release  func()         // gives the plugin's version back
-	restarts prometheus.Counter
-	samples  prometheus.Observer
+	restarts *telemetry.Counter
+	samples  *telemetry.Histogram
 	after    *monitor      // what it takes the place of; nil: nothing
 	done     chan struct{} // closed when it has ended
 	news     chan<- struct{}

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
@@ -20,8 +18,8 @@ import (
 type monitors struct {
 	rt       *agent.Runtime
 	out      *outbox
-	restarts *prometheus.CounterVec
-	samples  *prometheus.HistogramVec
+	restarts *telemetry.CounterVec
+	samples  *telemetry.HistogramVec
 	news     chan struct{} // see freshness
 
 	mu   sync.Mutex // guards list

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -21,9 +20,9 @@ type outbox struct {
 	rt    *agent.Runtime
 	spool *agent.Spool
 
-	accepted  *prometheus.CounterVec
-	delivered prometheus.Counter
-	rejected  prometheus.Counter
+	accepted  *telemetry.CounterVec
+	delivered *telemetry.Counter
+	rejected  *telemetry.Counter
 }
 
 func newOutbox(rt *agent.Runtime, spool *agent.Spool) *outbox {

@@ -3,20 +3,18 @@ package agent
 import (
 	"net/http"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
 // counts are the runtime's own metrics. Roles declare theirs beside the code that
 // moves them.
 type counts struct {
-	logsDropped  prometheus.Counter
-	connections  *prometheus.CounterVec
-	carried      *prometheus.CounterVec
-	level, layer *prometheus.GaugeVec
-	runs         *prometheus.CounterVec
-	zygotes      *prometheus.CounterVec
+	logsDropped  *telemetry.Counter
+	connections  *telemetry.CounterVec
+	carried      *telemetry.CounterVec
+	level, layer *telemetry.GaugeVec
+	runs         *telemetry.CounterVec
+	zygotes      *telemetry.CounterVec
 	*takings
 }
 

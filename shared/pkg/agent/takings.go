@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -10,9 +8,9 @@ import (
 
 // takings are the metrics of what plugins take of the host.
 type takings struct {
-	cpu            *prometheus.CounterVec
-	ended          *prometheus.CounterVec
-	memory, stored *prometheus.GaugeVec
+	cpu            *telemetry.CounterVec
+	ended          *telemetry.CounterVec
+	memory, stored *telemetry.GaugeVec
 }
 
 func newTakings(m *telemetry.Registry) *takings {

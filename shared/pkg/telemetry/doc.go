@@ -19,6 +19,9 @@
 //   - A destination that fails does not keep a line from the other one. slog has
 //     no way to report it; a full disk shows in the health of the spool, not here.
 //
+//   - What [Registry.Handler] serves is the Prometheus text format 0.0.4, with HELP and
+//     TYPE; a metric with labels has at most 500 series and one for the rest.
+//
 // Loggers, writers, the Redactor and the Registry may be used concurrently. Close
 // what was opened: it waits for a rotated file to be compressed.
 //

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package telemetry
+
+func residentBytes() float64   { return unknown() }
+func virtualBytes() float64    { return unknown() }
+func openDescriptors() float64 { return unknown() }
+func threads() float64         { return unknown() }
