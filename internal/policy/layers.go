@@ -15,6 +15,7 @@ var Layers = []Layer{
 	{"internal/limits", nil},
 	{"internal/strictyaml", nil},
 	{"internal/atomicfile", nil},
+	{"internal/audit", []string{"internal/limits", "internal/atomicfile"}},
 	{"internal/removal", nil},
 	{"internal/lockfile", []string{"internal/limits"}},
 	{"internal/destination", nil},

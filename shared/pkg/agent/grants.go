@@ -109,7 +109,7 @@ func (rt *Runtime) protected() []string {
 	var out []string
 	for _, path := range append([]string{
 		c.Agent.BaseDir, rt.file, c.Security.Sandbox.Chroot,
-		c.API.Auth.CertFile, c.API.Auth.KeyFile, c.API.Auth.CAFile, c.Logging.File, c.Plugins.Dir, c.Plugins.ConfigDir,
+		c.API.Auth.CertFile, c.API.Auth.KeyFile, c.API.Auth.CAFile, c.Logging.File, c.Security.Audit.File, c.Plugins.Dir, c.Plugins.ConfigDir,
 	}, systemPlaces...) {
 		if abs, err := filepath.Abs(path); err == nil && path != "" {
 			out = append(out, abs)

@@ -29,7 +29,8 @@ type Runtime struct {
 	Metrics *telemetry.Registry
 	API     *api.Client
 	Plugins *Plugins
-	BootID  string // made anew at each start: tells one life of the agent from the next
+	Audit   *AuditLog // nil takes every record and keeps none
+	BootID  string    // made anew at each start: tells one life of the agent from the next
 
 	file     string // the configuration file, empty when there is none
 	identity *pki.Credentials
@@ -78,6 +79,8 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	}
 	rt.use(secrets)
 	rt.file = loaded.File
+	rt.openAudit()
+	defer func() { err = errors.Join(err, rt.closeAudit()) }()
 	components := append(rt.listeners(), Component{"agent", rt.work})
 	if err := runGroup(ctx, components); err != nil {
 		log.Error("stopped", telemetry.KeyError, err)
@@ -147,6 +150,9 @@ const conditionStarting = "starting"
 func (rt *Runtime) work(ctx context.Context) (err error) {
 	rt.Health.Set(conditionStarting, Degraded, true, "the agent is starting", "wait a moment")
 	if rt.identity, err = rt.awaitIdentity(ctx); err != nil {
+		return err
+	}
+	if err := rt.auditIdentity(ctx, rt.identity); err != nil {
 		return err
 	}
 	if rt.API, err = rt.connect(rt.identity); err != nil {

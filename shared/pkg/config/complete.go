@@ -23,6 +23,7 @@ func (l *Loaded) complete(writable func(string) bool) error {
 	}
 	l.completeCertificates()
 	l.completePath("logging.file", &c.Logging.File, "logs", "agent.log")
+	l.completePath("security.audit.file", &c.Security.Audit.File, "logs", "audit", "audit.log")
 	l.completePath("plugins.dir", &c.Plugins.Dir, "data", "plugins")
 	l.completePath("plugins.config_dir", &c.Plugins.ConfigDir, "config", "plugins")
 	for i, key := range c.Plugins.TrustedKeys {

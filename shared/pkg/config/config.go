@@ -133,6 +133,7 @@ const (
 type Security struct {
 	TLS     TLS     `yaml:"tls"`     // how the connection is encrypted; that it is, and that both sides show a certificate, cannot be configured away
 	Sandbox Sandbox `yaml:"sandbox"` // what confines plugins, and the most that any of them may reach; a plugin's own file can say otherwise for that plugin, a manifest and the orchestrator cannot; the agent's own directory is out of reach whatever stands here
+	Audit   Audit   `yaml:"audit"`   // the record of what the agent was told, did and refused
 }
 
 // TLS is the protocol's lower bound. That TLS is used, and that both sides show a
@@ -282,7 +283,7 @@ func Default(t api.AgentType) Config {
 			Level: defaultLevel, Format: defaultFormat, Output: defaultOutput,
 			MaxSize: defaultMaxSize, MaxBackups: defaultMaxBackups, MaxAge: defaultMaxAge, Compress: true,
 		},
-		Security: Security{TLS: TLS{MinVersion: defaultMinVersion}, Sandbox: defaultSandbox()},
+		Security: Security{TLS: TLS{MinVersion: defaultMinVersion}, Sandbox: defaultSandbox(), Audit: Audit{Enabled: true}},
 		Plugins: Plugins{
 			MaxMemory: defaultMaxMemory, Timeout: Duration(defaultRunLimit),
 			Pins:   Pins{},

@@ -73,6 +73,7 @@ func TestMinimalFlagsSuffice(t *testing.T) {
 	want.API.Auth.KeyFile = filepath.Join(base, "certificates", "client.key")
 	want.API.Auth.CAFile = filepath.Join(base, "certificates", "ca.crt")
 	want.Logging.File = filepath.Join(base, "logs", "agent.log")
+	want.Security.Audit.File = filepath.Join(base, "logs", "audit", "audit.log")
 	want.Plugins.Dir = filepath.Join(base, "data", "plugins")
 	want.Plugins.ConfigDir = filepath.Join(base, "config", "plugins")
 	if diff := cmp.Diff(want, l.Config); diff != "" {
@@ -103,7 +104,7 @@ func TestEveryKindOfValueFromTheEnvironment(t *testing.T) {
 	want.API.RateLimit.RequestsPerSecond, want.Plugins.MaxMemory, want.API.Timeout = 2.5, Gibibyte, Duration(500*time.Millisecond)
 	ignore := cmp.Options{
 		cmpopts.IgnoreFields(Agent{}, "ID", "Name", "BaseDir"), cmpopts.IgnoreFields(API{}, "BaseURL"),
-		cmpopts.IgnoreFields(Auth{}, "CertFile", "KeyFile", "CAFile"), cmpopts.IgnoreFields(Logging{}, "File"), cmpopts.IgnoreFields(Plugins{}, "Dir", "ConfigDir"),
+		cmpopts.IgnoreFields(Auth{}, "CertFile", "KeyFile", "CAFile"), cmpopts.IgnoreFields(Logging{}, "File"), cmpopts.IgnoreFields(Audit{}, "File"), cmpopts.IgnoreFields(Plugins{}, "Dir", "ConfigDir"),
 	}
 	if diff := cmp.Diff(want, l.Config, ignore); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)

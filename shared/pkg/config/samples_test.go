@@ -94,7 +94,7 @@ func settingsOf(t *testing.T, id api.PluginID) map[string]any {
 var examples = map[string]bool{
 	"agent.id": true, "agent.organization_id": true, "agent.name": true, "agent.base_dir": true, "agent.environment": true, "agent.tags": true,
 	"api.base_url": true, "api.auth.cert_file": true, "api.auth.key_file": true, "api.auth.ca_file": true,
-	"logging.file": true, "plugins.dir": true, "plugins.config_dir": true,
+	"logging.file": true, "security.audit.file": true, "plugins.dir": true, "plugins.config_dir": true,
 }
 
 // The reference has every key, and says of each the default that really holds.
@@ -129,7 +129,7 @@ func TestReferencePathsAreTheDerivedOnes(t *testing.T) {
 	plain := mustLoad(t, LoadOptions{Flags: parseFlags(t, "--agent-id=web-01", "--base-url=https://h"), Writable: func(string) bool { return true }})
 	reference := mustLoad(t, LoadOptions{Flags: parseFlags(t, "--config", filepath.Join(configs, "reference.yaml"))})
 	for i, l := range leaves(&plain.Config) {
-		if !strings.HasSuffix(l.key(), "_file") && !strings.HasSuffix(l.key(), "dir") && l.key() != "logging.file" {
+		if !strings.HasSuffix(l.key(), "_file") && !strings.HasSuffix(l.key(), "dir") && !strings.HasSuffix(l.key(), ".file") {
 			continue
 		}
 		if said := leaves(&reference.Config)[i].value.String(); said != l.value.String() {
