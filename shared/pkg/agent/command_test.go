@@ -76,12 +76,14 @@ func TestExitCodes(t *testing.T) {
 		{minimal(base, "enroll"), exitUsage, "stavily tokens create --type sensor"},
 		{minimal(base, "enroll", "--token", "t", "--ca-fingerprint", "sha256:0"), exitFailed, "fingerprint"},
 		{minimal(base, "health"), exitFailed, "no agent has run here yet"},
+		{minimal(filepath.Join(t.TempDir(), "other"), "--require-enrolled"), exitFailed, "this agent has no certificate yet"},
 	} {
 		code, says := stderr(t, c.args...)
 		if code != c.code || !strings.Contains(says, c.says) || (c.code == exitOK) != (says == "") {
 			t.Errorf("%q = %d, %q; want %d, %q", c.args, code, says, c.code, c.says)
 		}
 	}
+	t.Setenv("STAVILY_METRICS_ENABLED", "false")
 	t.Setenv("STAVILY_HEALTH_ENABLED", "false")
 	if code, says := stderr(t, minimal(base, "health")...); code != exitUsage || !strings.Contains(says, "health.enabled is false") {
 		t.Errorf("health of an agent that serves none = %d, %q", code, says)

@@ -28,6 +28,9 @@ func (rt *Runtime) awaitIdentity(ctx context.Context) (*pki.Credentials, error) 
 			}
 			return creds, nil
 		}
+		if rt.Role.requireEnrolled {
+			return nil, fmt.Errorf("%w: %s", err, rt.enrollHint())
+		}
 		rt.Health.Set(conditionNotEnrolled, Degraded, true, err.Error(), rt.enrollHint())
 		if told != err.Error() { // once per reason, not once per look
 			told = err.Error()

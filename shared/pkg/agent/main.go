@@ -75,6 +75,7 @@ variables, then the configuration file, then defaults; "config show" prints each
 		return fmt.Errorf("%w: %w (%s --help lists the flags)", errUsage, err, cmd.CommandPath())
 	})
 	load := registerConfig(root, role)
+	root.Flags().BoolVar(&role.requireEnrolled, "require-enrolled", false, "end with an error instead of waiting where this agent has no certificate")
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
 		loaded, err := load()
 		if err != nil {

@@ -11,4 +11,6 @@ type Role struct {
 	// Components makes the loops that only this role has. They run once the agent
 	// is enrolled, and may use everything in the Runtime. Called once.
 	Components func(*Runtime) ([]Component, error)
+
+	requireEnrolled bool // --require-enrolled: an agent without a certificate ends
 }
