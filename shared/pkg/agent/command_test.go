@@ -53,6 +53,8 @@ func stderr(t *testing.T, args ...string) (int, string) {
 }
 
 func TestExitCodes(t *testing.T) {
+	t.Setenv("STAVILY_HEALTH_PORT", "0")
+	t.Setenv("STAVILY_METRICS_PORT", "0")
 	base := filepath.Join(t.TempDir(), "base")
 	wrong := filepath.Join(t.TempDir(), "wrong.yaml")
 	write(t, wrong, "agent: {idd: x}\n")
@@ -83,7 +85,6 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("%q = %d, %q; want %d, %q", c.args, code, says, c.code, c.says)
 		}
 	}
-	t.Setenv("STAVILY_METRICS_ENABLED", "false")
 	t.Setenv("STAVILY_HEALTH_ENABLED", "false")
 	if code, says := stderr(t, minimal(base, "health")...); code != exitUsage || !strings.Contains(says, "health.enabled is false") {
 		t.Errorf("health of an agent that serves none = %d, %q", code, says)

@@ -23,7 +23,7 @@ func TestSamplesLoad(t *testing.T) {
 		if strings.Contains(path, "action") {
 			typ = api.Action
 		}
-		if _, err := Load(LoadOptions{Type: typ, Flags: parseFlags(t, "--config", path)}); err != nil {
+		if _, err := Load(LoadOptions{Type: typ, Hostname: "web-01", Flags: parseFlags(t, "--config", path)}); err != nil {
 			t.Error(err)
 		}
 	}
