@@ -10,14 +10,24 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// ringAlarms takes on the runs of one organisation whose alarms are due, each in its own
-// transaction, so that one that fails holds up no other.
-func (e *Engine) ringAlarms(ctx context.Context, org api.OrgID) (next time.Time, err error) {
+// ring takes on the runs of one organisation whose alarms are due and closes the windows whose
+// time is over, each in its own transaction, so that one that fails holds up no other.
+func (e *Engine) ring(ctx context.Context, org api.OrgID) (next time.Time, err error) {
 	var due []store.Alarm
+	var over []store.Window
 	err = e.View(ctx, org, func(r store.Reader) (err error) {
-		if due, err = r.DueAlarms(e.now(), reapPage); err == nil && len(due) == 0 {
-			next, _, err = r.NextAlarm()
+		if due, err = r.DueAlarms(e.now(), reapPage); err != nil {
+			return err
 		}
+		if over, err = r.DueWindows(e.now(), reapPage); err != nil || len(due)+len(over) > 0 {
+			return err
+		}
+		alarm, _, err := r.NextAlarm()
+		if err != nil {
+			return err
+		}
+		window, _, err := r.NextWindow()
+		next = earlier(alarm, window)
 		return err
 	})
 	for _, a := range due {
@@ -28,7 +38,10 @@ func (e *Engine) ringAlarms(ctx context.Context, org api.OrgID) (next time.Time,
 			return t.advance(a.Run, workflow.Alarm{Step: a.Step, Try: a.Try})
 		}))
 	}
-	if len(due) > 0 {
+	for _, w := range over {
+		err = errors.Join(err, e.update(ctx, org, func(t *tx) error { return t.closeDue(w) }))
+	}
+	if len(due)+len(over) > 0 {
 		next = e.now() // what comes after them
 	}
 	return next, err

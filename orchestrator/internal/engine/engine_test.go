@@ -29,6 +29,8 @@ type world struct {
 	*Engine
 	t     testing.TB
 	reads *atomic.Int64 // looks at the store
+
+	restart func(down time.Duration) world // stops the engine and starts another over the same files
 }
 
 // counting counts the reads of a store.
@@ -53,10 +55,7 @@ func (c countingScope) View(ctx context.Context, f func(store.Reader) error) err
 func inWorld(t *testing.T, f func(t *testing.T, w world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "stavily.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		file := filepath.Join(t.TempDir(), "stavily.db")
 		authority, err := ca.Open(t.TempDir(), ca.Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -66,15 +65,31 @@ func inWorld(t *testing.T, f func(t *testing.T, w world)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := New(counting{st, reads}, authority, Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Depot: packages})
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- e.Run(ctx) }()
-		f(t, world{e, t, reads})
-		stop()
-		if err := errors.Join(<-ended, st.Close()); err != nil {
-			t.Error(err)
+		var end func()
+		var start func() world
+		start = func() world {
+			st, err := sqlite.Open(t.Context(), file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := New(counting{st, reads}, authority, Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Depot: packages})
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- e.Run(ctx) }()
+			end = func() {
+				stop()
+				if err := errors.Join(<-ended, st.Close()); err != nil {
+					t.Error(err)
+				}
+			}
+			return world{e, t, reads, func(down time.Duration) world {
+				end()
+				time.Sleep(down)
+				return start()
+			}}
 		}
+		f(t, start())
+		end()
 	})
 }
 

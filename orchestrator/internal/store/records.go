@@ -141,6 +141,14 @@ type Wait struct {
 	Pattern string
 }
 
+// Window is what a workflow has gathered of one key. Doc belongs to package workflow.
+type Window struct {
+	Workflow string
+	Key      string
+	Closes   time.Time
+	Doc      json.RawMessage
+}
+
 // Alarm is a time at which a step of a run goes on.
 type Alarm struct {
 	Run  api.RunID

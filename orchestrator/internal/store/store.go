@@ -98,6 +98,13 @@ type RunReader interface {
 	// RunsFrom counts the runs of a workflow from an id on, at most limit.
 	RunsFrom(workflow string, from api.RunID, limit int) (int, error)
 	Waits() ([]Wait, error) // by run and step
+	Window(workflow, key string) (Window, error)
+	// WindowsOpen counts the windows of a workflow, at most limit.
+	WindowsOpen(workflow string, limit int) (int, error)
+	// DueWindows lists those whose time is over, the longest overdue first; NextWindow is when
+	// one closes next, false when there is none.
+	DueWindows(now time.Time, limit int) ([]Window, error)
+	NextWindow() (time.Time, bool, error)
 	// DueAlarms lists those of a time that has come, the longest overdue first; NextAlarm is
 	// when it has something next, false when there is none.
 	DueAlarms(now time.Time, limit int) ([]Alarm, error)
@@ -147,7 +154,7 @@ type Tx interface {
 
 	PutStream(api.AgentID, delivery.Stream) error
 	AddEvent(Event) error
-	AddEvaluation(Evaluation) error
+	PutEvaluation(Evaluation) error
 	PutGap(Gap) error // its key is where it begins in its stream
 
 	// AddWorkflow adds a text as the current version and returns its number: one above
@@ -161,6 +168,8 @@ type Tx interface {
 	PutRun(Run) error
 	PutWait(Wait) error
 	DropWait(Wait) error // one that is not there is dropped already
+	PutWindow(Window) error
+	DropWindow(Window) error // one that is not there is dropped already
 	PutAlarm(Alarm) error
 	DropAlarm(Alarm) error // one that is not there is dropped already
 	AddHistory(History) error

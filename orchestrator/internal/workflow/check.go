@@ -32,8 +32,9 @@ var (
 
 // deciding is what can be read before there is a run.
 var deciding = expr.Scope{Absent: map[string]string{
-	expr.Steps: "no step has run when a workflow decides",
-	expr.Run:   "there is no run when a workflow decides",
+	expr.Steps:  "no step has run when a workflow decides",
+	expr.Run:    "there is no run when a workflow decides",
+	expr.Events: "a workflow decides on one event at a time",
 }}
 
 // checker turns a decoded document into a definition and collects what is wrong.
@@ -59,6 +60,7 @@ func (c *checker) definition(text document) {
 	c.variables()
 	c.triggers(text.Triggers)
 	c.def.Cooldown = c.duration([]any{"cooldown"}, text.Cooldown, 0, time.Second, maxCooldown)
+	c.gather(text)
 	c.duplicates(text.Dedupe)
 	c.limits(text.Limits)
 	c.def.when = c.condition([]any{"when"}, text.When, deciding)

@@ -17,9 +17,12 @@ type Decision struct {
 	Reason string `json:"reason"`           // a sentence
 	Key    string `json:"key"`              // what a cooldown is counted by
 	// Duplicate is what tells duplicates of the event; empty where it does not matter.
-	Duplicate string   `json:"duplicate,omitempty"`
-	Clauses   []Clause `json:"clauses"`
-	Begins    []Begin  `json:"begins,omitempty"` // the first steps of a run in thought
+	Duplicate string `json:"duplicate,omitempty"`
+	// Group is what the events have in common that are gathered or throttled; empty where it
+	// does not matter.
+	Group   string   `json:"group,omitempty"`
+	Clauses []Clause `json:"clauses"`
+	Begins  []Begin  `json:"begins,omitempty"` // the first steps of a run in thought
 }
 
 // Begin is a step as a run would begin it.
@@ -49,7 +52,10 @@ func (d *Definition) Decide(e Event) Decision {
 	decision.Shadow = d.Mode == Shadow
 	decision.add("mode is not off", string(d.Mode), decision.Run)
 	decision.trigger(d.Triggers, e.Type)
-	if d.when == nil && d.duplicate == nil {
+	if !d.grouped && (d.Gather != nil || d.Throttle > 0) {
+		decision.Group = decision.Key
+	}
+	if d.when == nil && d.duplicate == nil && d.group == nil {
 		return decision
 	}
 	event, err := e.value()
@@ -61,34 +67,37 @@ func (d *Definition) Decide(e Event) Decision {
 	if d.when != nil {
 		decision.condition(d, event)
 	}
-	decision.duplicate(d, event)
+	decision.Duplicate = decision.joined("dedupe.key", d, d.duplicate, event)
+	if d.grouped {
+		decision.Group = decision.joined("key", d, d.group, event)
+	}
 	return decision
 }
 
-// duplicate computes what tells duplicates of the event.
-func (d *Decision) duplicate(def *Definition, event map[string]any) {
+// joined computes the values that together are a key; what says where they stand.
+func (d *Decision) joined(what string, def *Definition, programs []*expr.Program, event map[string]any) string {
 	var key []byte
-	for _, p := range def.duplicate {
+	for _, p := range programs {
 		value, err := p.Eval(def.values(event))
 		if err == nil {
-			key, err = value.AppendJSON(append(key, ' '), maxDuplicate)
+			key, err = value.AppendJSON(append(key, ' '), maxKey)
 		}
 		if err != nil {
-			d.Clauses = append(d.Clauses, Clause{"dedupe.key " + p.String(), err.Error(), expr.Failed})
-			d.refuse("dedupe.key cannot be evaluated: %v", err)
-			return
+			d.Clauses = append(d.Clauses, Clause{what + " " + p.String(), err.Error(), expr.Failed})
+			d.refuse("%s cannot be evaluated: %v", what, err)
+			return ""
 		}
 	}
-	d.Duplicate = string(key)
+	return string(key)
 }
 
-// maxDuplicate is how many bytes the values of dedupe.key may have.
-const maxDuplicate = 1024
+// maxKey is how many bytes the values of a key may have.
+const maxKey = 1024
 
 // Foresee adds to a decision what a run for it would begin with. The error is an event
 // that cannot be read.
-func (d *Definition) Foresee(decision Decision, e Event) (Decision, error) {
-	_, effects, err := Start(d, "", e)
+func (d *Definition) Foresee(decision Decision, e Event, all ...Event) (Decision, error) {
+	_, effects, err := Start(d, "", e, all...)
 	if err != nil {
 		return decision, err
 	}

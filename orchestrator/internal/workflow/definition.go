@@ -33,6 +33,8 @@ type Definition struct {
 	Triggers    []Trigger
 	Cooldown    time.Duration // per [Decision.Key], after the last run for it ended; 0 for none
 	Window      time.Duration // events of the same [Decision.Duplicate] within it are one; 0 for none
+	Throttle    time.Duration // only the first event of a [Decision.Group] within it counts; 0 for all
+	Gather      *Gathering    // nil: each event is one by itself
 	Limits      Limits
 	Actions     []StepDefinition // in an order in which what they wait for comes first, else as written
 	Outputs     []StepDefinition // as written
@@ -40,6 +42,8 @@ type Definition struct {
 	digest    string
 	variables map[string]any
 	duplicate []*expr.Program // whose values together tell duplicates
+	group     []*expr.Program // whose values together make [Decision.Group], where grouped
+	grouped   bool            // else it is the decision's key
 	tests     []Test
 	when      *expr.Program   // nil: always
 	read      map[string]bool // ids of the actions whose results expressions read

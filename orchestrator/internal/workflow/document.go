@@ -26,7 +26,9 @@ type document struct {
 	Triggers    []trigger            `yaml:"triggers"`
 	When        string               `yaml:"when"`
 	Cooldown    string               `yaml:"cooldown"`
+	Correlate   correlate            `yaml:"correlate"`
 	Dedupe      dedupe               `yaml:"dedupe"`
+	Throttle    throttle             `yaml:"throttle"`
 	Limits      limitations          `yaml:"limits"`
 	Actions     []action             `yaml:"actions"`
 	Outputs     []output             `yaml:"outputs"`
@@ -36,6 +38,23 @@ type document struct {
 type dedupe struct {
 	Key    []string `yaml:"key"`
 	Window string   `yaml:"window"`
+}
+
+type correlate struct {
+	Mode   string   `yaml:"mode"`
+	Within string   `yaml:"within"`
+	Key    []string `yaml:"key"`
+	Count  int      `yaml:"count"`
+}
+
+type throttle struct {
+	FirstIn string `yaml:"first_in"`
+	LastIn  string `yaml:"last_in"`
+	Collect struct {
+		Count  int    `yaml:"count"`
+		Within string `yaml:"within"`
+	} `yaml:"collect"`
+	Key []string `yaml:"key"`
 }
 
 type limitations struct {
@@ -119,7 +138,7 @@ type agents struct {
 // have. They are refused by name: a document that asks for an approval must not
 // run without one.
 var later = map[string][]string{
-	"":         {"correlate", "on_failure", "throttle"},
+	"":         {"on_failure"},
 	"limits":   {"attempts", "concurrency", "targets"},
 	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
 	"actions":  {"approval", "offline", "undo"},

@@ -57,6 +57,7 @@ func (d *Definition) values(event map[string]any) expr.Values {
 	return expr.Values{
 		expr.Event:     event,
 		expr.Trigger:   event,
+		expr.Events:    []any{event},
 		expr.Variables: d.variables,
 		expr.Workflow:  map[string]any{"name": d.Name, "version": d.Version},
 	}

@@ -28,11 +28,24 @@ const (
 type Past struct {
 	CooldownUntil  time.Time // of the decision's key; zero for none
 	DuplicateUntil time.Time // of the decision's duplicate; zero for none
+	ThrottledUntil time.Time // of the decision's group; zero for none
 	Runs           int       // that started within Limits.Per
 }
 
-// Hold adds to a decision what depends on the time and on what was before.
-func (d *Definition) Hold(decision Decision, past Past, now time.Time) Decision {
+// HoldEvent adds to a decision what the runs before say about the event: that it is one too
+// many of its kind.
+func (d *Definition) HoldEvent(decision Decision, past Past, now time.Time) Decision {
+	if d.Window > 0 {
+		decision.pause("no duplicate", "a duplicate of what came before, for %s more", past.DuplicateUntil, now)
+	}
+	if d.Throttle > 0 {
+		decision.pause("throttle: the first in "+d.Throttle.String(), "throttled, for %s more", past.ThrottledUntil, now)
+	}
+	return decision
+}
+
+// HoldRun adds to a decision what the time and the runs before say about another run.
+func (d *Definition) HoldRun(decision Decision, past Past, now time.Time) Decision {
 	for _, f := range d.Limits.freezes {
 		if frozen := f.covers(now); frozen || len(d.Limits.freezes) == 1 {
 			decision.add("not frozen: "+f.text, now.In(f.zone).Format("Mon 15:04"), !frozen)
@@ -41,9 +54,6 @@ func (d *Definition) Hold(decision Decision, past Past, now time.Time) Decision 
 				break
 			}
 		}
-	}
-	if d.Window > 0 {
-		decision.pause("no duplicate", "a duplicate of what came before, for %s more", past.DuplicateUntil, now)
 	}
 	if d.Cooldown > 0 {
 		decision.pause("no cooldown", "cooldown, %s left", past.CooldownUntil, now)
@@ -161,11 +171,5 @@ func (c *checker) duplicates(d dedupe) {
 	if len(d.Key) == 0 {
 		c.fail(path, "dedupe.key is missing: list what tells events apart, for example [event.agent.id, event.data.mount]")
 	}
-	for i, source := range d.Key {
-		if where := at(path, "key", i); c.count(where) {
-			p, problems := c.env.Compile(source, deciding)
-			c.report(where, 0, problems)
-			c.def.duplicate = append(c.def.duplicate, p)
-		}
-	}
+	c.def.duplicate = c.keys(at(path, "key"), d.Key)
 }

@@ -38,7 +38,7 @@ func TestHold(t *testing.T) {
 		{"limit", Past{Runs: 20}, now, "limit: 20 runs within 1h0m0s", Clause{"fewer than 20 runs per 1h0m0s", "20", expr.NotMet}},
 		{"frozen", Past{}, time.Date(2026, 1, 4, 22, 0, 0, 0, time.UTC), "frozen: Fri 17:00 - Mon 08:00 Europe/Berlin", Clause{"not frozen: Fri 17:00 - Mon 08:00 Europe/Berlin", "Sun 23:00", expr.NotMet}},
 	} {
-		got := d.Hold(decision, c.past, c.at)
+		got := d.HoldRun(d.HoldEvent(decision, c.past, now), c.past, c.at)
 		if got.Reason != c.reason || got.Run != (c.reason == "everything is met") || !hasClause(got, c.clause) {
 			t.Errorf("%s: %+v, want %q and %+v", c.name, got, c.reason, c.clause)
 		}
@@ -47,7 +47,7 @@ func TestHold(t *testing.T) {
 		t.Errorf("a later decision wrote into this one: %+v", decision.Clauses)
 	}
 	e.Type = "other"
-	if not := d.Hold(d.Decide(e), Past{Runs: 20}, now); !strings.HasPrefix(not.Reason, "no trigger") {
+	if not := d.HoldRun(d.Decide(e), Past{Runs: 20}, now); !strings.HasPrefix(not.Reason, "no trigger") {
 		t.Errorf("reason = %q, want the first thing that was not met", not.Reason)
 	}
 	e.Type, e.Data = "a.b", nil

@@ -15,9 +15,13 @@ import (
 // it is with the instruction.
 const maxError = 2000
 
-// Start begins a run of d for an event that d decided to take. The error is an
-// event that cannot be read, which [Definition.Decide] refuses too.
-func Start(d *Definition, run api.RunID, e Event) (State, []Effect, error) {
+// maxEvents is how many bytes of JSON a run keeps of the events that made one.
+const maxEvents = 256 << 10
+
+// Start begins a run of d for an event that d decided to take. all are the events that made
+// one with it, it included, where there are several. The error is an event that cannot be
+// read, which [Definition.Decide] refuses too.
+func Start(d *Definition, run api.RunID, e Event, all ...Event) (State, []Effect, error) {
 	event, err := e.value()
 	if err != nil {
 		return State{}, nil, fmt.Errorf("start run %s of workflow %s: %w", run, d.Name, err)
@@ -32,8 +36,29 @@ func Start(d *Definition, run api.RunID, e Event) (State, []Effect, error) {
 		}
 	}
 	m.record(RunStarted, "", "event %s (%s) from agent %s", e.ID, e.Type, e.Agent.ID)
+	m.keepEvents(all)
 	m.advance()
 	return m.s, m.effects, nil
+}
+
+// keepEvents keeps the newest of the events that made one, as far as they are not too large
+// together.
+func (m *machine) keepEvents(all []Event) {
+	size, from := 0, len(all)
+	for from > 0 {
+		text, err := json.Marshal(all[from-1])
+		if size += len(text); err != nil || size > maxEvents {
+			break
+		}
+		from--
+	}
+	if len(all) > 1 {
+		m.record(EventsMet, "", "%d events made one", len(all))
+		m.s.Events = all[from:]
+	}
+	if from > 0 {
+		m.record(ResultLeftOut, "", "the first %d of them are left out: expressions read at most %d bytes", from, maxEvents)
+	}
 }
 
 // Step takes an input to the next state. An input that the state already reflects
@@ -325,9 +350,23 @@ func (m *machine) values() (expr.Values, error) {
 		m.event = event
 	}
 	v := m.d.values(m.event)
+	if len(m.s.Events) > 0 {
+		v[expr.Events] = func() any { return eventValues(m.s.Events) }
+	}
 	v[expr.Run] = map[string]any{"id": string(m.s.Run), "status": string(m.s.Status), "error": m.s.Error}
 	v[expr.Steps] = func() any { return m.stepValues() }
 	return v, nil
+}
+
+// eventValues is each event as expressions read it; what cannot be read was refused before.
+func eventValues(events []Event) []any {
+	out := make([]any, 0, len(events))
+	for _, e := range events {
+		if v, err := e.value(); err == nil {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // stepValues is every action as expressions read it.

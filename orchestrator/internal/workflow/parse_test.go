@@ -191,7 +191,7 @@ func TestACircleIsToldOnce(t *testing.T) {
 
 // Everything that is wrong is said at once, in the order of the file.
 func TestAllMistakesAtOnce(t *testing.T) {
-	_, err := Parse("f", []byte("nme: w\ntriggers: [{event: a}]\nwhen: evnt.id\ncooldown: x\nactions: [{plugin: a, needs: [b]}]\nthrottle: {}\n"))
+	_, err := Parse("f", []byte("nme: w\ntriggers: [{event: a}]\nwhen: evnt.id\ncooldown: x\nactions: [{plugin: a, needs: [b]}]\non_failure: x\n"))
 	var errs strictyaml.Errors
 	if !errors.As(err, &errs) {
 		t.Fatalf("err = %T, want strictyaml.Errors", err)

@@ -51,6 +51,7 @@ type State struct {
 	Workflow  string               `json:"workflow"`
 	Digest    string               `json:"digest"` // of the definition that the run is pinned to
 	Event     Event                `json:"event"`
+	Events    []Event              `json:"events,omitempty"` // that made one, where there are several
 	Status    Status               `json:"status"`
 	Error     string               `json:"error,omitempty"` // the first step's that failed
 	Cancelled bool                 `json:"cancelled,omitempty"`
@@ -166,6 +167,7 @@ type RecordKind string
 // The kinds of history lines.
 const (
 	RunStarted      RecordKind = "run_started"
+	EventsMet       RecordKind = "run_events" // that made one
 	CancelRequested RecordKind = "cancel_requested"
 	StepSent        RecordKind = "step_dispatched"
 	StepClaimed     RecordKind = "step_started"

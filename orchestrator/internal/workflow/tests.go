@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,26 +15,10 @@ import (
 
 // test is an element of `tests` as it is decoded.
 type test struct {
-	Name  string `yaml:"name"`
-	Event struct {
-		ID        string               `yaml:"id"`
-		Type      string               `yaml:"type"`
-		Source    string               `yaml:"source"`
-		Monitor   string               `yaml:"monitor"`
-		Severity  string               `yaml:"severity"`
-		Key       string               `yaml:"key"`
-		Timestamp string               `yaml:"timestamp"`
-		Tags      []string             `yaml:"tags"`
-		Data      map[string]yaml.Node `yaml:"data"`
-		Metadata  map[string]yaml.Node `yaml:"metadata"`
-		Agent     struct {
-			ID   string   `yaml:"id"`
-			Name string   `yaml:"name"`
-			Host string   `yaml:"host"`
-			Tags []string `yaml:"tags"`
-		} `yaml:"agent"`
-	} `yaml:"event"`
-	Steps map[string]struct {
+	Name   string      `yaml:"name"`
+	Event  testEvent   `yaml:"event"`
+	Events []testEvent `yaml:"events"`
+	Steps  map[string]struct {
 		Status string    `yaml:"status"`
 		Result yaml.Node `yaml:"result"`
 		Error  string    `yaml:"error"`
@@ -46,9 +31,30 @@ type test struct {
 	} `yaml:"expect"`
 }
 
+// testEvent is an event of a test. After is the time since the one before it.
+type testEvent struct {
+	After     string               `yaml:"after"`
+	ID        string               `yaml:"id"`
+	Type      string               `yaml:"type"`
+	Source    string               `yaml:"source"`
+	Monitor   string               `yaml:"monitor"`
+	Severity  string               `yaml:"severity"`
+	Key       string               `yaml:"key"`
+	Timestamp string               `yaml:"timestamp"`
+	Tags      []string             `yaml:"tags"`
+	Data      map[string]yaml.Node `yaml:"data"`
+	Metadata  map[string]yaml.Node `yaml:"metadata"`
+	Agent     struct {
+		ID   string   `yaml:"id"`
+		Name string   `yaml:"name"`
+		Host string   `yaml:"host"`
+		Tags []string `yaml:"tags"`
+	} `yaml:"agent"`
+}
+
 // What an event of a test is where it does not say.
 const (
-	testEventID  = "01JTEST0000000000000000000"
+	testEventID  = "01JTEST00000000000000000%02d"
 	testSensor   = "test-sensor"
 	testSeverity = api.Medium
 )
@@ -72,18 +78,38 @@ func (c *checker) tests(tests []test) {
 		names[t.Name] = true
 		line, column := c.doc.Pos(path)
 		c.def.tests = append(c.def.tests, Test{
-			Name: t.Name, Event: c.testEvent(at(path, "event"), t), Ends: c.testEnds(at(path, "steps"), t),
+			Name: t.Name, Events: c.testEvents(path, t), Ends: c.testEnds(at(path, "steps"), t),
 			Expect: c.expectation(at(path, "expect"), t),
 			place:  strictyaml.Error{File: c.doc.File(), Line: line, Column: column},
 		})
 	}
 }
 
-func (c *checker) testEvent(path []any, t test) Event {
-	from := t.Event
+// testEvents are the events that a test sends: one, or several in order.
+func (c *checker) testEvents(path []any, t test) []TestEvent {
+	one, several := at(path, "event"), at(path, "events")
+	switch {
+	case c.doc.Has(one) == c.doc.Has(several):
+		c.fail(path, "a test has either event or events: say what it sends")
+		return nil
+	case c.doc.Has(one):
+		return []TestEvent{c.testEvent(one, t.Event, 0)}
+	case len(t.Events) == 0 || len(t.Events) > maxGathered:
+		c.fail(several, "%d events: must be from 1 to %d", len(t.Events), maxGathered)
+		return nil
+	}
+	out := make([]TestEvent, len(t.Events))
+	for i, e := range t.Events {
+		out[i] = c.testEvent(at(several, i), e, i)
+	}
+	return out
+}
+
+func (c *checker) testEvent(path []any, from testEvent, n int) TestEvent {
 	if from.Type == "" {
 		c.fail(path, "event.type is missing: say which event the test sends")
 	}
+	out := TestEvent{After: c.duration(at(path, "after"), from.After, 0, 0, maxWindow)}
 	severity := api.Severity(from.Severity)
 	switch {
 	case !c.doc.Has(at(path, "severity")):
@@ -100,7 +126,7 @@ func (c *checker) testEvent(path []any, t test) Event {
 	}
 	e := Event{
 		Event: api.Event{
-			ID: testEventID, Type: from.Type, Source: from.Source, Monitor: from.Monitor, Timestamp: api.At(when),
+			ID: api.EventID(fmt.Sprintf(testEventID, n)), Type: from.Type, Source: from.Source, Monitor: from.Monitor, Timestamp: api.At(when),
 			Severity: severity, Tags: from.Tags, Key: from.Key, Data: c.objectAt(at(path, "data")), Metadata: c.objectAt(at(path, "metadata")),
 		},
 		Agent: Agent{ID: testSensor, Name: from.Agent.Name, Host: from.Agent.Host, Tags: from.Agent.Tags},
@@ -111,7 +137,8 @@ func (c *checker) testEvent(path []any, t test) Event {
 	if from.Agent.ID != "" {
 		e.Agent.ID = api.AgentID(from.Agent.ID)
 	}
-	return e
+	out.Event = e
+	return out
 }
 
 // testEnds are the ends of steps that a test gives.

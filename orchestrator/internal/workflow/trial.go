@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stavily/agents/internal/strictyaml"
 	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
@@ -17,11 +18,17 @@ import (
 // steps, and what is expected of the run.
 type Test struct {
 	Name   string
-	Event  Event
+	Events []TestEvent          // that come in this order
 	Ends   map[string]StepEnded // by step; the others complete without a result
 	Expect Expectation
 
 	place strictyaml.Error // where it stands, without a message
+}
+
+// TestEvent is an event of a test, and how long after the one before it comes.
+type TestEvent struct {
+	Event
+	After time.Duration
 }
 
 // Expectation is what a test asks for. What it does not say is not asked.
@@ -52,14 +59,15 @@ func (d *Definition) Tests() []Test { return slices.Clone(d.tests) }
 func (d *Definition) Try(t Test) Trial {
 	live := *d
 	live.Mode = Live // a workflow that is off is tested before it is on
-	out := Trial{Name: t.Name, Decision: live.Decide(t.Event)}
+	decision, cause := live.decideAll(t.Events)
+	out := Trial{Name: t.Name, Decision: decision}
 	fail := func(format string, args ...any) {
 		problem := t.place
 		problem.Message = fmt.Sprintf("test %q: ", t.Name) + fmt.Sprintf(format, args...)
 		out.Problems = append(out.Problems, &problem)
 	}
 	if out.Decision.Run {
-		if err := d.rehearse(t, &out); err != nil {
+		if err := d.rehearse(t, cause, &out); err != nil {
 			fail("%v", err)
 		}
 	}
@@ -87,11 +95,62 @@ func (d *Definition) Try(t Test) Trial {
 	return out
 }
 
+// decideAll decides on events as they come, and on what their windows make when the time is
+// over. It returns the first decision to run with the events that make one, else the last.
+func (d *Definition) decideAll(events []TestEvent) (decision Decision, cause []Event) {
+	now := testTime
+	open, known := map[string]Window{}, map[api.EventID]Event{}
+	decide := func(e Event, gathered func(Decision) Gathered) bool {
+		decision, cause = d.Decide(e), []Event{e}
+		if !decision.Run || d.Gather == nil {
+			return decision.Run
+		}
+		g := gathered(decision)
+		open[decision.Group] = g.Window
+		cause = nil
+		for _, m := range g.Fired {
+			cause = append(cause, known[m.Event])
+		}
+		decision = decision.Gathered(g)
+		return decision.Run
+	}
+	closes := func(until time.Time) bool {
+		for _, group := range keysOf(open) {
+			w := open[group]
+			if len(w.Chains) == 0 || w.Closes.After(until) {
+				continue
+			}
+			g := d.Close(w)
+			delete(open, group)
+			if g.Fired != nil && decide(known[g.Fired[len(g.Fired)-1].Event], func(Decision) Gathered { return g }) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, e := range events {
+		now = now.Add(e.After)
+		known[e.ID] = e.Event
+		if closes(now) || decide(e.Event, func(decision Decision) Gathered {
+			return d.Take(open[decision.Group], e.Type, Member{e.Agent.ID, e.ID, now})
+		}) {
+			return decision, cause
+		}
+	}
+	if d.Gather != nil && d.Gather.ends() {
+		last := decision
+		if !closes(now.Add(d.Gather.Within)) {
+			decision = last
+		}
+	}
+	return decision, cause
+}
+
 // rehearse drives the machine to the end of the run. Every try of a step ends in the same
 // way, and pauses are over at once.
-func (d *Definition) rehearse(t Test, out *Trial) error {
+func (d *Definition) rehearse(t Test, cause []Event, out *Trial) error {
 	out.Inputs = map[string]map[string]json.RawMessage{}
-	state, effects, err := Start(d, "test", t.Event)
+	state, effects, err := Start(d, "test", cause[len(cause)-1], cause...)
 	for waiting := []Input{}; err == nil; {
 		for _, e := range effects {
 			switch e := e.(type) {

@@ -23,7 +23,8 @@ var (
 	eventsWithID = prepare(`SELECT doc FROM events WHERE org = ?1 AND agent IN (SELECT id FROM agents WHERE org = ?1) AND id = ?2 ORDER BY agent`)
 
 	evaluationsOf = prepare(`SELECT doc FROM evaluations WHERE org = ?1 AND event = ?2 ORDER BY agent, workflow`)
-	addEvaluation = prepare(`INSERT INTO evaluations (org, event, agent, workflow, doc) VALUES (?1, ?2, ?3, ?4, ?5)`)
+	putEvaluation = prepare(`INSERT INTO evaluations (org, event, agent, workflow, doc) VALUES (?1, ?2, ?3, ?4, ?5)
+		ON CONFLICT (org, event, agent, workflow) DO UPDATE SET doc = excluded.doc`)
 
 	gapsOfAgent = prepare(`SELECT doc FROM gaps WHERE org = ?1 AND agent = ?2 ORDER BY received, epoch, first`)
 	putGap      = prepare(`INSERT INTO gaps (org, agent, epoch, first, received, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -62,8 +63,8 @@ func (r reader) Evaluations(id api.EventID) ([]store.Evaluation, error) {
 	return all[store.Evaluation](r, evaluationsOf, id)
 }
 
-func (t *tx) AddEvaluation(e store.Evaluation) error {
-	return t.put(addEvaluation, e, e.Event, e.Agent, e.Workflow)
+func (t *tx) PutEvaluation(e store.Evaluation) error {
+	return t.put(putEvaluation, e, e.Event, e.Agent, e.Workflow)
 }
 
 func (t *tx) AddEvent(e store.Event) (err error) {

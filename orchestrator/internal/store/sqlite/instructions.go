@@ -82,11 +82,4 @@ func (r reader) Due(now time.Time, limit int) ([]instruction.Instruction, error)
 	return all[instruction.Instruction](r, dueBy, now.UnixNano(), store.PageSize(limit))
 }
 
-func (r reader) NextDue() (time.Time, bool, error) {
-	var due int64
-	found, err := r.session.value(nextDue, &due, r.org)
-	if err != nil || !found {
-		return time.Time{}, false, err
-	}
-	return time.Unix(0, due).UTC(), true, nil
-}
+func (r reader) NextDue() (time.Time, bool, error) { return r.next(nextDue) }

@@ -21,6 +21,14 @@ var (
 	putWait  = prepare(`INSERT INTO waits (org, run, step, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org, run, step) DO UPDATE SET doc = excluded.doc`)
 	dropWait = prepare(`DELETE FROM waits WHERE org = ?1 AND run = ?2 AND step = ?3`)
 
+	windowByKey = prepare(`SELECT doc FROM windows WHERE org = ?1 AND workflow = ?2 AND key = ?3`)
+	windowsOpen = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM windows WHERE org = ?1 AND workflow = ?2 LIMIT ?3)`)
+	dueWindows  = prepare(`SELECT doc FROM windows WHERE org = ?1 AND closes <= ?2 ORDER BY closes, workflow, key LIMIT ?3`)
+	nextWindow  = prepare(`SELECT closes FROM windows WHERE org = ?1 ORDER BY closes LIMIT 1`)
+	putWindow   = prepare(`INSERT INTO windows (org, workflow, key, closes, doc) VALUES (?1, ?2, ?3, ?4, ?5)
+		ON CONFLICT (org, workflow, key) DO UPDATE SET closes = excluded.closes, doc = excluded.doc`)
+	dropWindow = prepare(`DELETE FROM windows WHERE org = ?1 AND workflow = ?2 AND key = ?3`)
+
 	dueAlarms = prepare(`SELECT doc FROM alarms WHERE org = ?1 AND at <= ?2 ORDER BY at, run, step, try LIMIT ?3`)
 	nextAlarm = prepare(`SELECT at FROM alarms WHERE org = ?1 ORDER BY at LIMIT 1`)
 	putAlarm  = prepare(`INSERT INTO alarms (org, run, step, try, at, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -76,14 +84,38 @@ func (r reader) DueAlarms(now time.Time, limit int) ([]store.Alarm, error) {
 	return all[store.Alarm](r, dueAlarms, now.UnixNano(), store.PageSize(limit))
 }
 
-func (r reader) NextAlarm() (time.Time, bool, error) {
+func (r reader) NextAlarm() (time.Time, bool, error) { return r.next(nextAlarm) }
+
+// next is the time that a query finds, if it finds one.
+func (r reader) next(st statement) (time.Time, bool, error) {
 	var at int64
-	found, err := r.session.value(nextAlarm, &at, r.org)
+	found, err := r.session.value(st, &at, r.org)
 	if err != nil || !found {
 		return time.Time{}, false, err
 	}
 	return time.Unix(0, at).UTC(), true, nil
 }
+
+func (r reader) Window(workflow, key string) (store.Window, error) {
+	return one[store.Window](r, windowByKey, workflow, key)
+}
+
+func (r reader) WindowsOpen(workflow string, limit int) (n int, err error) {
+	_, err = r.session.value(windowsOpen, &n, r.org, workflow, limit)
+	return n, err
+}
+
+func (r reader) DueWindows(now time.Time, limit int) ([]store.Window, error) {
+	return all[store.Window](r, dueWindows, now.UnixNano(), store.PageSize(limit))
+}
+
+func (r reader) NextWindow() (time.Time, bool, error) { return r.next(nextWindow) }
+
+func (t *tx) PutWindow(w store.Window) error {
+	return t.put(putWindow, w, w.Workflow, w.Key, w.Closes.UnixNano())
+}
+
+func (t *tx) DropWindow(w store.Window) error { return t.write(dropWindow, w.Workflow, w.Key) }
 
 func (t *tx) PutAlarm(a store.Alarm) error {
 	return t.put(putAlarm, a, a.Run, a.Step, a.Try, a.At.UnixNano())

@@ -124,9 +124,6 @@ func testUniqueness(f *fixture) {
 		if err := tx.AddEvent(sampleEvent("second")); !errors.Is(err, store.ErrExists) {
 			f.Errorf("an event with a known id: %v, want ErrExists", err)
 		}
-		if err := tx.AddEvaluation(sampleEvaluation("second")); !errors.Is(err, store.ErrExists) {
-			f.Errorf("AddEvaluation again = %v, want ErrExists", err)
-		}
 		if err := tx.AddHistory(sampleHistory("second")); !errors.Is(err, store.ErrExists) {
 			f.Errorf("history with a known seq: %v, want ErrExists", err)
 		}

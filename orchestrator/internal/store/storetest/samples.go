@@ -92,6 +92,10 @@ func sampleWait(note string) store.Wait {
 	return store.Wait{Run: "01RUN", Step: "<clean>", Pattern: note}
 }
 
+func sampleWindow(note string) store.Window {
+	return store.Window{Workflow: "clean", Key: `"<web-1>"`, Closes: after(len(note)), Doc: quoted(note)}
+}
+
 func sampleAlarm(note string) store.Alarm {
 	return store.Alarm{Run: "01RUN", Step: "<clean>", Try: 2, At: after(len(note))}
 }
@@ -165,13 +169,14 @@ func everything(note string) func(store.Tx) error {
 		func(tx store.Tx) error { return tx.PutAgent(sampleAgent(note)) },
 		func(tx store.Tx) error { return tx.PutToken(sampleToken(note)) },
 		func(tx store.Tx) error { return tx.AddEvent(sampleEvent(note)) },
-		func(tx store.Tx) error { return tx.AddEvaluation(sampleEvaluation(note)) },
+		func(tx store.Tx) error { return tx.PutEvaluation(sampleEvaluation(note)) },
 		func(tx store.Tx) error { return tx.PutStream("web-1", sampleStream(uint64(len(note)))) },
 		func(tx store.Tx) error { return tx.PutGap(sampleGap(note)) },
 		func(tx store.Tx) error { _, err := tx.AddWorkflow(sampleWorkflow(note)); return err },
 		func(tx store.Tx) error { return tx.SetCooldown("clean", "web-1", after(len(note))) },
 		func(tx store.Tx) error { return tx.PutRun(sampleRun(note)) },
 		func(tx store.Tx) error { return tx.PutWait(sampleWait(note)) },
+		func(tx store.Tx) error { return tx.PutWindow(sampleWindow(note)) },
 		func(tx store.Tx) error { return tx.PutAlarm(sampleAlarm(note)) },
 		func(tx store.Tx) error { return tx.AddHistory(sampleHistory(note)) },
 		func(tx store.Tx) error { return tx.AddLogs([]store.Log{sampleLog(note)}) },
@@ -237,6 +242,8 @@ func probes() []probe {
 		{"runs", listed(func(r store.Reader) ([]store.Run, error) { return r.Runs(store.RunQuery{}) }), run},
 		{"history", listed(func(r store.Reader) ([]store.History, error) { return r.History("01RUN") }), func(n string) any { return sampleHistory(n) }},
 		{"waits", listed(store.Reader.Waits), func(n string) any { return sampleWait(n) }},
+		{"window", found(func(r store.Reader) (store.Window, error) { return r.Window("clean", `"<web-1>"`) }), func(n string) any { return sampleWindow(n) }},
+		{"due windows", listed(func(r store.Reader) ([]store.Window, error) { return r.DueWindows(after(1000), 0) }), func(n string) any { return sampleWindow(n) }},
 		{"due alarms", listed(func(r store.Reader) ([]store.Alarm, error) { return r.DueAlarms(after(1000), 0) }), func(n string) any { return sampleAlarm(n) }},
 		{"logs", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{}) }), line},
 		{"logs of run", listed(func(r store.Reader) ([]store.Log, error) { return r.Logs(store.LogQuery{Run: "01RUN"}) }), line},

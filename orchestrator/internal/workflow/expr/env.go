@@ -14,6 +14,7 @@ import (
 const (
 	Event     = "event"
 	Trigger   = "trigger" // the same value as Event
+	Events    = "events"  // those that made one; elsewhere the one by itself
 	Steps     = "steps"
 	Variables = "variables"
 	Workflow  = "workflow"
@@ -21,10 +22,10 @@ const (
 )
 
 // roots is every name, in the order in which messages list them.
-var roots = []string{Event, Trigger, Steps, Variables, Workflow, Run}
+var roots = []string{Event, Trigger, Events, Steps, Variables, Workflow, Run}
 
 // later are names of the whole language that this version does not have.
-var later = []string{"agent", "events", "inputs", "now", "secrets"}
+var later = []string{"agent", "inputs", "now", "secrets"}
 
 // The names of the object types begin with an article: it keeps them from being
 // written in an expression and reads well in a message ("> does not take an agent
@@ -75,6 +76,7 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 		cel.Variable(Event, cel.ObjectType(eventType)),
 		cel.Variable(Trigger, cel.ObjectType(eventType)),
+		cel.Variable(Events, cel.ListType(cel.ObjectType(eventType))),
 		cel.Variable(Steps, cel.MapType(cel.StringType, cel.ObjectType(stepType))),
 		cel.Variable(Variables, cel.ObjectType(variablesType)),
 		cel.Variable(Workflow, cel.ObjectType(workflowType)),

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// trigger starts a run of every workflow in effect that an event is for, and leaves an
+// evaluation of every one that it came near: whose triggers take its type. A workflow that
+// fails at this event fails alone.
+func (t *tx) trigger(ev workflow.Event) error {
+	programs, err := t.inEffect()
+	if err != nil {
+		return err
+	}
+	for _, p := range programs {
+		if !p.Matches(ev.Type) {
+			continue
+		}
+		if err := t.consider(p, ev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// consider lets one workflow decide on an event, alone or with those that it has gathered.
+func (t *tx) consider(p program, ev workflow.Event) error {
+	if p.Gather != nil {
+		if err := t.closeOverdue(p, p.Decide(ev)); err != nil {
+			return err
+		}
+	}
+	v, err := decide(t, p.Definition, ev, t.now)
+	if err != nil {
+		return err
+	}
+	if v.window != nil {
+		if err := t.putWindow(*v.window); err != nil {
+			return err
+		}
+	}
+	if v.noted {
+		if err := t.noteEvent(p, v.Decision); err != nil {
+			return err
+		}
+	}
+	return t.settle(p, ev, v)
+}
+
+// settle does what was decided on an event and leaves the evaluation. Those that made one
+// with it then name its run as well.
+func (t *tx) settle(p program, ev workflow.Event, v verdict) (err error) {
+	e := store.Evaluation{Event: ev.ID, Agent: ev.Agent.ID, Workflow: p.name, Version: p.version, At: t.now}
+	decision := v.Decision
+	switch {
+	case decision.Run && decision.Shadow:
+		decision, err = t.pretend(p, ev, decision, v.events)
+	case decision.Run:
+		e.Run, err = t.start(p, ev, decision.Key, v.events)
+	}
+	if err == nil && decision.Run && !v.noted {
+		err = t.noteEvent(p, decision)
+	}
+	if err == nil {
+		e.Decision, err = json.Marshal(decision)
+	}
+	if err == nil {
+		err = t.PutEvaluation(e)
+	}
+	for _, other := range v.events {
+		if err != nil || e.Run == "" {
+			break
+		}
+		if other.ID != ev.ID || other.Agent.ID != ev.Agent.ID {
+			err = t.ledTo(other, p.name, e.Run)
+		}
+	}
+	return err
+}
+
+// ledTo notes in the evaluation of an event which run it helped to start.
+func (t *tx) ledTo(ev workflow.Event, name string, run api.RunID) error {
+	all, err := t.Evaluations(ev.ID)
+	for _, e := range all {
+		if e.Agent == ev.Agent.ID && e.Workflow == name {
+			e.Run = run
+			err = errors.Join(err, t.PutEvaluation(e))
+		}
+	}
+	return err
+}
+
+// pretend notes what a run would begin with, and counts its cooldown as if it had ended
+// at once.
+func (t *tx) pretend(p program, ev workflow.Event, decision workflow.Decision, all []workflow.Event) (workflow.Decision, error) {
+	decision, err := p.Foresee(decision, ev, all...)
+	if err != nil {
+		t.engine.log.Error("run cannot be foreseen", "org", t.org, "workflow", p.name, "event", ev.ID, "error", err)
+		return decision, nil
+	}
+	if p.Cooldown == 0 {
+		return decision, nil
+	}
+	return decision, t.SetCooldown(p.name, decision.Key, t.now.Add(p.Cooldown))
+}
+
+// Replay says what a text would make of an event that has come, and what a run would begin
+// with. Nothing is executed and nothing is stored; cooldowns and windows count as they are
+// now. [store.ErrNotFound] says that there is no such event.
+func (e *Engine) Replay(ctx context.Context, org api.OrgID, d *workflow.Definition, agent api.AgentID, id api.EventID) (decision workflow.Decision, err error) {
+	err = e.View(ctx, org, func(r store.Reader) error {
+		ev, err := eventOf(r, agent, id)
+		if err != nil {
+			return err
+		}
+		v, err := decide(r, d, ev, e.now())
+		decision = v.Decision
+		if err != nil || !decision.Run {
+			return err
+		}
+		decision, err = d.Foresee(decision, ev, v.events...)
+		return err
+	})
+	return decision, err
+}
+
+// eventOf is an event that has come, with its sender as it is now.
+func eventOf(r store.Reader, agent api.AgentID, id api.EventID) (workflow.Event, error) {
+	stored, err := r.Event(agent, id)
+	if err != nil {
+		return workflow.Event{}, fmt.Errorf("event %s: %w", id, err)
+	}
+	sender, err := r.Agent(agent)
+	return workflow.Event{Event: stored.Event, Agent: sensorOf(sender)}, err
+}
+
+// verdict is a decision with what the store knows of the past.
+type verdict struct {
+	workflow.Decision
+	events []workflow.Event // that make one; nil: only the one
+	window *store.Window    // as it is to be stored; nil: as it is
+	noted  bool             // the event counts as one that came, also where nothing runs yet
+}
+
+// decide is the definition's decision with what the store knows of the past.
+func decide(r store.Reader, def *workflow.Definition, ev workflow.Event, now time.Time) (verdict, error) {
+	v := verdict{Decision: def.Decide(ev)}
+	if !v.Run {
+		return v, nil
+	}
+	if def.Gather != nil && def.Gather.Correlates() {
+		if err := v.gather(r, def, ev, now); err != nil || !v.Run {
+			return v, err
+		}
+	}
+	past, err := pastOf(r, def, v.Decision)
+	if err != nil {
+		return v, err
+	}
+	v.Decision = def.HoldEvent(v.Decision, past, now)
+	if v.Run && def.Gather != nil && !def.Gather.Correlates() {
+		v.noted = true
+		if err := v.gather(r, def, ev, now); err != nil || !v.Run {
+			return v, err
+		}
+	}
+	return v, v.holdRun(r, def, now)
+}
+
+// pastOf is what the past says about an event of its kind.
+func pastOf(r store.Reader, def *workflow.Definition, d workflow.Decision) (past workflow.Past, err error) {
+	if def.Window > 0 {
+		past.DuplicateUntil, _, err = r.CooldownUntil(def.Name, duplicateKey(d))
+	}
+	if err == nil && def.Throttle > 0 {
+		past.ThrottledUntil, _, err = r.CooldownUntil(def.Name, throttleKey(d))
+	}
+	return past, err
+}
+
+// holdRun adds what the past says about another run. A run for the key that goes on counts
+// as one that has just ended.
+func (v *verdict) holdRun(r store.Reader, def *workflow.Definition, now time.Time) error {
+	var past workflow.Past
+	var err error
+	if def.Cooldown > 0 {
+		if past.CooldownUntil, err = cooldown(r, def, v.Key, now); err != nil {
+			return err
+		}
+	}
+	if l := def.Limits; l.Runs > 0 {
+		if past.Runs, err = r.RunsFrom(def.Name, firstID(now.Add(-l.Per)), l.Runs); err != nil {
+			return err
+		}
+	}
+	v.Decision = def.HoldRun(v.Decision, past, now)
+	return nil
+}
+
+func cooldown(r store.Reader, def *workflow.Definition, key string, now time.Time) (time.Time, error) {
+	until, _, err := r.CooldownUntil(def.Name, key)
+	if err != nil {
+		return until, err
+	}
+	active, err := r.RunActive(def.Name, key)
+	if active {
+		until = now.Add(def.Cooldown)
+	}
+	return until, err
+}
+
+// duplicateKey and throttleKey are where the windows of duplicates and throttles are kept:
+// beside the cooldowns, whose keys begin with a quote.
+func duplicateKey(d workflow.Decision) string { return "dedupe" + d.Duplicate }
+
+func throttleKey(d workflow.Decision) string { return "throttle" + d.Group }
+
+// noteEvent begins the times in which others like an event do not count.
+func (t *tx) noteEvent(p program, d workflow.Decision) (err error) {
+	if p.Window > 0 {
+		err = t.SetCooldown(p.name, duplicateKey(d), t.now.Add(p.Window))
+	}
+	if p.Throttle > 0 {
+		err = errors.Join(err, t.SetCooldown(p.name, throttleKey(d), t.now.Add(p.Throttle)))
+	}
+	return err
+}
