@@ -32,6 +32,7 @@ var Layers = []Layer{
 	{"shared/pkg/bundle", []string{"shared/pkg/api", "shared/pkg/plugin", "internal"}},
 	{"shared/pkg/telemetry", []string{"internal"}},
 	{"shared/internal", []string{"shared/pkg/api", "shared/pkg/plugin", "shared/pkg/bundle", "internal"}},
+	{"shared/internal/service", []string{"deployments", "internal"}},
 	{"shared/pkg/agent", []string{"shared", "internal", "sdk/python"}},
 
 	{"sensor-agent", []string{"shared/pkg"}},
@@ -51,6 +52,7 @@ var Layers = []Layer{
 
 	{"kit", []string{"shared/pkg", "sdk/python", "plugins", "internal"}},
 
+	{"deployments", nil},
 	{"sdk/python", nil},
 	{"plugins", nil},
 	{"test", []string{"shared", "orchestrator", "plugins", "sdk", "internal"}},

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/stavily/agents/shared/internal/service"
 	"github.com/stavily/agents/shared/pkg/config"
 )
 
@@ -21,19 +23,21 @@ type loader func() (*config.Loaded, error)
 func registerConfig(root *cobra.Command, role Role) loader {
 	flags := root.PersistentFlags()
 	config.RegisterFlags(flags)
-	return func() (*config.Loaded, error) {
-		hostname, err := os.Hostname()
-		if err != nil {
-			return nil, fmt.Errorf("ask for this host's name: %w", err)
-		}
-		loaded, err := config.Load(config.LoadOptions{
-			Type: role.Type, Flags: flags, Environ: os.Environ(), Hostname: hostname, Writable: writable, Mounts: imageMounts,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("%w: the configuration is not valid:\n%w", errUsage, err)
-		}
-		return loaded, nil
+	return func() (*config.Loaded, error) { return readConfig(role, flags, writable) }
+}
+
+func readConfig(role Role, flags *pflag.FlagSet, writable func(string) bool) (*config.Loaded, error) {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("ask for this host's name: %w", err)
 	}
+	loaded, err := config.Load(config.LoadOptions{
+		Type: role.Type, Flags: flags, Environ: os.Environ(), Hostname: hostname, Writable: writable, Mounts: imageMounts,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: the configuration is not valid:\n%w", errUsage, err)
+	}
+	return loaded, nil
 }
 
 // writable tries, because permission bits do not tell about read-only mounts.
@@ -135,6 +139,10 @@ lost answer is safe: the key is kept until the certificate is stored.
 			}
 			loaded, err := load()
 			if err != nil {
+				return err
+			}
+			// Started by root for an agent that is installed: what is made is that agent's.
+			if err := service.BecomeOwner(loaded.Config.Agent.BaseDir); err != nil {
 				return err
 			}
 			return enroll(cmd.Context(), loaded, role, e, cmd.OutOrStdout())

@@ -184,10 +184,12 @@ func firstConfig(cfg *config.Config, role Role, org api.OrgID) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	text := fmt.Sprintf("# Written by `%s enroll`. `%s config show` prints every value in force.\nagent:\n  id: %q\n  name: %q\n  type: %q\n  organization_id: %q\n  base_dir: %q\n",
-		role.Program, role.Program, cfg.Agent.ID, cfg.Agent.Name, role.Type, org, cfg.Agent.BaseDir)
-	text += fmt.Sprintf("api:\n  base_url: %q\n", cfg.API.BaseURL)
-	return path, atomicfile.Write(path, []byte(text), 0o600)
+	return path, atomicfile.Write(path, smallestConfig(cfg, role, org), 0o600)
+}
+
+func smallestConfig(cfg *config.Config, role Role, org api.OrgID) []byte {
+	return fmt.Appendf(nil, "# `%s config show` prints every value in force.\nagent:\n  id: %q\n  name: %q\n  type: %q\n  organization_id: %q\n  base_dir: %q\napi:\n  base_url: %q\n",
+		role.Program, cfg.Agent.ID, cfg.Agent.Name, role.Type, org, cfg.Agent.BaseDir, cfg.API.BaseURL)
 }
 
 func userAgent(role Role) string { return role.Program + "/" + api.Version }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/service"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -29,7 +30,11 @@ var errUsage = errors.New("usage")
 // Main is the whole of an agent's main function. It returns the exit code.
 func Main(args []string, role Role) int {
 	sandbox.Main() // returns unless this process was started to confine a plugin
-	ctx, stop := untilSignal(context.Background())
+	return service.Run(context.Background(), func(ctx context.Context) int { return execute(ctx, args, role) })
+}
+
+func execute(ctx context.Context, args []string, role Role) int {
+	ctx, stop := untilSignal(ctx)
 	defer stop()
 	cmd := newCommand(role)
 	cmd.SetArgs(args)
@@ -84,6 +89,7 @@ variables, then the configuration file, then defaults; "config show" prints each
 		return run(cmd.Context(), loaded, role)
 	}
 	root.AddCommand(enrollCommand(role, load), configCommand(role, load), sandboxCommand(role, load), pluginsCommand(role, load), healthCommand(role, load), auditCommand(role, load), versionCommand())
+	root.AddCommand(serviceCommands(role)...)
 	return root
 }
 

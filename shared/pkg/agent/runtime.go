@@ -81,7 +81,7 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	rt.file = loaded.File
 	rt.openAudit()
 	defer func() { err = errors.Join(err, rt.closeAudit()) }()
-	components := append(rt.listeners(), Component{"agent", rt.work})
+	components := append(rt.listeners(), Component{"service manager", rt.tellManager}, Component{"agent", rt.work})
 	if err := runGroup(ctx, components); err != nil {
 		log.Error("stopped", telemetry.KeyError, err)
 		return err

@@ -1,0 +1,81 @@
+package service
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What a base directory holds becomes the account's, and nothing that a link in it, or in
+// its place, leads to.
+func TestPlace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("to give files to another user takes root")
+	}
+	dir := t.TempDir()
+	outside := filepath.Join(dir, "outside")
+	base := filepath.Join(dir, "parent", "agent-web-01")
+	a := Agent{Base: base, Config: filepath.Join(base, "config", "agent.yaml"), First: []byte("first"), User: "nobody"}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.WriteFile(outside, []byte("x"), 0o644))
+	must(os.MkdirAll(filepath.Join(base, "data"), 0o755))
+	must(os.Symlink(outside, filepath.Join(base, "data", "link")))
+	must(place(a))
+	must(place(a)) // again
+	who, err := lookup("nobody")
+	must(err)
+	for path, want := range map[string]struct {
+		uid  int
+		mode os.FileMode
+	}{
+		base:                                {who.uid, os.ModeDir | 0o700},
+		filepath.Join(base, "config"):       {who.uid, os.ModeDir | 0o700},
+		a.Config:                            {who.uid, 0o600},
+		filepath.Join(base, "data", "link"): {who.uid, os.ModeSymlink | 0o777},
+		outside:                             {0, 0o644},
+		filepath.Dir(base):                  {0, os.ModeDir | 0o755},
+	} {
+		info, err := os.Lstat(path)
+		must(err)
+		if got := int(info.Sys().(*syscall.Stat_t).Uid); got != want.uid || info.Mode() != want.mode {
+			t.Errorf("%s belongs to %d with %v, want %d with %v", path, got, info.Mode(), want.uid, want.mode)
+		}
+	}
+	must(os.WriteFile(a.Config, []byte("mine"), 0o600))
+	must(place(a))
+	if text, err := os.ReadFile(a.Config); err != nil || string(text) != "mine" {
+		t.Errorf("a configuration that was there became %q, %v", text, err)
+	}
+	away := filepath.Join(dir, "parent", "away")
+	must(os.Symlink("/etc", away))
+	a.Base, a.Config = away, filepath.Join(away, "agent.yaml")
+	if err := place(a); err == nil || !strings.Contains(err.Error(), "no directory") {
+		t.Errorf("a link for a base directory: %v", err)
+	}
+}
+
+func TestWriteUnit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.service")
+	for i, c := range []struct {
+		text    string
+		replace bool
+		refused bool
+	}{
+		{"# mark\n1", false, false},
+		{"# mark\n2", false, false}, // ours: brought up to date
+		{"by hand", true, false},
+		{"# mark\n3", false, true},
+		{"# mark\n3", true, false},
+	} {
+		if err := writeUnit(path, c.text, "# mark", c.replace); (err != nil) != c.refused {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+}

@@ -1,0 +1,172 @@
+//go:build unix
+
+package service
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/limits"
+)
+
+// account is whom an agent runs as.
+type account struct{ uid, gid int }
+
+func lookup(name string) (account, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return account{}, err
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return account{}, fmt.Errorf("user %s has the id %q: %w", name, u.Uid, err)
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		return account{}, fmt.Errorf("user %s has the group %q: %w", name, u.Gid, err)
+	}
+	return account{uid, gid}, nil
+}
+
+// place makes the base directory with a configuration, all of it the agent's user's and
+// nobody else's (R122, R123).
+func place(a Agent) error {
+	who, err := lookup(a.User)
+	if err != nil {
+		return err
+	}
+	parent := filepath.Dir(a.Base)
+	made, err := ensure(parent)
+	if err != nil {
+		return err
+	}
+	if made && parent == Home {
+		if err := os.Lchown(parent, who.uid, who.gid); err != nil {
+			return err
+		}
+	}
+	above, err := os.OpenRoot(parent)
+	if err != nil {
+		return err
+	}
+	defer above.Close()
+	name := filepath.Base(a.Base)
+	if info, err := above.Lstat(name); err == nil && !info.IsDir() {
+		return fmt.Errorf("%s is no directory: move it away, or choose another with --base-dir", a.Base)
+	}
+	base, err := below(above, name)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	if err := base.Chmod(".", 0o700); err != nil {
+		return err
+	}
+	if err := first(base, a); err != nil {
+		return err
+	}
+	return give(base, who)
+}
+
+func ensure(dir string) (made bool, err error) {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, os.MkdirAll(dir, 0o755)
+}
+
+// below is a directory of root, made where it is missing.
+func below(root *os.Root, name string) (*os.Root, error) {
+	if err := root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return root.OpenRoot(name)
+}
+
+// first writes the configuration when there is none, if it belongs below the base directory.
+func first(base *os.Root, a Agent) error {
+	rel, err := filepath.Rel(a.Base, a.Config)
+	if err != nil || !filepath.IsLocal(rel) {
+		_, err := os.Stat(a.Config)
+		return err
+	}
+	if err := base.MkdirAll(filepath.Dir(rel), 0o700); err != nil {
+		return err
+	}
+	f, err := base.OpenFile(rel, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(a.First)
+	return errors.Join(err, f.Close())
+}
+
+// give makes everything in base belong to who. Links are given, not followed.
+func give(base *os.Root, who account) error {
+	return fs.WalkDir(base.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return base.Lchown(path, who.uid, who.gid)
+	})
+}
+
+// BecomeOwner gives up root for the owner of dir, so that what this process makes there
+// is not root's. It does nothing for others than root, and where there is no dir yet.
+func BecomeOwner(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	err = errors.Join(syscall.Setgroups(nil), syscall.Setgid(int(owner.Gid)), syscall.Setuid(int(owner.Uid)))
+	if err != nil {
+		return fmt.Errorf("become the owner of %s: %w", dir, err)
+	}
+	return nil
+}
+
+// maxUnit is far above any unit: ours has 3 KiB.
+const maxUnit = 64 << 10
+
+// writeUnit puts a unit in its place. One that somebody else wrote stays, unless it is
+// to be replaced.
+func writeUnit(path, text, mark string, replace bool) error {
+	old, err := limits.ReadFile(path, maxUnit)
+	switch {
+	case err == nil && string(old) == text:
+		return nil
+	case err == nil && !replace && !bytes.Contains(old, []byte(mark)):
+		return fmt.Errorf("%s was not written by install: look at it, then repeat with --replace", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return atomicfile.Write(path, []byte(text), 0o644)
+}
+
+func needRoot(what string) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%w: %s takes root: repeat it with sudo", ErrNotPossible, what)
+	}
+	return nil
+}
