@@ -18,6 +18,7 @@ var Dependencies = map[string]string{
 	"github.com/santhosh-tekuri/jsonschema/v6": "tests only: the schema of plugin.yaml that editors get agrees with what agents read",
 	"github.com/spf13/cobra":                   "command lines with help and completion, without breaking dead-code elimination",
 	"github.com/spf13/pflag":                   "flags of cobra, named directly where configuration registers its own",
+	"go.opentelemetry.io/collector/pdata":      "tests only: reads OTLP in JSON as the OpenTelemetry collector does",
 	"go.uber.org/goleak":                       "tests only: no goroutine outlives its loop",
 	"go.yaml.in/yaml/v4":                       "YAML with line and column for every mistake and bounds on depth and aliases",
 	"golang.org/x/crypto":                      "OpenSSH's form of public and private keys, for the keys that sign plugin packages",

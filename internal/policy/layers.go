@@ -27,10 +27,11 @@ var Layers = []Layer{
 
 	{"shared/pkg/api", []string{"internal/limits"}},
 	{"shared/pkg/pki", []string{"shared/pkg/api", "internal"}},
-	{"shared/pkg/config", []string{"shared/pkg/api", "shared/pkg/bundle", "internal"}},
+	{"shared/pkg/config", []string{"shared/pkg/api", "shared/pkg/bundle", "shared/pkg/trace", "internal"}},
 	{"shared/pkg/plugin", []string{"shared/pkg/api", "internal"}},
 	{"shared/pkg/bundle", []string{"shared/pkg/api", "shared/pkg/plugin", "internal"}},
 	{"shared/pkg/telemetry", []string{"internal"}},
+	{"shared/pkg/trace", []string{"internal"}},
 	{"shared/internal", []string{"shared/pkg/api", "shared/pkg/plugin", "shared/pkg/bundle", "internal"}},
 	{"shared/internal/service", []string{"deployments", "internal"}},
 	{"shared/pkg/agent", []string{"shared", "internal", "sdk/python"}},
@@ -48,7 +49,7 @@ var Layers = []Layer{
 	{"orchestrator/internal/ca", []string{"shared/pkg/api", "shared/pkg/pki", "internal"}},
 	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/depot", "orchestrator/internal/rollout", "orchestrator/internal/ca", "internal"}},
 	{"orchestrator/cmd", []string{"orchestrator", "kit"}},
-	{"orchestrator", []string{"shared/pkg/api", "shared/pkg/pki", "shared/pkg/plugin", "shared/pkg/bundle", "shared/pkg/telemetry", "orchestrator", "plugins", "internal"}},
+	{"orchestrator", []string{"shared/pkg/api", "shared/pkg/pki", "shared/pkg/plugin", "shared/pkg/bundle", "shared/pkg/telemetry", "shared/pkg/trace", "orchestrator", "plugins", "internal"}},
 
 	{"kit", []string{"shared/pkg", "sdk/python", "plugins", "internal"}},
 

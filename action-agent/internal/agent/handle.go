@@ -30,7 +30,7 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
 		return
 	}
-	switch err := w.claim(ctx, i, received); {
+	switch err := w.tracedClaim(ctx, i, received); {
 	case err == nil:
 	case errors.Is(err, errExpired):
 		w.end(ctx, i, api.Result{Status: api.Expired, ErrorMessage: err.Error()})
@@ -47,7 +47,7 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		return
 	}
 	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
-	result := w.run(ctx, i, task)
+	result := w.tracedRun(ctx, i, task)
 	log.Info("ended", "status", result.Status, "duration_ms", result.DurationMS)
 	w.finished.WithLabelValues(string(i.PluginID), string(result.Status)).Inc()
 	w.took.WithLabelValues(string(i.PluginID)).Observe(float64(result.DurationMS) / 1000)

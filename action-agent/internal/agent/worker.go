@@ -164,8 +164,10 @@ func (w *worker) sendAll(ctx context.Context) error {
 	var left error
 	for _, e := range w.journal.Unreported() {
 		w.beatReport()
+		begin := time.Now()
 		_, err := w.rt.API.Result(ctx, e.ID, *e.Result)
 		w.rt.NoteContact(err)
+		w.traceReport(e, begin, err)
 		if api.CodeOf(err) == api.CodeInternal {
 			left = err
 			continue

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stavily/agents/orchestrator/internal/server"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/trace"
 )
 
 func serverCommand(o *options) *cobra.Command {
@@ -33,6 +35,12 @@ the requests in flight, with exit code 0.`,
 				return usageError{err}
 			}
 			so.DataDir, so.Logger = o.dataDir, log
+			if so.Collector == "" {
+				so.Collector = os.Getenv(trace.EnvEndpoint)
+			}
+			if so.CollectorHeaders, err = trace.ParseHeaders(os.Getenv(trace.EnvHeaders)); err != nil {
+				return usageError{fmt.Errorf("%s: %w", trace.EnvHeaders, err)}
+			}
 			return server.Run(cmd.Context(), so)
 		},
 	}
@@ -40,6 +48,8 @@ the requests in flight, with exit code 0.`,
 	f.StringVar(&so.Listen, "listen", ":8443", "`address` that agents connect to")
 	f.StringArrayVar(&so.Hostnames, "hostname", nil, "`name` or IP address that agents reach this server by; the first is shown in enrolment commands (default: this host's name and localhost)")
 	f.StringVar(&so.TrustDomain, "trust-domain", "", "trust domain of a CA that is made at this start (default \"stavily\")")
+	f.StringVar(&so.Collector, "otlp-endpoint", "", "`URL` of an OpenTelemetry collector that spans go to, for example http://127.0.0.1:4318 (default: "+trace.EnvEndpoint+"; tracing is off without)")
+	f.StringVar(&so.Sampler, "trace-sampler", trace.AlwaysOn, "which traces that begin here are recorded: always_on, always_off or traceidratio:0.1")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	return c

@@ -13,6 +13,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/trace"
 )
 
 // Options of an engine.
@@ -21,6 +22,7 @@ type Options struct {
 	Now      func() time.Time // nil: time.Now
 	LeaseTTL time.Duration    // 0: 60 s; how long an offer or a silent execution holds
 	Depot    *depot.Depot     // of package files
+	Trace    *trace.Tracer    // nil: traces only pass through
 }
 
 // leaseTTL is long enough for an agent to ride out a restart of the orchestrator and
@@ -39,6 +41,7 @@ type Engine struct {
 	now   func() time.Time
 	ttl   time.Duration
 	depot *depot.Depot
+	trace *trace.Tracer
 
 	files      sync.Mutex                               // held while a file and its record come or go together
 	deliveries crowd[api.OrgID, poll]                   // that wait for other packages to have
@@ -67,7 +70,7 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 		o.LeaseTTL = leaseTTL
 	}
 	return &Engine{
-		store: s, ca: authority, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot,
+		store: s, ca: authority, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot, trace: o.Trace,
 		alarm: newAlarm(), ids: newIDs(), fatal: make(chan struct{}),
 	}
 }
@@ -87,6 +90,8 @@ type tx struct {
 	waitsChange bool // steps begin or end to wait for events
 
 	delivered bool // agents are to have other packages than before
+
+	spans []*trace.Span // of what was decided
 }
 
 // update runs f in one transaction and, once that is durable, wakes who waits for
@@ -110,6 +115,9 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	}
 	if err != nil {
 		return err
+	}
+	for _, span := range t.spans {
+		span.End()
 	}
 	for _, target := range t.waiting {
 		e.wake(org, func(a store.Agent) bool { return target.Fits(a.ID, a.Hostname, a.Tags) })

@@ -28,10 +28,12 @@ func (e *Engine) Events(ctx context.Context, id pki.Identity, b api.EventBatch) 
 	}
 	var answer api.EventBatchResponse
 	var lost []api.Gap
+	taken := e.takingIn(id, b.Events)
 	err := e.update(ctx, id.Org, func(t *tx) (err error) {
 		answer, lost, err = t.take(id, b)
 		return err
 	})
+	taken(answer, err)
 	if err != nil {
 		return api.EventBatchResponse{}, err
 	}

@@ -93,6 +93,7 @@ func wire(i instruction.Instruction, now time.Time) api.Instruction {
 		LeaseSeconds:        wholeSeconds(i.LeaseUntil.Sub(now)),
 		ExpiresInSeconds:    wholeSeconds(i.ExpiresAt.Sub(now)),
 		SandboxMinimum:      i.Target.Sandbox,
+		TraceParent:         i.TraceParent,
 	}
 }
 
@@ -149,6 +150,7 @@ func (e *Engine) Result(ctx context.Context, id pki.Identity, iid api.Instructio
 	if len(r.Network) > api.MaxTraffic {
 		return api.ResultResponse{}, api.Errorf(api.CodeTooLarge, "The result tells of %d network destinations and may of %d; cut it.", len(r.Network), api.MaxTraffic)
 	}
+	begin := time.Now() // of its span, which is no matter of the engine's clock
 	err := e.update(ctx, id.Org, func(t *tx) error {
 		i, err := t.own(id, iid)
 		if err != nil {
@@ -163,6 +165,7 @@ func (e *Engine) Result(ctx context.Context, id pki.Identity, iid api.Instructio
 		if err := t.heldToMinimum(id, i, r); err != nil {
 			return err
 		}
+		t.resulted(next, begin)
 		return t.addLogs(next, lines)
 	})
 	if err != nil {

@@ -142,6 +142,7 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, wit
 			})
 		}
 	}
+	spec.TraceParent = t.instructed(ev.TraceParent, spec)
 	i := instruction.New(spec, t.now)
 	t.waiting = append(t.waiting, target)
 	t.due = earlier(t.due, i.Due())

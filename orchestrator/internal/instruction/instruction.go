@@ -57,10 +57,11 @@ type Spec struct {
 	Input       map[string]json.RawMessage `json:"input,omitempty"`
 	Timeout     time.Duration              `json:"timeout"` // of one attempt, in nanoseconds
 	Target      Target                     `json:"target"`
-	Priority    string                     `json:"priority"`     // "" is normal
-	Idempotent  bool                       `json:"idempotent"`   // may run again when an attempt may have run
-	MaxAttempts int                        `json:"max_attempts"` // 0: 3 when idempotent, else 1
-	ExpiresAt   time.Time                  `json:"expires_at"`   // no start from then on; zero: DefaultLifetime
+	Priority    string                     `json:"priority"`              // "" is normal
+	Idempotent  bool                       `json:"idempotent"`            // may run again when an attempt may have run
+	MaxAttempts int                        `json:"max_attempts"`          // 0: 3 when idempotent, else 1
+	ExpiresAt   time.Time                  `json:"expires_at"`            // no start from then on; zero: DefaultLifetime
+	TraceParent string                     `json:"traceparent,omitempty"` // of the decision, see trace.Context
 }
 
 // Instruction is a Spec and how far it has come.

@@ -23,16 +23,20 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/shared/pkg/pki"
+	"github.com/stavily/agents/shared/pkg/trace"
 )
 
 // Options of a server.
 type Options struct {
-	DataDir     string
-	Listen      string   // address of the agents' listener, for example ":8443"
-	Hostnames   []string // names and IP addresses of the server; empty: the host's name and the loopback ones
-	TrustDomain string   // see ca.Options
-	Logger      *slog.Logger
-	Ready       func(addr net.Addr) // called once both listeners accept; may be nil
+	DataDir          string
+	Listen           string   // address of the agents' listener, for example ":8443"
+	Hostnames        []string // names and IP addresses of the server; empty: the host's name and the loopback ones
+	TrustDomain      string   // see ca.Options
+	Collector        string   // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
+	CollectorHeaders map[string]string
+	Sampler          string // see trace.ParseSampler
+	Logger           *slog.Logger
+	Ready            func(addr net.Addr) // called once both listeners accept; may be nil
 }
 
 // Run runs a server until ctx is done, and returns nil then, or until a part of it
@@ -61,7 +65,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	e := engine.New(st, authority, engine.Options{Logger: o.Logger, Depot: packages})
+	tracer, err := openTracing(o)
+	if err != nil {
+		return err
+	}
+	defer flushTraces(ctx, tracer)
+	e := engine.New(st, authority, engine.Options{Logger: o.Logger, Depot: packages, Trace: tracer})
 	if err := e.SweepPackages(ctx); err != nil {
 		return err
 	}
@@ -72,11 +81,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer agents.Close()
 	defer operators.Close()
 	info := operatorapi.Server{BaseURL: baseURL(hosts[0], agents.Addr()), CA: authority}
-	return run(ctx, o, e, info, agents, operators)
+	return run(ctx, o, e, tracer, info, agents, operators)
 }
 
 // run serves on both listeners until ctx is done or a part fails.
-func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Server, agents, operators net.Listener) error {
+func run(ctx context.Context, o Options, e *engine.Engine, tracer *trace.Tracer, info operatorapi.Server, agents, operators net.Listener) error {
 	agentHandler, err := agentapi.Handler(e, o.Logger)
 	if err != nil {
 		return err
@@ -91,6 +100,7 @@ func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Serv
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.Run(ctx) })
+	group.Go(func() error { return tracer.Run(ctx) })
 	group.Go(func() error { return serve(ctx, agentServer, agentapi.Listener(agents, tlsConfig)) })
 	group.Go(func() error { return serve(ctx, operatorServer, operators) })
 	o.Logger.Info("listening", "address", agents.Addr().String(), "base_url", info.BaseURL)

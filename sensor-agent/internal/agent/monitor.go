@@ -14,6 +14,7 @@ import (
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/plugin"
 	"github.com/stavily/agents/shared/pkg/telemetry"
+	"github.com/stavily/agents/shared/pkg/trace"
 )
 
 // monitor is one configured plugin.
@@ -225,6 +226,18 @@ func jitter(d time.Duration, part float64) time.Duration {
 	return time.Duration(float64(d) * (1 + part*(2*rand.Float64()-1)))
 }
 
+// traced ends the span of a look. One that found nothing is not worth a trace.
+func (m *monitor) traced(span *trace.Span, found int, err error) {
+	if found == 0 && err == nil {
+		return
+	}
+	span.Set(trace.KeyMonitor, m.settings.Name).Set(trace.KeyPlugin, string(m.plugin.ID)).SetInt("stavily.events", int64(found))
+	if err != nil {
+		span.Fail(err.Error())
+	}
+	span.End()
+}
+
 // once is one look. The error ends the session.
 func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 	limit := m.rt.Config.Plugins.Timeout.Duration()
@@ -235,13 +248,16 @@ func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 	}
 	looking, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	span := m.rt.Trace.Start(trace.Context{}, "sensor.sample", trace.Internal)
 	events, err := s.Detect(looking)
 	if s.Err() != nil {
 		return s.Err()
 	}
 	for _, e := range events { // beside ones that cannot be read there may be good ones
+		e.TraceParent = span.Carry("")
 		err = errors.Join(err, m.keep(ctx, e))
 	}
+	m.traced(span, len(events), err)
 	m.mu.Lock()
 	m.info.LastRun = api.At(time.Now())
 	m.mu.Unlock()

@@ -55,8 +55,10 @@ var acceptLimit = 30 * time.Second
 
 // accept gives an event its id and returns once it is on disk. After acceptLimit
 // without room the error wraps context.DeadlineExceeded.
-func (o *outbox) accept(ctx context.Context, e api.Event) (api.EventID, error) {
+func (o *outbox) accept(ctx context.Context, e api.Event) (id api.EventID, err error) {
 	e.ID = api.EventID(ulid.Make().String())
+	span := o.emitting(&e)
+	defer func() { endEmit(span, err) }()
 	payload, err := json.Marshal(e)
 	if err != nil {
 		return "", fmt.Errorf("event %s: %w", e.Type, err)
@@ -167,12 +169,14 @@ func (o *outbox) send(ctx context.Context, most int) (agent.DeliveryInput, error
 		batch.Events[i].Seq = r.Seq
 		first = b.Records[0].Seq
 	}
+	begin := time.Now()
 	answer, err := o.rt.API.Events(ctx, batch)
 	o.rt.NoteContact(err)
 	if err != nil {
 		return agent.NotTaken(err, b.Items(), first), nil
 	}
 	o.count(answer)
+	o.delivering(batch.Events, answer.Events, begin)
 	return agent.Answered{AckedThrough: answer.AckedThrough, Last: o.stats().Last, Records: len(b.Records), Random: rand.Float64()}, nil
 }
 

@@ -21,7 +21,8 @@ type (
 	// SpoolStats tell how a Spool is.
 	SpoolStats = spool.Stats
 	// Journal remembers instructions over crashes.
-	Journal = execution.Journal
+	Journal      = execution.Journal
+	JournalEntry = execution.Entry
 
 	// Delivery is the state of the pure machine that decides what to send and when.
 	Delivery = delivery.State

@@ -15,6 +15,7 @@ type counts struct {
 	level, layer *telemetry.GaugeVec
 	runs         *telemetry.CounterVec
 	zygotes      *telemetry.CounterVec
+	spans        *telemetry.CounterVec
 	*takings
 }
 
@@ -33,6 +34,7 @@ func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 		runs:        m.CounterVec("plugin_runs_total", "Runs of actions and outputs, by how their process came to be: forked from a warm one, or started cold.", "start"),
 		zygotes:     m.CounterVec("zygotes_ended_total", "Ends of processes that runs are forked from, by reason.", "reason"),
 		layer:       m.GaugeVec("sandbox_layer", "1 for each layer of the sandbox that is enforced, 0 for the others.", "layer"),
+		spans:       m.CounterVec("trace_spans_total", "Spans of traces, by what became of them.", "outcome"),
 		takings:     newTakings(m),
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/pki"
 	"github.com/stavily/agents/shared/pkg/telemetry"
+	"github.com/stavily/agents/shared/pkg/trace"
 )
 
 // Runtime is what a role's components stand on. Its fields are set before they
@@ -27,6 +28,7 @@ type Runtime struct {
 	Log     *slog.Logger
 	Health  *Health
 	Metrics *telemetry.Registry
+	Trace   *trace.Tracer // nil: tracing is off
 	API     *api.Client
 	Plugins *Plugins
 	Audit   *AuditLog // nil takes every record and keeps none
@@ -39,6 +41,7 @@ type Runtime struct {
 	logs     *logUpload
 	beatNow  chan struct{}
 	failed   chan error     // holds the first reason of Fail
+	untraced atomic.Bool    // it was told that the collector takes no spans
 	contact  atomic.Int32   // what was told of the connection last, a contact; 0 is nothing
 	closers  []func() error // what roles opened; closed when everything has ended
 	monitors atomic.Pointer[func() []api.MonitorInfo]
@@ -79,6 +82,8 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	}
 	rt.use(secrets)
 	rt.file = loaded.File
+	rt.openTracing()
+	defer rt.flushTraces(ctx)
 	rt.openAudit()
 	defer func() { err = errors.Join(err, rt.closeAudit()) }()
 	components := append(rt.listeners(), Component{"service manager", rt.tellManager}, Component{"agent", rt.work})

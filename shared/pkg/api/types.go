@@ -324,6 +324,9 @@ type Event struct {
 	Metadata  map[string]json.RawMessage `json:"metadata,omitempty"`
 	Tags      []string                   `json:"tags,omitempty"`
 	Key       string                     `json:"key,omitempty"` // dedupe key
+	// TraceParent is a W3C trace context: what happens because of the event belongs to that
+	// trace. One that is not valid is dropped, and the event is not.
+	TraceParent string `json:"traceparent,omitempty"`
 }
 
 // Stream names the spool that events come from. Epoch is 128 random bits in

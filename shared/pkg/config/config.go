@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/trace"
 )
 
 // Config is everything that can be set for one agent.
@@ -18,6 +19,7 @@ type Config struct {
 	Spool    Spool    `yaml:"spool"`    // what waits on disk while the orchestrator is away
 	Health   Health   `yaml:"health"`   // the endpoint that service managers and containers probe
 	Metrics  Metrics  `yaml:"metrics"`  // the endpoint that Prometheus scrapes
+	Tracing  Tracing  `yaml:"tracing"`  // what happened to one event, for an OpenTelemetry collector
 }
 
 // Agent says who this agent is and where it keeps its things. ID and
@@ -225,11 +227,13 @@ const (
 
 // Health is the endpoint that service managers probe.
 type Health struct {
-	Enabled   bool   `yaml:"enabled"`    // whether it is served
-	Bind      string `yaml:"bind"`       // an IP address; only callers on this host see details
-	Port      int    `yaml:"port"`       // 0 takes any free one
-	Path      string `yaml:"path"`       // answers 200 while the agent is alive and its loops move, connected or not
-	ReadyPath string `yaml:"ready_path"` // answers 200 when the agent is enrolled and at work, else 503 with the reason
+	Enabled      bool     `yaml:"enabled"`       // whether it is served
+	Bind         string   `yaml:"bind"`          // an IP address; only callers on this host see details
+	Port         int      `yaml:"port"`          // 0 takes any free one
+	Path         string   `yaml:"path"`          // answers 200 while the agent is alive and its loops move, connected or not
+	ReadyPath    string   `yaml:"ready_path"`    // answers 200 when the agent is enrolled and at work, else 503 with the reason
+	StatusPath   string   `yaml:"status_path"`   // answers callers on this host with all that the agent knows of itself
+	ReadyContact Duration `yaml:"ready_contact"` // not ready when the orchestrator has not answered for so long; 0: an outage of it makes nobody unready (F21)
 }
 
 // Metrics is the endpoint that Prometheus scrapes.
@@ -253,6 +257,7 @@ const (
 
 	defaultHealthPath  = "/health"
 	defaultReadyPath   = "/ready"
+	defaultStatusPath  = "/status"
 	defaultMetricsPath = "/metrics"
 	defaultNamespace   = "stavily_agent"
 )
@@ -293,7 +298,8 @@ func Default(t api.AgentType) Config {
 			AutoUpdate: true, UpdateInterval: Duration(defaultUpdateInterval),
 		},
 		Spool:   Spool{MaxBytes: defaultSpool},
-		Health:  Health{Enabled: true, Bind: defaultHealthBind, Port: healthPort, Path: defaultHealthPath, ReadyPath: defaultReadyPath},
+		Health:  Health{Enabled: true, Bind: defaultHealthBind, Port: healthPort, Path: defaultHealthPath, ReadyPath: defaultReadyPath, StatusPath: defaultStatusPath},
 		Metrics: Metrics{Enabled: true, Bind: defaultMetricsBind, Port: metricsPort, Path: defaultMetricsPath, Namespace: defaultNamespace},
+		Tracing: Tracing{Exporter: OTLP, Sampler: trace.AlwaysOn, Headers: map[string]Secret{}},
 	}
 }

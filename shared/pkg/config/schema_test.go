@@ -57,6 +57,8 @@ var shapes = map[string]shape{
 	"health.port":                        between(0, 65535),
 	"health.path":                        {"pattern": "^/|[{]"},
 	"health.ready_path":                  {"pattern": "^/|[{]"},
+	"health.status_path":                 {"pattern": "^/|[{]"},
+	"tracing.exporter":                   oneOf(OTLP),
 	"metrics.port":                       between(0, 65535),
 	"metrics.path":                       {"pattern": "^/|[{]"},
 	"metrics.namespace":                  {"pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$|[{]"},

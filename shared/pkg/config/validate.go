@@ -33,6 +33,7 @@ func (c *Config) check() problems {
 	ps.require(c.Spool.MaxBytes >= minSpool, "spool.max_bytes", c.Spool.MaxBytes, "at least %v", minSpool)
 	c.Health.check(&ps)
 	c.Metrics.check(&ps)
+	c.Tracing.check(&ps)
 	return ps
 }
 
@@ -169,7 +170,10 @@ func (ps *problems) requireIDs(key string, ids []api.PluginID) {
 func (h *Health) check(ps *problems) {
 	ps.requireEndpoint("health", h.Bind, h.Port, h.Path)
 	ps.requirePath("health.ready_path", h.ReadyPath)
+	ps.requirePath("health.status_path", h.StatusPath)
 	ps.require(h.ReadyPath != h.Path, "health.ready_path", h.ReadyPath, "another path than health.path")
+	ps.require(h.StatusPath != h.Path && h.StatusPath != h.ReadyPath, "health.status_path", h.StatusPath, "another path than health.path and health.ready_path")
+	ps.require(h.ReadyContact == 0 || h.ReadyContact >= Duration(minInterval), "health.ready_contact", h.ReadyContact, "0 (not asked for) or at least %v", Duration(minInterval))
 }
 
 // metricName is what Prometheus takes as the beginning of a metric's name.
