@@ -178,6 +178,9 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 		return err
 	}
 	rt.Health.Clear(conditionStarting)
+	if rt.Config.Security.Integrity.Enabled {
+		role = append(role, Component{"file integrity", (&integrity{rt: rt}).Run})
+	}
 	return runGroup(ctx, append(role,
 		Component{"heartbeat", rt.heartbeat},
 		Component{"assignments", rt.followAssignments},

@@ -133,9 +133,10 @@ const (
 
 // Security holds what protects the connection, and the host from its plugins.
 type Security struct {
-	TLS     TLS     `yaml:"tls"`     // how the connection is encrypted; that it is, and that both sides show a certificate, cannot be configured away
-	Sandbox Sandbox `yaml:"sandbox"` // what confines plugins, and the most that any of them may reach; a plugin's own file can say otherwise for that plugin, a manifest and the orchestrator cannot; the agent's own directory is out of reach whatever stands here
-	Audit   Audit   `yaml:"audit"`   // the record of what the agent was told, did and refused
+	TLS       TLS       `yaml:"tls"`       // how the connection is encrypted; that it is, and that both sides show a certificate, cannot be configured away
+	Sandbox   Sandbox   `yaml:"sandbox"`   // what confines plugins, and the most that any of them may reach; a plugin's own file can say otherwise for that plugin, a manifest and the orchestrator cannot; the agent's own directory is out of reach whatever stands here
+	Integrity Integrity `yaml:"integrity"` // whether changes of the files that the agent runs are looked for
+	Audit     Audit     `yaml:"audit"`     // the record of what the agent was told, did and refused
 }
 
 // TLS is the protocol's lower bound. That TLS is used, and that both sides show a
@@ -288,7 +289,8 @@ func Default(t api.AgentType) Config {
 			Level: defaultLevel, Format: defaultFormat, Output: defaultOutput,
 			MaxSize: defaultMaxSize, MaxBackups: defaultMaxBackups, MaxAge: defaultMaxAge, Compress: true,
 		},
-		Security: Security{TLS: TLS{MinVersion: defaultMinVersion}, Sandbox: defaultSandbox(), Audit: Audit{Enabled: true}},
+		Security: Security{TLS: TLS{MinVersion: defaultMinVersion}, Sandbox: defaultSandbox(), Audit: Audit{Enabled: true},
+			Integrity: Integrity{Enabled: true, Interval: Duration(defaultIntegrityInterval)}},
 		Plugins: Plugins{
 			MaxMemory: defaultMaxMemory, Timeout: Duration(defaultRunLimit),
 			Pins:   Pins{},

@@ -157,7 +157,7 @@ func defaults(t *testing.T) func(key string) string {
 	sensor, action := load(api.Sensor), load(api.Action)
 	show := func(l *Loaded, key string) string {
 		text := string(display(find(&l.Config, key).value))
-		return strings.ReplaceAll(text, filepath.Clean(base), "BASE_DIR")
+		return strings.ReplaceAll(text, filepath.Clean(base), "<base_dir>")
 	}
 	return func(key string) string {
 		switch key {
@@ -182,14 +182,14 @@ const pageHead = `# Configuration
 
 <!-- Made from the structs of shared/pkg/config and their comments: go test ./shared/pkg/config -run TestGenerated -update -->
 
-One YAML file, ` + "`BASE_DIR/config/agent.yaml`" + ` unless ` + "`--config` or `STAVILY_CONFIG`" + ` names another; none is needed where flags and variables say enough.
+One YAML file, ` + "`<base_dir>/config/agent.yaml`" + ` unless ` + "`--config` or `STAVILY_CONFIG`" + ` names another; none is needed where flags and variables say enough.
 A flag wins over a variable, a variable over the file, the file over the default. ` + "`sensor-agent config show`" + ` prints what is in force on a
 host and where each value came from, ` + "`sensor-agent config validate FILE`" + ` every mistake in a file at once. A changed file is applied whole or not at all.
 
 - A **duration** is written with a unit: ` + "`500ms`, `30s`, `5m`, `1h30m`" + `. A **size** too: KB, MB, GB are powers of 1000, KiB, MiB, GiB of 1024; a bare number is bytes.
 - In a **variable**, lists are split at commas and maps are ` + "`key=value, key=value`" + `. An empty variable counts as unset. A ` + "`STAVILY_*`" + ` name that nothing
   reads is warned of with the nearest that exists. ` + "`STAVILY_BASE_DIR`" + ` is an older name of ` + "`STAVILY_AGENT_BASE_DIR`" + `.
-- ` + "`{AGENT_ID}`, `{HOSTNAME}`, `{ORG_ID}` and `${NAME}`" + ` of the environment are replaced in every text. Paths are relative to BASE_DIR.
+- ` + "`{AGENT_ID}`, `{HOSTNAME}`, `{ORG_ID}` and `${NAME}`" + ` of the environment are replaced in every text. Paths are relative to the base directory.
 - Unknown and duplicate keys are errors, with file, line and the nearest key that exists.
 
 [agent.schema.json](../configs/agent.schema.json) tells editors all of this; with the YAML extension of many of them this first line does it:
@@ -217,7 +217,7 @@ func configurationPage(t *testing.T) []byte {
 				table = true
 			}
 			variable := envPrefix + strings.ToUpper(strings.ReplaceAll(n.key, ".", "_"))
-			fmt.Fprintf(&out, "| `%s`<br>`%s` | %s | %s | %s |\n", n.key, variable, typeName(n.typ), dangerous.Replace(byDefault(n.key)), dangerous.Replace(n.text))
+			fmt.Fprintf(&out, "| `%s`<br>`%s` | %s | %s | %s |\n", n.key, variable, typeName(n.typ), strings.ReplaceAll(byDefault(n.key), "|", `\|`), dangerous.Replace(n.text))
 		}
 		for _, n := range p.nested {
 			if n.nested != nil {

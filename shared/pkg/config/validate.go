@@ -29,6 +29,7 @@ func (c *Config) check() problems {
 	_, known := tlsVersions[c.Security.TLS.MinVersion]
 	ps.require(known, "security.tls.min_version", c.Security.TLS.MinVersion, "1.3 or 1.2")
 	c.Security.Sandbox.check(&ps)
+	c.Security.Integrity.check(&ps)
 	c.Plugins.check(&ps)
 	ps.require(c.Spool.MaxBytes >= minSpool, "spool.max_bytes", c.Spool.MaxBytes, "at least %v", minSpool)
 	c.Health.check(&ps)
