@@ -93,7 +93,7 @@ func (l *Log) Begin(kind Kind, attrs ...slog.Attr) (wait func() error) {
 	}
 	g, leads := l.join(l.entry(kind, attrs...))
 	if leads {
-		go l.lead(g)
+		go l.lead(g) // ends with the flush; who called waits for it
 	}
 	return func() error {
 		<-g.done
@@ -104,18 +104,26 @@ func (l *Log) Begin(kind Kind, attrs ...slog.Attr) (wait func() error) {
 // Note records what has happened already and cannot be held back. While nothing can be
 // written it is held in memory and written before all else once it can; what there is
 // no room for is counted in a record.
-func (l *Log) Note(kind Kind, attrs ...slog.Attr) {
+func (l *Log) Note(kind Kind, attrs ...slog.Attr) { l.BeginNote(kind, attrs...)() }
+
+// BeginNote is Note in two steps, as Begin is of Record.
+func (l *Log) BeginNote(kind Kind, attrs ...slog.Attr) (wait func()) {
 	if l == nil {
-		return
+		return func() {}
 	}
 	e := l.entry(kind, attrs...)
 	g, leads := l.join(e)
 	if leads {
-		l.lead(g)
+		go l.lead(g)
 	}
-	if <-g.done; g.err == nil {
-		return
+	return func() {
+		if <-g.done; g.err != nil {
+			l.hold(e)
+		}
 	}
+}
+
+func (l *Log) hold(e entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.held) == maxHeld {

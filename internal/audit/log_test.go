@@ -238,8 +238,9 @@ func TestSecretsAreNotWritten(t *testing.T) {
 	l := Open(path, Options{Redact: func(s string) string { return strings.ReplaceAll(s, "hunter2", "[redacted]") }})
 	defer l.Close()
 	must(t, l.Record("tested", slog.Any("error", fmt.Errorf("password hunter2 is wrong")), slog.String("long", strings.Repeat("x", MaxLine))))
+	must(t, l.Record("tested", slog.Any("many", strings.Split(strings.Repeat("x ", MaxLine), " "))))
 	must(t, l.Record("tested", slog.Any("error", fmt.Errorf("password hunter2 is wrong"))))
-	if b := read(t, path); bytes.Contains(b, []byte("hunter2")) || !bytes.Contains(b, []byte("password [redacted] is wrong")) || !bytes.Contains(b, []byte("too_long")) {
+	if b := read(t, path); bytes.Contains(b, []byte("hunter2")) || !bytes.Contains(b, []byte("password [redacted] is wrong")) || !bytes.Contains(b, []byte("too_long")) || !bytes.Contains(b, []byte("… (65536 bytes)")) {
 		t.Errorf("wrote %.500s", b)
 	}
 	if r := verify(t, path); len(r.Findings) != 0 {

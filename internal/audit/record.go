@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stavily/agents/internal/limits"
@@ -132,12 +133,24 @@ func plain(v slog.Value) any {
 	switch v = v.Resolve(); v.Kind() {
 	case slog.KindDuration:
 		return v.Duration().String()
+	case slog.KindString:
+		return cut(v.String())
 	case slog.KindAny:
 		if err, isError := v.Any().(error); isError {
-			return err.Error()
+			return cut(err.Error())
 		}
 	}
 	return v.Any()
+}
+
+// maxText bounds one text: foreign ones may be as long as somebody likes.
+const maxText = 4 << 10
+
+func cut(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(s[:maxText], ""), len(s))
 }
 
 func jsonOf(v any) []byte {

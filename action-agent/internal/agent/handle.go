@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -20,13 +21,20 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		log.Warn("offered again what this agent has had: not run a second time")
 		return
 	}
+	accepted := w.rt.Audit.Begin(agent.AuditAccepted, append(fieldsOf(i), slog.String("parameters", agent.ParametersDigest(&i)))...)
 	if !w.noted(w.journal.Accept(i)) {
-		return // not claimed: it is offered again when its lease is over
+		_ = accepted() // the runtime tells
+		return         // not claimed: it is offered again when its lease is over
+	}
+	if accepted() != nil {
+		w.noted(w.journal.Reported(i.ID, i.Attempt)) // has not run, and may be accepted again
+		return
 	}
 	task, release, err := w.examine(i)
 	defer release()
 	if err != nil {
 		log.Warn("rejected", telemetry.KeyError, err)
+		w.rt.Audit.Note(agent.AuditDenied, append(fieldsOf(i), slog.String("what", "instruction"), slog.String("reason", err.Error()))...)
 		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
 		return
 	}
@@ -42,8 +50,14 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.noted(w.journal.Reported(i.ID, i.Attempt))
 		return
 	}
+	started := w.rt.Audit.Begin(agent.AuditRun, fieldsOf(i)...)
 	if err := w.journal.Starting(i.ID, i.Attempt); !w.noted(err) {
+		_ = started() // the end is recorded
 		w.end(ctx, i, notStarted("the agent could not write its journal: "+err.Error()))
+		return
+	}
+	if err := started(); err != nil {
+		w.end(ctx, i, notStarted("the agent could not write its audit log: "+err.Error()))
 		return
 	}
 	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
@@ -151,6 +165,8 @@ func (w *worker) end(ctx context.Context, i api.Instruction, r api.Result) {
 	if r.FinishedAt.IsZero() {
 		r.StartedAt, r.FinishedAt = api.At(time.Now()), api.At(time.Now())
 	}
+	recorded := w.rt.Audit.BeginNote(agent.AuditEnded, endedFields(i, r)...)
+	defer recorded()
 	for !w.noted(w.journal.Ended(i.ID, i.Attempt, r)) {
 		select {
 		case <-ctx.Done():
@@ -162,6 +178,25 @@ func (w *worker) end(ctx context.Context, i api.Instruction, r api.Result) {
 	case w.ended <- struct{}{}:
 	default:
 	}
+}
+
+// fieldsOf are what audit records say of an instruction.
+func fieldsOf(i api.Instruction) []slog.Attr {
+	return []slog.Attr{
+		slog.String("instruction", string(i.ID)), slog.Int("attempt", i.Attempt), slog.String("type", i.InstructionType), slog.String("plugin", string(i.PluginID)),
+		slog.String("workflow", i.Context.Workflow), slog.String("run", string(i.Context.RunID)), slog.String("step", i.Context.Step),
+	}
+}
+
+func endedFields(i api.Instruction, r api.Result) []slog.Attr {
+	fields := append(fieldsOf(i), slog.String("status", string(r.Status)), slog.Int64("duration_ms", r.DurationMS))
+	if r.Plugin != nil {
+		fields = append(fields, slog.String("version", r.Plugin.Version), slog.String("digest", r.Plugin.Digest))
+	}
+	if r.ExitCode != nil {
+		fields = append(fields, slog.Int("exit_code", *r.ExitCode))
+	}
+	return append(fields, slog.String("error", r.ErrorMessage))
 }
 
 // noted reports whether the journal took a record, and tells people when it did not.

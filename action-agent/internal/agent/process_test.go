@@ -57,8 +57,10 @@ type run struct {
 	work string // where plugins leave their marks
 	log  *lockedBuffer
 	env  []string
-	cmd  *exec.Cmd
-	done chan struct{}
+	// within is a command that starts the agent in surroundings of its own; may be empty.
+	within []string
+	cmd    *exec.Cmd
+	done   chan struct{}
 }
 
 type lockedBuffer struct {
@@ -146,7 +148,8 @@ func (r *run) start() *run {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.cmd = exec.Command(self, "--config", filepath.Join(r.base, "config", "agent.yaml"))
+	line := append(r.within, self, "--config", filepath.Join(r.base, "config", "agent.yaml"))
+	r.cmd = exec.Command(line[0], line[1:]...)
 	r.cmd.Env = append(append(os.Environ(), asAgent+"=1"), r.env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
 	unpacking.Lock()

@@ -43,6 +43,9 @@ func newWorker(rt *agent.Runtime, journal *agent.Journal) *worker {
 func (w *worker) resume() {
 	for _, e := range w.journal.Unreported() {
 		w.rt.Log.Info("a former process left a result", telemetry.KeyInstruction, e.ID, telemetry.KeyAttempt, e.Attempt, "status", e.Result.Status)
+		if e.Result.Status == api.Interrupted {
+			w.rt.Audit.Note(agent.AuditEnded, endedFields(*e.Instruction, *e.Result)...)
+		}
 	}
 }
 
@@ -57,12 +60,15 @@ func (w *worker) poll(ctx context.Context) error {
 	backoff := w.rt.Backoff()
 	for {
 		w.rt.Health.Beat("poll", patience)
-		free := w.take(ctx, patience)
+		free := 0
+		if w.mayRecord(ctx, patience/2) {
+			free = w.take(ctx, patience)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		if free == 0 {
-			continue // all busy: beat again and go on waiting
+			continue // all busy, or nothing can be recorded: beat again and go on waiting
 		}
 		answer, err := w.rt.API.Poll(ctx, wait, free)
 		w.rt.NoteContact(err)
@@ -86,6 +92,13 @@ func (w *worker) poll(ctx context.Context) error {
 		case <-time.After(backoff.Next(api.RetryAfter(err))):
 		}
 	}
+}
+
+// mayRecord waits, at most for limit, until what work is taken could be recorded.
+func (w *worker) mayRecord(ctx context.Context, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return w.rt.AwaitAudit(ctx) == nil
 }
 
 // take waits for a free slot, at most for limit, and takes all that are free.

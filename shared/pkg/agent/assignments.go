@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -188,6 +189,7 @@ func (a *assigned) tell(p api.AssignedPlugin, s api.AssignedState) {
 	default:
 		a.rt.Health.Set(condition, Degraded, false, fmt.Sprintf("version %s of plugin %s is assigned and not in use: %s", p.Version, p.ID, s.Message), remedy)
 		log.Warn("assigned package", "message", s.Message)
+		a.rt.denied(deniedPackage, string(p.ID), s.Message, slog.String("version", p.Version), slog.String("state", string(s.State)))
 	}
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -35,7 +36,6 @@ const (
 	AuditExpiring             audit.Kind = "certificate_expiring"
 	AuditConfigured           audit.Kind = "configuration_changed"
 	AuditConfigurationRefused audit.Kind = "configuration_refused"
-	AuditPluginInstalled      audit.Kind = "plugin_installed"
 	AuditPluginActivated      audit.Kind = "plugin_activated"
 	AuditPluginRemoved        audit.Kind = "plugin_removed"
 	AuditPluginSwitched       audit.Kind = "plugin_switched" // enabled or disabled
@@ -109,11 +109,8 @@ func (rt *Runtime) untilAudited(ctx context.Context, record func() error) error 
 	return nil
 }
 
-// identityFile names the certificate that was recorded last.
-const (
-	identityFile    = "certificate.sha256"
-	maxIdentityFile = 1 << 10
-)
+// maxIdentityFile bounds the file that names the certificate that was recorded last.
+const maxIdentityFile = 1 << 10
 
 // auditIdentity records a certificate that this agent has not used before, before it is
 // used.
@@ -121,26 +118,42 @@ func (rt *Runtime) auditIdentity(ctx context.Context, creds *pki.Credentials) er
 	if rt.Audit == nil {
 		return nil
 	}
-	leaf := creds.Leaf()
-	sum := sha256.Sum256(leaf.Raw)
-	fingerprint := "sha256:" + hex.EncodeToString(sum[:])
-	path := filepath.Join(rt.Config.Agent.BaseDir, stateDir, identityFile)
-	if known, err := limits.ReadFile(path, maxIdentityFile); err == nil && strings.TrimSpace(string(known)) == fingerprint {
+	fingerprint := certificateFingerprint(creds.Leaf())
+	if known, err := limits.ReadFile(rt.identityFile(), maxIdentityFile); err == nil && strings.TrimSpace(string(known)) == fingerprint {
 		return nil
 	}
-	is := creds.Identity()
-	err := rt.untilAudited(ctx, func() error {
-		return rt.Audit.Record(AuditEnrolled, slog.String("organization", string(is.Org)), slog.String("agent", string(is.Agent)),
-			slog.String("certificate", fingerprint), slog.String("serial", leaf.SerialNumber.Text(16)),
-			slog.Time("not_after", leaf.NotAfter), slog.String("issuer", leaf.Issuer.String()))
-	})
+	err := rt.untilAudited(ctx, func() error { return rt.Audit.Record(AuditEnrolled, certificateFields(creds.Leaf(), creds.Identity())...) })
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Write(path, []byte(fingerprint+"\n"), 0o600); err != nil {
+	rt.noteCertificate(creds.Leaf())
+	return nil
+}
+
+// noteCertificate keeps which certificate was recorded, so that the next start does not
+// record it again.
+func (rt *Runtime) noteCertificate(leaf *x509.Certificate) {
+	if err := atomicfile.Write(rt.identityFile(), []byte(certificateFingerprint(leaf)+"\n"), 0o600); err != nil {
 		rt.Log.Warn("which certificate was recorded is not kept: it is recorded again at the next start", telemetry.KeyError, err)
 	}
-	return nil
+}
+
+func (rt *Runtime) identityFile() string {
+	return filepath.Join(rt.Config.Agent.BaseDir, stateDir, "certificate.sha256")
+}
+
+func certificateFingerprint(leaf *x509.Certificate) string {
+	sum := sha256.Sum256(leaf.Raw)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// certificateFields are what records say of a certificate.
+func certificateFields(leaf *x509.Certificate, is pki.Identity) []slog.Attr {
+	return []slog.Attr{
+		slog.String("organization", string(is.Org)), slog.String("agent", string(is.Agent)),
+		slog.String("certificate", certificateFingerprint(leaf)), slog.String("serial", leaf.SerialNumber.Text(16)),
+		slog.Time("not_after", leaf.NotAfter), slog.String("issuer", leaf.Issuer.String()),
+	}
 }
 
 // ParametersDigest is what records say of an instruction's parameters instead of their

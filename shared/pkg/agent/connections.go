@@ -24,7 +24,8 @@ const (
 // A plugin could write the log full, so it has a rate; what is left out is said as
 // soon as it begins, with the number when it ends, and the metrics have all of it.
 type connections struct {
-	rt *Runtime
+	rt      *Runtime
+	refused *turnedAway
 
 	mu     sync.Mutex // guards the field below
 	quotas map[api.PluginID]*quota
@@ -37,7 +38,7 @@ type quota struct {
 }
 
 func newConnections(rt *Runtime) *connections {
-	return &connections{rt: rt, quotas: map[api.PluginID]*quota{}}
+	return &connections{rt: rt, refused: newTurnedAway(rt), quotas: map[api.PluginID]*quota{}}
 }
 
 // of gives who hears of the connections of a task's process.
@@ -48,6 +49,9 @@ func (c *connections) of(ctx context.Context, t Task) func(egress.Connection) {
 		counts.connections.WithLabelValues(id, string(n.Outcome)).Inc()
 		counts.carried.WithLabelValues(id, "sent").Add(float64(n.Sent))
 		counts.carried.WithLabelValues(id, "received").Add(float64(n.Received))
+		if n.Outcome == egress.Refused {
+			c.refused.note(t.Plugin.ID, n.Destination.String(), n.Reason)
+		}
 		if c.mayRecord(t.Plugin.ID) {
 			c.rt.Log.InfoContext(ctx, "plugin connection", record(t, n)...)
 		}
@@ -101,6 +105,7 @@ func (c *connections) tellLeft(id api.PluginID, q *quota) {
 
 // close is for the end of the agent, when no plugin runs any more.
 func (c *connections) close() {
+	c.refused.close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, q := range c.quotas {

@@ -65,7 +65,7 @@ func (rt *Runtime) serveControl(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
-	if err := srv.Serve(&ownersOnly{l, rt.Log}); !errors.Is(err, http.ErrServerClosed) {
+	if err := srv.Serve(&ownersOnly{l, rt}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -74,7 +74,7 @@ func (rt *Runtime) serveControl(ctx context.Context) error {
 // ownersOnly hangs up on everybody but the agent's own user and root.
 type ownersOnly struct {
 	*net.UnixListener
-	log *slog.Logger
+	rt *Runtime
 }
 
 func (l *ownersOnly) Accept() (net.Conn, error) {
@@ -87,7 +87,8 @@ func (l *ownersOnly) Accept() (net.Conn, error) {
 		if err == nil && (!known || uid == 0 || uid == os.Geteuid()) {
 			return c, nil
 		}
-		l.log.Warn("somebody else called at the control socket", "uid", uid, telemetry.KeyError, err)
+		l.rt.Log.Warn("somebody else called at the control socket", "uid", uid, telemetry.KeyError, err)
+		l.rt.Audit.Note(AuditDenied, slog.String("what", deniedCaller), slog.String("name", controlName), slog.Int("uid", uid), slog.String("reason", "only the agent's user and root are obeyed"))
 		c.Close()
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,18 @@ import (
 // CanRun reports whether a task may run here: whether its plugin is admitted, and can be
 // held to what it is granted of the network. The error says what is missing and what to do.
 func (p *Plugins) CanRun(t Task) error {
+	err := p.canRun(t)
+	switch {
+	case t.Instruction != nil || t.Trial: // who asked records it
+	case err != nil:
+		p.rt.denied(deniedMonitor, t.Settings.Name, err.Error(), slog.String("plugin", string(t.Plugin.ID)))
+	default:
+		p.rt.admitted(deniedMonitor, t.Settings.Name)
+	}
+	return err
+}
+
+func (p *Plugins) canRun(t Task) error {
 	if err := p.Admits(t.Settings); err != nil {
 		return err
 	}
@@ -53,6 +66,9 @@ func (p *Plugins) tellGrants(t Task, g grant.Grants) {
 	}
 	for _, line := range lines {
 		p.rt.Log.Warn("permission not granted as asked", telemetry.KeyPlugin, t.Plugin.ID, "decision", line)
+	}
+	if len(lines) > 0 {
+		p.rt.Audit.Note(AuditDenied, slog.String("what", deniedPermission), slog.String("name", t.Settings.Name), slog.String("plugin", string(t.Plugin.ID)), slog.Any("decisions", lines))
 	}
 }
 

@@ -35,6 +35,9 @@ func (rt *Runtime) awaitIdentity(ctx context.Context) (*pki.Credentials, error) 
 		if told != err.Error() { // once per reason, not once per look
 			told = err.Error()
 			rt.Log.Warn("not enrolled", telemetry.KeyError, err, "remedy", rt.enrollHint())
+			if !errors.Is(err, fs.ErrNotExist) {
+				rt.denied(deniedIdentity, rt.Config.API.Auth.CertFile, err.Error())
+			}
 		}
 		select {
 		case <-ctx.Done():

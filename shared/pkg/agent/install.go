@@ -132,7 +132,7 @@ func isRefusal(err error) bool {
 func (p *Plugins) reactivate(ctx context.Context, v catalog.Version) (Change, error) {
 	defer p.turns.take(v.ID)()
 	before := p.slotOf(v.ID)
-	m, err := p.store.Activate(ctx, v.ID, v.Name, func(ctx context.Context, m *plugin.Plugin) error {
+	m, err := p.activate(ctx, p.store, v, before.current, func(ctx context.Context, m *plugin.Plugin) error {
 		if err := p.equip(ctx, m); err != nil {
 			return err
 		}
@@ -156,6 +156,12 @@ func (p *Plugins) Remove(id api.PluginID) error {
 	s := p.slotOf(id)
 	if s.source != "" {
 		return fmt.Errorf("plugin %s runs from %s, which its owner edits: remove that directory", id, s.source)
+	}
+	if e := p.store.Entry(id); e.Active != "" {
+		v, _ := e.Of(e.Active)
+		if err := p.rt.Audit.Record(AuditPluginRemoved, versionFields(v)...); err != nil {
+			return err
+		}
 	}
 	if err := p.store.Remove(id); err != nil {
 		return err

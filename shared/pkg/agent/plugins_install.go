@@ -127,7 +127,7 @@ func (p *Plugins) bring(ctx context.Context, store *catalog.Store, m *plugin.Plu
 	if source != "" && before.current == nil {
 		load = nil // there is nothing that it could take the place of: who runs it tells how that goes
 	}
-	next, err := store.Activate(ctx, m.ID, v.Name, load)
+	next, err := p.activate(ctx, store, v, before.current, load)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -129,7 +130,10 @@ func (p *Plugins) SetEnabled(id api.PluginID, enabled bool) error {
 	if s.store == nil && s.refused == "" {
 		return fmt.Errorf("plugin %s is not installed on this agent: %w", id, fs.ErrNotExist)
 	}
-	var err error
+	err := p.rt.Audit.Record(AuditPluginSwitched, slog.String("plugin", string(id)), slog.Bool("enabled", enabled))
+	if err != nil {
+		return err
+	}
 	if s.source != "" {
 		err = p.setPaused(id, !enabled)
 	} else {

@@ -145,6 +145,7 @@ func (p *Plugins) use(store *catalog.Store, next *plugin.Plugin, source string, 
 		return
 	}
 	p.rt.Health.Clear(conditionOf(next.ID))
+	p.rt.admitted(deniedPlugin, string(next.ID))
 }
 
 // refuse keeps in /health, heartbeats and the log why something was not taken.
@@ -169,6 +170,7 @@ func (p *Plugins) tellRefused(id api.PluginID, why, remedy string) {
 	}
 	p.rt.Health.Set(conditionOf(id), Degraded, false, message, remedy)
 	p.rt.Log.Warn("plugin refused", telemetry.KeyPlugin, id, "reason", why)
+	p.rt.denied(deniedPlugin, string(id), why)
 }
 
 // conditionOf names the condition of a plugin.

@@ -123,6 +123,7 @@ func (p *Plugins) goBack(ctx context.Context, b breakage) {
 		p.refuse(id, s.source, b.plugin.Digest, fmt.Sprintf("%s; the version before cannot be used either: %v", why, err), false)
 		return
 	}
+	p.noteGoneBack(e, back, b.plugin.Version, why)
 	p.use(s.store, good, s.source, python)
 	p.refuse(id, s.source, b.plugin.Digest, why, false)
 	p.collect()

@@ -65,6 +65,7 @@ const conditionSandbox = "sandbox_degraded"
 func (rt *Runtime) tellPosture(p *api.Posture) {
 	rt.counts.tellPosture(p)
 	rt.Health.confined(p)
+	rt.auditPosture(p)
 	required := rt.Config.Security.Sandbox.Require
 	if p.Satisfies(required) {
 		rt.Health.Clear(conditionSandbox)

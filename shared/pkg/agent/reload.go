@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -225,9 +226,12 @@ func (p *Plugins) dropOne(ctx context.Context, id api.PluginID) {
 }
 
 func (p *Plugins) unmirror(id api.PluginID) {
-	if p.mirror.Entry(id).Active == "" {
+	e := p.mirror.Entry(id)
+	if e.Active == "" {
 		return
 	}
+	v, _ := e.Of(e.Active)
+	p.rt.Audit.Note(AuditPluginRemoved, append(versionFields(v), slog.String("reason", "its directory is gone"))...)
 	if err := p.mirror.Remove(id); err != nil {
 		p.rt.Log.Warn("copies of a plugin are left", telemetry.KeyPlugin, id, telemetry.KeyError, err)
 	}

@@ -47,6 +47,8 @@ type Runtime struct {
 	monitors atomic.Pointer[func() []api.MonitorInfo]
 	secrets  *telemetry.Redactor // what plugins must keep to themselves
 	hidden   sync.Map            // what it knows
+
+	toldDenied sync.Map // what was recorded as denied → why
 }
 
 // use replaces the redactor before anything runs.

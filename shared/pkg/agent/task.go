@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -185,7 +186,7 @@ func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) e
 	}
 	env := o.env
 	env.Temp, env.Socket = r.scratch, socket
-	if err := forInstruction(t, r, &env); err != nil {
+	if err := p.forInstruction(t, r, &env); err != nil {
 		return err
 	}
 	r.spec = o.spec
@@ -265,7 +266,7 @@ type input struct {
 
 // forInstruction adds what only a process that serves an instruction has. Arguments
 // and environment from the wire take effect only where the host's owner said so.
-func forInstruction(t Task, r *room, env *sandbox.Environment) error {
+func (p *Plugins) forInstruction(t Task, r *room, env *sandbox.Environment) error {
 	i := t.Instruction
 	if i == nil {
 		return nil
@@ -279,7 +280,16 @@ func forInstruction(t Task, r *room, env *sandbox.Environment) error {
 	if err := os.WriteFile(env.Input, text, 0o600); err != nil { // as short-lived as the process that reads it
 		return fmt.Errorf("write the input of %s: %w", i.ID, err)
 	}
-	from := i.PluginConfiguration
+	if err := t.obeys(i.PluginConfiguration); err != nil {
+		p.rt.Audit.Note(AuditDenied, slog.String("what", deniedSettings), slog.String("name", string(i.ID)), slog.String("plugin", string(t.Plugin.ID)), slog.String("reason", err.Error()))
+		return err
+	}
+	env.Extra = i.PluginConfiguration.Environment
+	return nil
+}
+
+// obeys reports whether the host's owner lets instructions set what this one sets.
+func (t Task) obeys(from api.PluginConfiguration) error {
 	switch {
 	case len(from.Environment) > 0 && !t.Settings.Environment:
 		return fmt.Errorf("the instruction sets environment variables, which this host does not allow for %s: set `environment: true` in its file in config/plugins to allow it", t.Plugin.ID)
@@ -288,7 +298,6 @@ func forInstruction(t Task, r *room, env *sandbox.Environment) error {
 	case from.EntryPoint != "" && from.EntryPoint != t.Plugin.Runtime.EntryPoint:
 		return fmt.Errorf("the instruction names entry point %q: only the manifest's, %q, runs here", from.EntryPoint, t.Plugin.Runtime.EntryPoint)
 	}
-	env.Extra = from.Environment
 	return nil
 }
 
