@@ -24,12 +24,24 @@ type saved struct {
 }
 
 // start begins a run. That it cannot begin is logged, and no id is returned.
-func (t *tx) start(p program, ev workflow.Event, key string, all []workflow.Event) (api.RunID, error) {
+func (t *tx) start(p program, ev workflow.Event, decision workflow.Decision, all []workflow.Event) (api.RunID, error) {
 	run := store.Run{
-		ID: api.RunID(t.engine.ids.next(t.now)), Workflow: p.name, Version: p.version, EventID: ev.ID, Key: key,
+		ID: api.RunID(t.engine.ids.next(t.now)), Workflow: p.name, Version: p.version, EventID: ev.ID, Key: decision.Key,
+		Lane: decision.Lane, Host: hostOf(ev),
 		CreatedAt: t.now, StartedAt: t.now,
 	}
-	state, effects, err := workflow.Start(p.Definition, run.ID, ev, all...)
+	begin := workflow.Start
+	switch {
+	case decision.Escalate:
+		begin = workflow.Escalate
+	case decision.Queue:
+		begin = workflow.Enqueue
+	case decision.Replace:
+		if err := t.replaceOldest(p, decision.Lane, run.ID); err != nil {
+			return "", err
+		}
+	}
+	state, effects, err := begin(p.Definition, run.ID, ev, all...)
 	if err != nil {
 		t.engine.log.Error("run cannot start", "org", t.org, "workflow", p.name, "event", ev.ID, "error", err)
 		return "", nil
@@ -75,7 +87,8 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 	if err != nil {
 		return fmt.Errorf("state of run %s: %w", run.ID, err)
 	}
-	run.State, run.Status = raw, string(s.State.Status)
+	before := run.Status
+	run.State, run.Status, run.Cancelled = raw, string(s.State.Status), s.State.Cancelled
 	if s.State.Done {
 		run.FinishedAt = t.now
 	}
@@ -86,6 +99,9 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 		if err := t.effect(run, d, s.State.Event, effect); err != nil {
 			return err
 		}
+	}
+	if before == string(workflow.Running) && before != run.Status {
+		return t.admit(run, d)
 	}
 	return nil
 }
@@ -188,7 +204,7 @@ func (t *tx) abandon(run store.Run, cause error) error {
 		_, failure := t.step(i, instruction.Cancel{Now: t.now})
 		err = errors.Join(err, failure)
 	}
-	return err
+	return errors.Join(err, t.admitAfter(run))
 }
 
 // kindLateResult is a history row of an agent that was given up as lost and told how

@@ -64,7 +64,7 @@ func (t *tx) settle(p program, ev workflow.Event, v verdict) (err error) {
 	case decision.Run && decision.Shadow:
 		decision, err = t.pretend(p, ev, decision, v.events)
 	case decision.Run:
-		e.Run, err = t.start(p, ev, decision.Key, v.events)
+		e.Run, err = t.start(p, ev, decision, v.events)
 	}
 	if err == nil && decision.Run && !v.noted {
 		err = t.noteEvent(p, decision)
@@ -172,7 +172,7 @@ func decide(r store.Reader, def *workflow.Definition, ev workflow.Event, now tim
 			return v, err
 		}
 	}
-	return v, v.holdRun(r, def, now)
+	return v, v.holdRun(r, def, ev, now)
 }
 
 // pastOf is what the past says about an event of its kind.
@@ -188,18 +188,16 @@ func pastOf(r store.Reader, def *workflow.Definition, d workflow.Decision) (past
 
 // holdRun adds what the past says about another run. A run for the key that goes on counts
 // as one that has just ended.
-func (v *verdict) holdRun(r store.Reader, def *workflow.Definition, now time.Time) error {
-	var past workflow.Past
+func (v *verdict) holdRun(r store.Reader, def *workflow.Definition, ev workflow.Event, now time.Time) error {
+	past := workflow.Past{Host: hostOf(ev)}
 	var err error
 	if def.Cooldown > 0 {
 		if past.CooldownUntil, err = cooldown(r, def, v.Key, now); err != nil {
 			return err
 		}
 	}
-	if l := def.Limits; l.Runs > 0 {
-		if past.Runs, err = r.RunsFrom(def.Name, firstID(now.Add(-l.Per)), l.Runs); err != nil {
-			return err
-		}
+	if err := limitsOf(r, def, v.Decision, now, &past); err != nil {
+		return err
 	}
 	v.Decision = def.HoldRun(v.Decision, past, now)
 	return nil

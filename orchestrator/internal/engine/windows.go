@@ -142,7 +142,7 @@ func (t *tx) fire(p program, g workflow.Gathered) error {
 			}
 			v.Decision = p.HoldEvent(v.Decision, past, t.now)
 		}
-		if err := v.holdRun(t, p.Definition, t.now); err != nil {
+		if err := v.holdRun(t, p.Definition, last, t.now); err != nil {
 			return err
 		}
 	}

@@ -128,6 +128,9 @@ type Run struct {
 	Status     string
 	EventID    api.EventID
 	Key        string // of its cooldown
+	Lane       string `json:",omitempty"` // in which a number of runs go on at a time
+	Host       string `json:",omitempty"` // that its event is from
+	Cancelled  bool   `json:",omitempty"` // its end was asked for
 	CreatedAt  time.Time
 	StartedAt  time.Time
 	FinishedAt time.Time       // zero: it is active

@@ -97,6 +97,12 @@ type RunReader interface {
 	RunActive(workflow, key string) (bool, error)
 	// RunsFrom counts the runs of a workflow from an id on, at most limit.
 	RunsFrom(workflow string, from api.RunID, limit int) (int, error)
+	// RunsOfKeyFrom counts those of a key by status, of the oldest limit.
+	RunsOfKeyFrom(workflow, key string, from api.RunID, limit int) (map[string]int, error)
+	// RunsOfLane lists those of a lane that have the status running or queued, by id.
+	RunsOfLane(workflow, lane, status string, limit int) ([]api.RunID, error)
+	// HostsWorkedOn lists the hosts of the runs of a workflow that are running, each once.
+	HostsWorkedOn(workflow string) ([]string, error)
 	Waits() ([]Wait, error) // by run and step
 	Window(workflow, key string) (Window, error)
 	// WindowsOpen counts the windows of a workflow, at most limit.

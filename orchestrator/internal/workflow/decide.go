@@ -20,9 +20,14 @@ type Decision struct {
 	Duplicate string `json:"duplicate,omitempty"`
 	// Group is what the events have in common that are gathered or throttled; empty where it
 	// does not matter.
-	Group   string   `json:"group,omitempty"`
-	Clauses []Clause `json:"clauses"`
-	Begins  []Begin  `json:"begins,omitempty"` // the first steps of a run in thought
+	Group string `json:"group,omitempty"`
+	// Lane is what runs have in common that limits.concurrency counts.
+	Lane     string   `json:"lane,omitempty"`
+	Escalate bool     `json:"escalate,omitempty"` // the run does nothing, and tells people
+	Queue    bool     `json:"queue,omitempty"`    // the run waits until another has ended
+	Replace  bool     `json:"replace,omitempty"`  // the oldest run of the lane is cancelled
+	Clauses  []Clause `json:"clauses"`
+	Begins   []Begin  `json:"begins,omitempty"` // the first steps of a run in thought
 }
 
 // Begin is a step as a run would begin it.
@@ -55,7 +60,7 @@ func (d *Definition) Decide(e Event) Decision {
 	if !d.grouped && (d.Gather != nil || d.Throttle > 0) {
 		decision.Group = decision.Key
 	}
-	if d.when == nil && d.duplicate == nil && d.group == nil {
+	if d.when == nil && d.duplicate == nil && d.group == nil && d.lane == nil {
 		return decision
 	}
 	event, err := e.value()
@@ -70,6 +75,9 @@ func (d *Definition) Decide(e Event) Decision {
 	decision.Duplicate = decision.joined("dedupe.key", d, d.duplicate, event)
 	if d.grouped {
 		decision.Group = decision.joined("key", d, d.group, event)
+	}
+	if p := d.lane; p != nil {
+		decision.Lane = decision.joined("limits.concurrency.key", d, []*expr.Program{p}, event)
 	}
 	return decision
 }

@@ -44,6 +44,7 @@ type Definition struct {
 	duplicate []*expr.Program // whose values together tell duplicates
 	group     []*expr.Program // whose values together make [Decision.Group], where grouped
 	grouped   bool            // else it is the decision's key
+	lane      *expr.Program   // nil: all runs are in one
 	tests     []Test
 	when      *expr.Program   // nil: always
 	read      map[string]bool // ids of the actions whose results expressions read

@@ -62,6 +62,22 @@ type limitations struct {
 		Count int    `yaml:"count"`
 		Per   string `yaml:"per"`
 	} `yaml:"runs"`
+	Attempts struct {
+		Count int    `yaml:"count"`
+		Per   string `yaml:"per"`
+		Then  string `yaml:"then"`
+	} `yaml:"attempts"`
+	Concurrency struct {
+		Max    int    `yaml:"max"`
+		Key    string `yaml:"key"`
+		Excess string `yaml:"excess"`
+	} `yaml:"concurrency"`
+	Targets struct {
+		Max string `yaml:"max"`
+		Of  struct {
+			Tags []string `yaml:"tags"`
+		} `yaml:"of"`
+	} `yaml:"targets"`
 	ExpiresAfter string   `yaml:"expires_after"`
 	Freeze       []string `yaml:"freeze"`
 }
@@ -139,7 +155,6 @@ type agents struct {
 // run without one.
 var later = map[string][]string{
 	"":         {"on_failure"},
-	"limits":   {"attempts", "concurrency", "targets"},
 	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
 	"actions":  {"approval", "offline", "undo"},
 	"agents":   {"each", "expression", "names", "tags"},
@@ -199,7 +214,6 @@ func (c *checker) unsupportedKeys() map[position]string {
 		}
 	}
 	note(c.doc.Node(nil), "")
-	note(c.doc.Node([]any{"limits"}), "limits")
 	for _, list := range []string{"triggers", "actions", "outputs"} {
 		n := c.doc.Node([]any{list})
 		if n == nil || n.Kind != yaml.SequenceNode {

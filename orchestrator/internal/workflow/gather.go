@@ -359,11 +359,17 @@ func (c *checker) gathers(g *Gathering, key []string) {
 func (c *checker) keys(path []any, sources []string) []*expr.Program {
 	var out []*expr.Program
 	for i, source := range sources {
-		if where := at(path, i); c.count(where) {
-			p, problems := c.env.Compile(source, deciding)
-			c.report(where, 0, problems)
-			out = append(out, p)
-		}
+		out = append(out, c.key(at(path, i), source))
 	}
 	return out
+}
+
+// key compiles one expression over the event.
+func (c *checker) key(path []any, source string) *expr.Program {
+	if !c.count(path) {
+		return nil
+	}
+	p, problems := c.env.Compile(source, deciding)
+	c.report(path, 0, problems)
+	return p
 }

@@ -3,6 +3,7 @@ package workflow
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,13 +16,54 @@ type Limits struct {
 	Per          time.Duration // a sliding window
 	ExpiresAfter time.Duration // no action starts later than this after the run did; 0 for the engine's own limit
 
+	Attempts    Attempts
+	Concurrency Concurrency
+	Targets     Targets
+
 	freezes []freeze
 }
+
+// Attempts bound how often a cure is tried for one [Decision.Key]. The zero value does not.
+type Attempts struct {
+	Count    int
+	Per      time.Duration // a sliding window
+	Escalate bool          // people are told, once, instead of another attempt
+}
+
+// Concurrency bounds how many runs of one [Decision.Lane] go on. The zero value does not.
+type Concurrency struct {
+	Max    int
+	Excess Excess
+}
+
+// Excess is what becomes of a run that is one too many.
+type Excess string
+
+// The kinds of excess.
+const (
+	Queue   Excess = "queue"   // until another has ended
+	Drop    Excess = "drop"    // it does not run
+	Replace Excess = "replace" // the oldest is cancelled
+)
+
+// Targets bound on how many hosts runs go on, as a part of the action agents that have all the
+// tags. The zero value does not.
+type Targets struct {
+	Percent int
+	Tags    []string
+}
+
+// most is how many hosts of a number of agents may be worked on.
+func (t Targets) most(agents int) int { return max(1, agents*t.Percent/100) }
 
 const (
 	maxRuns   = 100_000
 	maxWindow = 30 * 24 * time.Hour
 	maxFreeze = 20
+	maxLane   = 1000
+
+	// MaxQueued is how many runs of one lane wait at most.
+	MaxQueued = 1000
 )
 
 // Past is what the runs before say about an event. The engine looks it up.
@@ -30,6 +72,13 @@ type Past struct {
 	DuplicateUntil time.Time // of the decision's duplicate; zero for none
 	ThrottledUntil time.Time // of the decision's group; zero for none
 	Runs           int       // that started within Limits.Per
+	Attempts       int       // for the decision's key within Limits.Attempts.Per
+	Escalated      bool      // people were told within that time
+	Running        int       // in the decision's lane
+	Queued         int       // there
+	Host           string    // that the event is from
+	Hosts          []string  // on which runs go on
+	Agents         int       // that Limits.Targets counts
 }
 
 // HoldEvent adds to a decision what the runs before say about the event: that it is one too
@@ -64,7 +113,61 @@ func (d *Definition) HoldRun(decision Decision, past Past, now time.Time) Decisi
 			decision.refuse("limit: %d runs within %s", past.Runs, l.Per)
 		}
 	}
+	if d.Limits.Targets.Percent > 0 {
+		decision.targets(d.Limits.Targets, past)
+	}
+	if d.Limits.Attempts.Count > 0 {
+		decision.attempts(d.Limits.Attempts, past)
+	}
+	if d.Limits.Concurrency.Max > 0 && !decision.Escalate {
+		decision.concurrency(d.Limits.Concurrency, past)
+	}
 	return decision
+}
+
+func (d *Decision) targets(l Targets, past Past) {
+	most := l.most(past.Agents)
+	met := len(past.Hosts) < most || slices.Contains(past.Hosts, past.Host)
+	value := fmt.Sprintf("%d of %d agents are worked on", len(past.Hosts), past.Agents)
+	d.add(fmt.Sprintf("targets: at most %d%%", l.Percent), value, met)
+	if !met {
+		d.refuse("targets: %s, at most %d%%", value, l.Percent)
+	}
+}
+
+func (d *Decision) attempts(l Attempts, past Past) {
+	met := past.Attempts < l.Count
+	d.add(fmt.Sprintf("fewer than %d attempts per %s", l.Count, l.Per), strconv.Itoa(past.Attempts), met)
+	switch {
+	case met || !d.Run:
+	case l.Escalate && !past.Escalated:
+		d.Escalate, d.Reason = true, fmt.Sprintf("attempts: %d within %s did not help: people are told instead", past.Attempts, l.Per)
+	case l.Escalate:
+		d.refuse("attempts: %d within %s, and people were told", past.Attempts, l.Per)
+	default:
+		d.refuse("attempts: %d within %s", past.Attempts, l.Per)
+	}
+}
+
+func (d *Decision) concurrency(l Concurrency, past Past) {
+	met := past.Running < l.Max
+	value := fmt.Sprintf("%d go on", past.Running)
+	if l.Excess == Queue {
+		value += fmt.Sprintf(", %d wait", past.Queued)
+		met = met && past.Queued == 0
+	}
+	d.add(fmt.Sprintf("fewer than %d at a time", l.Max), value, met)
+	switch {
+	case met || !d.Run:
+	case l.Excess == Drop:
+		d.refuse("concurrency: %s, at most %d", value, l.Max)
+	case l.Excess == Replace:
+		d.Replace, d.Reason = true, fmt.Sprintf("concurrency: %s, at most %d: the oldest is cancelled", value, l.Max)
+	case past.Queued >= MaxQueued:
+		d.refuse("concurrency: %s, at most %d", value, MaxQueued)
+	default:
+		d.Queue, d.Reason = true, fmt.Sprintf("concurrency: %s, at most %d: it waits", value, l.Max)
+	}
 }
 
 // pause adds a clause about something that ends at until.
@@ -145,6 +248,9 @@ func (c *checker) limits(l limitations) {
 			c.fail(runs, "runs.per is missing: say within which time, for example 1h")
 		}
 	}
+	c.attempts([]any{"limits", "attempts"}, l)
+	c.concurrency([]any{"limits", "concurrency"}, l)
+	c.targets([]any{"limits", "targets"}, l)
 	c.def.Limits.ExpiresAfter = c.duration([]any{"limits", "expires_after"}, l.ExpiresAfter, 0, time.Second, maxTimeout)
 	path := []any{"limits", "freeze"}
 	if len(l.Freeze) > maxFreeze {
@@ -158,6 +264,60 @@ func (c *checker) limits(l limitations) {
 		}
 		c.def.Limits.freezes = append(c.def.Limits.freezes, f)
 	}
+}
+
+func (c *checker) attempts(path []any, l limitations) {
+	if !c.doc.Has(path) {
+		return
+	}
+	a := Attempts{Count: l.Attempts.Count, Escalate: l.Attempts.Then == "escalate"}
+	if a.Count < 1 || a.Count > maxRuns {
+		c.fail(at(path, "count"), "count %d: must be from 1 to %d", a.Count, maxRuns)
+	}
+	if a.Per = c.duration(at(path, "per"), l.Attempts.Per, 0, time.Second, maxWindow); !c.doc.Has(at(path, "per")) {
+		c.fail(path, "attempts.per is missing: say within which time, for example 24h")
+	}
+	if c.doc.Has(at(path, "then")) && !a.Escalate {
+		c.fail(at(path, "then"), "then %q: must be escalate, or left out", l.Attempts.Then)
+	}
+	c.def.Limits.Attempts = a
+}
+
+func (c *checker) concurrency(path []any, l limitations) {
+	if !c.doc.Has(path) {
+		return
+	}
+	said := Concurrency{Max: l.Concurrency.Max, Excess: Excess(l.Concurrency.Excess)}
+	if said.Max < 1 || said.Max > maxLane {
+		c.fail(at(path, "max"), "max %d: must be from 1 to %d", said.Max, maxLane)
+	}
+	if !c.doc.Has(at(path, "excess")) {
+		said.Excess = Queue
+	} else if !slices.Contains([]Excess{Queue, Drop, Replace}, said.Excess) {
+		c.fail(at(path, "excess"), "excess %q: must be queue, drop or replace", said.Excess)
+	}
+	if where := at(path, "key"); c.doc.Has(where) {
+		c.def.lane = c.key(where, l.Concurrency.Key)
+	}
+	c.def.Limits.Concurrency = said
+}
+
+var percentPattern = regexp.MustCompile(`^([0-9]{1,3})%$`)
+
+func (c *checker) targets(path []any, l limitations) {
+	if !c.doc.Has(path) {
+		return
+	}
+	m := percentPattern.FindStringSubmatch(l.Targets.Max)
+	if m == nil {
+		c.fail(at(path, "max"), "max %q: must be a part of the agents, from 1%% to 100%%", l.Targets.Max)
+		return
+	}
+	percent, _ := strconv.Atoi(m[1]) // the pattern has only digits there
+	if percent < 1 || percent > 100 {
+		c.fail(at(path, "max"), "max %q: must be a part of the agents, from 1%% to 100%%", l.Targets.Max)
+	}
+	c.def.Limits.Targets = Targets{Percent: percent, Tags: l.Targets.Of.Tags}
 }
 
 func (c *checker) duplicates(d dedupe) {

@@ -111,7 +111,6 @@ limits:
   runs: {count: 0}
   expires_after: soon
   freeze: ["Fri - Mon", "Fri 17:00 - 08:00", "10:00 - 10:00", "25:00 - 26:00", "Mon 01:00 - Tue 01:00 Mars/Olympus"]
-  concurrency: {max: 5}
 actions: [{plugin: a}]
 `))
 	example := `: must be a time such as "Fri 17:00 - Mon 08:00 Europe/Berlin", or "22:00 - 06:00" for every day; without a place it is UTC`
@@ -126,9 +125,27 @@ actions: [{plugin: a}]
 		`w.yaml:7:46: "10:00 - 10:00": begins when it ends: use mode: off for always`,
 		`w.yaml:7:63: "25:00 - 26:00"` + example,
 		`w.yaml:7:80: "Mon 01:00 - Tue 01:00 Mars/Olympus": unknown time zone Mars/Olympus: use a name such as Europe/Berlin`,
-		`w.yaml:8:3: "concurrency" is not supported by this version of Stavily: leave it out`,
 	}, "\n")
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("mistakes (-want +got):\n%s", diff)
+	}
+}
+
+func TestMistakesInLimitsOfRuns(t *testing.T) {
+	for _, c := range []struct{ say, want string }{
+		{"{attempts: {count: 0, per: 1h}}", "f:4:28: count 0: must be from 1 to 100000"},
+		{"{attempts: {count: 1}}", "f:4:20: attempts.per is missing"},
+		{"{attempts: {count: 1, per: 1h, then: stop}}", `f:4:46: then "stop": must be escalate, or left out`},
+		{"{attempts: {count: 1, per: 1h, then: escalate}}", "f:4:46: then: escalate tells nobody: add an output with on: [escalated]"},
+		{"{concurrency: {max: 0}}", "f:4:29: max 0: must be from 1 to 1000"},
+		{"{concurrency: {max: 1, excess: kill}}", `f:4:40: excess "kill": must be queue, drop or replace`},
+		{"{concurrency: {max: 1, key: event.nothing}}", `event has no field "nothing"`},
+		{"{targets: {max: 0%}}", `f:4:25: max "0%": must be a part of the agents, from 1% to 100%`},
+		{"{targets: {max: many}}", `f:4:25: max "many": must be`},
+	} {
+		_, err := Parse("f", []byte(head+"actions: [{plugin: p}]\nlimits: "+c.say))
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want only %s", c.say, err, c.want)
+		}
 	}
 }

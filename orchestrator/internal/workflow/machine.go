@@ -22,12 +22,42 @@ const maxEvents = 256 << 10
 // one with it, it included, where there are several. The error is an event that cannot be
 // read, which [Definition.Decide] refuses too.
 func Start(d *Definition, run api.RunID, e Event, all ...Event) (State, []Effect, error) {
+	m, err := newRun(d, run, Running, e, all)
+	if err == nil {
+		m.advance()
+	}
+	return m.s, m.effects, err
+}
+
+// Enqueue is [Start] of a run that waits for an [Admit].
+func Enqueue(d *Definition, run api.RunID, e Event, all ...Event) (State, []Effect, error) {
+	m, err := newRun(d, run, Queued, e, all)
+	m.record(RunQueued, "", "others go on, at most %d at a time", d.Limits.Concurrency.Max)
+	return m.s, m.effects, err
+}
+
+// Escalate is [Start] of a run that does nothing but tell people.
+func Escalate(d *Definition, run api.RunID, e Event, all ...Event) (State, []Effect, error) {
+	m, err := newRun(d, run, Escalated, e, all)
+	if err != nil {
+		return m.s, nil, err
+	}
+	m.s.Error = fmt.Sprintf("%d attempts within %s did not help", d.Limits.Attempts.Count, d.Limits.Attempts.Per)
+	for _, step := range d.Actions {
+		m.end(step.ID, StepState{Status: StepSkipped, Error: m.s.Error})
+	}
+	m.tell()
+	m.advance()
+	return m.s, m.effects, nil
+}
+
+func newRun(d *Definition, run api.RunID, status Status, e Event, all []Event) (*machine, error) {
 	event, err := e.value()
 	if err != nil {
-		return State{}, nil, fmt.Errorf("start run %s of workflow %s: %w", run, d.Name, err)
+		return &machine{}, fmt.Errorf("start run %s of workflow %s: %w", run, d.Name, err)
 	}
-	m := machine{d: d, event: event, s: State{
-		Format: stateFormat, Run: run, Workflow: d.Name, Digest: d.digest, Event: e, Status: Running,
+	m := &machine{d: d, event: event, s: State{
+		Format: stateFormat, Run: run, Workflow: d.Name, Digest: d.digest, Event: e, Status: status,
 		Steps: make(map[string]StepState, len(d.Actions)+len(d.Outputs)),
 	}}
 	for _, steps := range [][]StepDefinition{d.Actions, d.Outputs} {
@@ -37,8 +67,7 @@ func Start(d *Definition, run api.RunID, e Event, all ...Event) (State, []Effect
 	}
 	m.record(RunStarted, "", "event %s (%s) from agent %s", e.ID, e.Type, e.Agent.ID)
 	m.keepEvents(all)
-	m.advance()
-	return m.s, m.effects, nil
+	return m, nil
 }
 
 // keepEvents keeps the newest of the events that made one, as far as they are not too large
@@ -80,6 +109,8 @@ func Step(d *Definition, s State, in Input) (State, []Effect, error) {
 		err = m.came(in)
 	case Alarm:
 		err = m.rings(in)
+	case Admit:
+		m.admit()
 	case Cancel:
 		m.cancel(in)
 	default:
@@ -196,9 +227,20 @@ func (m *machine) keep(in StepEnded) json.RawMessage {
 	return in.Result
 }
 
+func (m *machine) admit() {
+	if m.s.Status == Queued {
+		m.s.Status = Running
+		m.record(RunAdmitted, "", "others have ended")
+		m.advance()
+	}
+}
+
 func (m *machine) cancel(in Cancel) {
 	if m.s.Cancelled || m.s.Done {
 		return
+	}
+	if m.s.Status == Queued {
+		m.s.Status = Running // for as long as it takes to end
 	}
 	m.s.Cancelled = true
 	m.record(CancelRequested, "", "%s", clip(in.Reason))
@@ -218,6 +260,9 @@ func (m *machine) cancel(in Cancel) {
 // advance does all that the state allows: actions in the order of their needs, so
 // one pass is enough, then the end of the run, then the end of its outputs.
 func (m *machine) advance() {
+	if m.s.Status == Queued {
+		return
+	}
 	for _, step := range m.d.Actions {
 		if m.s.Steps[step.ID].Status == StepWaiting {
 			m.consider(step)
@@ -326,6 +371,11 @@ func (m *machine) decide() {
 	default:
 		m.s.Status = Failed
 	}
+	m.tell()
+}
+
+// tell sends the outputs for the status of a run.
+func (m *machine) tell() {
 	m.record(RunEnded, "", "%s", m.s.Status)
 	for _, step := range m.d.Outputs {
 		if slices.Contains(step.On, m.s.Status) {

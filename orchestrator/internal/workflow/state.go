@@ -15,12 +15,14 @@ const stateFormat = 1
 // Status is where a run stands.
 type Status string
 
-// The states of a run. All but Running are final.
+// The states of a run. All but Queued and Running are final.
 const (
+	Queued    Status = "queued" // it waits for others to end
 	Running   Status = "running"
 	Completed Status = "completed"
 	Failed    Status = "failed"
 	Cancelled Status = "cancelled"
+	Escalated Status = "escalated" // it has done nothing: people are told instead
 )
 
 // StepStatus is where a step stands: one of the constants below, or the terminal
@@ -70,8 +72,8 @@ type StepState struct {
 	Result    json.RawMessage `json:"result,omitempty"` // kept only where an expression reads it
 }
 
-// Input is something that happened to a run: [StepStarted], [StepEnded], [EventCame], [Alarm]
-// or [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
+// Input is something that happened to a run: [StepStarted], [StepEnded], [EventCame],
+// [Alarm], [Admit] or [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
 type Input interface{ input() }
 
 // StepStarted says that an agent has claimed a step, action or output.
@@ -102,6 +104,9 @@ type Alarm struct {
 	Try  int
 }
 
+// Admit lets a run begin that was queued.
+type Admit struct{}
+
 // Cancel asks for the end of a run. Reason is shown to people.
 type Cancel struct{ Reason string }
 
@@ -109,6 +114,7 @@ func (StepStarted) input() {}
 func (StepEnded) input()   {}
 func (EventCame) input()   {}
 func (Alarm) input()       {}
+func (Admit) input()       {}
 func (Cancel) input()      {}
 
 // Effect is something for the engine to do, in the transaction that stores the
@@ -167,6 +173,8 @@ type RecordKind string
 // The kinds of history lines.
 const (
 	RunStarted      RecordKind = "run_started"
+	RunQueued       RecordKind = "run_queued" // others go on
+	RunAdmitted     RecordKind = "run_admitted"
 	EventsMet       RecordKind = "run_events" // that made one
 	CancelRequested RecordKind = "cancel_requested"
 	StepSent        RecordKind = "step_dispatched"

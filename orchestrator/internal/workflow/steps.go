@@ -36,9 +36,18 @@ func (c *checker) steps(text document) {
 		c.def.Outputs[i].Retry = c.retry(at(path, "retry"), o.Retry, false)
 		c.def.Outputs[i].On = c.ends(at(path, "on"), o.On)
 	}
+	c.escalation()
 	c.needs()
 	c.expressionsOf(text)
 	c.def.Actions = inOrder(c.def.Actions)
+}
+
+// escalation holds that who is to be told of attempts that did not help is told.
+func (c *checker) escalation() {
+	told := slices.ContainsFunc(c.def.Outputs, func(o StepDefinition) bool { return slices.Contains(o.On, Escalated) })
+	if c.def.Limits.Attempts.Escalate && !told {
+		c.fail([]any{"limits", "attempts", "then"}, "then: escalate tells nobody: add an output with on: [escalated]")
+	}
 }
 
 // action checks an action that runs a plugin, but expressions and needs.
@@ -123,21 +132,21 @@ func (c *checker) target(path []any, a agents) Target {
 
 // ends checks for which ends of a run an output is; both when it does not say.
 func (c *checker) ends(path []any, on []string) []Status {
-	possible := []Status{Completed, Failed}
 	if !c.doc.Has(path) {
-		return possible
+		return []Status{Completed, Failed}
 	}
 	if len(on) == 0 {
-		c.fail(path, "on is empty: name completed, failed or both, or leave it out for both")
+		c.fail(path, "on is empty: name completed, failed or escalated, or leave it out for completed and failed")
 	}
+	possible := []Status{Completed, Failed, Escalated}
 	var out []Status
 	for i, name := range on {
 		where := at(path, i)
 		switch s := Status(name); {
-		case slices.Contains([]string{"approval_needed", "escalated"}, name):
+		case slices.Contains([]string{"approval_needed"}, name):
 			c.fail(where, "%q is not supported by this version of Stavily: leave it out", name)
 		case !slices.Contains(possible, s):
-			c.fail(where, "%q: must be completed or failed", name)
+			c.fail(where, "%q: must be completed, failed or escalated", name)
 		default:
 			out = append(out, s)
 		}

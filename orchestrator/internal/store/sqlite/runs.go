@@ -13,9 +13,13 @@ var (
 	runsOfAll      = prepare(`SELECT doc FROM runs WHERE org = ?1 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
 	runsOfWorkflow = prepare(`SELECT doc FROM runs WHERE org = ?1 AND workflow = ?5 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
 	runsFrom       = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND id >= ?3 LIMIT ?4)`)
-	activeRun      = prepare(`SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND active = 1 LIMIT 1`)
-	putRun         = prepare(`INSERT INTO runs (org, id, workflow, key, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-		ON CONFLICT (org, id) DO UPDATE SET workflow = excluded.workflow, key = excluded.key, status = excluded.status, active = excluded.active, doc = excluded.doc`)
+	runsOfKeyFrom  = prepare(`SELECT status, COUNT(*) FROM (SELECT status FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND id >= ?4 ORDER BY id LIMIT ?5) GROUP BY status`)
+	// The index is of these two states only.
+	runsOfLane    = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status IN ('running', 'queued') AND status = ?4 ORDER BY id LIMIT ?5`)
+	hostsWorkedOn = prepare(`SELECT DISTINCT host FROM runs WHERE org = ?1 AND workflow = ?2 AND status IN ('running', 'queued') AND status = 'running' ORDER BY host`)
+	activeRun     = prepare(`SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND active = 1 LIMIT 1`)
+	putRun        = prepare(`INSERT INTO runs (org, id, workflow, key, lane, host, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+		ON CONFLICT (org, id) DO UPDATE SET workflow = excluded.workflow, key = excluded.key, lane = excluded.lane, host = excluded.host, status = excluded.status, active = excluded.active, doc = excluded.doc`)
 
 	waits    = prepare(`SELECT doc FROM waits WHERE org = ?1 ORDER BY run, step`)
 	putWait  = prepare(`INSERT INTO waits (org, run, step, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org, run, step) DO UPDATE SET doc = excluded.doc`)
@@ -65,13 +69,44 @@ func (r reader) RunsFrom(workflow string, from api.RunID, limit int) (n int, err
 	return n, err
 }
 
+func (r reader) RunsOfKeyFrom(workflow, key string, from api.RunID, limit int) (map[string]int, error) {
+	out := map[string]int{}
+	err := r.session.rows(runsOfKeyFrom, func(scan scanner) error {
+		var status string
+		var n int
+		err := scan(&status, &n)
+		out[status] = n
+		return err
+	}, r.org, workflow, key, from, limit)
+	return out, err
+}
+
+func (r reader) RunsOfLane(workflow, lane, status string, limit int) ([]api.RunID, error) {
+	return column[api.RunID](r, runsOfLane, workflow, lane, status, limit)
+}
+
+func (r reader) HostsWorkedOn(workflow string) ([]string, error) {
+	return column[string](r, hostsWorkedOn, workflow)
+}
+
+// column reads the only column of a query.
+func column[T any](r reader, st statement, args ...any) (out []T, err error) {
+	err = r.session.rows(st, func(scan scanner) error {
+		var value T
+		err := scan(&value)
+		out = append(out, value)
+		return err
+	}, append([]any{r.org}, args...)...)
+	return out, err
+}
+
 func (r reader) RunActive(workflow, key string) (bool, error) {
 	var one int
 	return r.session.value(activeRun, &one, r.org, workflow, key)
 }
 
 func (t *tx) PutRun(r store.Run) error {
-	return t.put(putRun, r, r.ID, r.Workflow, r.Key, r.Status, r.FinishedAt.IsZero())
+	return t.put(putRun, r, r.ID, r.Workflow, r.Key, r.Lane, r.Host, r.Status, r.FinishedAt.IsZero())
 }
 
 func (r reader) Waits() ([]store.Wait, error) { return all[store.Wait](r, waits) }

@@ -167,6 +167,43 @@ func testWorkflowVersions(f *fixture) {
 	}
 }
 
+func testLanes(f *fixture) {
+	f.update(func(tx store.Tx) error {
+		for n, status := range []string{"running", "queued", "running", "completed", "running", "escalated"} {
+			r := sampleRun("x")
+			r.ID, r.Workflow, r.Status, r.Key = api.RunID(fmt.Sprint("R", n)), "w", status, []string{"k", "l"}[n/4]
+			r.Lane, r.Host = []string{"a", "a", "b"}[n%3], []string{"h", "g"}[n%2]
+			if err := tx.PutRun(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	lane := func(name, status string, limit int) string {
+		f.Helper()
+		return fmt.Sprint(read(f, org, func(r store.Reader) ([]api.RunID, error) { return r.RunsOfLane("w", name, status, limit) }))
+	}
+	f.equal("running in a", lane("a", "running", 10), "[R0 R4]")
+	f.equal("one of them", lane("a", "running", 1), "[R0]")
+	f.equal("queued in a", lane("a", "queued", 10), "[R1]")
+	f.equal("running in b", lane("b", "running", 10), "[R2]")
+	f.equal("in none", lane("c", "running", 10), "[]")
+	f.equal("hosts", fmt.Sprint(read(f, org, func(r store.Reader) ([]string, error) { return r.HostsWorkedOn("w") })), "[h]")
+	count := func(from api.RunID, limit int) string {
+		f.Helper()
+		return fmt.Sprint(read(f, org, func(r store.Reader) (map[string]int, error) { return r.RunsOfKeyFrom("w", "k", from, limit) }))
+	}
+	f.equal("of the key", count("", 10), "map[completed:1 queued:1 running:2]")
+	f.equal("from one on", count("R1", 10), "map[completed:1 queued:1 running:1]")
+	f.equal("at most two", count("", 2), "map[queued:1 running:1]")
+	f.update(func(tx store.Tx) error { // a run ends
+		r := sampleRun("x")
+		r.ID, r.Workflow, r.Status, r.Lane = "R0", "w", "failed", "a"
+		return tx.PutRun(r)
+	})
+	f.equal("when one has ended", lane("a", "running", 10), "[R4]")
+}
+
 func testActiveRuns(f *fixture) {
 	active := func(workflow, key string) bool {
 		f.Helper()

@@ -31,6 +31,7 @@ func Run(t *testing.T, open Opener) {
 		{"pages of audit records", testAuditPages},
 		{"versions of workflows", testWorkflowVersions},
 		{"active runs", testActiveRuns},
+		{"runs that go on", testLanes},
 		{"order of what can be offered", testOfferOrder},
 		{"who can be offered what", testOfferFit},
 		{"what is due", testDue},

@@ -1,0 +1,119 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// limitsOf looks up what the limits of a definition count.
+func limitsOf(r store.Reader, def *workflow.Definition, d workflow.Decision, now time.Time, past *workflow.Past) (err error) {
+	l := def.Limits
+	if l.Runs > 0 {
+		past.Runs, err = r.RunsFrom(def.Name, firstID(now.Add(-l.Per)), l.Runs)
+	}
+	if a := l.Attempts; a.Count > 0 && err == nil {
+		var by map[string]int
+		by, err = r.RunsOfKeyFrom(def.Name, d.Key, firstID(now.Add(-a.Per)), 2*a.Count)
+		for status, n := range by {
+			if status == string(workflow.Escalated) {
+				past.Escalated = true
+			} else {
+				past.Attempts += n
+			}
+		}
+	}
+	if c := l.Concurrency; c.Max > 0 && err == nil {
+		var running, queued []api.RunID
+		running, err = r.RunsOfLane(def.Name, d.Lane, string(workflow.Running), c.Max)
+		if c.Excess == workflow.Queue && err == nil {
+			queued, err = r.RunsOfLane(def.Name, d.Lane, string(workflow.Queued), workflow.MaxQueued)
+		}
+		past.Running, past.Queued = len(running), len(queued)
+	}
+	if l.Targets.Percent > 0 && err == nil {
+		err = targetsOf(r, def, past)
+	}
+	return err
+}
+
+// hostOf is where an event is from.
+func hostOf(ev workflow.Event) string { return cmp.Or(ev.Agent.Host, string(ev.Agent.ID)) }
+
+// targetsOf counts the agents that limits.targets is a part of, and where runs go on.
+func targetsOf(r store.Reader, def *workflow.Definition, past *workflow.Past) error {
+	agents, err := r.Agents()
+	if err != nil {
+		return err
+	}
+	for _, a := range agents {
+		lacks := func(tag string) bool { return !slices.Contains(a.Tags, tag) }
+		if a.Type == api.Action && a.State != store.Revoked && !slices.ContainsFunc(def.Limits.Targets.Tags, lacks) {
+			past.Agents++
+		}
+	}
+	past.Hosts, err = r.HostsWorkedOn(def.Name)
+	return err
+}
+
+// maxLaneSeen is how many runs of a lane are looked at to replace some: as many as may go on,
+// and those before them that were cancelled and have not ended.
+const maxLaneSeen = 2000
+
+// replaceOldest cancels as many of the runs in a lane as are too many for another one.
+func (t *tx) replaceOldest(p program, lane string, by api.RunID) error {
+	ids, err := t.RunsOfLane(p.name, lane, string(workflow.Running), maxLaneSeen)
+	if err != nil {
+		return err
+	}
+	var live []api.RunID
+	for _, id := range ids {
+		run, err := t.Run(id)
+		if err != nil {
+			return err
+		}
+		if !run.Cancelled {
+			live = append(live, id)
+		}
+	}
+	for _, id := range live[:max(0, len(live)+1-p.Limits.Concurrency.Max)] {
+		if err := t.advance(id, workflow.Cancel{Reason: fmt.Sprintf("limits.concurrency: run %s takes its place", by)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// admitAfter is admit after a run whose definition cannot be read.
+func (t *tx) admitAfter(ended store.Run) error {
+	programs, err := t.inEffect()
+	for _, p := range programs {
+		if p.name == ended.Workflow {
+			err = errors.Join(err, t.admit(ended, p.Definition))
+		}
+	}
+	return err
+}
+
+// admit lets runs begin that wait for the end of another in their lane, the oldest first.
+func (t *tx) admit(ended store.Run, d *workflow.Definition) error {
+	c := d.Limits.Concurrency
+	if c.Excess != workflow.Queue {
+		return nil
+	}
+	running, err := t.RunsOfLane(ended.Workflow, ended.Lane, string(workflow.Running), c.Max)
+	if err != nil || len(running) >= c.Max {
+		return err
+	}
+	next, err := t.RunsOfLane(ended.Workflow, ended.Lane, string(workflow.Queued), c.Max-len(running))
+	for _, id := range next {
+		err = errors.Join(err, t.advance(id, workflow.Admit{}))
+	}
+	return err
+}

@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/instruction"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// states are those of the runs, the oldest first.
+func (w world) states() string {
+	w.t.Helper()
+	var out []string
+	w.read(func(r store.Reader) error {
+		runs, err := r.Runs(store.RunQuery{})
+		for _, run := range runs {
+			out = append([]string{run.Status}, out...)
+		}
+		return err
+	})
+	return strings.Join(out, " ")
+}
+
+func (w world) wantStates(want string) {
+	w.t.Helper()
+	if got := w.states(); got != want {
+		w.t.Errorf("runs are %s, want %s", got, want)
+	}
+}
+
+// A cure that does not help is not tried for ever: people are told, once, and it is tried
+// again when the time is over.
+func TestAttempts(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, other := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Sensor, "o", "h2")
+		a := w.enrol(api.Action, "a", "h")
+		w.apply(simple("limits: {attempts: {count: 2, per: 24h, then: escalate}}\n", "") + "outputs: [{plugin: actor, id: page, on: [escalated], with: {text: '${{ run.status }}: ${{ run.error }}'}}]\n")
+		send := func(seq uint64) {
+			t.Helper()
+			w.sends(s, event(seq), api.EventAccepted)
+			if offers, err := w.Poll(t.Context(), a.Identity, 0, 16); err != nil {
+				t.Fatal(err)
+			} else {
+				for _, i := range offers {
+					if i.Context.Step == "page" && string(i.InputData["text"]) != `"escalated: 2 attempts within 24h0m0s did not help"` {
+						t.Errorf("told %s", i.InputData["text"])
+					}
+					w.claims(a, i)
+					if err := w.reports(a, i, api.Completed); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			time.Sleep(time.Hour)
+		}
+		for seq := range uint64(4) {
+			send(seq + 1)
+		}
+		w = w.restart(time.Minute)
+		send(5)
+		w.wantStates("completed completed escalated")
+		w.reasons(map[api.EventID]string{
+			"E3": "attempts: 2 within 24h0m0s did not help: people are told instead",
+			"E4": "attempts: 2 within 24h0m0s, and people were told",
+			"E5": "attempts: 2 within 24h0m0s, and people were told",
+		})
+		w.sends(other, event(1), api.EventAccepted) // another key
+		w.wantStates("completed completed escalated running")
+		time.Sleep(20 * time.Hour)
+		send(6) // the first was more than a day ago
+		w.wantStates("completed completed escalated failed completed")
+	})
+}
+
+func TestRunsAtATime(t *testing.T) {
+	for excess, c := range map[string]struct{ three, ended, reason string }{
+		"queue":   {"running queued running queued", "completed running running queued", "concurrency: 1 go on, 0 wait, at most 1: it waits"},
+		"drop":    {"running running", "completed running", "concurrency: 1 go on, at most 1"},
+		"replace": {"cancelled running cancelled running", "cancelled completed cancelled running", "concurrency: 1 go on, at most 1: the oldest is cancelled"},
+	} {
+		t.Run(excess, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w world) {
+				s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+				w.apply(simple("limits: {concurrency: {max: 1, key: event.data.mount, excess: "+excess+"}}\n", ""))
+				for seq, mount := range []string{"/", "/", "/var", "/var"} {
+					w.sends(s, on(uint64(seq+1), mount), api.EventAccepted)
+				}
+				w.wantStates(c.three)
+				w.reasons(map[api.EventID]string{"E1": "everything is met", "E2": c.reason})
+				w = w.restart(time.Minute)
+				offers, err := w.Poll(t.Context(), a.Identity, 0, 16)
+				if err != nil || len(offers) != 2 {
+					t.Fatalf("%d offers, %v: one of each mount goes on", len(offers), err)
+				}
+				w.claims(a, offers[0])
+				if err := w.reports(a, offers[0], api.Completed); err != nil {
+					t.Fatal(err)
+				}
+				w.wantStates(c.ended)
+			})
+		})
+	}
+}
+
+// Of runs that wait the oldest begins first, one that is cancelled never, and one whose time
+// is over starts nothing.
+func TestRunsThatWait(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(simple("limits: {concurrency: {max: 1}, expires_after: 90m}\n", ""))
+		for seq := range uint64(4) {
+			w.sends(s, event(seq+1), api.EventAccepted)
+		}
+		w.wantStates("running queued queued queued")
+		var second api.RunID
+		w.read(func(r store.Reader) error {
+			runs, err := r.Runs(store.RunQuery{})
+			second = runs[2].ID
+			return err
+		})
+		if _, err := w.CancelRun(t.Context(), "default", second); err != nil {
+			t.Fatal(err)
+		}
+		w.wantStates("running cancelled queued queued")
+		time.Sleep(instruction.DefaultLifetime + 31*time.Minute) // nobody takes what the first waits for
+		w.wantStates("failed cancelled failed failed")
+	})
+}
+
+// At most a part of the agents is worked on at a time.
+func TestTargets(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		for n := range 10 {
+			host := string(rune('a' + n))
+			w.enrol(api.Action, api.AgentID(host), host)
+		}
+		w.apply(simple("limits: {targets: {max: 25%}}\n", ""))
+		for n := range 4 {
+			host := string(rune('a' + n))
+			s := w.enrol(api.Sensor, api.AgentID("s-"+host), host)
+			b := event(1)
+			b.Events[0].ID = api.EventID("E-" + host)
+			w.sends(s, b, api.EventAccepted)
+			if n == 0 {
+				w.sends(s, event(2), api.EventAccepted) // the same host is not another one
+			}
+		}
+		w.wantStates("running running running")
+		w.reasons(map[api.EventID]string{"E-b": "everything is met", "E-c": "targets: 2 of 10 agents are worked on, at most 25%"})
+	})
+}
