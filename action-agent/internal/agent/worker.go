@@ -25,7 +25,7 @@ type worker struct {
 func newWorker(rt *agent.Runtime, journal *agent.Journal) *worker {
 	w := &worker{
 		rt: rt, journal: journal,
-		slots:    make(chan struct{}, rt.Config.API.MaxConcurrent),
+		slots:    make(chan struct{}, rt.Config().API.MaxConcurrent),
 		ended:    make(chan struct{}, 1),
 		drained:  make(chan struct{}),
 		finished: rt.Metrics.CounterVec("instructions_total", "Instructions that ended on this agent, by outcome.", "plugin", "outcome"),
@@ -55,8 +55,8 @@ func (w *worker) poll(ctx context.Context) error {
 	defer close(w.drained)
 	var running sync.WaitGroup
 	defer running.Wait()
-	wait := w.rt.Config.API.PollWait.Duration()
-	patience := wait + 3*w.rt.Config.API.Timeout.Duration()
+	wait := w.rt.Config().API.PollWait.Duration()
+	patience := wait + 3*w.rt.Config().API.Timeout.Duration()
 	backoff := w.rt.Backoff()
 	for {
 		w.rt.Health.Beat("poll", patience)
@@ -143,7 +143,7 @@ func (w *worker) report(ctx context.Context) error {
 // awaitResult waits for a result, or for pause after a failure, and reports whether
 // the agent ends.
 func (w *worker) awaitResult(ctx context.Context, pause time.Duration) bool {
-	ended, again := w.ended, time.After(w.rt.Config.API.Timeout.Duration())
+	ended, again := w.ended, time.After(w.rt.Config().API.Timeout.Duration())
 	if pause > 0 {
 		ended, again = nil, time.After(pause)
 	}
@@ -199,7 +199,7 @@ func (w *worker) sendAll(ctx context.Context) error {
 }
 
 func (w *worker) beatReport() {
-	w.rt.Health.Beat("report", 4*w.rt.Config.API.Timeout.Duration()+w.rt.Config.API.Retry.MaxInterval.Duration())
+	w.rt.Health.Beat("report", 4*w.rt.Config().API.Timeout.Duration()+w.rt.Config().API.Retry.MaxInterval.Duration())
 }
 
 // final reports whether the orchestrator has said the last word about an attempt:

@@ -240,7 +240,7 @@ func (m *monitor) traced(span *trace.Span, found int, err error) {
 
 // once is one look. The error ends the session.
 func (m *monitor) once(ctx context.Context, s *agent.Session) error {
-	limit := m.rt.Config.Plugins.Timeout.Duration()
+	limit := m.rt.Config().Plugins.Timeout.Duration()
 	for _, own := range []time.Duration{m.settings.Timeout.Duration(), m.plugin.Limits.ExecutionTime} {
 		if own > 0 {
 			limit = min(limit, own)

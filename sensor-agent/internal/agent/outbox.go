@@ -82,7 +82,7 @@ func (o *outbox) accept(ctx context.Context, e api.Event) (id api.EventID, err e
 
 // deliver sends what waits, in order, until ctx ends.
 func (o *outbox) deliver(ctx context.Context) error {
-	limit := o.rt.Config.API.Timeout.Duration()
+	limit := o.rt.Config().API.Timeout.Duration()
 	var state agent.Delivery
 	var input agent.DeliveryInput = o.appended()
 	for {

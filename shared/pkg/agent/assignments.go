@@ -218,7 +218,7 @@ func (a *assigned) follow(ctx context.Context) (soon bool) {
 			soon = true
 		}
 	}
-	if a.rt.Config.Plugins.AutoUpdate {
+	if a.rt.Config().Plugins.AutoUpdate {
 		a.removeUnassigned(set)
 	}
 	a.sweep(set)
@@ -235,7 +235,7 @@ func (a *assigned) followOne(ctx context.Context, p api.AssignedPlugin) (soon bo
 	switch {
 	case settled(known, p.Approved):
 		return false
-	case !a.rt.Config.Plugins.AutoUpdate:
+	case !a.rt.Config().Plugins.AutoUpdate:
 		a.note(p, api.PackageRefused, "plugins.auto_update is false on this agent: an instruction "+api.TypeInstall+" installs what is assigned")
 		return false
 	}
@@ -278,7 +278,7 @@ func (a *assigned) install(ctx context.Context, id api.PluginID, approved string
 	if p.Approved && approved == "" {
 		approved = "an operator"
 	}
-	from := catalog.Origin{Kind: catalog.FromOrchestrator, From: a.rt.Config.API.BaseURL, Revision: p.Digest, Approved: approved}
+	from := catalog.Origin{Kind: catalog.FromOrchestrator, From: a.rt.Config().API.BaseURL, Revision: p.Digest, Approved: approved}
 	change, err := a.bring(ctx, p, from, say)
 	var grown *GrownError
 	switch {

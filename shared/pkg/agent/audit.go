@@ -54,14 +54,14 @@ const conditionAudit = "audit"
 const auditRetry = time.Second
 
 func (rt *Runtime) openAudit() {
-	if !rt.Config.Security.Audit.Enabled {
+	if !rt.Config().Security.Audit.Enabled {
 		rt.Log.Warn("nothing is audited: security.audit.enabled is false")
 		return
 	}
-	rt.Audit = audit.Open(rt.Config.Security.Audit.File, audit.Options{Redact: rt.secrets.Redact, Changed: rt.auditChanged})
+	rt.Audit = audit.Open(rt.Config().Security.Audit.File, audit.Options{Redact: rt.secrets.Redact, Changed: rt.auditChanged})
 	rt.Audit.Note(AuditStarted,
 		slog.String("program", rt.Role.Program), slog.String("version", api.Version), slog.String("boot_id", rt.BootID),
-		slog.Int("pid", os.Getpid()), slog.Int("uid", os.Geteuid()), slog.String("base_dir", rt.Config.Agent.BaseDir), slog.String("config", rt.file))
+		slog.Int("pid", os.Getpid()), slog.Int("uid", os.Geteuid()), slog.String("base_dir", rt.Config().Agent.BaseDir), slog.String("config", rt.file))
 }
 
 // closeAudit tells the log's last record besides where people keep the service's output:
@@ -139,7 +139,7 @@ func (rt *Runtime) noteCertificate(leaf *x509.Certificate) {
 }
 
 func (rt *Runtime) identityFile() string {
-	return filepath.Join(rt.Config.Agent.BaseDir, stateDir, "certificate.sha256")
+	return filepath.Join(rt.Config().Agent.BaseDir, stateDir, "certificate.sha256")
 }
 
 func certificateFingerprint(leaf *x509.Certificate) string {

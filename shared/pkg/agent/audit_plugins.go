@@ -68,7 +68,7 @@ const (
 
 // auditPosture records that plugins are confined less than they could be.
 func (rt *Runtime) auditPosture(p *api.Posture) {
-	required := rt.Config.Security.Sandbox.Require
+	required := rt.Config().Security.Sandbox.Require
 	if lacks := p.Lacks(); len(lacks) > 0 || !p.Satisfies(required) {
 		rt.Audit.Note(AuditSandboxDegraded, slog.String("level", p.String()), slog.String("required", string(required)),
 			slog.Bool("met", p.Satisfies(required)), slog.Any("lacks", lacks))

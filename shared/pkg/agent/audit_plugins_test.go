@@ -54,7 +54,7 @@ func TestPluginChangesAreAudited(t *testing.T) {
 // Without a record nothing of what is installed changes (G8).
 func TestNoPluginChangesWithoutAudit(t *testing.T) {
 	h := newHost(t, api.Action, map[string]string{"stays": scripted + "---\n" + says(`{"is": 1}`)})
-	file := h.rt.Config.Security.Audit.File
+	file := h.rt.Config().Security.Audit.File
 	if err := os.Rename(file, file+".1"); err != nil {
 		t.Fatal(err)
 	}

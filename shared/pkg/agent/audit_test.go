@@ -28,7 +28,7 @@ func audited(t *testing.T, typ api.AgentType, environ ...string) (*Runtime, *lin
 func recorded(t *testing.T, rt *Runtime) []string {
 	t.Helper()
 	var out []string
-	if err := audit.Read(rt.Config.Security.Audit.File, func(r audit.Record) bool {
+	if err := audit.Read(rt.Config().Security.Audit.File, func(r audit.Record) bool {
 		if r.Kind != AuditStarted {
 			out = append(out, string(r.Kind)+" "+string(r.Fields))
 		}
@@ -61,7 +61,7 @@ record:
 func TestACertificateIsRecordedBeforeItIsUsed(t *testing.T) {
 	rt, _ := audited(t, api.Sensor)
 	ca := pkitest.New(t, "ca")
-	enrolled(t, rt.Config, ca, "acme/sensor/web-01")
+	enrolled(t, rt.Config(), ca, "acme/sensor/web-01")
 	use := func() {
 		creds, err := rt.awaitIdentity(t.Context())
 		if err == nil {
@@ -77,7 +77,7 @@ func TestACertificateIsRecordedBeforeItIsUsed(t *testing.T) {
 		t.Errorf("recorded %q, want the certificate once", all)
 	}
 	isRecorded(t, rt, AuditEnrolled, `"organization":"acme"`, `"agent":"web-01"`, `"certificate":"sha256:`)
-	enrolled(t, rt.Config, ca, "acme/sensor/web-01") // another one
+	enrolled(t, rt.Config(), ca, "acme/sensor/web-01") // another one
 	use()
 	if all := recorded(t, rt); len(all) != 2 {
 		t.Errorf("recorded %q, want both certificates", all)
@@ -88,7 +88,7 @@ func TestACertificateIsRecordedBeforeItIsUsed(t *testing.T) {
 // agent says so, waits, and goes on by itself.
 func TestNoWorkWithoutAudit(t *testing.T) {
 	rt, _ := testRuntime(t, api.Sensor)
-	file := rt.Config.Security.Audit.File
+	file := rt.Config().Security.Audit.File
 	if err := os.Mkdir(file, 0o700); err != nil { // a directory stands where the file has to go
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestAuditCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	file := rt.Config.Security.Audit.File
+	file := rt.Config().Security.Audit.File
 	out, _, err := command(t, sensorRole, "audit", "verify", file)
 	if err != nil || !strings.Contains(out, "4 records, the last is 4:") {
 		t.Errorf("verify = %q, %v", out, err)

@@ -59,7 +59,7 @@ func probeSandbox(ctx context.Context, c config.Sandbox, dir, cache string) (*sa
 // self-test works all the same.
 func (p *Plugins) confine(ctx context.Context) error {
 	rt := p.rt
-	host, id, err := probeSandbox(ctx, rt.Config.Security.Sandbox, tempOf(rt.Config.Agent.BaseDir), filepath.Join(rt.DataDir("state"), "sandbox.json"))
+	host, id, err := probeSandbox(ctx, rt.Config().Security.Sandbox, tempOf(rt.Config().Agent.BaseDir), filepath.Join(rt.DataDir("state"), "sandbox.json"))
 	switch {
 	case host == nil:
 		return err

@@ -43,7 +43,7 @@ func (rt *Runtime) control(ctx context.Context) error {
 }
 
 func (rt *Runtime) serveControl(ctx context.Context) error {
-	path := filepath.Join(rt.Config.Agent.BaseDir, controlName)
+	path := filepath.Join(rt.Config().Agent.BaseDir, controlName)
 	if len(path) > maxSocketPath {
 		return fmt.Errorf("the path %s has more than %d bytes: use a shorter base directory", path, maxSocketPath)
 	}

@@ -217,11 +217,11 @@ func TestControlSocket(t *testing.T) {
 	if uid, known, err := peerOf(conn.(*net.UnixConn)); err != nil || !known || uid != os.Geteuid() {
 		t.Errorf("at the other end is %d, %v, %v", uid, known, err)
 	}
-	h.rt.Config.Agent.BaseDir = filepath.Join(h.base, strings.Repeat("x", 100))
+	h.rt.Config().Agent.BaseDir = filepath.Join(h.base, strings.Repeat("x", 100))
 	if err := h.rt.serveControl(t.Context()); err == nil || !strings.Contains(err.Error(), "shorter base directory") {
 		t.Errorf("a path that is too long: %v", err)
 	}
-	h.rt.Config.Agent.BaseDir = h.base
+	h.rt.Config().Agent.BaseDir = h.base
 }
 
 // The end of a log, and what comes, over a rotation; nothing that a plugin wrote drives

@@ -58,7 +58,7 @@ func StartedDetails(started bool) []byte { return execution.StartedDetails(start
 
 // OpenSpool opens this agent's event spool; it is closed at the end of the agent.
 func (rt *Runtime) OpenSpool() (*Spool, error) {
-	s, err := spool.Open(rt.DataDir("spool"), spool.Options{MaxBytes: rt.Config.Spool.MaxBytes.Bytes()})
+	s, err := spool.Open(rt.DataDir("spool"), spool.Options{MaxBytes: rt.Config().Spool.MaxBytes.Bytes()})
 	if err != nil {
 		return nil, err
 	}

@@ -125,7 +125,8 @@ func TestEnrolment(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, written)
 	}
-	rt := &Runtime{Role: sensorRole, Config: &loaded.Config}
+	rt := &Runtime{Role: sensorRole}
+	rt.config.Store(&loaded.Config)
 	if creds, err := rt.loadIdentity(); err != nil || creds.Identity().Org != "acme" {
 		t.Errorf("loadIdentity: %v", err)
 	}

@@ -20,7 +20,7 @@ import (
 // openEnvironments prepares what gives Python plugins their interpreters. That there is
 // none is a condition: plugins in other languages run all the same.
 func (p *Plugins) openEnvironments(ctx context.Context) error {
-	rt, cfg := p.rt, p.rt.Config.Plugins.Python
+	rt, cfg := p.rt, p.rt.Config().Plugins.Python
 	interpreters := pyenv.NewInterpreters(cfg.Interpreter, cfg.Interpreters)
 	var err error
 	if p.python, err = interpreters.First(ctx); err != nil {
@@ -29,7 +29,7 @@ func (p *Plugins) openEnvironments(ctx context.Context) error {
 	}
 	p.environments, err = pyenv.New(pyenv.Options{
 		Dir:          filepath.Join(rt.DataDir("cache"), "env"),
-		Temp:         filepath.Join(tempOf(rt.Config.Agent.BaseDir), tempPrefix+"environment-"),
+		Temp:         filepath.Join(tempOf(rt.Config().Agent.BaseDir), tempPrefix+"environment-"),
 		Interpreters: interpreters,
 		Policy: pyenv.Policy{
 			WheelDir: cfg.WheelDir, IndexURL: cfg.IndexURL.Reveal(), AllowSdist: cfg.AllowSdist, SystemPackages: cfg.SystemPackages,
@@ -116,7 +116,7 @@ var alongside = map[string][]string{"pypi.org": {"files.pythonhosted.org"}}
 // wayToIndex leads to the package index and to nothing else where destinations can be
 // told apart, else to its port. The owner named it, so it may have a private address.
 func (p *Plugins) wayToIndex(ctx context.Context) (sandbox.Network, error) {
-	index, err := destination.FromURL(p.rt.Config.Plugins.Python.IndexURL.Reveal())
+	index, err := destination.FromURL(p.rt.Config().Plugins.Python.IndexURL.Reveal())
 	if err != nil {
 		return sandbox.Network{}, fmt.Errorf("plugins.python.index_url: %w", err)
 	}
@@ -132,7 +132,7 @@ func (p *Plugins) wayToIndex(ctx context.Context) (sandbox.Network, error) {
 		return sandbox.Network{All: true}, nil
 	}
 	gate, err := egress.New(egress.Options{
-		Destinations: to, Allow: egress.ParseAllow(append(slices.Clone(p.rt.Config.Security.Sandbox.AllowPrivate), index.Host)),
+		Destinations: to, Allow: egress.ParseAllow(append(slices.Clone(p.rt.Config().Security.Sandbox.AllowPrivate), index.Host)),
 		Report: func(c egress.Connection) {
 			p.rt.Log.Info("connection to the package index", "destination", c.Destination.String(), "address", c.Address.String(),
 				"sent", c.Sent, "received", c.Received, "outcome", c.Outcome, "reason", c.Reason)

@@ -87,7 +87,7 @@ func (p *Plugins) grants(t Task) (grant.Grants, error) {
 // policy is the owner's word on one plugin: what its own file says or, where that is
 // silent, security.sandbox.
 func (rt *Runtime) policy(f config.PluginFile) grant.Policy {
-	s := rt.Config.Security.Sandbox
+	s := rt.Config().Security.Sandbox
 	out := grant.Policy{Read: s.Read, Write: s.Write, Reach: reaches[s.Network], Protected: rt.protected()}
 	if f.Read != nil {
 		out.Read = f.Read
@@ -121,7 +121,7 @@ var systemPlaces = []string{"/var/lib/stavily", "/etc/stavily"}
 // protected are the places that no plugin is shown: this agent's own, wherever its
 // owner put them, and what the owner hides.
 func (rt *Runtime) protected() []string {
-	c := rt.Config
+	c := rt.Config()
 	var out []string
 	for _, path := range append([]string{
 		c.Agent.BaseDir, rt.file, c.Security.Sandbox.Chroot,

@@ -44,7 +44,7 @@ func TestProtectedPlaces(t *testing.T) {
 	rt, _ := testRuntime(t, api.Action, "STAVILY_API_AUTH_KEY_FILE=/keys/k", "STAVILY_LOGGING_FILE=/logs/l", "STAVILY_PLUGINS_DIR=/plugins", "STAVILY_SECURITY_SANDBOX_CHROOT=/jail")
 	rt.file = "/somewhere/agent.yaml"
 	got := rt.protected()
-	for _, want := range []string{rt.Config.Agent.BaseDir, "/keys/k", "/logs/l", "/plugins", "/jail", "/somewhere/agent.yaml", "/var/lib/stavily"} {
+	for _, want := range []string{rt.Config().Agent.BaseDir, "/keys/k", "/logs/l", "/plugins", "/jail", "/somewhere/agent.yaml", "/var/lib/stavily"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is not among %q", want, got)
 		}

@@ -16,7 +16,7 @@ import (
 // earlier agent of the same base directory, whose lock this one holds, left running
 // there.
 func (p *Plugins) openGroups() {
-	groups, err := cgroup.Open(groupsOf(p.rt.Config.Agent.BaseDir))
+	groups, err := cgroup.Open(groupsOf(p.rt.Config().Agent.BaseDir))
 	if errors.Is(err, errors.ErrUnsupported) {
 		return
 	}

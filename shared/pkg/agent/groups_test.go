@@ -20,8 +20,8 @@ func TestLimitsAreNamed(t *testing.T) {
 		"hoards":  script("for i in range(100):\n    open(env['HOME'] + '/' + str(i), 'wb').write(b'x' * (1 << 20))\ntime.sleep(30)\n"),
 		"content": script("open(env['TMPDIR'] + '/a', 'wb').write(b'x' * (1 << 20))\n"),
 	})
-	h.rt.Config.Security.Sandbox.MaxTemp = 16 << 20
-	h.rt.Config.Plugins.MaxMemory = 128 << 20
+	h.rt.Config().Security.Sandbox.MaxTemp = 16 << 20
+	h.rt.Config().Plugins.MaxMemory = 128 << 20
 	for id, reason := range map[api.PluginID]string{"eats": "memory_limit", "fills": "temp_limit", "hoards": "temp_limit"} {
 		got := h.Execute(t.Context(), h.order(id, given("percent", "1")))
 		h.ended(got, api.Failed, "")
@@ -35,7 +35,7 @@ func TestLimitsAreNamed(t *testing.T) {
 		t.Errorf("stored %d bytes, want 1 MiB", n)
 	}
 	w := httptest.NewRecorder()
-	h.rt.metricsHandler().ServeHTTP(w, httptest.NewRequest("GET", h.rt.Config.Metrics.Path, nil))
+	h.rt.metricsHandler().ServeHTTP(w, httptest.NewRequest("GET", h.rt.Config().Metrics.Path, nil))
 	text := w.Body.String()
 	for _, want := range []string{`plugin_limits_total{plugin="eats",reason="memory_limit"} 1`, `plugin_stored_peak_bytes{plugin="content"} 1`, `plugin_cpu_seconds_total{plugin="fills"}`} {
 		if !strings.Contains(text, want) {

@@ -39,8 +39,8 @@ func newHost(t *testing.T, typ api.AgentType, files map[string]string, environ .
 	rt, log := testRuntime(t, typ, append(environ, "STAVILY_AGENT_ENVIRONMENT=testing")...)
 	rt.openAudit()
 	t.Cleanup(func() { rt.closeAudit() })
-	enrolled(t, rt.Config, pkitest.New(t, "ca"), "acme/"+string(typ)+"/web-01")
-	h := &host{t: t, rt: rt, log: log, base: rt.Config.Agent.BaseDir}
+	enrolled(t, rt.Config(), pkitest.New(t, "ca"), "acme/"+string(typ)+"/web-01")
+	h := &host{t: t, rt: rt, log: log, base: rt.Config().Agent.BaseDir}
 	for name, text := range files {
 		if strings.HasSuffix(name, ".yaml") {
 			write(t, filepath.Join(h.base, "config", "plugins", name), text)

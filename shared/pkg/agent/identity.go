@@ -36,19 +36,19 @@ func (rt *Runtime) awaitIdentity(ctx context.Context) (*pki.Credentials, error) 
 			told = err.Error()
 			rt.Log.Warn("not enrolled", telemetry.KeyError, err, "remedy", rt.enrollHint())
 			if !errors.Is(err, fs.ErrNotExist) {
-				rt.denied(deniedIdentity, rt.Config.API.Auth.CertFile, err.Error())
+				rt.denied(deniedIdentity, rt.Config().API.Auth.CertFile, err.Error())
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(rt.Config.Agent.RegistrationRetryInterval.Duration()):
+		case <-time.After(rt.Config().Agent.RegistrationRetryInterval.Duration()):
 		}
 	}
 }
 
 func (rt *Runtime) loadIdentity() (*pki.Credentials, error) {
-	auth := rt.Config.API.Auth
+	auth := rt.Config().API.Auth
 	creds, err := pki.LoadCredentials(pki.Files{Cert: auth.CertFile, Key: auth.KeyFile, CA: auth.CAFile})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("this agent has no certificate yet: %w", err)
@@ -56,7 +56,7 @@ func (rt *Runtime) loadIdentity() (*pki.Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	return creds, checkIdentity(creds.Identity(), rt.Config.Agent.ID, rt.Role.Type, rt.Config.Agent.OrganizationID)
+	return creds, checkIdentity(creds.Identity(), rt.Config().Agent.ID, rt.Role.Type, rt.Config().Agent.OrganizationID)
 }
 
 // checkIdentity refuses a certificate that is for somebody else. The certificate
@@ -77,11 +77,11 @@ func checkIdentity(is pki.Identity, id api.AgentID, typ api.AgentType, org api.O
 // organization is the certificate's; a workbench has none.
 func (rt *Runtime) organization() api.OrgID {
 	if rt.identity == nil {
-		return rt.Config.Agent.OrganizationID
+		return rt.Config().Agent.OrganizationID
 	}
 	return rt.identity.Identity().Org
 }
 
 func (rt *Runtime) enrollHint() string {
-	return fmt.Sprintf("on the orchestrator run `stavily tokens create --type %s --agent-id %s` and paste the command it prints here", rt.Role.Type, rt.Config.Agent.ID)
+	return fmt.Sprintf("on the orchestrator run `stavily tokens create --type %s --agent-id %s` and paste the command it prints here", rt.Role.Type, rt.Config().Agent.ID)
 }

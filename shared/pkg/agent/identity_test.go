@@ -25,7 +25,7 @@ func TestWhoseCertificate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rt, _ := testRuntime(t, api.Sensor, "STAVILY_AGENT_ORGANIZATION_ID="+c.organization)
-			enrolled(t, rt.Config, pkitest.New(t, "ca"), c.identity)
+			enrolled(t, rt.Config(), pkitest.New(t, "ca"), c.identity)
 			_, err := rt.loadIdentity()
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("loadIdentity: %v, want %q", err, c.want)
@@ -56,13 +56,13 @@ func TestTheCertificateIsAwaited(t *testing.T) {
 		if n := log.count("not enrolled", "has no certificate yet"); n != 1 {
 			t.Errorf("%d lines of log, want 1:\n%s", n, log)
 		}
-		enrolled(t, rt.Config, ca, "acme/sensor/web-02")
+		enrolled(t, rt.Config(), ca, "acme/sensor/web-02")
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		if log.count("not enrolled", "web-02") != 1 {
 			t.Errorf("a wrong certificate is not told of:\n%s", log)
 		}
-		enrolled(t, rt.Config, ca, "acme/sensor/web-01")
+		enrolled(t, rt.Config(), ca, "acme/sensor/web-01")
 		begin := time.Now()
 		<-done
 		if err != nil || creds.Identity().Agent != "web-01" || time.Since(begin) > 5*time.Second {
@@ -88,8 +88,8 @@ func TestWarningsAboutCredentialsAreLogged(t *testing.T) {
 		t.Skip("modes of files say nothing here")
 	}
 	rt, log := testRuntime(t, api.Sensor)
-	enrolled(t, rt.Config, pkitest.New(t, "ca"), "acme/sensor/web-01")
-	if err := os.Chmod(rt.Config.API.Auth.KeyFile, 0o644); err != nil {
+	enrolled(t, rt.Config(), pkitest.New(t, "ca"), "acme/sensor/web-01")
+	if err := os.Chmod(rt.Config().API.Auth.KeyFile, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := rt.awaitIdentity(t.Context()); err != nil {

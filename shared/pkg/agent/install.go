@@ -79,7 +79,7 @@ func (p *Plugins) installGit(ctx context.Context, r source.Request, want wanted,
 			return from, err
 		}
 		defer os.RemoveAll(scratch)
-		g := source.Git{Allowed: p.rt.Config.Plugins.Sources, Scratch: scratch, Say: say}
+		g := source.Git{Allowed: p.rt.Config().Plugins.Sources, Scratch: scratch, Say: say}
 		from.Revision, err = g.Fetch(ctx, r, dir)
 		return from, err
 	})
@@ -97,7 +97,7 @@ type Packaged struct {
 // has, unless its owner says otherwise, and of what is wanted.
 func (p *Plugins) InstallPackage(ctx context.Context, f *os.File, how Packaged, say func(string)) (Change, error) {
 	trust := source.Trust{Unsigned: how.Unsigned}
-	keys, err := bundle.LoadKeys(p.rt.Config.Plugins.TrustedKeys) // at each time, so that a new one counts at once
+	keys, err := bundle.LoadKeys(p.rt.Config().Plugins.TrustedKeys) // at each time, so that a new one counts at once
 	if err != nil {
 		return Change{}, &refusal{fmt.Errorf("plugins.trusted_keys: %w", err)}
 	}

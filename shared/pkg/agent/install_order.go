@@ -58,7 +58,7 @@ func (p *Plugins) orderOf(i *api.Instruction) (source.Request, error) {
 	if err != nil {
 		return r, err
 	}
-	if !p.rt.Config.Plugins.Allows(i.PluginID) {
+	if !p.rt.Config().Plugins.Allows(i.PluginID) {
 		return r, fmt.Errorf("plugin %s: the configuration of this agent does not let it run: see plugins.allowed_plugins and plugins.blocked_plugins", i.PluginID)
 	}
 	e := p.store.Entry(i.PluginID)
@@ -73,7 +73,7 @@ func (p *Plugins) orderOf(i *api.Instruction) (source.Request, error) {
 	if r.URL == "" {
 		return r, p.rt.assigned.has(i.PluginID, i.PluginConfiguration.Version)
 	}
-	_, err = repository.Allowed(r.URL, p.rt.Config.Plugins.Sources)
+	_, err = repository.Allowed(r.URL, p.rt.Config().Plugins.Sources)
 	return r, err
 }
 

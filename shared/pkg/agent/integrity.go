@@ -39,7 +39,7 @@ func (i *integrity) Run(ctx context.Context) (err error) {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(i.rt.Config.Security.Integrity.Interval.Duration()):
+		case <-time.After(i.rt.Config().Security.Integrity.Interval.Duration()):
 		}
 		i.tell(i.compare(ctx))
 	}

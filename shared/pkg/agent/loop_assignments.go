@@ -16,8 +16,8 @@ import (
 // An orchestrator that is older than this agent does not serve the call; then nothing
 // is assigned, and nothing is removed.
 func (rt *Runtime) followAssignments(ctx context.Context) error {
-	every, poll := rt.Config.Plugins.UpdateInterval.Duration(), rt.Config.API.PollWait.Duration()
-	patience := every + poll + 3*rt.Config.API.Timeout.Duration()
+	every, poll := rt.Config().Plugins.UpdateInterval.Duration(), rt.Config().API.PollWait.Duration()
+	patience := every + poll + 3*rt.Config().API.Timeout.Duration()
 	away, again := rt.Backoff(), rt.Backoff()
 	known, due := "", time.Now().Add(every)
 	for ctx.Err() == nil {

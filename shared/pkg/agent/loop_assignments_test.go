@@ -159,7 +159,7 @@ func newFollower(t *testing.T, environ ...string) *follower {
 	s, key := newShelf(t), newSigner(t)
 	h := newHost(t, api.Action, nil, append(environ,
 		"STAVILY_API_BASE_URL="+s.url, "STAVILY_PLUGINS_TRUSTED_KEYS="+key.Key().Line(), "STAVILY_API_RETRY_INITIAL_INTERVAL=10ms", "STAVILY_API_RETRY_MAX_INTERVAL=50ms")...)
-	enrolled(t, h.rt.Config, s.ca, "acme/action/web-01")
+	enrolled(t, h.rt.Config(), s.ca, "acme/action/web-01")
 	var err error
 	if h.rt.identity, err = h.rt.loadIdentity(); err == nil {
 		h.rt.API, err = h.rt.connect(h.rt.identity)

@@ -18,9 +18,9 @@ const farewellLimit = 2 * time.Second
 // heartbeat tells the orchestrator at every interval that this agent lives and
 // what it has, and says goodbye when it ends.
 func (rt *Runtime) heartbeat(ctx context.Context) error {
-	every := rt.Config.Agent.HeartbeatInterval.Duration()
+	every := rt.Config().Agent.HeartbeatInterval.Duration()
 	for {
-		rt.Health.Beat("heartbeat", every+2*rt.Config.API.Timeout.Duration())
+		rt.Health.Beat("heartbeat", every+2*rt.Config().API.Timeout.Duration())
 		rt.sendHeartbeat(ctx, "online")
 		select {
 		case <-ctx.Done():
@@ -69,7 +69,7 @@ func (rt *Runtime) noteContact(err error) {
 		rt.Health.Clear(conditionOffline)
 		rt.Health.Clear(conditionRefused)
 		if changed {
-			rt.Log.Info("connected to the orchestrator", "url", rt.Config.API.BaseURL)
+			rt.Log.Info("connected to the orchestrator", "url", rt.Config().API.BaseURL)
 		}
 		return
 	case refused:

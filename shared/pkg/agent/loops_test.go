@@ -174,7 +174,7 @@ func TestHeartbeat(t *testing.T) {
 	defer server.Close()
 
 	rt, _ := testRuntime(t, api.Sensor, "STAVILY_API_BASE_URL="+server.URL)
-	enrolled(t, rt.Config, ca, "acme/sensor/web-01")
+	enrolled(t, rt.Config(), ca, "acme/sensor/web-01")
 	var err error
 	if rt.identity, err = rt.loadIdentity(); err != nil {
 		t.Fatal(err)

@@ -41,6 +41,6 @@ func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 
 func (rt *Runtime) metricsHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET "+rt.Config.Metrics.Path, rt.Metrics.Handler())
+	mux.Handle("GET "+rt.Config().Metrics.Path, rt.Metrics.Handler())
 	return mux
 }

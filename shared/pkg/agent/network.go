@@ -25,7 +25,7 @@ func (p *Plugins) network(ctx context.Context, t Task, n grant.Network) (sandbox
 		return p.reach(n), nil, nil
 	}
 	gate, err := egress.New(egress.Options{
-		Destinations: n.Destinations, Allow: egress.ParseAllow(p.rt.Config.Security.Sandbox.AllowPrivate), Report: p.connections.of(ctx, t),
+		Destinations: n.Destinations, Allow: egress.ParseAllow(p.rt.Config().Security.Sandbox.AllowPrivate), Report: p.connections.of(ctx, t),
 	})
 	if err != nil {
 		return sandbox.Network{}, nil, fmt.Errorf("plugin %s: %w", t.Plugin.ID, err)
@@ -67,7 +67,7 @@ func (p *Plugins) canFilter(t Task, n grant.Network) error {
 	switch abi := p.posture.LandlockABI; {
 	case abi > 0 && abi < landlockPorts:
 		return fmt.Errorf("plugin %s is granted ports %s of the network and could reach all others on this host, whose kernel tells them apart from Linux 6.7 on (%s)", t.Plugin.ID, all, p.rt.toCheck())
-	case p.rt.Config.Security.Sandbox.AllowPortLevelEgress:
+	case p.rt.Config().Security.Sandbox.AllowPortLevelEgress:
 		return nil
 	case p.posture.Level == sandbox.Full:
 		return fmt.Errorf("plugin %s asks for ports %s of any host: list the hosts under `network` in its file in config/plugins, or set security.sandbox.allow_port_level_egress", t.Plugin.ID, all)

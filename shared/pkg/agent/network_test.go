@@ -180,7 +180,7 @@ print(json.dumps({"named": reach("127.0.0.1", port), "private": reach("intern.in
 		t.Errorf("posture %s", r.Sandbox)
 	}
 	metrics := httptest.NewRecorder()
-	h.rt.metricsHandler().ServeHTTP(metrics, httptest.NewRequest("GET", h.rt.Config.Metrics.Path, nil))
+	h.rt.metricsHandler().ServeHTTP(metrics, httptest.NewRequest("GET", h.rt.Config().Metrics.Path, nil))
 	for _, want := range []string{
 		`plugin_connections_total{outcome="closed",plugin="p"} 1`, `plugin_connections_total{outcome="unresolved",plugin="p"} 1`,
 		`plugin_connection_bytes_total{direction="received",plugin="p"} 5`, `plugin_connection_bytes_total{direction="sent",plugin="p"} 0`,

@@ -79,7 +79,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	p := &Plugins{
 		rt: rt, memos: memo.In(filepath.Join(rt.DataDir("state"), "memo")),
 		logs: pluginLogs{
-			dir: filepath.Join(rt.Config.Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config, rt.secrets), open: map[api.PluginID]io.WriteCloser{},
+			dir: filepath.Join(rt.Config().Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config(), rt.secrets), open: map[api.PluginID]io.WriteCloser{},
 		},
 		trial: firstMinute, looks: pollEvery, broken: make(chan breakage, 16),
 		lookers: make(chan struct{}, maxAside), lookAgain: make(chan struct{}, 1),
@@ -99,7 +99,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	if p.sdk, err = filepath.EvalSymlinks(p.sdk); err != nil {
 		return nil, fmt.Errorf("find the Python SDK: %w", err)
 	}
-	if p.base, err = filepath.EvalSymlinks(rt.Config.Agent.BaseDir); err != nil {
+	if p.base, err = filepath.EvalSymlinks(rt.Config().Agent.BaseDir); err != nil {
 		return nil, fmt.Errorf("find the base directory: %w", err)
 	}
 	p.pool, p.connections = p.newPool(), newConnections(rt)
@@ -117,7 +117,7 @@ func (p *Plugins) openCatalog(ctx context.Context) (err error) {
 	if p.paused, err = p.readPaused(); err != nil {
 		return err
 	}
-	p.scanner = catalog.NewScanner(p.rt.Config.Plugins.Dir, p.policy())
+	p.scanner = catalog.NewScanner(p.rt.Config().Plugins.Dir, p.policy())
 	p.life, p.end = context.WithCancel(ctx)
 	p.followSettings(ctx, false)
 	p.followInstalled(p.life)
@@ -131,7 +131,7 @@ func (p *Plugins) openCatalog(ctx context.Context) (err error) {
 
 // policy is what this agent lets run.
 func (p *Plugins) policy() catalog.Options {
-	cfg := p.rt.Config.Plugins
+	cfg := p.rt.Config().Plugins
 	return catalog.Options{Agent: p.rt.Role.Type, Allows: cfg.Allows, Pins: cfg.Pins}
 }
 
@@ -259,7 +259,7 @@ func configuration(p *plugin.Plugin, f config.PluginFile) (explicit, whole map[s
 // plugin, and what the manifest asks for; within is what the caller allows besides,
 // 0 is no more than that.
 func (p *Plugins) limits(m *plugin.Plugin, f config.PluginFile, within time.Duration) sandbox.Limits {
-	cfg, owner := p.rt.Config.Plugins, p.rt.Config.Security.Sandbox
+	cfg, owner := p.rt.Config().Plugins, p.rt.Config().Security.Sandbox
 	return sandbox.Limits{
 		Time:      smallest(cfg.Timeout.Duration(), f.Timeout.Duration(), m.Limits.ExecutionTime, within),
 		Memory:    smallest(cfg.MaxMemory.Bytes(), f.Memory.Bytes(), m.Limits.Memory),

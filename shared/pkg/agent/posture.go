@@ -36,7 +36,7 @@ func (p *Plugins) Admits(f config.PluginFile) error {
 
 // required is the level without which a plugin does not run here.
 func (p *Plugins) required(f config.PluginFile) api.SandboxLevel {
-	general := p.rt.Config.Security.Sandbox.Require
+	general := p.rt.Config().Security.Sandbox.Require
 	switch {
 	case f.Require != "":
 		return f.Require
@@ -66,7 +66,7 @@ func (rt *Runtime) tellPosture(p *api.Posture) {
 	rt.counts.tellPosture(p)
 	rt.Health.confined(p)
 	rt.auditPosture(p)
-	required := rt.Config.Security.Sandbox.Require
+	required := rt.Config().Security.Sandbox.Require
 	if p.Satisfies(required) {
 		rt.Health.Clear(conditionSandbox)
 		return

@@ -46,7 +46,7 @@ func TestWhatTheOwnerRequires(t *testing.T) {
 		{api.SandboxFull, api.SandboxNone, false, [4]bool{true, true, true, true}},
 	} {
 		rt, _ := testRuntime(t, api.Sensor)
-		rt.Config.Security.Sandbox.Require = c.general
+		rt.Config().Security.Sandbox.Require = c.general
 		f := config.PluginFile{Plugin: "disk", Require: c.own, Trusted: c.trusted}
 		for n, level := range []api.SandboxLevel{api.SandboxNone, api.SandboxLimited, api.SandboxConfined, api.SandboxFull} {
 			p := &Plugins{rt: rt, posture: api.Posture{Level: level, Missing: map[string]string{"landlock": "the kernel has none"}}}
@@ -78,7 +78,7 @@ func TestThePostureIsTold(t *testing.T) {
 		"landlock": api.LayerEnforced, "memory": api.LayerEnforced + ": cgroup2", "namespaces": api.LayerUnavailable + ": refused", "network": api.LayerOff,
 	}})
 	w := httptest.NewRecorder()
-	rt.metricsHandler().ServeHTTP(w, httptest.NewRequest("GET", rt.Config.Metrics.Path, nil))
+	rt.metricsHandler().ServeHTTP(w, httptest.NewRequest("GET", rt.Config().Metrics.Path, nil))
 	for _, line := range []string{
 		`stavily_agent_sandbox_level{level="full"} 0`, `stavily_agent_sandbox_level{level="confined"} 1`,
 		`stavily_agent_sandbox_level{level="limited"} 0`, `stavily_agent_sandbox_level{level="none"} 0`,

@@ -25,7 +25,7 @@ type turnedDown struct {
 // Of a file that cannot be taken, what it said before holds; what is new and does not
 // fit is taken, and its monitor says why it does not run.
 func (p *Plugins) followSettings(ctx context.Context, again bool) {
-	files, mistakes := config.LoadPluginFiles(p.rt.Config.Plugins.ConfigDir)
+	files, mistakes := config.LoadPluginFiles(p.rt.Config().Plugins.ConfigDir)
 	p.mu.RLock()
 	before := slices.Clone(p.settings)
 	p.mu.RUnlock()

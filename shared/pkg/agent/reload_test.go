@@ -294,7 +294,7 @@ func (h *host) start() {
 	h.Plugins.close()
 	identity := h.rt.identity
 	var err error
-	if h.rt, err = newRuntime(h.rt.Config, h.rt.Role, h.rt.Log); err != nil {
+	if h.rt, err = newRuntime(h.rt.Config(), h.rt.Role, h.rt.Log); err != nil {
 		h.t.Fatal(err)
 	}
 	h.rt.identity = identity

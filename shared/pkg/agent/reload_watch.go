@@ -112,7 +112,7 @@ func (p *Plugins) watchDirectories(w *fsnotify.Watcher) {
 
 // watchable are the directories in which a change may matter.
 func (p *Plugins) watchable() []string {
-	cfg := p.rt.Config.Plugins
+	cfg := p.rt.Config().Plugins
 	out := []string{cfg.ConfigDir, cfg.Dir}
 	entries, err := os.ReadDir(cfg.Dir)
 	if err != nil {

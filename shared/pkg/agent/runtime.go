@@ -21,10 +21,10 @@ import (
 )
 
 // Runtime is what a role's components stand on. Its fields are set before they
-// start and never change; all of it may be used concurrently.
+// start and never change; all of it may be used concurrently. The configuration does
+// change while the agent runs: who needs two values that belong together asks once.
 type Runtime struct {
 	Role    Role
-	Config  *config.Config
 	Log     *slog.Logger
 	Health  *Health
 	Metrics *telemetry.Registry
@@ -34,7 +34,8 @@ type Runtime struct {
 	Audit   *AuditLog // nil takes every record and keeps none
 	BootID  string    // made anew at each start: tells one life of the agent from the next
 
-	file     string // the configuration file, empty when there is none
+	config   atomic.Pointer[config.Config] // never changed, only replaced as a whole
+	file     string                        // the configuration file, empty when there is none
 	identity *pki.Credentials
 	assigned *assigned
 	counts   *counts
@@ -50,6 +51,9 @@ type Runtime struct {
 
 	toldDenied sync.Map // what was recorded as denied → why
 }
+
+// Config is the configuration in force now; it is not to be changed.
+func (rt *Runtime) Config() *config.Config { return rt.config.Load() }
 
 // use replaces the redactor before anything runs.
 func (rt *Runtime) use(secrets *telemetry.Redactor) {
@@ -127,9 +131,10 @@ func logOptions(cfg *config.Config, secrets *telemetry.Redactor) telemetry.LogOp
 func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, error) {
 	metrics := telemetry.NewRegistry(cfg.Metrics.Namespace)
 	rt := &Runtime{
-		Role: role, Config: cfg, Log: log, Metrics: metrics,
+		Role: role, Log: log, Metrics: metrics,
 		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1), failed: make(chan error, 1),
 	}
+	rt.config.Store(cfg)
 	rt.use(&telemetry.Redactor{})
 	rt.counts = newCounts(metrics, rt)
 	rt.logs = newLogUpload(rt.counts.logsDropped.Inc)
@@ -139,12 +144,12 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 
 func (rt *Runtime) listeners() []Component {
 	var out []Component
-	if h := rt.Config.Health; h.Enabled {
-		l := &listener{name: "health", addr: hostPort(h.Bind, h.Port), handler: healthHandler(rt.Health, h.Path, h.ReadyPath), base: rt.Config.Agent.BaseDir, health: rt.Health, log: rt.Log}
+	if h := rt.Config().Health; h.Enabled {
+		l := &listener{name: "health", addr: hostPort(h.Bind, h.Port), handler: healthHandler(rt.Health, h.Path, h.ReadyPath), base: rt.Config().Agent.BaseDir, health: rt.Health, log: rt.Log}
 		out = append(out, Component{"health endpoint", l.Run})
 	}
-	if m := rt.Config.Metrics; m.Enabled {
-		l := &listener{name: "metrics", addr: hostPort(m.Bind, m.Port), handler: rt.metricsHandler(), base: rt.Config.Agent.BaseDir, health: rt.Health, log: rt.Log}
+	if m := rt.Config().Metrics; m.Enabled {
+		l := &listener{name: "metrics", addr: hostPort(m.Bind, m.Port), handler: rt.metricsHandler(), base: rt.Config().Agent.BaseDir, health: rt.Health, log: rt.Log}
 		out = append(out, Component{"metrics endpoint", l.Run})
 	}
 	return out
@@ -180,7 +185,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 		return err
 	}
 	rt.Health.Clear(conditionStarting)
-	if rt.Config.Security.Integrity.Enabled {
+	if rt.Config().Security.Integrity.Enabled {
 		role = append(role, Component{"file integrity", (&integrity{rt: rt}).Run})
 	}
 	return runGroup(ctx, append(role,
@@ -214,9 +219,9 @@ func (rt *Runtime) untilFailed(ctx context.Context) error {
 }
 
 func (rt *Runtime) connect(creds *pki.Credentials) (*api.Client, error) {
-	c := rt.Config.API
+	c := rt.Config().API
 	return api.NewClient(api.ClientOptions{
-		BaseURL: c.BaseURL, TLS: creds.ClientTLS(rt.Config.Security.TLS.Version()), Agent: rt.Config.Agent.ID,
+		BaseURL: c.BaseURL, TLS: creds.ClientTLS(rt.Config().Security.TLS.Version()), Agent: rt.Config().Agent.ID,
 		Timeout: c.Timeout.Duration(), UserAgent: userAgent(rt.Role),
 		RequestsPerSecond: c.RateLimit.RequestsPerSecond, Burst: c.RateLimit.Burst,
 	})
@@ -230,7 +235,7 @@ func (rt *Runtime) sendLogs(ctx context.Context, b api.LogBatch) error {
 
 // Backoff is the pause between repeats of a call, as the configuration says.
 func (rt *Runtime) Backoff() *api.Backoff {
-	r := rt.Config.API.Retry
+	r := rt.Config().API.Retry
 	return &api.Backoff{Initial: r.InitialInterval.Duration(), Max: r.MaxInterval.Duration()}
 }
 
@@ -262,5 +267,5 @@ func (rt *Runtime) BeatSoon() {
 
 // DataDir is a directory below data/ of the base directory; it need not exist yet.
 func (rt *Runtime) DataDir(name string) string {
-	return filepath.Join(rt.Config.Agent.BaseDir, "data", name)
+	return filepath.Join(rt.Config().Agent.BaseDir, "data", name)
 }

@@ -30,7 +30,7 @@ func (rt *Runtime) hide(secret string) {
 
 // hideIndex does the same for who the agent is to the package index.
 func (rt *Runtime) hideIndex() {
-	if u, err := url.Parse(rt.Config.Plugins.Python.IndexURL.Reveal()); err == nil && u.User != nil {
+	if u, err := url.Parse(rt.Config().Plugins.Python.IndexURL.Reveal()); err == nil && u.User != nil {
 		password, _ := u.User.Password()
 		rt.hide(password)
 		rt.hide(u.User.String())

@@ -65,7 +65,7 @@ type room struct {
 // inRoom prepares what the process of a task needs (private directories, socket,
 // log, the order for the sandbox), calls use, and takes it away again.
 func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) error {
-	parent, name := tempOf(p.rt.Config.Agent.BaseDir), tempPrefix+string(t.Plugin.ID)+"-"
+	parent, name := tempOf(p.rt.Config().Agent.BaseDir), tempPrefix+string(t.Plugin.ID)+"-"
 	if t.seat != nil {
 		parent, name = t.seat.Given(), ""
 	}
@@ -161,7 +161,7 @@ func (p *Plugins) outfitOf(ctx context.Context, t Task) (*outfit, error) {
 		return nil, err
 	}
 	o := &outfit{
-		env: sandbox.Environment{Agent: p.rt.Config.Agent.ID, Plugin: t.Plugin.ID, Home: home, SDK: p.sdk, LogLevel: p.rt.Config.Logging.Level},
+		env: sandbox.Environment{Agent: p.rt.Config().Agent.ID, Plugin: t.Plugin.ID, Home: home, SDK: p.sdk, LogLevel: p.rt.Config().Logging.Level},
 		spec: sandbox.Spec{
 			Path: program, Args: args, Dir: installed.Dir,
 			Host: p.confinement.host, Level: p.posture.Level, User: p.confinement.user,
@@ -330,7 +330,7 @@ func (c *caller) Progress(_ context.Context, p plugin.Progress) error {
 }
 
 func (c *caller) Info() agentsocket.Info {
-	a := c.host.rt.Config.Agent
+	a := c.host.rt.Config().Agent
 	return agentsocket.Info{
 		AgentID: a.ID, Version: api.Version, Environment: a.Environment,
 		AgentType: c.host.rt.Role.Type, Organization: c.host.rt.organization(),

@@ -16,7 +16,7 @@ const conditionTracing = "tracing"
 // openTracing sets rt.Trace, or leaves it nil where tracing is off. Where the environment
 // names no collector that can be used the agent works without.
 func (rt *Runtime) openTracing() {
-	c := rt.Config.Tracing
+	c := rt.Config().Tracing
 	if !c.Enabled {
 		return
 	}
@@ -36,7 +36,7 @@ func (rt *Runtime) openTracing() {
 		}
 		rt.Trace, err = trace.New(trace.Options{
 			Endpoint: endpoint, Headers: headers, Sampler: c.Sampler,
-			Service: "stavily-" + rt.Role.Program, Version: api.Version, Instance: string(rt.Config.Agent.ID),
+			Service: "stavily-" + rt.Role.Program, Version: api.Version, Instance: string(rt.Config().Agent.ID),
 			Count: func(outcome string, n int) { rt.counts.spans.WithLabelValues(outcome).Add(float64(n)) },
 			State: rt.noteCollector,
 		})

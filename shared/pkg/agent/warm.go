@@ -14,10 +14,10 @@ import (
 
 // newPool makes the pool that executions of SDK plugins are forked from.
 func (p *Plugins) newPool() *warm.Pool {
-	rt, cfg := p.rt, p.rt.Config.Plugins.Warm
+	rt, cfg := p.rt, p.rt.Config().Plugins.Warm
 	pool := warm.New(warm.Options{
 		Zygotes: cfg.Max, Idle: cfg.Idle.Duration(), Age: cfg.Age.Duration(), Executions: cfg.Runs,
-		Dir: tempOf(rt.Config.Agent.BaseDir), Prefix: tempPrefix + "warm-",
+		Dir: tempOf(rt.Config().Agent.BaseDir), Prefix: tempPrefix + "warm-",
 		Refused: func(id api.PluginID, reason string) {
 			p.cold.Store(id, reason)
 			rt.Log.Info("runs of a plugin start cold", telemetry.KeyPlugin, id, "reason", reason)
@@ -77,7 +77,7 @@ func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.Raw
 // keeps its one process anyway, and only Python is forked. At level limited no process can
 // signal another, so that none could end what it forked.
 func (p *Plugins) mayBeWarm(m *plugin.Plugin) bool {
-	return p.posture.Level != api.SandboxLimited && p.rt.Config.Plugins.Warm.Max > 0 && m.Kind != plugin.Sensor && m.Runtime.Type == plugin.Python && m.Runtime.Contract != plugin.Script && !m.Runtime.Cold
+	return p.posture.Level != api.SandboxLimited && p.rt.Config().Plugins.Warm.Max > 0 && m.Kind != plugin.Sensor && m.Runtime.Type == plugin.Python && m.Runtime.Contract != plugin.Script && !m.Runtime.Cold
 }
 
 // plan is what all runs of a task's plugin have in common, whatever the instruction.

@@ -232,7 +232,7 @@ return 1
 func (h *host) metric(sample string) string {
 	h.t.Helper()
 	w := httptest.NewRecorder()
-	h.rt.metricsHandler().ServeHTTP(w, httptest.NewRequest("GET", h.rt.Config.Metrics.Path, nil))
+	h.rt.metricsHandler().ServeHTTP(w, httptest.NewRequest("GET", h.rt.Config().Metrics.Path, nil))
 	for line := range strings.Lines(w.Body.String()) {
 		if _, value, found := strings.Cut(line, sample+" "); found && line[0] != '#' {
 			return strings.TrimSpace(value)
@@ -265,7 +265,9 @@ func TestAChangeEndsWarmProcesses(t *testing.T) {
 // At level limited nothing could end a run that was forked, so none is.
 func TestRunsAreNotForkedWhereNothingCouldEndThem(t *testing.T) {
 	for level, want := range map[api.SandboxLevel]bool{api.SandboxFull: true, api.SandboxConfined: true, api.SandboxLimited: false, api.SandboxNone: true} {
-		p := &Plugins{rt: &Runtime{Config: &config.Config{Plugins: config.Plugins{Warm: config.Warm{Max: 1}}}}, posture: api.Posture{Level: level}}
+		rt := &Runtime{}
+		rt.config.Store(&config.Config{Plugins: config.Plugins{Warm: config.Warm{Max: 1}}})
+		p := &Plugins{rt: rt, posture: api.Posture{Level: level}}
 		m := &plugin.Plugin{Manifest: plugin.Manifest{Kind: plugin.Action, Runtime: plugin.Runtime{Type: plugin.Python}}}
 		if got := p.mayBeWarm(m); got != want {
 			t.Errorf("at %s runs are forked: %v", level, got)
