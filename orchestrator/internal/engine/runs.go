@@ -147,7 +147,7 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, wit
 		Type: d.Type, Setup: d.Setup,
 	}
 	switch {
-	case d.Output:
+	case d.Output, d.Undo:
 		spec.ExpiresAt = t.now.Add(outputLifetime)
 	case within > 0:
 		spec.ExpiresAt = run.CreatedAt.Add(within)

@@ -36,6 +36,7 @@ type Definition struct {
 	Throttle    time.Duration // only the first event of a [Decision.Group] within it counts; 0 for all
 	Gather      *Gathering    // nil: each event is one by itself
 	Limits      Limits
+	OnFailure   OnFailure
 	Actions     []StepDefinition // in an order in which what they wait for comes first, else as written
 	Outputs     []StepDefinition // as written
 
@@ -49,6 +50,16 @@ type Definition struct {
 	when      *expr.Program   // nil: always
 	read      map[string]bool // ids of the actions whose results expressions read
 }
+
+// OnFailure says what follows when an action has failed.
+type OnFailure string
+
+// What follows a failure.
+const (
+	Continue OnFailure = "continue" // what does not need the failed action goes on
+	Stop     OnFailure = "stop"     // nothing more starts
+	Undo     OnFailure = "undo"     // nothing more starts, and what was done is taken back
+)
 
 // Trigger is a pattern of event types that starts the workflow.
 type Trigger struct {
@@ -73,8 +84,9 @@ type StepDefinition struct {
 	Type       string                  // actions only: one of api's; empty is to execute
 	Setup      api.PluginConfiguration // actions only, without the version
 	Retry      Retry
-	Wait       *Wait    // actions only, instead of a plugin
-	On         []Status // outputs only: the ends of a run that it is for
+	Wait       *Wait           // actions only, instead of a plugin
+	On         []Status        // outputs only: the ends of a run that it is for
+	Undo       *StepDefinition // actions only: what takes back what it has done; nil for nothing
 
 	when *expr.Program // nil: always
 	with []field
@@ -113,7 +125,28 @@ func (d *Definition) step(id string) *StepDefinition {
 			return &steps[i]
 		}
 	}
+	if of, ok := strings.CutPrefix(id, undoing); ok {
+		if undo := d.step(of).Undo; undo != nil {
+			return undo
+		}
+	}
 	panic("no step " + id)
+}
+
+// steps are the ids of all steps in order: actions, what undoes them, outputs.
+func (d *Definition) steps() []string {
+	var ids, undos []string
+	for _, s := range d.Actions {
+		ids = append(ids, s.ID)
+		if s.Undo != nil {
+			undos = append(undos, s.Undo.ID)
+		}
+	}
+	ids = append(ids, undos...)
+	for _, s := range d.Outputs {
+		ids = append(ids, s.ID)
+	}
+	return ids
 }
 
 // Digest identifies the text that the definition was parsed from: "sha256:" and
@@ -132,6 +165,9 @@ func (d *Definition) Plugins() []api.PluginID {
 		for _, s := range steps {
 			if s.Wait == nil {
 				out = append(out, s.Plugin)
+			}
+			if s.Undo != nil {
+				out = append(out, s.Undo.Plugin)
 			}
 		}
 	}

@@ -31,6 +31,7 @@ type document struct {
 	Throttle    throttle             `yaml:"throttle"`
 	Limits      limitations          `yaml:"limits"`
 	Actions     []action             `yaml:"actions"`
+	OnFailure   string               `yaml:"on_failure"`
 	Outputs     []output             `yaml:"outputs"`
 	Tests       []test               `yaml:"tests"`
 }
@@ -114,6 +115,7 @@ type action struct {
 	Type       string   `yaml:"type"`
 	Setup      setup    `yaml:"plugin_configuration"`
 	WaitFor    waitFor  `yaml:"wait_for"`
+	Undo       plugged  `yaml:"undo"`
 }
 
 // setup has the names of the Agent API. Its values are constants: no event says what is
@@ -154,9 +156,8 @@ type agents struct {
 // have. They are refused by name: a document that asks for an approval must not
 // run without one.
 var later = map[string][]string{
-	"":         {"on_failure"},
 	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
-	"actions":  {"approval", "offline", "undo"},
+	"actions":  {"approval", "offline"},
 	"agents":   {"each", "expression", "names", "tags"},
 }
 
@@ -213,7 +214,6 @@ func (c *checker) unsupportedKeys() map[position]string {
 			}
 		}
 	}
-	note(c.doc.Node(nil), "")
 	for _, list := range []string{"triggers", "actions", "outputs"} {
 		n := c.doc.Node([]any{list})
 		if n == nil || n.Kind != yaml.SequenceNode {

@@ -80,6 +80,9 @@ func detailOf(a StepDefinition) string {
 		}
 		parts = append(parts, plugin)
 	}
+	if a.Undo != nil {
+		parts = append(parts, "(undone by "+string(a.Undo.Plugin)+")")
+	}
 	if a.when != nil {
 		parts = append(parts, "if "+a.when.String())
 	}

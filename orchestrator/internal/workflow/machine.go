@@ -244,14 +244,12 @@ func (m *machine) cancel(in Cancel) {
 	}
 	m.s.Cancelled = true
 	m.record(CancelRequested, "", "%s", clip(in.Reason))
-	for _, steps := range [][]StepDefinition{m.d.Actions, m.d.Outputs} {
-		for _, step := range steps {
-			switch s := m.s.Steps[step.ID]; s.Status {
-			case StepDispatched, StepRunning:
-				m.emit(CancelStep{step.ID})
-			case StepRetrying, StepAwaiting:
-				m.end(step.ID, StepState{Status: StepStatus(api.Cancelled), Try: s.Try, Error: fmt.Sprintf("the run was cancelled while it was %s", s.Status)})
-			}
+	for _, id := range m.d.steps() {
+		switch s := m.s.Steps[id]; s.Status {
+		case StepDispatched, StepRunning:
+			m.emit(CancelStep{id})
+		case StepRetrying, StepAwaiting:
+			m.end(id, StepState{Status: StepStatus(api.Cancelled), Try: s.Try, Error: fmt.Sprintf("the run was cancelled while it was %s", s.Status)})
 		}
 	}
 	m.advance()
@@ -268,7 +266,7 @@ func (m *machine) advance() {
 			m.consider(step)
 		}
 	}
-	if m.s.Status == Running && m.allEnded(m.d.Actions) {
+	if m.s.Status == Running && m.allEnded(m.d.Actions) && m.undone() {
 		m.decide()
 	}
 	if m.s.Status != Running && m.allEnded(m.d.Outputs) {
@@ -282,6 +280,10 @@ func (m *machine) advance() {
 func (m *machine) consider(step StepDefinition) {
 	if m.s.Cancelled {
 		m.end(step.ID, StepState{Status: StepStatus(api.Cancelled), Error: "the run was cancelled before it began"})
+		return
+	}
+	if why := m.stopped(); why != "" {
+		m.end(step.ID, StepState{Status: StepSkipped, Error: why})
 		return
 	}
 	for _, need := range step.Needs {
@@ -329,7 +331,7 @@ func (m *machine) dispatch(step StepDefinition, output bool) {
 	m.record(StepSent, step.ID, "plugin %s", step.Plugin)
 	m.emit(Dispatch{
 		Step: step.ID, Try: try, Plugin: step.Plugin, Version: step.Version, Input: input, Timeout: step.Timeout,
-		Target: step.Target, Sandbox: step.Sandbox, Idempotent: step.Idempotent, Output: output,
+		Target: step.Target, Sandbox: step.Sandbox, Idempotent: step.Idempotent, Output: output, Undo: strings.HasPrefix(step.ID, undoing),
 		Type: step.Type, Setup: step.Setup,
 	})
 }

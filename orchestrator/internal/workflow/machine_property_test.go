@@ -16,8 +16,13 @@ import (
 // every kind of outcome, and outputs.
 var graphs = rapid.Custom(func(t *rapid.T) string {
 	var b strings.Builder
-	b.WriteString(head + "outputs:\n- {plugin: both}\n- {plugin: bad, on: [failed], with: {x: '${{ event.data.absent }}'}}\n- {plugin: good, on: [completed]}\n")
+	b.WriteString(head + rapid.SampledFrom([]string{"", "on_failure: stop\n", "on_failure: undo\n"}).Draw(t, "on failure"))
+	undoes := strings.HasSuffix(b.String(), "undo\n")
+	b.WriteString("outputs:\n- {plugin: both}\n- {plugin: bad, on: [failed], with: {x: '${{ event.data.absent }}'}}\n- {plugin: good, on: [completed]}\n")
 	n := rapid.IntRange(0, 7).Draw(t, "actions")
+	if undoes {
+		n = max(n, 1)
+	}
 	if n == 0 {
 		return b.String()
 	}
@@ -33,11 +38,14 @@ var graphs = rapid.Custom(func(t *rapid.T) string {
 			other := rapid.SampledFrom(names[:i]).Draw(t, "other")
 			whens = append(whens, fmt.Sprintf(", when: steps.%s.status != 'completed', with: {e: '${{ steps.%s.error }}'}", other, other))
 		}
-		if rapid.IntRange(0, 4).Draw(t, "kind") == 0 {
+		if !(undoes && i == 0) && rapid.IntRange(0, 4).Draw(t, "kind") == 0 {
 			fmt.Fprintf(&b, "- {id: %s, needs: [%s], wait_for: {event: '%s', where: event.severity == 'high' && trigger.key == '/'}}\n", name, strings.Join(needs, ", "), rapid.SampledFrom([]string{"x.*", "**"}).Draw(t, "event"))
 			continue
 		}
 		retry := rapid.SampledFrom([]string{"", "", ", retry: {}", ", retry: {attempts: 2, on: [failed, expired]}"}).Draw(t, "retry")
+		if undoes && (i == 0 || rapid.Bool().Draw(t, "undone")) {
+			retry += ", undo: {plugin: u, retry: {attempts: 2}, with: {r: '${{ steps." + names[0] + ".status }}'}}"
+		}
 		fmt.Fprintf(&b, "- {plugin: p, id: %s, needs: [%s]%s%s}\n", name, strings.Join(needs, ", "), rapid.SampledFrom(whens).Draw(t, "when"), retry)
 	}
 	return b.String()
@@ -226,8 +234,29 @@ func (w *walk) mayDispatch(e Dispatch, s State) {
 			}
 		}
 	}
+	if w.d.OnFailure != Continue && !e.Undo && s.Error != "" && !e.Output && e.Try == 0 && w.s.Error != "" {
+		w.t.Fatalf("step %s was dispatched after the failure %s", e.Step, s.Error)
+	}
+	if e.Undo {
+		w.mayUndo(e, s)
+	}
 	w.dispatched[try] = true
 	w.open = append(w.open, e.Step)
+}
+
+// mayUndo holds that what was done last is taken back first, and only what was done.
+func (w *walk) mayUndo(e Dispatch, s State) {
+	for _, a := range slices.Backward(w.d.Actions) {
+		switch undo := undoing + a.ID; {
+		case undo == e.Step && s.Steps[a.ID].Status == StepStatus(api.Completed):
+			return
+		case a.Undo != nil && s.Steps[a.ID].Status == StepStatus(api.Completed) && !s.Steps[undo].Status.Ended():
+			w.t.Fatalf("%s was dispatched before %s had ended", e.Step, undo)
+		case !s.Steps[a.ID].Status.Ended():
+			w.t.Fatalf("%s was dispatched while %s goes on", e.Step, a.ID)
+		}
+	}
+	w.t.Fatalf("%s was dispatched, and there is nothing to undo", e.Step)
 }
 
 // atTheEnd checks what became of the run, knowing how its steps ended.
@@ -245,11 +274,15 @@ func (w *walk) atTheEnd() {
 			w.t.Fatalf("step %s never ended: %+v", a.ID, s)
 		}
 		blocked := slices.ContainsFunc(a.Needs, func(n string) bool { return !w.s.Steps[n].Satisfied })
-		if !w.s.Cancelled && blocked != (s.Status == StepSkipped && !s.Satisfied) {
+		stopped := w.d.OnFailure != Continue && w.s.Error != ""
+		if skipped := s.Status == StepSkipped && !s.Satisfied; !w.s.Cancelled && blocked != skipped && !(stopped && skipped) {
 			w.t.Fatalf("step %s is %+v, blocked by its needs: %v", a.ID, s, blocked)
 		}
 		if !s.Satisfied {
 			want = Failed
+		}
+		if undo, done := undoing+a.ID, s.Status == StepStatus(api.Completed); a.Undo != nil && done && w.s.Error != "" && !w.s.Cancelled && !w.s.Steps[undo].Status.Ended() {
+			w.t.Fatalf("step %s was not undone: %s", a.ID, encode(w.t, w.s))
 		}
 	}
 	if w.s.Status != want && w.s.Status != Cancelled || w.s.Status == Cancelled && !w.s.Cancelled {

@@ -37,7 +37,7 @@ actions:
     with: {path: /var/log}
 `)
 	want := &Definition{
-		Name: "clean-when-full", Mode: Live,
+		Name: "clean-when-full", Mode: Live, OnFailure: Continue,
 		Triggers: []Trigger{{Pattern: "disk.space.high"}},
 		// A clean-up must never land on another machine by default.
 		Actions: []StepDefinition{{ID: "disk-cleaner", Plugin: "disk-cleaner", Target: Target{SameHost: true}, Timeout: 5 * time.Minute}},
@@ -88,7 +88,7 @@ outputs:
 func TestWholeForm(t *testing.T) {
 	d := parse(t, everything)
 	want := &Definition{
-		Name: "disk-full-cleanup", Description: "Free space before the service stops", Version: "1.2.0", Mode: Off,
+		Name: "disk-full-cleanup", Description: "Free space before the service stops", Version: "1.2.0", Mode: Off, OnFailure: Continue,
 		Owner: "team-sre", Runbook: "https://example.com/disk", Cooldown: 30 * time.Minute,
 		Triggers: []Trigger{{ID: "disk", Pattern: "disk.space.*"}, {Pattern: "fs.**"}},
 		Actions: []StepDefinition{
@@ -200,7 +200,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	for _, e := range errs {
 		got = append(got, fmt.Sprintf("%d:%d", e.Line, e.Column))
 	}
-	want := []string{"1:1", "1:1", "3:7", "4:11", "5:31", "6:1"} // line 1: the key is unknown, and the name is missing
+	want := []string{"1:1", "1:1", "3:7", "4:11", "5:31", "6:13"} // line 1: the key is unknown, and the name is missing
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("places (-want +got):\n%s\n%v", diff, err)
 	}

@@ -136,6 +136,7 @@ type Dispatch struct {
 	Type       string                  // one of api's; empty is to execute
 	Setup      api.PluginConfiguration // without the version
 	Output     bool                    // an output plugin's, not an action's
+	Undo       bool                    // it takes back what another has done
 }
 
 // Await asks for an [EventCame] for each event of a type that fits Pattern, until a

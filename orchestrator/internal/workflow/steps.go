@@ -36,6 +36,7 @@ func (c *checker) steps(text document) {
 		c.def.Outputs[i].Retry = c.retry(at(path, "retry"), o.Retry, false)
 		c.def.Outputs[i].On = c.ends(at(path, "on"), o.On)
 	}
+	c.onFailure(text)
 	c.escalation()
 	c.needs()
 	c.expressionsOf(text)
@@ -65,6 +66,17 @@ func (c *checker) action(path []any, a action, taken map[string]bool) StepDefini
 
 // plugged checks what actions and outputs have in common, but expressions.
 func (c *checker) plugged(path []any, p plugged, taken map[string]bool) StepDefinition {
+	s := c.runs(path, p)
+	if c.doc.Has(at(path, "id")) {
+		c.id(at(path, "id"), s.ID, taken)
+	} else if s.ID = string(s.Plugin); s.Plugin.Validate() == nil { // else the plugin has been told
+		c.id(at(path, "plugin"), s.ID, taken)
+	}
+	return s
+}
+
+// runs checks what is said of a plugin that runs, but its step's id.
+func (c *checker) runs(path []any, p plugged) StepDefinition {
 	plugin, version, ranged := strings.Cut(p.Plugin, "@")
 	s := StepDefinition{ID: p.ID, Plugin: api.PluginID(plugin), Version: version}
 	where := at(path, "plugin")
@@ -77,11 +89,6 @@ func (c *checker) plugged(path []any, p plugged, taken map[string]bool) StepDefi
 		if _, err := semver.NewConstraint(version); err != nil || len(version) > maxText {
 			c.fail(where, "plugin version %q: must be a version or a range such as 1.2.0, ^1.2 or >=1, <3", version)
 		}
-	}
-	if c.doc.Has(at(path, "id")) {
-		c.id(at(path, "id"), s.ID, taken)
-	} else if s.ID = plugin; s.Plugin.Validate() == nil { // else the plugin has been told
-		c.id(where, s.ID, taken)
 	}
 	s.Timeout = c.duration(at(path, "timeout"), p.Timeout, defaultTimeout, time.Second, maxTimeout)
 	s.Target = c.target(at(path, "agents"), p.Agents)
@@ -170,6 +177,9 @@ func (c *checker) expressionsOf(text document) {
 		s := &c.def.Actions[i]
 		scope := expr.Scope{Ended: keysOf(upstream[s.ID]), Steps: ids}
 		s.with = c.with([]any{"actions", i, "with"}, scope)
+		if s.Undo != nil {
+			s.Undo.with = c.with([]any{"actions", i, "undo", "with"}, expr.Scope{Ended: ids, Steps: ids})
+		}
 		if s.Wait != nil {
 			s.Wait.where = c.condition([]any{"actions", i, "wait_for", "where"}, text.Actions[i].WaitFor.Where, scope)
 		}

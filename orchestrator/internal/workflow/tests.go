@@ -191,12 +191,7 @@ func (c *checker) expectation(path []any, t test) Expectation {
 
 // knownStep refuses the name of a step that the document has not.
 func (c *checker) knownStep(path []any, id string) {
-	var ids []string
-	for _, steps := range [][]StepDefinition{c.def.Actions, c.def.Outputs} {
-		for _, s := range steps {
-			ids = append(ids, s.ID)
-		}
-	}
+	ids := c.def.steps()
 	if slices.Contains(ids, id) {
 		return
 	}

@@ -56,7 +56,7 @@ func sampleToken(note string) store.Token {
 func sampleEvent(note string) store.Event {
 	return store.Event{
 		Event: api.Event{
-			Seq: 1<<63 + 1, ID: "01EVENT", Type: "disk.space.high", Source: "disk", Monitor: "root", Timestamp: api.At(start), Severity: api.High,
+			Seq: 1<<63 + 1, ID: "01EVENT", Type: "disk.space.high", Source: "disk", Monitor: "root", Timestamp: api.At(start), Severity: api.High, TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 			Data:     map[string]json.RawMessage{"percent": json.RawMessage(`9.50`), "note": quoted(note)},
 			Metadata: map[string]json.RawMessage{"big": json.RawMessage(`12345678901234567890`)},
 			Tags:     []string{"t"}, Key: "web-1:/",
@@ -116,7 +116,7 @@ func sampleInstruction(note string) instruction.Instruction {
 	percent, code := 12.5, 3
 	return instruction.Instruction{
 		Spec: instruction.Spec{
-			ID: "01INSTR", RunID: "01RUN", Workflow: "clean", Step: "clean", Try: 4, EventID: "01EVENT", Plugin: "disk-cleaner", Version: "^1",
+			ID: "01INSTR", RunID: "01RUN", Workflow: "clean", Step: "clean", Try: 4, EventID: "01EVENT", TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Plugin: "disk-cleaner", Version: "^1",
 			Input: map[string]json.RawMessage{"path": quoted(note)}, Timeout: time.Minute,
 			Target: instruction.Target{Agents: []api.AgentID{"web-1"}, Host: "web-1.example", Tags: []string{"role:web"}, Sandbox: api.SandboxConfined, Installs: true},
 			Type:   api.TypeInstall,
