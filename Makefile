@@ -100,6 +100,11 @@ test-sdk-wheel: ## That the wheel is the same from the same source, and works
 reload-storm: ## 1,000 reloads of a sensor and of an action under load, half of them invalid
 	STAVILY_RELOADS=1000 PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 60m -run TestReloadStorm ./sensor-agent/internal/agent ./action-agent/internal/agent
 
+.PHONY: cert-storm
+MINUTES ?= 10
+cert-storm: ## Certificates of 60 seconds for MINUTES (10) under load: no failed instruction, no lost event
+	STAVILY_STORM_MINUTES=$(MINUTES) PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 60m -run TestCertificateStorm ./test/e2e
+
 demo-crash: build ## The demo with SIGKILL: the action agent in its clean-up, the server between event and action
 	@bin/stavily demo --crash agent
 	@bin/stavily demo --crash server

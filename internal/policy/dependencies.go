@@ -19,6 +19,7 @@ var Dependencies = map[string]string{
 	"github.com/spf13/cobra":                   "command lines with help and completion, without breaking dead-code elimination",
 	"github.com/spf13/pflag":                   "flags of cobra, named directly where configuration registers its own",
 	"go.opentelemetry.io/collector/pdata":      "tests only: reads OTLP in JSON as the OpenTelemetry collector does",
+	"github.com/youmark/pkcs8":                 "encrypted private keys, as openssl reads and writes them",
 	"go.uber.org/goleak":                       "tests only: no goroutine outlives its loop",
 	"go.yaml.in/yaml/v4":                       "YAML with line and column for every mistake and bounds on depth and aliases",
 	"golang.org/x/crypto":                      "OpenSSH's form of public and private keys, for the keys that sign plugin packages",

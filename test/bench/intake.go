@@ -52,7 +52,7 @@ func (b *bench) pusher(ctx context.Context, id api.AgentID) (*api.Client, error)
 	if err != nil {
 		return nil, err
 	}
-	return api.NewClient(api.ClientOptions{BaseURL: b.URL(), TLS: creds.ClientTLS(0), Agent: id, Timeout: time.Minute, RequestsPerSecond: 1e6, Burst: 1000})
+	return api.NewClient(api.ClientOptions{BaseURL: b.URL(), TLS: creds.ClientTLS(pki.ClientOptions{}), Agent: id, Timeout: time.Minute, RequestsPerSecond: 1e6, Burst: 1000})
 }
 
 func push(ctx context.Context, c *api.Client, until time.Time, acked *atomic.Int64) error {

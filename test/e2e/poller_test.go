@@ -31,7 +31,7 @@ func (w *world) client(a *cluster.Agent) *client {
 		Cert: filepath.Join(dir, "client.crt"), Key: filepath.Join(dir, "client.key"), CA: filepath.Join(dir, "ca.crt"),
 	})
 	w.must(err)
-	transport := &http.Transport{TLSClientConfig: creds.ClientTLS(0), ForceAttemptHTTP2: true}
+	transport := &http.Transport{TLSClientConfig: creds.ClientTLS(pki.ClientOptions{}), ForceAttemptHTTP2: true}
 	w.t.Cleanup(transport.CloseIdleConnections)
 	return &client{&http.Client{Transport: transport}, w.t, w.URL() + "/agents/v1/"}
 }

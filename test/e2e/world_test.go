@@ -81,10 +81,16 @@ type world struct {
 // process.
 func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
+	return newWorldFor(t, 2*time.Minute, nil, env...)
+}
+
+// newWorldFor does it for a test that takes at most limit, with arguments of the server.
+func newWorldFor(t *testing.T, limit time.Duration, args []string, env ...string) *world {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real processes")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	w := &world{t: t, ctx: ctx, dir: t.TempDir()}
 	var mu sync.Mutex
@@ -94,7 +100,7 @@ func newWorld(t *testing.T, env ...string) *world {
 		defer mu.Unlock()
 		fmt.Fprintf(&printed, "%s: %s\n", process, line)
 	}
-	w.Cluster = cluster.New(cluster.Options{Dir: w.dir, Bin: binDir, Log: log, Env: env})
+	w.Cluster = cluster.New(cluster.Options{Dir: w.dir, Bin: binDir, Log: log, Args: args, Env: env})
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Errorf("stop the processes: %v", err)

@@ -21,12 +21,19 @@ const (
 	// caLifetime: replacing a CA means visiting every agent, so it outlives hardware.
 	caLifetime = 10 * 365 * 24 * time.Hour
 
-	// leafLifetime is the life of agents' and server certificates. Agents renew at two
+	// DefaultLifetime is the life of agents' and server certificates. Agents renew at two
 	// thirds, which leaves 30 days to notice an agent that cannot.
-	leafLifetime = 90 * 24 * time.Hour
+	DefaultLifetime = 90 * 24 * time.Hour
 
-	// backdate lets a verifier whose clock is behind accept a certificate at once.
-	backdate = time.Hour
+	// MinLifetime is what a renewal that is repeated once still fits into.
+	MinLifetime = 3 * time.Second
+
+	// MaxLifetime is 13 months: what authorities of the public web gave at most.
+	MaxLifetime = 398 * 24 * time.Hour
+
+	// maxBackdate lets a verifier whose clock is behind accept a certificate at once. A
+	// short life has a tenth of itself for that, or two thirds of it would be over at once.
+	maxBackdate = time.Hour
 )
 
 // DefaultTrustDomain is the trust domain of a CA that is made without naming one.
@@ -36,6 +43,7 @@ const DefaultTrustDomain = "stavily"
 type Options struct {
 	TrustDomain string           // "": that of the existing CA, or DefaultTrustDomain for a new one
 	Hosts       []string         // DNS names and IP addresses of the server's certificate
+	Lifetime    time.Duration    // of agents' and server certificates; 0: DefaultLifetime
 	Now         func() time.Time // nil: time.Now
 }
 
@@ -46,6 +54,7 @@ type Authority struct {
 	pem         []byte
 	trustDomain string
 	hosts       []string
+	lifetime    time.Duration
 	now         func() time.Time
 
 	mu     sync.Mutex // guards server
@@ -68,6 +77,9 @@ func (a *Authority) PEM() string { return string(a.pem) }
 // Fingerprint is what people give an agent to recognise this CA by, as
 // [pki.Fingerprint] writes it.
 func (a *Authority) Fingerprint() string { return pki.Fingerprint(a.cert) }
+
+// Lifetime is how long a certificate that is issued now is good for.
+func (a *Authority) Lifetime() time.Duration { return a.lifetime }
 
 // NotAfter is when the CA itself ends.
 func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
@@ -150,7 +162,7 @@ func (a *Authority) issueServer() (*tls.Certificate, error) {
 // sign completes a leaf's template with serial and life and signs it.
 func (a *Authority) sign(template *x509.Certificate, pub crypto.PublicKey) (*x509.Certificate, error) {
 	now := a.now()
-	template.NotBefore, template.NotAfter = now.Add(-backdate), now.Add(leafLifetime)
+	template.NotBefore, template.NotAfter = now.Add(-min(maxBackdate, a.lifetime/10)), now.Add(a.lifetime)
 	if template.NotAfter.After(a.cert.NotAfter) {
 		template.NotAfter = a.cert.NotAfter
 	}

@@ -67,8 +67,8 @@ func TestAgentCertificate(t *testing.T) {
 	if len(cert.DNSNames)+len(cert.IPAddresses)+len(cert.EmailAddresses) != 0 {
 		t.Errorf("names %v %v %v, want none but the URI", cert.DNSNames, cert.IPAddresses, cert.EmailAddresses)
 	}
-	if got := cert.NotAfter.Sub(now); got != leafLifetime {
-		t.Errorf("lives %s, want %s", got, leafLifetime)
+	if got := cert.NotAfter.Sub(now); got != DefaultLifetime {
+		t.Errorf("lives %s, want %s", got, DefaultLifetime)
 	}
 	if _, err := cert.Verify(x509.VerifyOptions{Roots: a.Pool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 		t.Errorf("verify: %v", err)
@@ -87,6 +87,33 @@ func TestIssueRefusesAnInvalidIdentity(t *testing.T) {
 	for _, id := range []pki.Identity{{}, {Org: "default", Type: api.Sensor, Agent: "a/../b"}, {Org: "default", Type: "admin", Agent: "a"}} {
 		if _, err := a.Issue(id, key.Public()); err == nil {
 			t.Errorf("Issue(%v) succeeded", id)
+		}
+	}
+}
+
+// A short life is not over before it begins, and not two thirds of it either.
+func TestLifetimeIsASetting(t *testing.T) {
+	for _, life := range []time.Duration{MinLifetime, time.Minute, 24 * time.Hour, MaxLifetime} {
+		now := time.Now()
+		a, err := Open(t.TempDir(), Options{Lifetime: life, Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := a.ServerCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Certificates count whole seconds.
+		if got := server.Leaf.NotAfter.Sub(now); got > life || got < life-time.Second {
+			t.Errorf("of %s: ends in %s", life, got)
+		}
+		if !now.Before(renewAt(server.Leaf)) {
+			t.Errorf("of %s: is due for renewal at once", life)
+		}
+	}
+	for _, life := range []time.Duration{-time.Hour, MinLifetime - 1, MaxLifetime + 1} {
+		if _, err := Open(t.TempDir(), Options{Lifetime: life}); err == nil || !strings.Contains(err.Error(), "must be from") {
+			t.Errorf("a lifetime of %s: %v, want a refusal that says what is possible", life, err)
 		}
 	}
 }
@@ -122,10 +149,10 @@ func TestServerCertificateRenewsItself(t *testing.T) {
 	if slices.Contains(first.Leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
 		t.Error("the server's certificate could be an agent's")
 	}
-	if now = now.Add(leafLifetime / 2); get() != first {
+	if now = now.Add(DefaultLifetime / 2); get() != first {
 		t.Error("renewed before two thirds of its life")
 	}
-	if now = now.Add(leafLifetime / 4); get() == first {
+	if now = now.Add(DefaultLifetime / 4); get() == first {
 		t.Error("not renewed after two thirds of its life")
 	}
 }

@@ -13,9 +13,9 @@
 //
 //   - An agent's certificate has exactly one URI SAN, spiffe://<trust domain>/org/
 //     <org>/<type>/<agent>, client authentication as its only extended usage, lives 90
-//     days and never longer than the CA.
+//     days, or as Options.Lifetime says, and never longer than the CA.
 //   - The server's certificate has server authentication only. Its key never touches a
-//     disk: it is made anew at each start and at two thirds of its 90 days.
+//     disk: it is made anew at each start and at two thirds of its life.
 //   - The trust domain is written into the CA when it is made. Opening it with another
 //     one is an error, because every agent would have to be enrolled again.
 //   - Serials are 128 random bits, so they are unique without a counter to lose.

@@ -26,6 +26,12 @@ func Open(dir string, o Options) (*Authority, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Lifetime == 0 {
+		o.Lifetime = DefaultLifetime
+	}
+	if o.Lifetime < MinLifetime || o.Lifetime > MaxLifetime {
+		return nil, fmt.Errorf("certificate lifetime %s: must be from %s to %s", o.Lifetime, MinLifetime, MaxLifetime)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open CA: %w", err)
 	}
@@ -38,7 +44,7 @@ func Open(dir string, o Options) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open CA: %w", err)
 	}
-	a := &Authority{key: key, cert: cert, pem: encode(cert.Raw), hosts: o.Hosts, now: o.Now}
+	a := &Authority{key: key, cert: cert, pem: encode(cert.Raw), hosts: o.Hosts, lifetime: o.Lifetime, now: o.Now}
 	if err := a.check(keyFile, certFile, o.TrustDomain); err != nil {
 		return nil, fmt.Errorf("open CA: %w", err)
 	}
@@ -124,7 +130,7 @@ func makeCertificate(path string, key crypto.Signer, o Options) (*x509.Certifica
 	cert, err := signed(&x509.Certificate{
 		Subject:        pkix.Name{CommonName: "stavily CA"},
 		URIs:           []*url.URL{{Scheme: "spiffe", Host: domain}}, // SPIFFE X509-SVID, section 2: a signing certificate names its trust domain
-		NotBefore:      now.Add(-backdate),
+		NotBefore:      now.Add(-maxBackdate),
 		NotAfter:       now.Add(caLifetime),
 		KeyUsage:       x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		IsCA:           true,

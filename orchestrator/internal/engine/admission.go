@@ -18,6 +18,10 @@ import (
 // poll would cost more than it tells.
 const seenResolution = time.Minute
 
+// retireGrace is how long calls that were under way when the new certificate was first
+// used may still arrive with the old one. They are refused, and nobody is alarmed.
+const retireGrace = 10 * time.Second
+
 // Admit says whose certificate cert is and that it is good at this moment: in its
 // time, of an agent that is enrolled and not revoked, and the one issued last (or the
 // one before it, while the last has not been used). The TLS handshake has verified
@@ -33,7 +37,7 @@ func (e *Engine) Admit(ctx context.Context, cert *x509.Certificate) (admitted co
 	case id.TrustDomain != e.ca.TrustDomain():
 		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "The certificate is of trust domain %q, this orchestrator's is %q; enrol the agent here.", id.TrustDomain, e.ca.TrustDomain())
 	case now.After(cert.NotAfter):
-		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "The certificate ended at %s; enrol the agent again.", cert.NotAfter.UTC().Format(time.RFC3339))
+		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "The certificate ended at %s; enrol the agent again: `stavily tokens create --type %s --agent-id %s` prints the command.", cert.NotAfter.UTC().Format(time.RFC3339), id.Type, id.Agent)
 	}
 	// Watched from before the look at the agent's state, so that a revocation in
 	// between is not missed.
@@ -65,6 +69,9 @@ func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, cert *x509.C
 		return e.activate(ctx, id, serial)
 	case serial != agent.Serial:
 		superseded := api.Errorf(api.CodeBadCertificate, "This certificate was replaced by a newer one that is in use; if the agent has not got that one, somebody else has: enrol it again with a token for its id.")
+		if serial == agent.RetiredSerial && e.now().Sub(agent.ActivatedAt) < retireGrace {
+			return superseded // its own call, which the first one with the new certificate overtook: it asks again
+		}
 		e.Refused(ctx, id, "superseded certificate "+serial, superseded)
 		return superseded
 	case e.now().Sub(agent.LastSeen) > seenResolution:
@@ -96,6 +103,7 @@ func (e *Engine) activate(ctx context.Context, id pki.Identity, serial string) e
 		if a.NextSerial != serial {
 			return nil // a request beside this one was first
 		}
+		a.RetiredSerial, a.ActivatedAt = a.Serial, t.now
 		a.Serial, a.KeyHash, a.CertificatePEM, a.NotAfter = a.NextSerial, a.NextKeyHash, a.NextCertificatePEM, a.NextNotAfter
 		a.NextSerial, a.NextKeyHash, a.NextCertificatePEM, a.NextNotAfter = "", "", "", time.Time{}
 		a.LastSeen = t.now

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
@@ -146,6 +147,11 @@ func TestCopiedCertificateIsOnRecordOnceAMinute(t *testing.T) {
 			return err
 		}
 		w.wantCode("the new certificate", admit(certificate(t, answer.CertificatePEM)), "")
+		w.wantCode("the old one, of a call under way", admit(old.cert), api.CodeBadCertificate)
+		if found := w.audit("refused"); len(found) != 0 {
+			t.Errorf("a call that the new certificate overtook is an alarm: %+v", found)
+		}
+		time.Sleep(retireGrace)
 		for range 3 {
 			w.wantCode("the old one", admit(old.cert), api.CodeBadCertificate)
 		}
@@ -156,6 +162,30 @@ func TestCopiedCertificateIsOnRecordOnceAMinute(t *testing.T) {
 		w.wantCode("the old one", admit(old.cert), api.CodeBadCertificate)
 		if found := w.audit("refused"); len(found) != 2 {
 			t.Errorf("on record %d times after a minute, want twice", len(found))
+		}
+	})
+}
+
+// A renewal whose answer is lost is asked for again and gets the same certificate, but
+// not one that is as good as over by then.
+func TestRenewalThatIsAskedForAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		old := w.enrol(api.Sensor, "s", "h")
+		renew := func() string {
+			answer, err := w.Renew(t.Context(), old.Identity, api.CertificateRequest{CSRPEM: csr(t, old.key)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return answer.CertificatePEM
+		}
+		first := renew()
+		time.Sleep(ca.DefaultLifetime / 2)
+		if renew() != first {
+			t.Error("the same request got another certificate")
+		}
+		time.Sleep(ca.DefaultLifetime / 3)
+		if renew() == first {
+			t.Error("the certificate is due for renewal itself and was given again")
 		}
 	})
 }

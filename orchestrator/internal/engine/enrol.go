@@ -209,7 +209,9 @@ func (e *Engine) Renew(ctx context.Context, id pki.Identity, r api.CertificateRe
 		if a.State == store.Revoked {
 			return revoked(a)
 		}
-		if a.NextSerial != "" && a.NextKeyHash == keyHash {
+		// One that waited so long that it is due for renewal itself is made anew.
+		fresh := a.NextNotAfter.Sub(t.now) > e.ca.Lifetime()/3
+		if a.NextSerial != "" && a.NextKeyHash == keyHash && fresh {
 			certificate = a.NextCertificatePEM
 			return nil
 		}

@@ -29,10 +29,11 @@ import (
 // Options of a server.
 type Options struct {
 	DataDir          string
-	Listen           string   // address of the agents' listener, for example ":8443"
-	Hostnames        []string // names and IP addresses of the server; empty: the host's name and the loopback ones
-	TrustDomain      string   // see ca.Options
-	Collector        string   // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
+	Listen           string        // address of the agents' listener, for example ":8443"
+	Hostnames        []string      // names and IP addresses of the server; empty: the host's name and the loopback ones
+	TrustDomain      string        // see ca.Options
+	Lifetime         time.Duration // of certificates, see ca.Options
+	Collector        string        // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
 	CollectorHeaders map[string]string
 	Sampler          string // see trace.ParseSampler
 	Logger           *slog.Logger
@@ -57,7 +58,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	hosts := hostnames(o.Hostnames)
-	authority, err := ca.Open(filepath.Join(o.DataDir, "ca"), ca.Options{TrustDomain: o.TrustDomain, Hosts: hosts})
+	authority, err := ca.Open(filepath.Join(o.DataDir, "ca"), ca.Options{TrustDomain: o.TrustDomain, Hosts: hosts, Lifetime: o.Lifetime})
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,9 @@ type Agent struct {
 	CertificatePEM string
 	NotAfter       time.Time
 
+	RetiredSerial string    // of the certificate before this one
+	ActivatedAt   time.Time // when this one was first used
+
 	NextKeyHash        string
 	NextSerial         string
 	NextCertificatePEM string

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -25,5 +27,9 @@ func components(rt *agent.Runtime) ([]agent.Component, error) {
 	fresh := newFreshness(set)
 	set.follow()
 	rt.ReportMonitors(set.infos)
+	rt.TakeEvents(func(ctx context.Context, e api.Event) error {
+		_, err := out.accept(ctx, e)
+		return err
+	})
 	return []agent.Component{{Name: "monitors", Run: set.run}, {Name: "freshness", Run: fresh.run}, {Name: "delivery", Run: out.deliver}}, nil
 }

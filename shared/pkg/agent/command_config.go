@@ -11,6 +11,7 @@ import (
 
 	"github.com/stavily/agents/shared/internal/service"
 	"github.com/stavily/agents/shared/pkg/config"
+	"github.com/stavily/agents/shared/pkg/pki"
 )
 
 // imageMounts is where containers have their base directory.
@@ -137,6 +138,9 @@ lost answer is safe: the key is kept until the certificate is stored.
 			if e.token == "" || e.fingerprint == "" {
 				return fmt.Errorf("%w: --token and --ca-fingerprint are needed: `stavily tokens create --type %s` prints both", errUsage, role.Type)
 			}
+			if e.keyType != pki.P384 && e.keyType != pki.RSA4096 {
+				return fmt.Errorf("%w: --key-type %q: must be %s or %s", errUsage, e.keyType, pki.P384, pki.RSA4096)
+			}
 			loaded, err := load()
 			if err != nil {
 				return err
@@ -149,6 +153,7 @@ lost answer is safe: the key is kept until the certificate is stored.
 		},
 	}
 	cmd.Flags().StringVar(&e.token, "token", "", "one-time enrolment token")
+	cmd.Flags().StringVar((*string)(&e.keyType), "key-type", string(pki.P384), fmt.Sprintf("of the key that is made: %s or %s", pki.P384, pki.RSA4096))
 	cmd.Flags().StringVar(&e.fingerprint, "ca-fingerprint", "", "fingerprint of the orchestrator's authority, sha256:…")
 	return cmd
 }

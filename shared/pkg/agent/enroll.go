@@ -24,6 +24,7 @@ import (
 type enrollment struct {
 	token       string
 	fingerprint string
+	keyType     pki.KeyType
 	posture     *api.Posture // nil: not known
 }
 
@@ -50,9 +51,9 @@ func enroll(ctx context.Context, loaded *config.Loaded, role Role, e enrollment,
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	files := pki.Files{Cert: cfg.API.Auth.CertFile, Key: cfg.API.Auth.KeyFile, CA: cfg.API.Auth.CAFile}
+	files := credentialFiles(cfg.API.Auth)
 	pending := filepath.Join(filepath.Dir(files.Key), pendingKey)
-	key, err := keyToEnroll(pending)
+	key, err := keyToEnroll(pending, files, e.keyType)
 	if err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func enroll(ctx context.Context, loaded *config.Loaded, role Role, e enrollment,
 		}
 	}
 	// Last: as long as it is there, the same command can be repeated.
-	if err := os.Remove(pending); err != nil {
+	if err := os.Remove(pending); err != nil && files.External == nil {
 		return fmt.Errorf("remove the pending key: %w", err)
 	}
 	fmt.Fprintf(out, "enrolled %s agent %s in organisation %s\n  base directory  %s\n  certificate     %s\n  configuration   %s\nstart it with:\n  %s --config %s\n",
@@ -85,19 +86,23 @@ func enroll(ctx context.Context, loaded *config.Loaded, role Role, e enrollment,
 	return nil
 }
 
-func keyToEnroll(pending string) (crypto.Signer, error) {
+// keyToEnroll is the pending key, a new one that is kept as such, or that of a signer.
+func keyToEnroll(pending string, files pki.Files, kind pki.KeyType) (crypto.Signer, error) {
+	if files.External != nil {
+		return files.External.Key()
+	}
 	pem, err := limits.ReadFile(pending, maxKeyFile)
 	if err == nil {
-		return pki.ParseKey(pem)
+		return pki.ParseKeyWith(pem, files.Passphrase)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read the pending key: %w", err)
 	}
-	key, err := pki.GenerateKey()
+	key, err := pki.GenerateKeyOf(kind)
 	if err != nil {
 		return nil, err
 	}
-	if pem, err = pki.EncodeKey(key); err != nil {
+	if pem, err = pki.EncodeKeyWith(key, files.Passphrase); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(pending), dirMode); err != nil {
@@ -135,7 +140,7 @@ func requestCertificate(ctx context.Context, cfg *config.Config, role Role, e en
 		AgentID: cfg.Agent.ID, AgentType: role.Type, Name: cfg.Agent.Name, CSRPEM: string(csr),
 		Version: api.Version, Hostname: hostname, Tags: cfg.Agent.Tags, Sandbox: e.posture,
 	}
-	return enrollPatiently(ctx, client, e.token, request)
+	return enrollPatiently(ctx, client, cfg.API.Retry, e.token, request)
 }
 
 // checkIssued refuses a certificate that this agent would not start with.
@@ -151,15 +156,13 @@ func checkIssued(cfg *config.Config, role Role, answer api.EnrollResponse) error
 	return checkIdentity(is, cfg.Agent.ID, role.Type, cfg.Agent.OrganizationID)
 }
 
-// enrollAttempts is how often a request without an answer is repeated: enough for
-// a server that restarts, few enough that a person is not kept waiting.
-const enrollAttempts = 5
-
-func enrollPatiently(ctx context.Context, client *api.Client, token string, request api.EnrollRequest) (api.EnrollResponse, error) {
-	backoff := api.Backoff{Initial: 500 * time.Millisecond, Max: 5 * time.Second}
+// enrollPatiently repeats a request without an answer as often as api.retry says: often
+// enough for a server that restarts, and a person is not kept waiting.
+func enrollPatiently(ctx context.Context, client *api.Client, retry config.Retry, token string, request api.EnrollRequest) (api.EnrollResponse, error) {
+	backoff := api.Backoff{Initial: retry.InitialInterval.Duration(), Max: retry.MaxInterval.Duration()}
 	for attempt := 1; ; attempt++ {
 		answer, err := client.Enroll(ctx, token, request)
-		if err == nil || attempt == enrollAttempts || !mayPass(err) {
+		if err == nil || attempt >= retry.MaxAttempts || !mayPass(err) {
 			return answer, err
 		}
 		select {

@@ -48,8 +48,7 @@ func (rt *Runtime) awaitIdentity(ctx context.Context) (*pki.Credentials, error) 
 }
 
 func (rt *Runtime) loadIdentity() (*pki.Credentials, error) {
-	auth := rt.Config().API.Auth
-	creds, err := pki.LoadCredentials(pki.Files{Cert: auth.CertFile, Key: auth.KeyFile, CA: auth.CAFile})
+	creds, err := pki.LoadCredentials(credentialFiles(rt.Config().API.Auth))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("this agent has no certificate yet: %w", err)
 	}

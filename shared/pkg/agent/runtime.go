@@ -46,8 +46,9 @@ type Runtime struct {
 	contact  atomic.Int32   // what was told of the connection last, a contact; 0 is nothing
 	closers  []func() error // what roles opened; closed when everything has ended
 	monitors atomic.Pointer[func() []api.MonitorInfo]
-	secrets  *telemetry.Redactor // what plugins must keep to themselves
-	hidden   sync.Map            // what it knows
+	events   atomic.Pointer[func(context.Context, api.Event) error] // see TakeEvents
+	secrets  *telemetry.Redactor                                    // what plugins must keep to themselves
+	hidden   sync.Map                                               // what it knows
 
 	toldDenied sync.Map // what was recorded as denied → why
 }
@@ -190,6 +191,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 	}
 	return runGroup(ctx, append(role,
 		Component{"heartbeat", rt.heartbeat},
+		Component{"certificate", newRenewal(rt).run},
 		Component{"assignments", rt.followAssignments},
 		Component{"storage", rt.untilFailed},
 		Component{"warm plugins", rt.Plugins.pool.Run},
@@ -221,7 +223,7 @@ func (rt *Runtime) untilFailed(ctx context.Context) error {
 func (rt *Runtime) connect(creds *pki.Credentials) (*api.Client, error) {
 	c := rt.Config().API
 	return api.NewClient(api.ClientOptions{
-		BaseURL: c.BaseURL, TLS: creds.ClientTLS(rt.Config().Security.TLS.Version()), Agent: rt.Config().Agent.ID,
+		BaseURL: c.BaseURL, TLS: creds.ClientTLS(rt.tlsOptions()), Agent: rt.Config().Agent.ID,
 		Timeout: c.Timeout.Duration(), UserAgent: userAgent(rt.Role),
 		RequestsPerSecond: c.RateLimit.RequestsPerSecond, Burst: c.RateLimit.Burst,
 	})

@@ -26,7 +26,7 @@ type ClientOptions struct {
 	Timeout   time.Duration // of one call from connecting to the last byte; 0: DefaultTimeout
 	UserAgent string        // "": stavily/<version>
 
-	RequestsPerSecond float64 // of all calls but heartbeats; 0: no limit
+	RequestsPerSecond float64 // of all calls but heartbeats and renewals; 0: no limit
 	Burst             int     // calls that may come at once under that limit; less than 1: 1
 }
 
@@ -94,9 +94,10 @@ func parseBaseURL(raw string) (*url.URL, error) {
 }
 
 // Reconnect lets the calls that follow make a new connection with these TLS
-// settings; those in flight end on the old one. It is needed after a certificate was
-// renewed: a connection keeps the certificate that it was opened with, and one with
-// an open poll is never idle.
+// settings; those in flight end on the old one, and one of them that the server refuses
+// because it has seen the new certificate before is made again. It is needed after a
+// certificate was renewed: a connection keeps the certificate that it was opened with,
+// and one with an open poll is never idle.
 func (c *Client) Reconnect(t *tls.Config) {
 	if old := c.link.Swap(newLink(t, pingAfter, pingTimeout)); old != nil {
 		old.http.CloseIdleConnections()
@@ -117,9 +118,10 @@ func (c *Client) Enroll(ctx context.Context, token string, r EnrollRequest) (Enr
 	return exchange(ctx, c, call{method: http.MethodPost, path: PathEnroll, token: token, body: r}, c.checkEnrolled)
 }
 
-// Renew asks for a fresh certificate of the same identity over the one in use.
+// Renew asks for a fresh certificate of the same identity over the one in use. It is
+// exempt from the rate limit: an agent busy with work must not lose its identity.
 func (c *Client) Renew(ctx context.Context, r CertificateRequest) (EnrollResponse, error) {
-	return exchange(ctx, c, call{method: http.MethodPost, path: PathCertificate, body: r}, c.checkEnrolled)
+	return exchange(ctx, c, call{method: http.MethodPost, path: PathCertificate, body: r, unlimited: true}, c.checkEnrolled)
 }
 
 // Heartbeat tells that the agent lives. It is exempt from the rate limit: an agent

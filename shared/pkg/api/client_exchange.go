@@ -82,13 +82,33 @@ func (c *Client) do(ctx context.Context, k call) (status int, body []byte, err e
 			return 0, nil, fmt.Errorf("wait for api.rate_limit: %w", err)
 		}
 	}
+	err = c.overLink(func(l *link) error {
+		status, body, err = c.once(ctx, k, l)
+		return err
+	})
+	return status, body, err
+}
+
+// overLink makes a call, and once more when it was refused with a certificate that
+// Reconnect has replaced in the meantime: the server has done nothing for it then.
+func (c *Client) overLink(call func(*link) error) error {
+	l := c.link.Load()
+	err := call(l)
+	if now := c.link.Load(); now != l && CodeOf(err) == CodeBadCertificate {
+		err = call(now)
+	}
+	return err
+}
+
+// once makes the call on one link.
+func (c *Client) once(ctx context.Context, k call, l *link) (status int, body []byte, err error) {
 	timed, cancel := context.WithTimeout(ctx, k.wait+c.timeout)
 	defer cancel()
 	request, err := c.request(timed, k)
 	if err != nil {
 		return 0, nil, fmt.Errorf("make request %s %s: %w", k.method, k.path, err)
 	}
-	answer, err := c.link.Load().http.Do(request)
+	answer, err := l.http.Do(request)
 	if err != nil {
 		return 0, nil, c.explain(ctx, err, request)
 	}

@@ -61,7 +61,7 @@ func (c *Client) FetchPackage(ctx context.Context, p AssignedPlugin, into *os.Fi
 		have, err = 0, empty(into)
 	}
 	if err == nil && have < p.Size {
-		err = c.download(ctx, p, into, have)
+		err = c.overLink(func(l *link) error { return c.download(ctx, l, p, into, have) })
 	}
 	if err == nil {
 		err = verify(into, p)
@@ -76,7 +76,7 @@ func (c *Client) FetchPackage(ctx context.Context, p AssignedPlugin, into *os.Fi
 }
 
 // download appends what is missing from offset have on.
-func (c *Client) download(ctx context.Context, p AssignedPlugin, into *os.File, have int64) error {
+func (c *Client) download(ctx context.Context, l *link, p AssignedPlugin, into *os.File, have int64) error {
 	if err := c.limiter.Wait(ctx); err != nil {
 		return fmt.Errorf("wait for api.rate_limit: %w", err)
 	}
@@ -93,7 +93,7 @@ func (c *Client) download(ctx context.Context, p AssignedPlugin, into *os.File, 
 		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
 		request.Header.Set("If-Range", `"`+p.Digest+`"`)
 	}
-	answer, err := c.link.Load().http.Do(request)
+	answer, err := l.http.Do(request)
 	if err != nil {
 		return c.explain(ctx, err, request)
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -468,6 +469,44 @@ func TestReconnect(t *testing.T) {
 	close(release)
 	if err := <-polled; err != nil {
 		t.Errorf("the open poll: %v", err)
+	}
+}
+
+// TestCallsThatARenewalOvertakes: a call on its way with the old certificate, which the
+// server refuses because it has seen the new one, is made again; one that is refused
+// with the certificate in use is not.
+func TestCallsThatARenewalOvertakes(t *testing.T) {
+	s := newStand(t)
+	renewed := s.ca.Issue(pkitest.Agent(agentURI))
+	arrived, release := make(chan struct{}, 4), make(chan struct{})
+	var refusedAlways atomic.Bool
+	srv := serve(t, s.server, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		if !refusedAlways.Load() && r.TLS.PeerCertificates[0].Equal(renewed.Leaf) {
+			alive(w, r)
+			return
+		}
+		<-release
+		e := api.Errorf(api.CodeBadCertificate, "superseded")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(e.Status())
+		_ = json.NewEncoder(w).Encode(api.ErrorBody{Error: e})
+	}))
+	c := dial(t, srv.url, s.client)
+	beaten := make(chan error)
+	go func() { beaten <- beat(t.Context(), c) }()
+	<-arrived
+	c.Reconnect(s.ca.ClientTLS(renewed))
+	close(release)
+	if err := <-beaten; err != nil || len(arrived) != 1 {
+		t.Errorf("the call that was overtaken: %v after %d more requests, want success after one", err, len(arrived))
+	}
+	refusedAlways.Store(true)
+	for len(arrived) > 0 {
+		<-arrived
+	}
+	if err := beat(t.Context(), c); api.CodeOf(err) != api.CodeBadCertificate || len(arrived) != 1 {
+		t.Errorf("a certificate that is refused: %v after %d requests, want the refusal after one", err, len(arrived))
 	}
 }
 

@@ -22,6 +22,11 @@ func (l *Loaded) complete(writable func(string) bool) error {
 		return err
 	}
 	l.completeCertificates()
+	l.completePath("api.auth.token_file", &c.API.Auth.TokenFile, certificateDirs[0], "token.jwt")
+	if c.API.Auth.KeyPassphraseFile != "" {
+		l.completePath("api.auth.key_passphrase_file", &c.API.Auth.KeyPassphraseFile)
+	}
+	l.Warnings = append(l.Warnings, c.Security.TLS.warnings()...)
 	l.completePath("logging.file", &c.Logging.File, "logs", "agent.log")
 	l.completePath("security.audit.file", &c.Security.Audit.File, "logs", "audit", "audit.log")
 	l.completePath("plugins.dir", &c.Plugins.Dir, "data", "plugins")

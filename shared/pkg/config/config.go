@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"slices"
 	"time"
 
@@ -84,17 +83,6 @@ const (
 	defaultMaxInterval     = 60 * time.Second
 )
 
-// Auth says how this agent proves who it is.
-type Auth struct {
-	Type     string `yaml:"type"`      // certificate: mutual TLS
-	CertFile string `yaml:"cert_file"` // this agent's certificate and its chain, PEM; written by enroll
-	KeyFile  string `yaml:"key_file"`  // its private key, PEM, which only the agent's user may read
-	CAFile   string `yaml:"ca_file"`   // the only authorities that the orchestrator may have its certificate from, PEM
-}
-
-// Certificate is mutual TLS with a certificate of the orchestrator's authority.
-const Certificate = "certificate"
-
 // RateLimit bounds the calls of this agent. Heartbeats are exempt, and events
 // travel in batches, so a storm of them is not slowed by it.
 type RateLimit struct {
@@ -137,24 +125,6 @@ type Security struct {
 	Sandbox   Sandbox   `yaml:"sandbox"`   // what confines plugins, and the most that any of them may reach; a plugin's own file can say otherwise for that plugin, a manifest and the orchestrator cannot; the agent's own directory is out of reach whatever stands here
 	Integrity Integrity `yaml:"integrity"` // whether changes of the files that the agent runs are looked for
 	Audit     Audit     `yaml:"audit"`     // the record of what the agent was told, did and refused
-}
-
-// TLS is the protocol's lower bound. That TLS is used, and that both sides show a
-// certificate, cannot be configured away.
-type TLS struct {
-	MinVersion string `yaml:"min_version"` // the oldest version that is spoken: 1.3 or 1.2
-}
-
-const defaultMinVersion = "1.3"
-
-var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
-
-// Version is MinVersion as crypto/tls numbers it; TLS 1.3 when it is neither.
-func (t TLS) Version() uint16 {
-	if v, ok := tlsVersions[t.MinVersion]; ok {
-		return v
-	}
-	return tls.VersionTLS13
 }
 
 // Plugins says where plugins are and what every one of them may take at most.
@@ -282,14 +252,14 @@ func Default(t api.AgentType) Config {
 				MaxAttempts: defaultMaxAttempts, Backoff: Exponential,
 				InitialInterval: Duration(defaultInitialInterval), MaxInterval: Duration(defaultMaxInterval),
 			},
-			Auth:      Auth{Type: Certificate},
+			Auth:      Auth{Type: Certificate, RefreshThreshold: Duration(defaultRefreshThreshold)},
 			RateLimit: RateLimit{RequestsPerSecond: defaultRequestsPerSecond, Burst: defaultBurst},
 		},
 		Logging: Logging{
 			Level: defaultLevel, Format: defaultFormat, Output: defaultOutput,
 			MaxSize: defaultMaxSize, MaxBackups: defaultMaxBackups, MaxAge: defaultMaxAge, Compress: true,
 		},
-		Security: Security{TLS: TLS{MinVersion: defaultMinVersion}, Sandbox: defaultSandbox(), Audit: Audit{Enabled: true},
+		Security: Security{TLS: TLS{Enabled: true, MinVersion: defaultMinVersion}, Sandbox: defaultSandbox(), Audit: Audit{Enabled: true},
 			Integrity: Integrity{Enabled: true, Interval: Duration(defaultIntegrityInterval)}},
 		Plugins: Plugins{
 			MaxMemory: defaultMaxMemory, Timeout: Duration(defaultRunLimit),

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"crypto/tls"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,7 @@ func TestMinimalFlagsSuffice(t *testing.T) {
 	want.API.Auth.CertFile = filepath.Join(base, "certificates", "client.crt")
 	want.API.Auth.KeyFile = filepath.Join(base, "certificates", "client.key")
 	want.API.Auth.CAFile = filepath.Join(base, "certificates", "ca.crt")
+	want.API.Auth.TokenFile = filepath.Join(base, "certificates", "token.jwt")
 	want.Logging.File = filepath.Join(base, "logs", "agent.log")
 	want.Security.Audit.File = filepath.Join(base, "logs", "audit", "audit.log")
 	want.Plugins.Dir = filepath.Join(base, "data", "plugins")
@@ -104,7 +107,7 @@ func TestEveryKindOfValueFromTheEnvironment(t *testing.T) {
 	want.API.RateLimit.RequestsPerSecond, want.Plugins.MaxMemory, want.API.Timeout = 2.5, Gibibyte, Duration(500*time.Millisecond)
 	ignore := cmp.Options{
 		cmpopts.IgnoreFields(Agent{}, "ID", "Name", "BaseDir"), cmpopts.IgnoreFields(API{}, "BaseURL"),
-		cmpopts.IgnoreFields(Auth{}, "CertFile", "KeyFile", "CAFile"), cmpopts.IgnoreFields(Logging{}, "File"), cmpopts.IgnoreFields(Audit{}, "File"), cmpopts.IgnoreFields(Plugins{}, "Dir", "ConfigDir"),
+		cmpopts.IgnoreFields(Auth{}, "CertFile", "KeyFile", "CAFile", "TokenFile"), cmpopts.IgnoreFields(Logging{}, "File"), cmpopts.IgnoreFields(Audit{}, "File"), cmpopts.IgnoreFields(Plugins{}, "Dir", "ConfigDir"),
 	}
 	if diff := cmp.Diff(want, l.Config, ignore); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -248,7 +251,8 @@ func TestCertificatesInOlderPlaces(t *testing.T) {
 			}
 			l := mustLoad(t, LoadOptions{Flags: parseFlags(t, "--agent-id=a", "--base-url=https://h", "--base-dir="+base)})
 			auth, dir := l.Config.API.Auth, filepath.Join(base, dir)
-			want := Auth{Type: Certificate, CertFile: filepath.Join(dir, "client.crt"), KeyFile: filepath.Join(dir, "client.key"), CAFile: filepath.Join(dir, "ca.crt")}
+			want := Auth{Type: Certificate, CertFile: filepath.Join(dir, "client.crt"), KeyFile: filepath.Join(dir, "client.key"), CAFile: filepath.Join(dir, "ca.crt"),
+				TokenFile: filepath.Join(base, "certificates", "token.jwt"), RefreshThreshold: Duration(defaultRefreshThreshold)}
 			if diff := cmp.Diff(want, auth); diff != "" {
 				t.Errorf("auth (-want +got):\n%s", diff)
 			}
@@ -287,5 +291,23 @@ logging: {file: "own/{AGENT_ID}.log"}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("values (-want +got):\n%s", diff)
+	}
+}
+
+// What has no effect is told, and what is chosen comes to be (F15).
+func TestCipherSuites(t *testing.T) {
+	const suite = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
+	for version, warned := range map[string]bool{"1.2": false, "1.3": true} {
+		l := mustLoad(t, LoadOptions{Flags: parseFlags(t, "--agent-id=a", "--base-url=https://h"), Environ: []string{"STAVILY_SECURITY_TLS_MIN_VERSION=" + version, "STAVILY_SECURITY_TLS_CIPHER_SUITES=" + suite}})
+		told := slices.ContainsFunc(l.Warnings, func(w string) bool { return strings.Contains(w, "security.tls.cipher_suites has no effect") })
+		if told != warned {
+			t.Errorf("with %s the warnings are %q", version, l.Warnings)
+		}
+		if got := l.Config.Security.TLS.Suites(); len(got) != 1 || tls.CipherSuiteName(got[0]) != suite {
+			t.Errorf("suites %v", got)
+		}
+	}
+	if got := Default(api.Sensor).Security.TLS; got.Suites() != nil || got.Version() != tls.VersionTLS13 {
+		t.Errorf("by default %v from %x", got.Suites(), got.Version())
 	}
 }

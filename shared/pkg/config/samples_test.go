@@ -93,7 +93,7 @@ func settingsOf(t *testing.T, id api.PluginID) map[string]any {
 // reference shows an example, or what is derived.
 var examples = map[string]bool{
 	"agent.id": true, "agent.organization_id": true, "agent.name": true, "agent.base_dir": true, "agent.environment": true, "agent.tags": true,
-	"api.base_url": true, "api.auth.cert_file": true, "api.auth.key_file": true, "api.auth.ca_file": true,
+	"api.base_url": true, "api.auth.token_file": true, "api.auth.cert_file": true, "api.auth.key_file": true, "api.auth.ca_file": true,
 	"logging.file": true, "security.audit.file": true, "plugins.dir": true, "plugins.config_dir": true,
 }
 

@@ -32,7 +32,7 @@ func atLeast(low float64) shape { return shape{"minimum": low} }
 var shapes = map[string]shape{
 	"agent.id":                           {"pattern": `^[a-z0-9][a-z0-9._-]{0,62}$|[{]`},
 	"agent.organization_id":              {"pattern": `^[a-z0-9][a-z0-9._-]{0,62}$|[{]|^$`},
-	"api.auth.type":                      oneOf(Certificate),
+	"api.auth.type":                      oneOf(Certificate, JWT),
 	"agent.type":                         oneOf("sensor", "action"),
 	"api.base_url":                       {"pattern": `^https://|[{]`},
 	"api.max_concurrent":                 between(1, maxMaxConcurrent),

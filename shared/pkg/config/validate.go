@@ -26,8 +26,7 @@ func (c *Config) check() problems {
 	c.Agent.check(&ps)
 	c.API.check(&ps)
 	c.Logging.check(&ps)
-	_, known := tlsVersions[c.Security.TLS.MinVersion]
-	ps.require(known, "security.tls.min_version", c.Security.TLS.MinVersion, "1.3 or 1.2")
+	c.Security.TLS.check(&ps)
 	c.Security.Sandbox.check(&ps)
 	c.Security.Integrity.check(&ps)
 	c.Plugins.check(&ps)
@@ -94,7 +93,7 @@ func (a *API) check(ps *problems) {
 	ps.requirePositive("api.retry.initial_interval", a.Retry.InitialInterval)
 	ps.require(a.Retry.MaxInterval >= a.Retry.InitialInterval, "api.retry.max_interval", a.Retry.MaxInterval,
 		"at least api.retry.initial_interval, which is %v", a.Retry.InitialInterval)
-	ps.require(a.Auth.Type == Certificate, "api.auth.type", a.Auth.Type, "%s: agents prove who they are by mutual TLS", Certificate)
+	a.Auth.check(ps)
 	rate := a.RateLimit.RequestsPerSecond
 	ps.require(rate > 0 && rate <= maxRequestsPerSecond, "api.rate_limit.requests_per_second", rate, "positive and at most %d", maxRequestsPerSecond)
 	ps.require(a.RateLimit.Burst >= 1, "api.rate_limit.burst", a.RateLimit.Burst, "at least 1")

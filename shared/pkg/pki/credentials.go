@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -24,6 +25,9 @@ type Files struct {
 	Cert string // the certificate, followed by intermediate ones if there are any
 	Key  string // its private key
 	CA   string // the CAs that the server's certificate may chain to
+
+	Passphrase Passphrase // of the key file; nil: it is not encrypted
+	External   *External  // holds the key, and Key is not looked at; nil: it is in Key
 }
 
 // staged is where SaveCredentials puts a key until its certificate is in place.
@@ -34,6 +38,7 @@ func (f Files) staged() string { return f.Key + ".new" }
 type Credentials struct {
 	files   Files
 	current atomic.Pointer[material]
+	anchor  atomic.Pointer[x509.Certificate] // the CA that vouched for the server last
 }
 
 // material is one loaded state of the three files. It never changes.
@@ -42,6 +47,8 @@ type material struct {
 	identity    Identity
 	roots       *x509.CertPool
 	warnings    []string
+
+	certPEM, caPEM []byte // the files, as they were read
 }
 
 // LoadCredentials reads the three files. The error names the file that is wrong and
@@ -71,6 +78,18 @@ func (c *Credentials) Reload() error {
 	return nil
 }
 
+// Changed reports whether the certificate or CA file holds something else than what is
+// loaded: another program, or an enrolment beside this process, has replaced it.
+func (c *Credentials) Changed() bool {
+	m := c.now()
+	for path, loaded := range map[string][]byte{c.files.Cert: m.certPEM, c.files.CA: m.caPEM} {
+		if text, err := limits.ReadFile(path, maxFile); err == nil && !bytes.Equal(text, loaded) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *Credentials) now() *material { return c.current.Load() }
 
 // Leaf is the agent's own certificate. Do not change it.
@@ -84,15 +103,17 @@ func (c *Credentials) Identity() Identity { return c.now().identity }
 func (c *Credentials) Warnings() []string { return slices.Clone(c.now().warnings) }
 
 func load(f Files) (*material, error) {
-	chain, err := readCertificates("certificate", "api.auth.cert_file", f.Cert)
-	if err != nil {
-		return nil, err
-	}
-	cas, err := readCertificates("CA certificate", "api.auth.ca_file", f.CA)
-	if err != nil {
-		return nil, err
-	}
 	m := &material{roots: x509.NewCertPool()}
+	chain, text, err := readCertificates("certificate", "api.auth.cert_file", f.Cert)
+	if err != nil {
+		return nil, err
+	}
+	m.certPEM = text
+	cas, text, err := readCertificates("CA certificate", "api.auth.ca_file", f.CA)
+	if err != nil {
+		return nil, err
+	}
+	m.caPEM = text
 	for _, ca := range cas {
 		m.roots.AddCert(ca)
 	}
@@ -108,7 +129,10 @@ func load(f Files) (*material, error) {
 	for _, cert := range chain {
 		m.certificate.Certificate = append(m.certificate.Certificate, cert.Raw)
 	}
-	m.warnings = slices.Concat(guardKey(f.Key), checkTime(leaf, f.Cert, time.Now()))
+	if f.External == nil {
+		m.warnings = guardKey(f.Key)
+	}
+	m.warnings = append(m.warnings, checkTime(leaf, f.Cert, time.Now())...)
 	return m, nil
 }
 
@@ -125,24 +149,24 @@ func readFile(what, setting, path string) ([]byte, error) {
 	return b, nil
 }
 
-func readCertificates(what, setting, path string) ([]*x509.Certificate, error) {
-	b, err := readFile(what, setting, path)
+func readCertificates(what, setting, path string) (certs []*x509.Certificate, text []byte, err error) {
+	text, err = readFile(what, setting, path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	certs, err := ParseCertificates(b)
+	certs, err = ParseCertificates(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w; restore the file, or enrol this agent again", what, path, err)
+		return nil, nil, fmt.Errorf("%s %s: %w; restore the file, or enrol this agent again", what, path, err)
 	}
-	return certs, nil
+	return certs, text, nil
 }
 
-func readKey(path string) (crypto.Signer, error) {
+func readKey(path string, passphrase Passphrase) (crypto.Signer, error) {
 	b, err := readFile("private key", "api.auth.key_file", path)
 	if err != nil {
 		return nil, err
 	}
-	key, err := ParseKey(b)
+	key, err := ParseKeyWith(b, passphrase)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -152,11 +176,14 @@ func readKey(path string) (crypto.Signer, error) {
 // keyOf reads the private key of leaf. After a crash in SaveCredentials it is still
 // under its staged name; then the last step is done here.
 func keyOf(leaf *x509.Certificate, f Files) (crypto.Signer, error) {
-	key, err := readKey(f.Key)
+	if f.External != nil {
+		return externalKeyOf(leaf, f)
+	}
+	key, err := readKey(f.Key, f.Passphrase)
 	if err == nil && matches(key, leaf) {
 		return key, nil
 	}
-	if fresh, stagedErr := readKey(f.staged()); stagedErr == nil && matches(fresh, leaf) {
+	if fresh, stagedErr := readKey(f.staged(), f.Passphrase); stagedErr == nil && matches(fresh, leaf) {
 		if err := os.Rename(f.staged(), f.Key); err != nil {
 			return nil, fmt.Errorf("private key: finish a save that was interrupted: %w", err)
 		}
@@ -166,6 +193,14 @@ func keyOf(leaf *x509.Certificate, f Files) (crypto.Signer, error) {
 		return nil, err
 	}
 	return nil, fmt.Errorf("private key %s: does not belong to the certificate %s; restore both from the same enrolment, or enrol this agent again", f.Key, f.Cert)
+}
+
+func externalKeyOf(leaf *x509.Certificate, f Files) (crypto.Signer, error) {
+	key, err := f.External.Key()
+	if err == nil && !matches(key, leaf) {
+		err = f.External.errorf("holds another key than the one of the certificate %s: give it back that key, or enrol this agent again", f.Cert)
+	}
+	return key, err
 }
 
 // checkLeaf refuses a certificate that can never serve. Its dates are not looked
@@ -188,7 +223,7 @@ func checkLeaf(leaf *x509.Certificate) (Identity, error) {
 func checkTime(leaf *x509.Certificate, path string, now time.Time) []string {
 	switch {
 	case now.After(leaf.NotAfter):
-		return []string{fmt.Sprintf("certificate %s: expired at %s (this host's clock: %s); enrol this agent again", path, leaf.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))}
+		return []string{fmt.Sprintf("certificate %s: expired at %s (this host's clock: %s); enrol this agent again with a new token", path, leaf.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))}
 	case now.Before(leaf.NotBefore):
 		return []string{fmt.Sprintf("certificate %s: is valid from %s only; check this host's clock, which says %s", path, leaf.NotBefore.Format(time.RFC3339), now.UTC().Format(time.RFC3339))}
 	}

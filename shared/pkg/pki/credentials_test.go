@@ -121,7 +121,7 @@ func TestReload(t *testing.T) {
 	f := tempFiles(t)
 	first := enrol(t, f, ca, pkitest.Agent(agentURI))
 	creds := load(t, f)
-	server, client := serverTLS(ca), creds.ClientTLS(0)
+	server, client := serverTLS(ca), creds.ClientTLS(pki.ClientOptions{})
 	presented := func() *x509.Certificate {
 		o := connect(t, server, client)
 		if o.err() != nil {
@@ -166,10 +166,10 @@ func TestReloadAnotherCA(t *testing.T) {
 	if err := creds.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if o := connect(t, serverTLS(newCA), creds.ClientTLS(0)); o.err() != nil {
+	if o := connect(t, serverTLS(newCA), creds.ClientTLS(pki.ClientOptions{})); o.err() != nil {
 		t.Errorf("the new CA's server: %v", o.err())
 	}
-	if o := connect(t, serverTLS(oldCA), creds.ClientTLS(0)); o.clientErr == nil {
+	if o := connect(t, serverTLS(oldCA), creds.ClientTLS(pki.ClientOptions{})); o.clientErr == nil {
 		t.Error("the old CA's server is still trusted")
 	}
 }
@@ -179,7 +179,7 @@ func TestReloadWhileInUse(t *testing.T) {
 	f := tempFiles(t)
 	enrol(t, f, ca, pkitest.Agent(agentURI))
 	creds := load(t, f)
-	conf := creds.ClientTLS(0)
+	conf := creds.ClientTLS(pki.ClientOptions{})
 	var readers sync.WaitGroup
 	stop := make(chan struct{})
 	for range 4 {

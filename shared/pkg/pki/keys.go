@@ -20,9 +20,37 @@ const (
 	maxRSABits = 8192 // what crypto/tls takes; verifying a longer one is work that an attacker chooses
 )
 
+// KeyType is a kind of key that can be made.
+type KeyType string
+
+// The kinds of keys. P384 is the default: its handshake costs a tenth of RSA's.
+const (
+	P384    KeyType = "ecdsa-p384"
+	RSA4096 KeyType = "rsa-4096"
+)
+
 // GenerateKey makes an ECDSA key on P-384, the kind that agents and CA use.
 func GenerateKey() (*ecdsa.PrivateKey, error) {
 	return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+}
+
+// GenerateKeyOf makes a key of the kind.
+func GenerateKeyOf(t KeyType) (crypto.Signer, error) {
+	switch t {
+	case P384:
+		return GenerateKey()
+	case RSA4096:
+		return rsa.GenerateKey(rand.Reader, minRSABits)
+	}
+	return nil, fmt.Errorf("key type %.40q: must be %s or %s", t, P384, RSA4096)
+}
+
+// TypeOf is the kind that a renewal makes to follow a key.
+func TypeOf(pub crypto.PublicKey) KeyType {
+	if _, ok := pub.(*rsa.PublicKey); ok {
+		return RSA4096
+	}
+	return P384
 }
 
 // EncodeKey writes a private key as PKCS#8 (RFC 5958) in PEM.
@@ -34,10 +62,15 @@ func EncodeKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
+const typeEncryptedKey = "ENCRYPTED PRIVATE KEY"
+
 // ParseKey reads the one private key in a PEM text: PKCS#8, SEC 1 or PKCS#1,
 // unencrypted, ECDSA P-384 or RSA of 4096 to 8192 bits. Blocks of other kinds, such
 // as openssl's EC PARAMETERS, are passed over. No error repeats key material.
-func ParseKey(text []byte) (crypto.Signer, error) {
+func ParseKey(text []byte) (crypto.Signer, error) { return ParseKeyWith(text, nil) }
+
+// ParseKeyWith does the same and asks for the passphrase of a key that is encrypted.
+func ParseKeyWith(text []byte, passphrase Passphrase) (crypto.Signer, error) {
 	var found *pem.Block
 	for block := range blocks(text) {
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
@@ -51,10 +84,10 @@ func ParseKey(text []byte) (crypto.Signer, error) {
 	if found == nil {
 		return nil, errors.New("private key: no PEM block of type PRIVATE KEY")
 	}
-	if found.Type == "ENCRYPTED PRIVATE KEY" || found.Headers["DEK-Info"] != "" {
-		return nil, errors.New("private key: is encrypted; decrypt it with `openssl pkey -in OLD -out NEW` and keep it at mode 0600")
+	if found.Headers["DEK-Info"] != "" {
+		return nil, errors.New("private key: is encrypted in a way that is easily broken (DEK-Info); convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`")
 	}
-	key, err := parseDER(found)
+	key, err := parseDER(found, passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -64,10 +97,14 @@ func ParseKey(text []byte) (crypto.Signer, error) {
 	return key, nil
 }
 
-func parseDER(block *pem.Block) (crypto.Signer, error) {
+func parseDER(block *pem.Block, passphrase Passphrase) (crypto.Signer, error) {
 	var key any
 	var err error
 	switch block.Type {
+	case typeEncryptedKey:
+		if key, err = decrypt(block, passphrase); err != nil {
+			return nil, err
+		}
 	case "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	case "EC PRIVATE KEY":

@@ -80,7 +80,7 @@ func TestParseKeyRefuses(t *testing.T) {
 		"a certificate":      {string(pkitest.PEM(pkitest.New(t, "CA").Cert)), "no PEM block"},
 		"two keys":           {good + good, "more than one"},
 		"encrypted, PKCS#8":  {block("ENCRYPTED PRIVATE KEY", []byte("x")), "openssl pkey"},
-		"encrypted, legacy":  {"-----BEGIN RSA " + "PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\neA==\n-----END RSA PRIVATE KEY-----\n", "openssl pkey"},
+		"encrypted, legacy":  {"-----BEGIN RSA " + "PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\neA==\n-----END RSA PRIVATE KEY-----\n", "openssl pkcs8"},
 		"P-256":              {string(must(pki.EncodeKey(p256))), "P-384"},
 		"Ed25519":            {string(must(pki.EncodeKey(ed))), "P-384"},
 		"RSA 2048":           {string(must(pki.EncodeKey(must(rsa.GenerateKey(rand.Reader, 2048))))), "4096"},

@@ -2,10 +2,12 @@ package pki
 
 import (
 	"crypto"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/stavily/agents/internal/atomicfile"
 )
@@ -21,11 +23,16 @@ func SaveCredentials(f Files, key crypto.Signer, certPEM, caPEM []byte) error {
 	if err := checkSet(key, certPEM, caPEM); err != nil {
 		return fmt.Errorf("save credentials: %w", err)
 	}
-	keyPEM, err := EncodeKey(key)
-	if err != nil {
-		return err
+	var keyPEM []byte
+	places := []string{f.CA, f.Cert}
+	if f.External == nil {
+		var err error
+		if keyPEM, err = EncodeKeyWith(key, f.Passphrase); err != nil {
+			return err
+		}
+		places = append(places, f.Key)
 	}
-	for _, path := range []string{f.Key, f.CA, f.Cert} {
+	for _, path := range places {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return fmt.Errorf("save credentials: %w", err)
 		}
@@ -40,6 +47,12 @@ func SaveCredentials(f Files, key crypto.Signer, certPEM, caPEM []byte) error {
 
 // saveSteps are the durable steps in their order; a crash may come between any two.
 func saveSteps(f Files, keyPEM, certPEM, caPEM []byte) []func() error {
+	if f.External != nil { // the certificate alone changes
+		return []func() error{
+			func() error { return atomicfile.Write(f.CA, caPEM, 0o644) },
+			func() error { return atomicfile.Write(f.Cert, certPEM, 0o644) },
+		}
+	}
 	return []func() error{
 		func() error { finishSave(f); return nil },
 		func() error { return atomicfile.Write(f.staged(), keyPEM, 0o600) },
@@ -54,6 +67,55 @@ func saveSteps(f Files, keyPEM, certPEM, caPEM []byte) []func() error {
 // overwrite the only key of the certificate in place. Loading does it; that what is
 // there may be unusable is no reason not to replace it.
 func finishSave(f Files) { _, _ = load(f) }
+
+// Renewed stores the answer to a renewal and takes it into use: the next handshake
+// shows the new certificate. A CA that is not among those of the answer goes out of
+// use, but for the one that vouches for the server at this time: an answer that
+// leaves it out must not cut the agent off.
+func (c *Credentials) Renewed(key crypto.Signer, certPEM, caPEM []byte) error {
+	chain, err := ParseCertificates(certPEM)
+	if err != nil {
+		return err
+	}
+	if is, err := ParseIdentity(chain[0]); err != nil || is != c.Identity() {
+		return errors.Join(err, fmt.Errorf("the renewed certificate is for %s and this agent is %s: nothing is stored", is, c.Identity()))
+	}
+	cas, err := ParseCertificates(caPEM)
+	if err != nil {
+		return fmt.Errorf("CA %w", err)
+	}
+	if anchor := c.anchor.Load(); anchor != nil && !slices.ContainsFunc(cas, anchor.Equal) {
+		caPEM = append(append(slices.Clone(caPEM), '\n'), pem.EncodeToMemory(&pem.Block{Type: typeCertificate, Bytes: anchor.Raw})...)
+	}
+	if err := SaveCredentials(c.files, key, certPEM, caPEM); err != nil {
+		return err
+	}
+	return c.Reload()
+}
+
+// NextKey makes the key for a renewal: a new one of the same kind, or the one that an
+// external signer holds, which is changed there.
+func (c *Credentials) NextKey() (crypto.Signer, error) {
+	if c.files.External != nil {
+		return c.files.External.Key()
+	}
+	return GenerateKeyOf(TypeOf(c.Leaf().PublicKey))
+}
+
+// Writable reports why a renewed certificate could not be stored, or nil: what a secret
+// store mounts is read-only, and renewed there.
+func (c *Credentials) Writable() error {
+	for _, path := range []string{c.files.Cert, c.files.CA} {
+		f, err := os.CreateTemp(filepath.Dir(path), ".probe-")
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func checkSet(key crypto.Signer, certPEM, caPEM []byte) error {
 	chain, err := ParseCertificates(certPEM)

@@ -27,22 +27,37 @@ func ServerTLS(cert func(*tls.ClientHelloInfo) (*tls.Certificate, error), client
 	}
 }
 
-// ClientTLS is the setting of an agent's connections. min is the least TLS version,
-// 0 for TLS 1.3; less than 1.2 is taken as 1.2.
+// ClientOptions tune an agent's connections.
+type ClientOptions struct {
+	MinVersion   uint16   // 0: TLS 1.3; less than 1.2 is taken as 1.2
+	CipherSuites []uint16 // for TLS 1.2; nil: crypto/tls's own
+	Pins         []Pin    // one of them must be in the server's chain; nil: none is asked for
+}
+
+// ClientTLS is the setting of an agent's connections.
 //
 // The certificate is the current one at each handshake. The roots are those at the
 // time of the call: after a Reload that brought another CA, make a new setting.
-func (c *Credentials) ClientTLS(min uint16) *tls.Config {
-	if min == 0 {
-		min = tls.VersionTLS13
+func (c *Credentials) ClientTLS(o ClientOptions) *tls.Config {
+	if o.MinVersion == 0 {
+		o.MinVersion = tls.VersionTLS13
 	}
 	return &tls.Config{
-		MinVersion: max(min, tls.VersionTLS12),
-		RootCAs:    c.now().roots,
+		MinVersion:   max(o.MinVersion, tls.VersionTLS12),
+		CipherSuites: o.CipherSuites,
+		RootCAs:      c.now().roots,
 		// Always the certificate, whatever CAs the server says it accepts: a refusal
 		// that names the certificate helps, a request without one confuses.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &c.now().certificate, nil
+		},
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			chain := cs.VerifiedChains[0]
+			if err := checkPins(cs.VerifiedChains, o.Pins); err != nil {
+				return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: err}
+			}
+			c.anchor.Store(chain[len(chain)-1])
+			return nil
 		},
 		SessionTicketsDisabled: true,
 	}

@@ -167,7 +167,7 @@ func laxServer(a *pkitest.Authority) *tls.Config {
 
 func TestClientTLSResumesNothing(t *testing.T) {
 	ca := pkitest.New(t, "CA")
-	server, client := laxServer(ca), saved(t, ca, agentURI).ClientTLS(0)
+	server, client := laxServer(ca), saved(t, ca, agentURI).ClientTLS(pki.ClientOptions{})
 	for range 2 {
 		if o := connect(t, server, client); o.err() != nil || o.client.DidResume {
 			t.Errorf("err %v, resumed %v", o.err(), o.client.DidResume)
@@ -180,14 +180,14 @@ func TestClientTLSVersions(t *testing.T) {
 	creds := saved(t, ca, agentURI)
 	server := laxServer(ca)
 	server.MinVersion, server.MaxVersion = tls.VersionTLS10, tls.VersionTLS12
-	if o := connect(t, server, creds.ClientTLS(0)); o.clientErr == nil {
+	if o := connect(t, server, creds.ClientTLS(pki.ClientOptions{})); o.clientErr == nil {
 		t.Error("the default accepts TLS 1.2")
 	}
-	if o := connect(t, server, creds.ClientTLS(tls.VersionTLS12)); o.err() != nil {
+	if o := connect(t, server, creds.ClientTLS(pki.ClientOptions{MinVersion: tls.VersionTLS12})); o.err() != nil {
 		t.Errorf("TLS 1.2 on request: %v", o.err())
 	}
 	server.MaxVersion = tls.VersionTLS11
-	if o := connect(t, server, creds.ClientTLS(tls.VersionTLS10)); o.clientErr == nil {
+	if o := connect(t, server, creds.ClientTLS(pki.ClientOptions{MinVersion: tls.VersionTLS10})); o.clientErr == nil {
 		t.Error("TLS 1.1 is accepted")
 	}
 }
@@ -198,7 +198,7 @@ func TestClientTLSRefuses(t *testing.T) {
 	pkitest.Valid(expired, -2*time.Hour, -time.Hour)
 	elsewhere.IPAddresses = nil
 	forClients.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	client := saved(t, ca, agentURI).ClientTLS(0)
+	client := saved(t, ca, agentURI).ClientTLS(pki.ClientOptions{})
 	for name, cert := range map[string]tls.Certificate{
 		"expired":                     ca.Issue(expired),
 		"another name":                ca.Issue(elsewhere),

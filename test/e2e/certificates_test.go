@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+const quickWorkflow = `name: quick
+triggers:
+  - event: count.tick
+actions:
+  - {id: work, plugin: slow-action, with: {seconds: 0.02}}
+`
+
+const longWorkflow = `name: long
+triggers:
+  - event: count.tick
+when: event.data.n % 20 == 0
+actions:
+  - {id: work, plugin: slow-action, with: {seconds: 3}}
+`
+
+// Certificates that live for seconds, under load: they are renewed again and again
+// while events and instructions flow, and nothing fails or is lost. The server's own
+// certificate changes as often. `make cert-storm` does it with 60 seconds for ten minutes.
+func TestCertificateStorm(t *testing.T) {
+	life, length := 4*time.Second, 10*time.Second
+	if text, set := os.LookupEnv("STAVILY_STORM_MINUTES"); set {
+		minutes, err := strconv.Atoi(text)
+		if err != nil || minutes < 1 {
+			t.Fatalf("STAVILY_STORM_MINUTES=%q: must be a positive number", text)
+		}
+		life, length = time.Minute, time.Duration(minutes)*time.Minute
+	}
+	w := newWorldFor(t, length+2*time.Minute, []string{"--certificate-lifetime", life.String()})
+	w.apply(quickWorkflow)
+	w.apply(longWorkflow)
+	w.agent("storm-s", api.Sensor, []string{"counting-sensor"}, map[string]string{"count": "plugin: counting-sensor\nconfig: {pause: 0.2}\n"})
+	w.agent("storm-a", api.Action, []string{"slow-action"}, nil)
+	w.start("storm-a", "storm-s")
+
+	s := storm{w: w, runs: map[string]bool{}, events: map[string]bool{}}
+	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(min(10*time.Second, length/5)) {
+		s.look()
+	}
+	w.must(os.Remove(w.Agent("storm-s").Base + "/config/plugins/count.yaml")) // no new events
+	accepted := effects(t, w.home("storm-s", "counting-sensor", "accepted"))
+	w.await("every accepted event recorded and its runs completed", func() error { s.look(); return s.settled(accepted) })
+
+	least := int(length/life) - 1 // of the two thirds of a life that a certificate is used, with room
+	for _, id := range []api.AgentID{"storm-s", "storm-a"} {
+		renewed, failed := w.metric(id, `certificate_renewals_total{outcome="renewed"}`), w.metric(id, `certificate_renewals_total{outcome="failed"}`)
+		if renewed < least || failed > 0 {
+			t.Errorf("%s renewed %d times and failed %d times, want at least %d and none", id, renewed, failed, least)
+		}
+		t.Logf("%s: %d renewals", id, renewed)
+	}
+	for _, row := range cli[[]struct{ Action, Detail string }](w, "audit", "list", "--limit", "500") {
+		if row.Action == "refused" {
+			t.Errorf("an alarm: %+v", row)
+		}
+	}
+	t.Logf("%d events, %d runs", len(s.events), len(s.runs))
+}
+
+// storm is what was seen of events and runs; lists of them have an end.
+type storm struct {
+	w      *world
+	runs   map[string]bool // by id, whether completed
+	events map[string]bool
+}
+
+func (s *storm) look() {
+	s.w.t.Helper()
+	for _, e := range s.w.events() {
+		s.events[string(e.ID)] = true
+	}
+	for _, r := range s.w.runs() {
+		s.runs[r.ID] = r.Status == "completed"
+		if ended(r.Status) && r.Status != "completed" {
+			s.w.t.Fatalf("run %s %s: %+v", r.ID, r.Status, s.w.show(r.ID).Steps)
+		}
+	}
+}
+
+func (s *storm) settled(accepted []string) error {
+	for _, id := range accepted {
+		if !s.events[id] {
+			return fmt.Errorf("event %s of %d is not recorded", id, len(accepted))
+		}
+	}
+	for id, completed := range s.runs {
+		if !completed {
+			return fmt.Errorf("run %s of %d is not completed", id, len(s.runs))
+		}
+	}
+	if len(s.events) != len(accepted) || len(s.runs) < len(accepted) {
+		return fmt.Errorf("%d events and %d runs of %d accepted", len(s.events), len(s.runs), len(accepted))
+	}
+	return nil
+}
+
+// metric reads one sample of an agent; 0 when it has none.
+func (w *world) metric(id api.AgentID, sample string) int {
+	w.t.Helper()
+	addr, err := w.Agent(id).Endpoint("metrics")
+	w.must(err)
+	client := http.Client{Timeout: 5 * time.Second}
+	answer, err := client.Get("http://" + addr + "/metrics")
+	w.must(err)
+	defer answer.Body.Close()
+	text, err := limits.ReadAll(answer.Body, 1<<20)
+	w.must(err)
+	found := regexp.MustCompile(`(?m)^stavily_agent_` + regexp.QuoteMeta(sample) + ` (\d+)`).FindSubmatch(text)
+	if found == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(string(found[1]))
+	w.must(err)
+	return n
+}
