@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/test/engine"
 )
 
 //go:embed all:plugins
@@ -167,7 +168,7 @@ func missing(c configuration) string {
 		return "needs go to build agents for an older Landlock"
 	}
 	if c.Host == "container" {
-		return noContainers()
+		return engine.Missing()
 	}
 	return ""
 }
