@@ -110,6 +110,12 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 	switch effect := effect.(type) {
 	case workflow.Dispatch:
 		return t.dispatch(run, ev, effect, d.Limits.ExpiresAfter)
+	case workflow.Choose:
+		agents, err := t.picked(effect.Selector)
+		if err != nil {
+			return err
+		}
+		return t.advance(run.ID, workflow.Chosen{Step: effect.Step, Agents: agents})
 	case workflow.Await:
 		return t.await(store.Wait{Run: run.ID, Step: effect.Step, Pattern: effect.Pattern})
 	case workflow.StopWaiting:
@@ -141,6 +147,18 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, wit
 			})
 		}
 	}
+	if d.Pick != nil {
+		agents, err := t.picked(d.Pick)
+		if err != nil {
+			return err
+		}
+		if len(agents) == 0 { // no ids would be any
+			return t.advance(run.ID, workflow.StepEnded{Step: d.Step, Try: d.Try, Status: api.Rejected, Error: "there is no action agent " + d.Target.Picked})
+		}
+		for _, a := range agents {
+			target.Agents = append(target.Agents, a.ID)
+		}
+	}
 	spec := instruction.Spec{
 		ID: api.InstructionID(t.engine.ids.next(t.now)), RunID: run.ID, Workflow: run.Workflow, Step: d.Step, Try: d.Try, EventID: run.EventID,
 		Plugin: d.Plugin, Version: d.Version, Input: d.Input, Timeout: d.Timeout, Target: target, Idempotent: d.Idempotent,
@@ -159,10 +177,25 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, wit
 		}
 	}
 	spec.TraceParent = t.instructed(ev.TraceParent, spec)
+	if d.Wait > 0 {
+		spec.ExpiresAt = earlier(spec.ExpiresAt, t.now.Add(d.Wait))
+	}
 	i := instruction.New(spec, t.now)
 	t.waiting = append(t.waiting, target)
 	t.due = earlier(t.due, i.Due())
 	return t.PutInstruction(i)
+}
+
+// picked are the action agents that a selector picks, by id.
+func (t *tx) picked(s *workflow.Selector) ([]workflow.Agent, error) {
+	agents, err := t.Agents()
+	var out []workflow.Agent
+	for _, a := range agents {
+		if known := sensorOf(a); a.Type == api.Action && a.State != store.Revoked && s.Picks(known) {
+			out = append(out, known)
+		}
+	}
+	return out, err
 }
 
 func (t *tx) cancelStep(run api.RunID, step string) error {

@@ -16,7 +16,7 @@ func (v *verdict) gather(r store.Reader, def *workflow.Definition, ev workflow.E
 	if err != nil {
 		return err
 	}
-	g := def.Take(was, ev.Type, workflow.Member{Agent: ev.Agent.ID, Event: ev.ID, At: now})
+	g := def.Take(was, ev, now)
 	if len(was.Chains) == 0 && len(g.Window.Chains) > 0 {
 		open, err := r.WindowsOpen(def.Name, workflow.MaxOpen)
 		if err != nil {

@@ -34,6 +34,7 @@ var (
 var deciding = expr.Scope{Absent: map[string]string{
 	expr.Steps:  "no step has run when a workflow decides",
 	expr.Run:    "there is no run when a workflow decides",
+	expr.Agent:  "no agent is chosen when a workflow decides; the sensor's is event.agent",
 	expr.Events: "a workflow decides on one event at a time",
 }}
 
@@ -125,10 +126,11 @@ func (c *checker) triggers(triggers []trigger) {
 		if err != nil {
 			c.fail([]any{"triggers", i, "event"}, "event %v", err)
 		}
+		agents := c.selector([]any{"triggers", i, "agents"}, t.Agents, c.doc.Has([]any{"triggers", i, "agents"}))
 		if path := []any{"triggers", i, "id"}; c.doc.Has(path) {
 			c.id(path, t.ID, ids)
 		}
-		c.def.Triggers = append(c.def.Triggers, Trigger{ID: t.ID, Pattern: t.Event, pattern: p})
+		c.def.Triggers = append(c.def.Triggers, Trigger{ID: t.ID, Pattern: t.Event, Agents: agents, pattern: p})
 	}
 }
 

@@ -56,7 +56,7 @@ func (d *Definition) Decide(e Event) Decision {
 	}
 	decision.Shadow = d.Mode == Shadow
 	decision.add("mode is not off", string(d.Mode), decision.Run)
-	decision.trigger(d.Triggers, e.Type)
+	decision.trigger(d.Triggers, e)
 	if !d.grouped && (d.Gather != nil || d.Throttle > 0) {
 		decision.Group = decision.Key
 	}
@@ -139,19 +139,36 @@ func (d *Decision) refuse(format string, args ...any) {
 	}
 }
 
-func (d *Decision) trigger(triggers []Trigger, eventType string) {
+func (d *Decision) trigger(triggers []Trigger, e Event) {
 	for _, t := range triggers {
-		if met := t.pattern.match(eventType); met || len(triggers) == 1 {
-			d.add(strings.TrimSpace("trigger "+t.ID)+" takes "+t.Pattern, eventType, met)
-			if met {
-				return
-			}
+		if t.takes(e) {
+			d.add(t.String(), e.Type, true)
+			return
 		}
 	}
 	if len(triggers) > 1 {
-		d.add(fmt.Sprintf("one of %d triggers", len(triggers)), eventType, false)
+		d.add(fmt.Sprintf("one of %d triggers", len(triggers)), e.Type, false)
+	} else {
+		d.add(triggers[0].String(), e.Type, false)
 	}
-	d.refuse("no trigger takes events of type %s", eventType)
+	for _, t := range triggers {
+		if t.pattern.match(e.Type) {
+			d.refuse("the trigger takes events of agents %s, and not of %s", t.Agents.String(), e.Agent.ID)
+		}
+	}
+	d.refuse("no trigger takes events of type %s", e.Type)
+}
+
+// takes reports whether an event, of this agent, is for the trigger.
+func (t Trigger) takes(e Event) bool { return t.pattern.match(e.Type) && t.Agents.Picks(e.Agent) }
+
+// String is the trigger in words.
+func (t Trigger) String() string {
+	of := ""
+	if agents := t.Agents.String(); agents != "" {
+		of = " of agents " + agents
+	}
+	return strings.TrimSpace("trigger "+t.ID) + " takes " + t.Pattern + of
 }
 
 func (d *Decision) condition(def *Definition, event map[string]any) {

@@ -63,8 +63,9 @@ const (
 
 // Trigger is a pattern of event types that starts the workflow.
 type Trigger struct {
-	ID      string // may be empty
-	Pattern string // as written
+	ID      string   // may be empty
+	Pattern string   // as written
+	Agents  Selector // that may trigger it
 
 	pattern pattern
 }
@@ -84,6 +85,9 @@ type StepDefinition struct {
 	Type       string                  // actions only: one of api's; empty is to execute
 	Setup      api.PluginConfiguration // actions only, without the version
 	Retry      Retry
+	Each       *Each     // actions only: it runs on each of several agents instead of on Target
+	Pick       *Selector // of the agents of which one runs it; nil: Target says it
+	Offline    Offline
 	Wait       *Wait           // actions only, instead of a plugin
 	On         []Status        // outputs only: the ends of a run that it is for
 	Undo       *StepDefinition // actions only: what takes back what it has done; nil for nothing
@@ -99,11 +103,14 @@ type Target struct {
 	SameHost bool          `json:"same_host,omitempty"`
 	Agents   []api.AgentID `json:"agents,omitempty"`
 	Tags     []string      `json:"tags,omitempty"`
+	Picked   string        `json:"picked,omitempty"` // in words, where names or an expression pick them
 }
 
 // String is the target in words, to stand after "on".
 func (t Target) String() string {
 	switch {
+	case t.Picked != "":
+		return "an agent " + t.Picked
 	case t.SameHost:
 		return "the host of the sensor"
 	case len(t.Agents) > 0:
@@ -124,6 +131,9 @@ func (d *Definition) step(id string) *StepDefinition {
 		if i := slices.IndexFunc(steps, func(s StepDefinition) bool { return s.ID == id }); i >= 0 {
 			return &steps[i]
 		}
+	}
+	if of, agent, part := wholeOf(id); part {
+		return d.step(of).on(agent)
 	}
 	if of, ok := strings.CutPrefix(id, undoing); ok {
 		if undo := d.step(of).Undo; undo != nil {

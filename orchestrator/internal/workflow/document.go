@@ -84,8 +84,9 @@ type limitations struct {
 }
 
 type trigger struct {
-	ID    string `yaml:"id"`
-	Event string `yaml:"event"`
+	ID     string    `yaml:"id"`
+	Event  string    `yaml:"event"`
+	Agents selection `yaml:"agents"`
 }
 
 // plugged is what actions and outputs have in common.
@@ -116,6 +117,10 @@ type action struct {
 	Setup      setup    `yaml:"plugin_configuration"`
 	WaitFor    waitFor  `yaml:"wait_for"`
 	Undo       plugged  `yaml:"undo"`
+	Offline    struct {
+		Wait string `yaml:"wait"`
+		Then string `yaml:"then"`
+	} `yaml:"offline"`
 }
 
 // setup has the names of the Agent API. Its values are constants: no event says what is
@@ -145,20 +150,30 @@ type output struct {
 }
 
 type agents struct {
-	SameHost bool     `yaml:"same_host"`
-	IDs      []string `yaml:"ids"`
-	Any      struct {
-		Tags []string `yaml:"tags"`
-	} `yaml:"any"`
+	SameHost bool      `yaml:"same_host"`
+	IDs      []string  `yaml:"ids"`
+	Any      selection `yaml:"any"`
+	Each     struct {
+		selection      `yaml:",inline"`
+		AtOnce         int    `yaml:"at_once"`
+		StopWhenFailed string `yaml:"stop_when_failed"`
+	} `yaml:"each"`
+}
+
+// selection picks agents.
+type selection struct {
+	IDs        []string `yaml:"ids"`
+	Names      []string `yaml:"names"`
+	Tags       []string `yaml:"tags"`
+	Expression string   `yaml:"expression"`
 }
 
 // later lists, by place, the keys of the whole language that this version does not
 // have. They are refused by name: a document that asks for an approval must not
 // run without one.
 var later = map[string][]string{
-	"triggers": {"agent", "agents", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
-	"actions":  {"approval", "offline"},
-	"agents":   {"each", "expression", "names", "tags"},
+	"triggers": {"agent", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
+	"actions":  {"approval"},
 }
 
 // Parse checks a document whole and makes a definition of it. The error is a
@@ -219,9 +234,8 @@ func (c *checker) unsupportedKeys() map[position]string {
 		if n == nil || n.Kind != yaml.SequenceNode {
 			continue
 		}
-		for i, item := range n.Content {
+		for _, item := range n.Content {
 			note(item, list)
-			note(c.doc.Node([]any{list, i, "agents"}), "agents")
 		}
 	}
 	return found

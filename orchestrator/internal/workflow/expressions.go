@@ -2,6 +2,13 @@ package workflow
 
 import "github.com/stavily/agents/orchestrator/internal/workflow/expr"
 
+// scope is what the steps of a run may read: of other steps those that have ended.
+func scope(ended, all []string) expr.Scope {
+	return expr.Scope{Ended: ended, Steps: all, Absent: map[string]string{
+		expr.Agent: "only the values of a step that runs on each of several agents are about one of them; the sensor's is event.agent",
+	}}
+}
+
 // condition compiles the condition at path, if there is one.
 func (c *checker) condition(path []any, source string, scope expr.Scope) *expr.Program {
 	if !c.doc.Has(path) || !c.count(path) {

@@ -92,15 +92,16 @@ type Gathered struct {
 // nothing here.
 func (g *Gathering) Fits(w Window) bool { return w.Shape == g.shape }
 
-// Take takes an event of a type into a window that is open, or empty.
-func (d *Definition) Take(w Window, eventType string, m Member) Gathered {
+// Take takes an event, which came at a time, into a window that is open, or empty.
+func (d *Definition) Take(w Window, e Event, now time.Time) Gathered {
 	g := d.Gather
+	m := Member{e.Agent.ID, e.ID, now}
 	if len(w.Chains) == 0 {
 		w = Window{Shape: g.shape, Closes: m.At.Add(g.Within)}
 	}
 	var of []int
 	for i, t := range d.Triggers {
-		if t.pattern.match(eventType) {
+		if t.takes(e) {
 			of = append(of, i)
 		}
 	}

@@ -41,7 +41,7 @@ func fed(t testing.TB, d *Definition, sent ...string) []string {
 			fire(d.Close(w))
 			w = Window{}
 		}
-		g := d.Take(w, typ, Member{"s", api.EventID(one), now})
+		g := d.Take(w, Event{Event: api.Event{ID: api.EventID(one), Type: typ}}, now)
 		fire(g)
 		text, err := json.Marshal(g.Window)
 		if err != nil {
@@ -114,7 +114,7 @@ func TestGatheringFindsWhatThereIs(t *testing.T) {
 			}
 			m := Member{"s", api.EventID(typ), now}
 			since = append(since, m)
-			g := d.Take(w, typ, m)
+			g := d.Take(w, Event{Event: api.Event{ID: m.Event, Type: typ}, Agent: Agent{ID: m.Agent}}, now)
 			w = g.Window
 			if is := there(since, mode[0] == 's'); (g.Fired != nil) != is {
 				t.Fatalf("fired %v, want %v: %+v", g.Fired, is, since)

@@ -109,6 +109,8 @@ func Step(d *Definition, s State, in Input) (State, []Effect, error) {
 		err = m.came(in)
 	case Alarm:
 		err = m.rings(in)
+	case Chosen:
+		err = m.chosen(in)
 	case Admit:
 		m.admit()
 	case Cancel:
@@ -170,6 +172,11 @@ func (m *machine) ended(in StepEnded) error {
 	if m.again(in, step) {
 		return nil
 	}
+	if in.Status == api.Expired && m.d.step(in.Step).Offline.Skip {
+		m.end(in.Step, StepState{Status: StepSkipped, Try: step.Try, Satisfied: true, Error: clip("offline: " + in.Error)})
+		m.advance()
+		return nil
+	}
 	m.end(in.Step, StepState{
 		Status: StepStatus(in.Status), Try: step.Try, Satisfied: in.Status == api.Completed, Error: clip(in.Error), Result: m.keep(in),
 	})
@@ -227,6 +234,17 @@ func (m *machine) keep(in StepEnded) json.RawMessage {
 	return in.Result
 }
 
+// ids are those of all steps in order, then of their parts on agents.
+func (m *machine) ids() []string {
+	ids := m.d.steps()
+	for _, step := range m.d.Actions {
+		for _, a := range m.s.Steps[step.ID].Fleet {
+			ids = append(ids, partOf(step.ID, a.ID))
+		}
+	}
+	return ids
+}
+
 func (m *machine) admit() {
 	if m.s.Status == Queued {
 		m.s.Status = Running
@@ -244,11 +262,15 @@ func (m *machine) cancel(in Cancel) {
 	}
 	m.s.Cancelled = true
 	m.record(CancelRequested, "", "%s", clip(in.Reason))
-	for _, id := range m.d.steps() {
+	for _, id := range m.ids() {
 		switch s := m.s.Steps[id]; s.Status {
-		case StepDispatched, StepRunning:
+		case StepDispatched:
 			m.emit(CancelStep{id})
-		case StepRetrying, StepAwaiting:
+		case StepRunning:
+			if s.Fleet == nil {
+				m.emit(CancelStep{id})
+			}
+		case StepChoosing, StepRetrying, StepAwaiting:
 			m.end(id, StepState{Status: StepStatus(api.Cancelled), Try: s.Try, Error: fmt.Sprintf("the run was cancelled while it was %s", s.Status)})
 		}
 	}
@@ -262,8 +284,13 @@ func (m *machine) advance() {
 		return
 	}
 	for _, step := range m.d.Actions {
-		if m.s.Steps[step.ID].Status == StepWaiting {
+		switch m.s.Steps[step.ID].Status {
+		case StepWaiting:
 			m.consider(step)
+		case StepRunning:
+			if step.Each != nil {
+				m.wave(step)
+			}
 		}
 	}
 	if m.s.Status == Running && m.allEnded(m.d.Actions) && m.undone() {
@@ -303,6 +330,9 @@ func (m *machine) consider(step StepDefinition) {
 		m.end(step.ID, StepState{Status: StepSkipped, Satisfied: true, Error: "its when is not met"})
 	case step.Wait != nil:
 		m.await(step)
+	case step.Each != nil:
+		m.s.Steps[step.ID] = StepState{Status: StepChoosing}
+		m.emit(Choose{step.ID, &step.Each.Selector})
 	default:
 		m.dispatch(step, false)
 	}
@@ -332,6 +362,7 @@ func (m *machine) dispatch(step StepDefinition, output bool) {
 	m.emit(Dispatch{
 		Step: step.ID, Try: try, Plugin: step.Plugin, Version: step.Version, Input: input, Timeout: step.Timeout,
 		Target: step.Target, Sandbox: step.Sandbox, Idempotent: step.Idempotent, Output: output, Undo: strings.HasPrefix(step.ID, undoing),
+		Wait: step.Offline.Wait, Pick: step.Pick,
 		Type: step.Type, Setup: step.Setup,
 	})
 }
@@ -340,6 +371,10 @@ func (m *machine) input(step StepDefinition) (map[string]json.RawMessage, error)
 	values, err := m.values()
 	if err != nil {
 		return nil, err
+	}
+	if whole, id, part := wholeOf(step.ID); part {
+		fleet := m.s.Steps[whole].Fleet
+		values[expr.Agent] = fleet[slices.IndexFunc(fleet, func(a Agent) bool { return a.ID == id })].value()
 	}
 	return render(step.with, values)
 }
@@ -356,7 +391,8 @@ func (m *machine) end(id string, final StepState) {
 		message += ": " + final.Error
 	}
 	m.record(StepOver, id, "%s", message)
-	failed := !final.Satisfied && final.Status != StepSkipped
+	_, _, part := wholeOf(id) // whose failure is the whole's to judge
+	failed := !final.Satisfied && final.Status != StepSkipped && !part
 	if failed && m.s.Status == Running && m.s.Error == "" && !m.s.Cancelled {
 		m.s.Error = fmt.Sprintf("step %s: %s", id, message)
 	}

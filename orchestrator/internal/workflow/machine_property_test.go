@@ -42,6 +42,11 @@ var graphs = rapid.Custom(func(t *rapid.T) string {
 			fmt.Fprintf(&b, "- {id: %s, needs: [%s], wait_for: {event: '%s', where: event.severity == 'high' && trigger.key == '/'}}\n", name, strings.Join(needs, ", "), rapid.SampledFrom([]string{"x.*", "**"}).Draw(t, "event"))
 			continue
 		}
+		if rapid.IntRange(0, 4).Draw(t, "each") == 0 && !undoes {
+			stop := rapid.SampledFrom([]string{"", ", stop_when_failed: '1'", ", stop_when_failed: 50%"}).Draw(t, "stop")
+			fmt.Fprintf(&b, "- {plugin: p, id: %s, needs: [%s], agents: {each: {tags: [x], at_once: 2%s}}, with: {a: '${{ agent.id }}'}, offline: {then: skip}}\n", name, strings.Join(needs, ", "), stop)
+			continue
+		}
 		retry := rapid.SampledFrom([]string{"", "", ", retry: {}", ", retry: {attempts: 2, on: [failed, expired]}"}).Draw(t, "retry")
 		if undoes && (i == 0 || rapid.Bool().Draw(t, "undone")) {
 			retry += ", undo: {plugin: u, retry: {attempts: 2}, with: {r: '${{ steps." + names[0] + ".status }}'}}"
@@ -62,6 +67,7 @@ type walk struct {
 	open       []string        // dispatched and not ended
 	alarms     []Alarm         // that were asked for and are still of use
 	awaits     []string        // steps that wait for an event
+	choosing   []string        // steps that wait for their agents
 	finished   int
 	past       []Input
 }
@@ -82,8 +88,10 @@ func TestAnyInterleaving(t *testing.T) {
 		for range rapid.IntRange(0, 20).Draw(t, "inputs") {
 			w.apply(w.draw())
 		}
-		for len(w.open)+len(w.alarms) > 0 { // every dispatched step ends some day, and every time comes
-			if len(w.open) > 0 {
+		for len(w.open)+len(w.alarms)+len(w.choosing) > 0 { // every dispatched step ends some day, and every time comes
+			if len(w.choosing) > 0 {
+				w.apply(w.choose())
+			} else if len(w.open) > 0 {
 				w.apply(w.end())
 			} else {
 				w.apply(w.alarms[0])
@@ -106,7 +114,12 @@ func (w *walk) draw() Input {
 			kinds = append(kinds, "event")
 		}
 	}
+	if len(w.choosing) > 0 {
+		kinds = []string{"choose", "cancel"}
+	}
 	switch rapid.SampledFrom(kinds).Draw(w.t, "kind") {
+	case "choose":
+		return w.choose()
 	case "start":
 		step := rapid.SampledFrom(w.open).Draw(w.t, "step")
 		return StepStarted{step, w.s.Steps[step].Try}
@@ -125,6 +138,14 @@ func (w *walk) draw() Input {
 		}
 	}
 	return Cancel{}
+}
+
+func (w *walk) choose() Input {
+	var agents []Agent
+	for n := range rapid.IntRange(0, 5).Draw(w.t, "agents") {
+		agents = append(agents, Agent{ID: api.AgentID(fmt.Sprint("a", n))})
+	}
+	return Chosen{w.choosing[0], agents}
 }
 
 func (w *walk) end() Input {
@@ -185,6 +206,8 @@ func (w *walk) took(s State, effects []Effect) {
 				w.t.Fatalf("%+v for %+v", e, step)
 			}
 			w.alarms = append(w.alarms, Alarm{e.Step, e.Try})
+		case Choose:
+			w.choosing = append(w.choosing, e.Step)
 		case Await:
 			if w.dispatched[e.Step] || s.Steps[e.Step].Status != StepAwaiting {
 				w.t.Fatalf("%+v for %+v", e, s.Steps[e.Step])
@@ -205,6 +228,7 @@ func (w *walk) took(s State, effects []Effect) {
 	}
 	w.s = s
 	w.open = slices.DeleteFunc(w.open, func(id string) bool { return s.Steps[id].Status.Ended() || s.Steps[id].Status == StepRetrying })
+	w.choosing = slices.DeleteFunc(w.choosing, func(id string) bool { return s.Steps[id].Status != StepChoosing })
 	w.alarms = slices.DeleteFunc(w.alarms, func(a Alarm) bool {
 		status := s.Steps[a.Step].Status
 		return status != StepRetrying && status != StepAwaiting || s.Steps[a.Step].Try != a.Try
@@ -236,6 +260,17 @@ func (w *walk) mayDispatch(e Dispatch, s State) {
 	}
 	if w.d.OnFailure != Continue && !e.Undo && s.Error != "" && !e.Output && e.Try == 0 && w.s.Error != "" {
 		w.t.Fatalf("step %s was dispatched after the failure %s", e.Step, s.Error)
+	}
+	if whole, _, part := wholeOf(e.Step); part {
+		working := 0
+		for id, step := range s.Steps {
+			if of, _, is := wholeOf(id); is && of == whole && !step.Status.Ended() {
+				working++
+			}
+		}
+		if each := w.d.step(whole).Each; working > each.AtOnce {
+			w.t.Fatalf("step %s works on %d agents at once", whole, working)
+		}
 	}
 	if e.Undo {
 		w.mayUndo(e, s)

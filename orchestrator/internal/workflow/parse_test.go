@@ -25,7 +25,7 @@ func parse(t testing.TB, src string) *Definition {
 	return d
 }
 
-var exported = cmpopts.IgnoreUnexported(Definition{}, Trigger{}, StepDefinition{}, Limits{})
+var exported = cmpopts.IgnoreUnexported(Definition{}, Trigger{}, StepDefinition{}, Limits{}, Selector{})
 
 func TestShortForm(t *testing.T) {
 	got := parse(t, `
@@ -146,10 +146,10 @@ func TestMistakes(t *testing.T) {
 		{"default ids collide", head + "actions: [{plugin: a}, {plugin: a}]", `f:3:33: id "a" is taken: give this one an id of its own`},
 		{"ids of actions and outputs collide", head + "actions: [{plugin: a}]\noutputs: [{plugin: b, id: a}]", `f:4:27: id "a" is taken`},
 		{"empty id", head + "actions: [{plugin: a, id: ''}]", `f:3:27: id "": must be`},
-		{"no target", head + "actions: [{plugin: a, agents: {}}]", `f:3:31: agents must have exactly one of same_host, ids and any`},
+		{"no target", head + "actions: [{plugin: a, agents: {}}]", `f:3:31: agents must have exactly one of same_host, ids, any and each`},
 		{"two targets", head + "actions: [{plugin: a, agents: {ids: [x], same_host: true}}]", `f:3:31: agents must have exactly one`},
 		{"not the same host", head + "actions: [{plugin: a, agents: {same_host: false}}]", `f:3:31: same_host can only be true`},
-		{"no tags", head + "actions: [{plugin: a, agents: {any: {tags: []}}}]", `f:3:31: any.tags is empty`},
+		{"no tags", head + "actions: [{plugin: a, agents: {any: {tags: []}}}]", `f:3:37: any picks no agents: name ids, names, tags or an expression`},
 		{"agent id", head + "actions: [{plugin: a, agents: {ids: [A]}}]", `f:3:38: agent id "A": must be`},
 		{"on", head + "outputs: [{plugin: a, on: [done]}]", `f:3:28: "done": must be completed, failed or escalated`},
 		{"on nothing", head + "outputs: [{plugin: a, on: []}]", `f:3:27: on is empty`},
@@ -215,7 +215,6 @@ func TestKeysOfLaterVersionsAreRefused(t *testing.T) {
 				"":         head + "actions: [{plugin: a}]\n" + key + ": 1",
 				"triggers": "name: w\ntriggers: [{event: a.b, " + key + ": 1}]\nactions: [{plugin: a}]",
 				"actions":  head + "actions: [{plugin: a, " + key + ": 1}]",
-				"agents":   head + "actions: [{plugin: a, agents: {same_host: true, " + key + ": 1}}]",
 			}[place]
 			want := fmt.Sprintf("%q is not supported by this version of Stavily: leave it out", key)
 			if _, err := Parse("f", []byte(src)); err == nil || !strings.HasSuffix(err.Error(), want) || strings.Contains(err.Error(), "\n") {

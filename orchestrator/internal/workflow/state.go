@@ -35,6 +35,7 @@ const (
 	StepWaiting    StepStatus = "waiting"    // for its needs; an output: for the run to end
 	StepDispatched StepStatus = "dispatched" // handed to the engine
 	StepRunning    StepStatus = "running"    // an agent has claimed it
+	StepChoosing   StepStatus = "choosing"   // it waits for the agents that it is to run on
 	StepRetrying   StepStatus = "retrying"   // a try has failed, and the next waits for its time
 	StepAwaiting   StepStatus = "awaiting"   // it waits for an event
 	StepSkipped    StepStatus = "skipped"    // it will not run; Error says why
@@ -68,12 +69,13 @@ type StepState struct {
 	// Satisfied says that what needs this step may run: it completed, or its own
 	// `when` was false.
 	Satisfied bool            `json:"satisfied,omitempty"`
+	Fleet     []Agent         `json:"fleet,omitempty"` // where it runs on each of them; its parts are steps of their own
 	Error     string          `json:"error,omitempty"`
 	Result    json.RawMessage `json:"result,omitempty"` // kept only where an expression reads it
 }
 
 // Input is something that happened to a run: [StepStarted], [StepEnded], [EventCame],
-// [Alarm], [Admit] or [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
+// [Alarm], [Chosen], [Admit] or [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
 type Input interface{ input() }
 
 // StepStarted says that an agent has claimed a step, action or output.
@@ -104,6 +106,12 @@ type Alarm struct {
 	Try  int
 }
 
+// Chosen answers a [Choose] with the agents, in an order that does not change.
+type Chosen struct {
+	Step   string
+	Agents []Agent
+}
+
 // Admit lets a run begin that was queued.
 type Admit struct{}
 
@@ -114,11 +122,12 @@ func (StepStarted) input() {}
 func (StepEnded) input()   {}
 func (EventCame) input()   {}
 func (Alarm) input()       {}
+func (Chosen) input()      {}
 func (Admit) input()       {}
 func (Cancel) input()      {}
 
 // Effect is something for the engine to do, in the transaction that stores the
-// new state: [Dispatch], [Await], [StopWaiting], [SetAlarm], [CancelStep], [Record] or
+// new state: [Dispatch], [Choose], [Await], [StopWaiting], [SetAlarm], [CancelStep], [Record] or
 // [Finished].
 type Effect interface{ effect() }
 
@@ -131,12 +140,20 @@ type Dispatch struct {
 	Input      map[string]json.RawMessage
 	Timeout    time.Duration
 	Target     Target
+	Pick       *Selector        // of the agents of which one runs it; nil: Target says it
 	Sandbox    api.SandboxLevel // the least that it accepts; empty for any
 	Idempotent bool
 	Type       string                  // one of api's; empty is to execute
 	Setup      api.PluginConfiguration // without the version
+	Wait       time.Duration           // for an agent; 0 for as long as instructions wait
 	Output     bool                    // an output plugin's, not an action's
 	Undo       bool                    // it takes back what another has done
+}
+
+// Choose asks for the action agents that a selector picks, in a [Chosen].
+type Choose struct {
+	Step     string
+	Selector *Selector
 }
 
 // Await asks for an [EventCame] for each event of a type that fits Pattern, until a
@@ -179,6 +196,7 @@ const (
 	EventsMet       RecordKind = "run_events" // that made one
 	CancelRequested RecordKind = "cancel_requested"
 	StepSent        RecordKind = "step_dispatched"
+	StepChose       RecordKind = "step_agents" // that it runs on
 	StepClaimed     RecordKind = "step_started"
 	StepWaits       RecordKind = "step_waits"      // for an event
 	StepCame        RecordKind = "step_event"      // the event that it waited for
@@ -194,6 +212,7 @@ const (
 type Finished struct{ Status Status }
 
 func (Dispatch) effect()    {}
+func (Choose) effect()      {}
 func (Await) effect()       {}
 func (StopWaiting) effect() {}
 func (SetAlarm) effect()    {}

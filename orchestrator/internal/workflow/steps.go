@@ -55,6 +55,13 @@ func (c *checker) escalation() {
 func (c *checker) action(path []any, a action, taken map[string]bool) StepDefinition {
 	s := c.plugged(path, a.plugged, taken)
 	s.Idempotent = a.Idempotent
+	s.Offline = c.offline(at(path, "offline"), a)
+	if where := at(path, "agents"); c.doc.Has(at(where, "each")) {
+		s.Each = c.each(where, a.Agents)
+		if c.doc.Has(at(path, "undo")) && !c.doc.Has(at(path, "undo", "agents")) {
+			c.fail(at(path, "undo"), "undo of a step that runs on each of several agents must say where it runs: give it agents")
+		}
+	}
 	s.Type, s.Setup = c.setup(path, a)
 	s.Retry = c.retry(at(path, "retry"), a.Retry, a.Idempotent)
 	if !c.doc.Has(at(path, "agents")) {
@@ -91,7 +98,10 @@ func (c *checker) runs(path []any, p plugged) StepDefinition {
 		}
 	}
 	s.Timeout = c.duration(at(path, "timeout"), p.Timeout, defaultTimeout, time.Second, maxTimeout)
-	s.Target = c.target(at(path, "agents"), p.Agents)
+	s.Target, s.Pick = c.target(at(path, "agents"), p.Agents)
+	if where := at(path, "agents", "each"); c.doc.Has(where) && (len(path) != 2 || path[0] != "actions") {
+		c.fail(where, "each is for actions: give this one agent")
+	}
 	s.Sandbox = c.sandbox(at(path, "sandbox"), p.Sandbox)
 	return s
 }
@@ -106,35 +116,38 @@ func (c *checker) sandbox(path []any, text string) api.SandboxLevel {
 }
 
 // target checks that agents, where it stands, says one thing.
-func (c *checker) target(path []any, a agents) Target {
+func (c *checker) target(path []any, a agents) (t Target, pick *Selector) {
 	if !c.doc.Has(path) {
-		return Target{}
+		return t, nil
 	}
 	var said []string
-	for _, key := range []string{"same_host", "ids", "any"} {
+	for _, key := range []string{"same_host", "ids", "any", "each"} {
 		if c.doc.Has(at(path, key)) {
 			said = append(said, key)
 		}
 	}
-	var t Target
 	switch {
 	case len(said) != 1:
-		c.fail(path, "agents must have exactly one of same_host, ids and any")
+		c.fail(path, "agents must have exactly one of same_host, ids, any and each")
 	case said[0] == "same_host" && !a.SameHost:
 		c.fail(path, "same_host can only be true: to run elsewhere, name ids or any")
 	case said[0] == "ids" && len(a.IDs) == 0:
 		c.fail(path, "ids is empty: name the agents")
-	case said[0] == "any" && len(a.Any.Tags) == 0:
-		c.fail(path, "any.tags is empty: name the tags that the agent must have")
+	case said[0] == "any":
+		if s := c.selector(at(path, "any"), a.Any, true); len(s.IDs)+len(s.Names) > 0 || s.expression != nil {
+			pick, t.Picked = &s, s.String()
+		} else {
+			t.Tags = s.Tags
+		}
 	}
-	t.SameHost, t.Tags = a.SameHost, a.Any.Tags
+	t.SameHost = a.SameHost
 	for i, id := range a.IDs {
 		t.Agents = append(t.Agents, api.AgentID(id))
 		if err := api.AgentID(id).Validate(); err != nil {
 			c.fail(at(path, "ids", i), "%v", err)
 		}
 	}
-	return t
+	return t, pick
 }
 
 // ends checks for which ends of a run an output is; both when it does not say.
@@ -170,21 +183,24 @@ func (c *checker) expressionsOf(text document) {
 	for i := range c.def.Actions {
 		s := &c.def.Actions[i]
 		others := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == s.ID })
-		s.when = c.condition([]any{"actions", i, "when"}, text.Actions[i].When, expr.Scope{Ended: others, Steps: ids})
+		s.when = c.condition([]any{"actions", i, "when"}, text.Actions[i].When, scope(others, ids))
 	}
 	upstream := c.afters()
 	for i := range c.def.Actions {
 		s := &c.def.Actions[i]
-		scope := expr.Scope{Ended: keysOf(upstream[s.ID]), Steps: ids}
-		s.with = c.with([]any{"actions", i, "with"}, scope)
+		here := scope(keysOf(upstream[s.ID]), ids)
+		if s.Each != nil {
+			delete(here.Absent, expr.Agent)
+		}
+		s.with = c.with([]any{"actions", i, "with"}, here)
 		if s.Undo != nil {
-			s.Undo.with = c.with([]any{"actions", i, "undo", "with"}, expr.Scope{Ended: ids, Steps: ids})
+			s.Undo.with = c.with([]any{"actions", i, "undo", "with"}, scope(ids, ids))
 		}
 		if s.Wait != nil {
-			s.Wait.where = c.condition([]any{"actions", i, "wait_for", "where"}, text.Actions[i].WaitFor.Where, scope)
+			s.Wait.where = c.condition([]any{"actions", i, "wait_for", "where"}, text.Actions[i].WaitFor.Where, here)
 		}
 	}
 	for i := range c.def.Outputs {
-		c.def.Outputs[i].with = c.with([]any{"outputs", i, "with"}, expr.Scope{Ended: ids, Steps: ids})
+		c.def.Outputs[i].with = c.with([]any{"outputs", i, "with"}, scope(ids, ids))
 	}
 }

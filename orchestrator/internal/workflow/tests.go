@@ -18,6 +18,7 @@ type test struct {
 	Name   string      `yaml:"name"`
 	Event  testEvent   `yaml:"event"`
 	Events []testEvent `yaml:"events"`
+	Agents []testAgent `yaml:"agents"`
 	Steps  map[string]struct {
 		Status string    `yaml:"status"`
 		Result yaml.Node `yaml:"result"`
@@ -44,12 +45,15 @@ type testEvent struct {
 	Tags      []string             `yaml:"tags"`
 	Data      map[string]yaml.Node `yaml:"data"`
 	Metadata  map[string]yaml.Node `yaml:"metadata"`
-	Agent     struct {
-		ID   string   `yaml:"id"`
-		Name string   `yaml:"name"`
-		Host string   `yaml:"host"`
-		Tags []string `yaml:"tags"`
-	} `yaml:"agent"`
+	Agent     testAgent            `yaml:"agent"`
+}
+
+// testAgent is the sensor that sends an event, or an action agent that there is.
+type testAgent struct {
+	ID   string   `yaml:"id"`
+	Name string   `yaml:"name"`
+	Host string   `yaml:"host"`
+	Tags []string `yaml:"tags"`
 }
 
 // What an event of a test is where it does not say.
@@ -79,8 +83,8 @@ func (c *checker) tests(tests []test) {
 		line, column := c.doc.Pos(path)
 		c.def.tests = append(c.def.tests, Test{
 			Name: t.Name, Events: c.testEvents(path, t), Ends: c.testEnds(at(path, "steps"), t),
-			Expect: c.expectation(at(path, "expect"), t),
-			place:  strictyaml.Error{File: c.doc.File(), Line: line, Column: column},
+			Expect: c.expectation(at(path, "expect"), t), Agents: c.testAgents(at(path, "agents"), t.Agents),
+			place: strictyaml.Error{File: c.doc.File(), Line: line, Column: column},
 		})
 	}
 }
@@ -101,6 +105,17 @@ func (c *checker) testEvents(path []any, t test) []TestEvent {
 	out := make([]TestEvent, len(t.Events))
 	for i, e := range t.Events {
 		out[i] = c.testEvent(at(several, i), e, i)
+	}
+	return out
+}
+
+// testAgents are the action agents that there are in a test.
+func (c *checker) testAgents(path []any, agents []testAgent) []Agent {
+	out := make([]Agent, len(agents))
+	for i, a := range agents {
+		if out[i] = (Agent{ID: api.AgentID(a.ID), Name: a.Name, Host: a.Host, Tags: a.Tags}); a.ID == "" {
+			c.fail(at(path, i), "id is missing: agents are told apart by it")
+		}
 	}
 	return out
 }
@@ -190,8 +205,9 @@ func (c *checker) expectation(path []any, t test) Expectation {
 }
 
 // knownStep refuses the name of a step that the document has not.
-func (c *checker) knownStep(path []any, id string) {
+func (c *checker) knownStep(path []any, said string) {
 	ids := c.def.steps()
+	id, _, _ := wholeOf(said)
 	if slices.Contains(ids, id) {
 		return
 	}

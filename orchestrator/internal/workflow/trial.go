@@ -21,6 +21,7 @@ type Test struct {
 	Events []TestEvent          // that come in this order
 	Ends   map[string]StepEnded // by step; the others complete without a result
 	Expect Expectation
+	Agents []Agent // the action agents that there are, for steps that run on each of several
 
 	place strictyaml.Error // where it stands, without a message
 }
@@ -132,7 +133,7 @@ func (d *Definition) decideAll(events []TestEvent) (decision Decision, cause []E
 		now = now.Add(e.After)
 		known[e.ID] = e.Event
 		if closes(now) || decide(e.Event, func(decision Decision) Gathered {
-			return d.Take(open[decision.Group], e.Type, Member{e.Agent.ID, e.ID, now})
+			return d.Take(open[decision.Group], e.Event, now)
 		}) {
 			return decision, cause
 		}
@@ -155,16 +156,9 @@ func (d *Definition) rehearse(t Test, cause []Event, out *Trial) error {
 		for _, e := range effects {
 			switch e := e.(type) {
 			case Dispatch:
-				if !slices.Contains(out.Order, e.Step) {
-					out.Order = append(out.Order, e.Step)
-				}
-				out.Inputs[e.Step] = e.Input
-				end, given := t.Ends[e.Step]
-				if !given {
-					end = StepEnded{Step: e.Step, Status: api.Completed}
-				}
-				end.Try = e.Try
-				waiting = append(waiting, end)
+				waiting = append(waiting, t.rehearsed(e, out))
+			case Choose:
+				waiting = append(waiting, Chosen{e.Step, slices.DeleteFunc(slices.Clone(t.Agents), func(a Agent) bool { return !e.Selector.Picks(a) })})
 			case Await:
 				out.Order = append(out.Order, e.Step)
 				if end := t.Ends[e.Step]; end.Status == "" || end.Status == api.Completed {
@@ -182,6 +176,29 @@ func (d *Definition) rehearse(t Test, cause []Event, out *Trial) error {
 	}
 	out.Status = state.Status
 	return err
+}
+
+// rehearsed notes a step that starts, and says how it ends. One that runs on several agents is
+// listed once; each of them can be given an end of its own.
+func (t Test) rehearsed(e Dispatch, out *Trial) StepEnded {
+	whole, _, part := wholeOf(e.Step)
+	for _, id := range []string{whole, e.Step} {
+		if part || id == e.Step {
+			out.Inputs[id] = e.Input
+		}
+	}
+	if !slices.Contains(out.Order, whole) {
+		out.Order = append(out.Order, whole)
+	}
+	end, given := t.Ends[e.Step]
+	if !given {
+		end, given = t.Ends[whole]
+	}
+	if !given {
+		end.Status = api.Completed
+	}
+	end.Step, end.Try = e.Step, e.Try
+	return end
 }
 
 // asExpected leaves out the outputs that an expected order does not speak of.

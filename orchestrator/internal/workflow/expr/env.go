@@ -19,13 +19,14 @@ const (
 	Variables = "variables"
 	Workflow  = "workflow"
 	Run       = "run"
+	Agent     = "agent" // on which a step runs, or that is picked
 )
 
 // roots is every name, in the order in which messages list them.
-var roots = []string{Event, Trigger, Events, Steps, Variables, Workflow, Run}
+var roots = []string{Event, Trigger, Events, Steps, Variables, Workflow, Run, Agent}
 
 // later are names of the whole language that this version does not have.
-var later = []string{"agent", "inputs", "now", "secrets"}
+var later = []string{"inputs", "now", "secrets"}
 
 // The names of the object types begin with an article: it keeps them from being
 // written in an expression and reads well in a message ("> does not take an agent
@@ -80,6 +81,7 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable(Steps, cel.MapType(cel.StringType, cel.ObjectType(stepType))),
 		cel.Variable(Variables, cel.ObjectType(variablesType)),
 		cel.Variable(Workflow, cel.ObjectType(workflowType)),
+		cel.Variable(Agent, cel.ObjectType(agentType)),
 		cel.Variable(Run, cel.ObjectType(runType)),
 	)
 })

@@ -147,7 +147,7 @@ func (e *Env) fieldSentence(field string, node celast.Expr, info *celast.SourceI
 // be told from the text.
 func fieldsOf(object string) []string {
 	of := map[string]string{Event: eventType, Trigger: eventType, Event + ".agent": agentType, Trigger + ".agent": agentType,
-		Workflow: workflowType, Run: runType}[object]
+		Workflow: workflowType, Run: runType, Agent: agentType}[object]
 	if of == "" && strings.HasPrefix(object, Steps) {
 		of = stepType
 	}
