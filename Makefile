@@ -138,6 +138,11 @@ bench-sandbox: ## What confining a plugin costs, beside plain Python and bubblew
 bench-plugins: ## How long the activation of an installed plugin version takes, until it answers
 	STAVILY_BENCH=1 PYTHON=$(PYTHON) $(GO) test -count=1 -v -run TestCostOfActivation ./shared/pkg/agent
 
+##@ Documentation
+.PHONY: docs
+docs: ## All pages as a static site in dist/site, offline
+	@$(GO) run ./docs/site -out dist/site
+
 ##@ Before a commit
 .PHONY: reference
 reference: ## docs/configuration.md and configs/*.schema.json anew, after a change of a configuration key

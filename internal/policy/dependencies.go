@@ -16,6 +16,7 @@ var Dependencies = map[string]string{
 	"github.com/prometheus/client_model":       "tests only: what the reader of the text format gives",
 	"github.com/prometheus/common":             "tests only: the reader of the text format that Prometheus has",
 	"github.com/santhosh-tekuri/jsonschema/v6": "tests only: the schema of plugin.yaml that editors get agrees with what agents read",
+	"github.com/yuin/goldmark":                 "documentation only: Markdown as GitHub reads it, for the site that make docs writes",
 	"github.com/spf13/cobra":                   "command lines with help and completion, without breaking dead-code elimination",
 	"github.com/spf13/pflag":                   "flags of cobra, named directly where configuration registers its own",
 	"go.opentelemetry.io/collector/pdata":      "tests only: reads OTLP in JSON as the OpenTelemetry collector does",

@@ -54,6 +54,7 @@ var Layers = []Layer{
 	{"kit", []string{"shared/pkg", "sdk/python", "plugins", "internal"}},
 
 	{"deployments", nil},
+	{"docs/site", []string{"internal/limits"}},
 	{"sdk/python", nil},
 	{"plugins", nil},
 	{"test", []string{"shared", "orchestrator", "plugins", "sdk", "internal"}},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/internal/catalog"
+	"github.com/stavily/agents/shared/internal/cgroup"
 	"github.com/stavily/agents/shared/internal/memo"
 	"github.com/stavily/agents/shared/internal/pyenv"
 	"github.com/stavily/agents/shared/internal/sandbox"
@@ -103,7 +104,11 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 		return nil, fmt.Errorf("find the base directory: %w", err)
 	}
 	p.pool, p.connections = p.newPool(), newConnections(rt)
-	return p, p.openCatalog(ctx)
+	if err := p.openCatalog(ctx); err != nil {
+		return nil, err
+	}
+	p.weighMemory(cgroup.MemoryLimit())
+	return p, nil
 }
 
 // openCatalog finds out what is installed.
