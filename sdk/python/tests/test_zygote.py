@@ -3,6 +3,7 @@
 import array
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,27 @@ def act(params, ctx):
 if __name__ == "__main__":
     stavily.run()
 """
+
+
+@unittest.skipUnless(sys.platform == "linux", "zygotes are Linux's")
+class TestTimer(unittest.TestCase):
+    """The timer by which spares let the zygote sleep while an execution runs."""
+
+    def test_it_wakes_at_once_when_a_second_spare_starts_it(self):
+        from stavily import _kernel
+
+        kernel = _kernel.load()
+        timer = kernel.timer()
+        self.addCleanup(os.close, timer)
+        ready = lambda seconds: bool(select.select([timer], [], [], seconds)[0])
+        kernel.set_timer(timer, 900)
+        self.assertFalse(ready(0.01))
+        kernel.set_timer(timer, 900)
+        self.assertTrue(ready(0.5))
+        kernel.set_timer(timer, 0)
+        self.assertFalse(ready(0.01))
+        kernel.set_timer(timer, 20)
+        self.assertTrue(ready(5))
 
 
 class Zygote:

@@ -25,15 +25,14 @@ const (
 
 // openControl makes the socket; the file is the zygote's end.
 func openControl() (*control, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := openPair()
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket for the zygote: %w", err)
+		return nil, nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "zygote")
 	defer ours.Close() // FileConn has a copy
 	conn, err := net.FileConn(ours)
 	if err == nil {
-		err = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+		err = unix.SetsockoptInt(int(ours.Fd()), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
 	}
 	packets, ok := conn.(*net.UnixConn)
 	if err != nil || !ok {
@@ -41,6 +40,40 @@ func openControl() (*control, *os.File, error) {
 		return nil, nil, fmt.Errorf("make a socket for the zygote: %w", err)
 	}
 	return &control{packets}, theirs, nil
+}
+
+// openPair makes two connected sockets.
+func openPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socket for the zygote: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "zygote"), nil
+}
+
+// orders is the agent's end of a socket to the processes that were forked ahead. Nothing
+// is heard there, and the runtime does not wait on it: it would be woken whenever an order
+// is taken, and run where the process does that took it.
+type orders struct{ socket *os.File }
+
+// tell has an order taken by one of them.
+func (s *orders) tell(o order, files ...*os.File) error {
+	text, rights, err := o.packet(files)
+	if err != nil {
+		return err
+	}
+	socket, deadline := int(s.socket.Fd()), time.Now().Add(orderLimit)
+	for {
+		err := unix.Sendmsg(socket, text, rights, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		left := time.Until(deadline)
+		if (err != unix.EAGAIN && err != unix.EINTR) || left <= 0 {
+			return os.NewSyscallError("sendmsg", err)
+		}
+		_, err = unix.Poll([]unix.PollFd{{Fd: int32(socket), Events: unix.POLLOUT}}, int(left.Milliseconds())+1)
+		if err != nil && err != unix.EINTR {
+			return os.NewSyscallError("poll", err)
+		}
+	}
 }
 
 // order is what a zygote is told: one of its fields.
@@ -105,21 +138,29 @@ type ready struct {
 
 var errTooLong = errors.New("the order is too long")
 
-// tell sends an order with files.
-func (c *control) tell(o order, files ...*os.File) error {
-	text, err := json.Marshal(o)
-	if err != nil {
-		return err
+// packet is an order as it is sent, with files.
+func (o order) packet(files []*os.File) (text, rights []byte, err error) {
+	if text, err = json.Marshal(o); err != nil {
+		return nil, nil, err
 	}
 	if len(text) > maxOrder {
-		return errTooLong
+		return nil, nil, errTooLong
 	}
 	fds := make([]int, len(files))
 	for i, f := range files {
 		fds[i] = int(f.Fd())
 	}
+	return text, unix.UnixRights(fds...), nil
+}
+
+// tell sends an order with files.
+func (c *control) tell(o order, files ...*os.File) error {
+	text, rights, err := o.packet(files)
+	if err != nil {
+		return err
+	}
 	c.conn.SetWriteDeadline(time.Now().Add(orderLimit))
-	_, _, err = c.conn.WriteMsgUnix(text, unix.UnixRights(fds...), nil)
+	_, _, err = c.conn.WriteMsgUnix(text, rights, nil)
 	return err
 }
 

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -32,7 +34,7 @@ def act(params, ctx):
     if params.get("sleep"):
         ctx.log.info("asleep")
         time.sleep(params.sleep)
-    return {"ok": True}
+    return {"called": time.monotonic_ns()}
 `
 	heavy = "import ssl, urllib.request, xml.dom.minidom, sqlite3, asyncio, decimal\n" + light
 )
@@ -45,9 +47,9 @@ func TestCost(t *testing.T) {
 		t.Skip("run by make bench-sandbox")
 	}
 	rows := append(latencies(t), memory(t)...)
-	fmt.Printf("\n%-52s %10s %10s %10s\n", "", "median", "p99", "× cold")
+	fmt.Printf("\n%-68s %10s %10s %10s\n", "", "median", "p99", "× cold")
 	for _, r := range rows {
-		fmt.Printf("%-52s %10.2f %10.2f %10.3f\n", r.Name, r.Median, r.P99, r.Ratio)
+		fmt.Printf("%-68s %10.2f %10.2f %10.3f\n", r.Name, r.Median, r.P99, r.Ratio)
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(rows); err != nil {
 		t.Fatal(err)
@@ -71,14 +73,18 @@ func latencies(t *testing.T) []row {
 		run  func() time.Duration
 	}
 	var ways []way
+	parts := make([]stages, 0, 4) // pointed into
 	for _, level := range []sandbox.Level{sandbox.Full, sandbox.Confined} {
 		for _, p := range []struct{ name, program string }{{"light", light}, {"heavy", heavy}} {
 			l := newLab(t, p.program, func(o *Options, plan *Plan) { plan.Spec.Level, o.Executions = level, 10*runs })
 			l.warmUp()
 			name := string(level) + ", " + p.name + ": "
+			parts = append(parts, stages{name: name})
+			part := &parts[len(parts)-1]
 			ways = append(ways,
 				way{name + "cold, to its end", "", func() time.Duration { return l.timed(l.cold) }},
-				way{name + "forked, request → result", name + "cold, to its end", l.toResult},
+				way{name + "forked, request → result", name + "cold, to its end", func() time.Duration { return l.alone(part) }},
+				way{name + "forked, ten in a row, request → result", name + "cold, to its end", func() time.Duration { return l.toResult(&stages{}) }},
 				way{name + "forked, to its end", name + "cold, to its end", func() time.Duration { return l.timed(l.warm) }},
 			)
 		}
@@ -104,7 +110,50 @@ func latencies(t *testing.T) []row {
 		}
 		out = append(out, r)
 	}
+	for _, p := range parts {
+		out = append(out, p.rows()...)
+	}
 	return out
+}
+
+// stages are where the time of runs goes.
+type stages struct {
+	name string
+	took [4][]float64 // ms
+}
+
+var stageNames = [4]string{"request → the process greets", "→ the plugin is called", "→ the answer is read", "→ decoded"}
+
+// note takes the times at which the stages of one run began and ended.
+func (s *stages) note(at ...time.Duration) {
+	for i := range s.took {
+		s.took[i] = append(s.took[i], float64((at[i+1]-at[i]).Microseconds())/1000)
+	}
+}
+
+func (s *stages) rows() []row {
+	var out []row
+	for i, took := range s.took {
+		slices.Sort(took)
+		out = append(out, row{Name: s.name + "of it " + stageNames[i], Median: took[len(took)/2], P99: took[len(took)*99/100]})
+	}
+	return out
+}
+
+// monotonic is the clock that a plugin's time.monotonic_ns() reads, too.
+func (l *lab) monotonic() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		l.t.Fatal(err)
+	}
+	return time.Duration(now.Nano())
+}
+
+// alone is toResult of a run that comes by itself, as nearly all do: what was forked
+// ahead of it is ready.
+func (l *lab) alone(s *stages) time.Duration {
+	time.Sleep(20 * time.Millisecond)
+	return l.toResult(s)
 }
 
 // timed is how long an execution takes until nothing of it is left.
@@ -120,7 +169,7 @@ func (l *lab) timed(do func(context.Context, run) (supervise.ActionResult, error
 
 // toResult is how long it takes from asking for an execution to having decoded what it
 // answered.
-func (l *lab) toResult() time.Duration {
+func (l *lab) toResult(s *stages) time.Duration {
 	seat := l.pool.Seat(&l.plan)
 	defer seat.Free()
 	given, err := os.MkdirTemp(seat.Given(), "e")
@@ -133,7 +182,7 @@ func (l *lab) toResult() time.Duration {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	began := time.Now()
+	began := l.monotonic()
 	var ends [6]*os.File
 	for i := 0; i < 6; i += 2 {
 		if ends[i], ends[i+1], err = os.Pipe(); err != nil {
@@ -145,6 +194,7 @@ func (l *lab) toResult() time.Duration {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	greeted := l.monotonic()
 	for _, i := range []int{0, 3, 5} {
 		ends[i].Close()
 	}
@@ -155,18 +205,26 @@ func (l *lab) toResult() time.Duration {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	read := l.monotonic()
 	decoded, ok := plugin.DecodeLine(answer)
-	took := time.Since(began)
+	done := l.monotonic()
 	if !ok || decoded.Response == nil || !decoded.Response.Success {
 		l.t.Fatalf("answered %s", answer)
 	}
+	var result struct {
+		Data struct{ Called time.Duration }
+	}
+	if err := json.Unmarshal(decoded.Response.Data, &result); err != nil {
+		l.t.Fatal(err)
+	}
+	s.note(began, greeted, result.Data.Called, read, done)
 	if _, err := p.Wait(); err != nil {
 		l.t.Fatal(err)
 	}
 	for _, i := range []int{1, 2, 4} {
 		ends[i].Close()
 	}
-	return took
+	return done - began
 }
 
 // persistent asks one process again and again, as sensors are.

@@ -54,7 +54,7 @@ func (z *zygote) discard() {
 		z.control.conn.Close()
 	}
 	if z.orders != nil {
-		z.orders.conn.Close()
+		z.orders.socket.Close()
 	}
 	z.group.close()
 	removeDir(z.dir)
@@ -151,12 +151,12 @@ func (z *zygote) ready(plan *Plan) error {
 	if p.Layer, err = z.layer(plan, s.Ready.Landlock); err != nil {
 		return err
 	}
-	orders, theirs, err := openControl()
+	ours, theirs, err := openPair()
 	if err != nil {
 		return err
 	}
 	defer theirs.Close()
-	z.orders = orders
+	z.orders = &orders{ours}
 	if err = z.control.tell(order{Place: &p}, theirs); errors.Is(err, errTooLong) {
 		return &refusal{"it is granted too many places to keep its runs to them"}
 	}

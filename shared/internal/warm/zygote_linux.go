@@ -34,7 +34,7 @@ type zygote struct {
 
 	session *supervise.Session
 	control *control       // to and from the zygote, and greetings
-	orders  *control       // to whichever process was forked ahead
+	orders  *orders        // to whichever process was forked ahead
 	heard   sync.WaitGroup // the goroutine that listens
 
 	retired chan struct{} // closed when reason is set
@@ -184,7 +184,7 @@ func (z *zygote) idleFor(limit time.Duration) time.Duration {
 func (z *zygote) close() {
 	z.session.Close(closeGrace)
 	z.control.conn.Close()
-	z.orders.conn.Close()
+	z.orders.socket.Close()
 	z.heard.Wait()
 	z.group.close()
 	removeDir(z.dir)

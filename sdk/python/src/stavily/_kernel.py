@@ -1,7 +1,8 @@
-"""System calls that Python has no functions for: Landlock and prctl, on Linux."""
+"""System calls that Python has no functions for: Landlock, prctl and timers, on Linux."""
 
 import ctypes
 import os
+import time
 from typing import Optional
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -31,6 +32,12 @@ class _PathBeneath(ctypes.Structure):
     _pack_ = 1
     _layout_ = "ms"  # Python 3.14 wants it said; it is what _pack_ means
     _fields_ = [("access", ctypes.c_uint64), ("parent", ctypes.c_int32)]
+
+
+class _Timer(ctypes.Structure):
+    """struct itimerspec."""
+
+    _fields_ = [(name, ctypes.c_long) for name in ("interval", "interval_nsec", "seconds", "nsec")]
 
 
 class Kernel:
@@ -70,6 +77,25 @@ class Kernel:
         none = ctypes.c_ulong(0)
         if self._libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), none, none, none) != 0:
             raise _error("become a subreaper")
+
+    def timer(self) -> int:
+        """A descriptor of a timer that everyone shares who inherits it, and that is readable once its time is up."""
+        descriptor = int(self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_CLOEXEC | os.O_NONBLOCK))
+        if descriptor < 0:
+            raise _error("make a timer")
+        return descriptor
+
+    def set_timer(self, descriptor: int, milliseconds: int) -> None:
+        """Start it, or stop it with 0; at once where it runs already: somebody else has started it."""
+        before = _Timer()
+        after = _Timer(nsec=milliseconds * 1000000)
+        self._set(descriptor, after, before)
+        if milliseconds and (before.seconds or before.nsec):
+            self._set(descriptor, _Timer(nsec=1), before)
+
+    def _set(self, descriptor: int, after: _Timer, before: _Timer) -> None:
+        if self._libc.timerfd_settime(descriptor, 0, ctypes.byref(after), ctypes.byref(before)) != 0:
+            raise _error("set a timer")
 
     def _call(self, what: str, number: int, *arguments: object) -> int:
         result = int(self._libc.syscall(ctypes.c_long(number), *arguments))

@@ -46,15 +46,15 @@ _CANNOT_BEGIN = 125
 # An order is an environment and a few numbers; the agent sends none that is larger.
 _MAX_ORDER = 1 << 16
 
-# What a spare writes into the zygote's pipe when it takes an order: a byte that is the
-# number of no signal, which the kernel writes there, and its process.
-_TAKEN = struct.Struct("=Bi")
+# What a spare writes into the zygote's pipe when it takes an order: its process.
+_TAKEN = struct.Struct("=i")
 
 # Spares. With two, there is one for the next order while the other is replaced.
 _SPARES = 2
 
 # Milliseconds that a new execution has to itself before another spare is forked,
-# unless it ends before.
+# unless it ends before, or the other spare takes an order, too. Nothing wakes the zygote
+# in that time: it would run where the execution does, and before it.
 _PAUSE = 5
 
 # Where the system sets no useful bound on open files, looking stops here.
@@ -112,22 +112,24 @@ class _Zygote:
         self.poll, self.starved = select.poll(), select.poll()  # the second hears of orders that nobody takes, too
         self.layer: Optional[_Layer] = None
         self.temp = ""
-        # Written to by the kernel when a child has ended, and by a spare that takes an order.
-        self.wake, self.woken = os.pipe()
-        for end in (self.wake, self.woken):
-            os.set_blocking(end, False)
+        self.wake, self.woken = _pipe()  # written to by the kernel when a child has ended
+        self.taken, self.take = _pipe()  # written to by a spare that takes an order; nobody waits there, but for
+        self.timer = self.kernel.timer() if self.kernel else -1  # that the spare sets
         # A Python handler has to be there for the descriptor to be written.
         self.former = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self.woken, warn_on_full_buffer=False)
 
     def run(self) -> None:
         for poll in self.poll, self.starved:
-            for descriptor in (self.control.fileno(), self.requests.fileno(), self.wake):
+            for descriptor in (self.control.fileno(), self.requests.fileno(), self.wake, self.timer):
                 poll.register(descriptor, select.POLLIN)
         abi = self.kernel.landlock_abi() if self.kernel else 0
         self._say({"ready": {"refused": self._refusal(), "landlock": abi}})
         while True:
             ready = self._wait()
+            if self.timer in ready:
+                self._notice()
+                self.due = bool(self.spares)  # with none left, the two that run come first
             if self.wake in ready:
                 self._look()
             if self.requests.fileno() in ready and not self._answer():
@@ -155,7 +157,8 @@ class _Zygote:
             return "it starts threads while it is imported, and a fork leaves them behind"
         if _read_early:
             return "it reads {} while it is imported, which is another for every run".format(", ".join(sorted(_read_early)))
-        known = {self.control.fileno(), self.requests.fileno(), self.answers.fileno(), self.wake, self.woken}
+        known = {self.control.fileno(), self.requests.fileno(), self.answers.fileno(), self.timer}
+        known.update((self.wake, self.woken, self.taken, self.take))
         for descriptor in range(3, min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _MOST_DESCRIPTORS)):
             kind = "" if descriptor in known else _kind_of(descriptor)
             if kind:
@@ -175,6 +178,7 @@ class _Zygote:
     def _obey(self) -> bool:
         """Do what the agent says; False when it is gone."""
         order, descriptors = _receive(self.control)
+        self._notice()
         if "place" in order:
             self._place(order["place"], descriptors[0])
         elif order.get("pid") in self.executions:
@@ -202,7 +206,7 @@ class _Zygote:
 
     def _look(self) -> None:
         """See what became of the processes that were forked."""
-        self._notice()
+        _drain(self.wake)
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -211,22 +215,14 @@ class _Zygote:
             if pid == 0:
                 return
             if pid in self.spares:
-                self._notice()  # it may have taken its order after the look before
+                self._notice()
             self._ended(pid, status, usage)
 
     def _notice(self) -> None:
         """See which spares have taken an order."""
-        try:
-            data = os.read(self.wake, 4096)
-        except BlockingIOError:
-            return
-        at = 0
-        while at < len(data):
-            if data[at] != 0:  # a signal
-                at += 1
-                continue
-            _, pid = _TAKEN.unpack_from(data, at)
-            at += _TAKEN.size
+        if self.kernel:
+            self.kernel.set_timer(self.timer, 0)  # before the look: who takes one after it sets it again
+        for (pid,) in _TAKEN.iter_unpack(_drain(self.taken)):
             self.spares.remove(pid)
             self.executions.add(pid)
             self.due = False
@@ -284,6 +280,7 @@ class _Execution:
         zygote.requests.close()
         zygote.answers.close()
         os.close(zygote.wake)
+        os.close(zygote.taken)
         if zygote.kernel:
             zygote.kernel.adopt_orphans()
 
@@ -301,12 +298,15 @@ class _Execution:
         order, streams = _receive(zygote.orders)
         if not order:  # the agent is gone
             os._exit(0)
-        os.write(zygote.woken, _TAKEN.pack(0, os.getpid()))
+        os.write(zygote.take, _TAKEN.pack(os.getpid()))
+        if zygote.kernel:
+            zygote.kernel.set_timer(zygote.timer, _PAUSE)
         zygote.control.send(b'{"hello":%d,"pid":%d}' % (order["start"], os.getpid()))  # the kernel adds who says it
         os.setsid()
         for end in (zygote.orders, zygote.control):
             end.close()
-        os.close(zygote.woken)
+        for descriptor in (zygote.woken, zygote.take, zygote.timer):
+            os.close(descriptor)
         return order, streams
 
     def _settle(self, order: Dict[str, Any], log: int) -> None:
@@ -389,6 +389,22 @@ def _rehearse() -> None:
     with open(ours.detach(), "rb"), open(theirs.detach(), "wb", buffering=0):
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def _pipe() -> Tuple[int, int]:
+    """A pipe whose ends do not block."""
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+
+
+def _drain(descriptor: int) -> bytes:
+    """What a pipe holds."""
+    try:
+        return os.read(descriptor, 4096)
+    except BlockingIOError:
+        return b""
 
 
 def _rule(path: str, rights: int, number: int) -> List[Tuple[int, int]]:
