@@ -29,28 +29,6 @@ func TestSamplesLoad(t *testing.T) {
 	}
 }
 
-// What people copied from the original README goes on to start their agents (R099).
-func TestOriginalSamplesLoad(t *testing.T) {
-	for name, environ := range map[string][]string{
-		"quick-start-sensor": nil,
-		"quick-start-action": nil,
-		"docker-sensor":      nil,
-		"tuning":             {"STAVILY_AGENT_ID=a", "STAVILY_API_BASE_URL=https://h"}, // a fragment
-		"sandbox":            {"STAVILY_AGENT_ID=a", "STAVILY_API_BASE_URL=https://h"},
-	} {
-		typ := api.Sensor
-		if strings.Contains(name, "action") {
-			typ = api.Action
-		}
-		l, err := Load(LoadOptions{Type: typ, Environ: environ, Flags: parseFlags(t, "--config", filepath.Join("testdata", "original", name+".yaml"))})
-		if err != nil {
-			t.Error(err)
-		} else if strings.Contains(l.Config.API.Auth.CertFile, "{") {
-			t.Errorf("%s: cert_file is %s: {AGENT_ID} is not replaced", name, l.Config.API.Auth.CertFile)
-		}
-	}
-}
-
 func TestPluginSamplesLoad(t *testing.T) {
 	files, errs := LoadPluginFiles(filepath.Join(configs, "plugins"))
 	for _, err := range errs {

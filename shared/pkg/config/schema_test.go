@@ -121,6 +121,9 @@ func TestSamplesFitTheSchema(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if strings.HasPrefix(path, original) {
+				src = []byte(asWritten(t, filepath.Base(path)))
+			}
 			if err := judge(t, s, src); err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
