@@ -105,12 +105,15 @@ MINUTES ?= 10
 cert-storm: ## Certificates of 60 seconds for MINUTES (10) under load: no failed instruction, no lost event
 	STAVILY_STORM_MINUTES=$(MINUTES) PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 60m -run TestCertificateStorm ./test/e2e
 
-.PHONY: docker-build test-deployments
+.PHONY: docker-build docker-test test-deployments
 DOCKER ?= docker
 docker-build: ## The images stavily/sensor-agent, stavily/action-agent and stavily/server
 	@set -e; for target in sensor-agent action-agent server; do \
 		$(DOCKER) build $(DOCKER_BUILD_FLAGS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
 			--target $$target --tag stavily/$$target:latest .; done
+
+docker-test: ## The images and both compose files in an engine, until an action has run in the sandbox
+	$(GO) run ./test/docker $(DOCKER_TEST_FLAGS)
 
 test-deployments: ## Kubernetes manifests, Helm chart, compose files and Dockerfile, without cluster or engine
 	cd test/deployments && $(GO) vet . && $(GO) test -count=1 .

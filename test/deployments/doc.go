@@ -10,5 +10,6 @@
 //
 // It is a module of its own: what these libraries need is several times what Stavily
 // does, and no program or other test has to know of them. `make test-deployments` runs
-// it.
+// it, `make docker-test` starts what is checked here. When dependencies of Stavily
+// itself change, run `go mod tidy` here too.
 package deployments

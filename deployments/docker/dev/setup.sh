@@ -1,6 +1,6 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # The one-time part of docker-compose.dev.yml, in the server's image: /app is the volume that all share.
-set -eu
+set -euo pipefail
 mkdir -p /app/reports /app/enrol
 stavily workflows apply -f /clean-when-full.yaml
 for type in sensor action; do
