@@ -130,7 +130,11 @@ func inputOf(b workflow.Begin) string {
 func became(v operatorapi.Evaluation) string {
 	switch {
 	case v.Run != nil:
-		return fmt.Sprintf("started run %s, which is %s", v.Run.ID, v.Run.Status)
+		said := fmt.Sprintf("started run %s, which is %s", v.Run.ID, v.Run.Status)
+		if v.Run.Error != "" {
+			said += ": " + v.Run.Error
+		}
+		return said
 	case v.Decision.Run && v.Decision.Shadow:
 		return "would run; nothing was executed"
 	case v.Decision.Run:

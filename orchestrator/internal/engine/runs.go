@@ -88,7 +88,7 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 		return fmt.Errorf("state of run %s: %w", run.ID, err)
 	}
 	before := run.Status
-	run.State, run.Status, run.Cancelled = raw, string(s.State.Status), s.State.Cancelled
+	run.State, run.Status, run.Cancelled, run.Error = raw, string(s.State.Status), s.State.Cancelled, s.State.Error
 	if s.State.Done {
 		run.FinishedAt = t.now
 	}
@@ -110,6 +110,10 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 	switch effect := effect.(type) {
 	case workflow.Dispatch:
 		return t.dispatch(run, ev, effect, d.Limits.ExpiresAfter)
+	case workflow.Ask:
+		return t.ask(run, effect)
+	case workflow.StopAsking:
+		return t.DropApproval(run.ID, effect.Step)
 	case workflow.Choose:
 		agents, err := t.picked(effect.Selector)
 		if err != nil {

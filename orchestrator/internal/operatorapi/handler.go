@@ -57,6 +57,8 @@ func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error)
 		route.EventExplain:     o.eventExplain,
 		route.EventReplay:      o.eventReplay,
 		route.AuditList:        o.auditList,
+		route.ApprovalList:     o.approvalList,
+		route.ApprovalJudge:    o.approvalJudge,
 	}
 	maps.Copy(handlers, o.plugins())
 	return route.Build(route.Operator, handlers, route.Options{Logger: log})

@@ -121,6 +121,7 @@ type Run struct {
 	Status     string      `json:"status"`
 	EventID    api.EventID `json:"event_id,omitempty"`
 	Key        string      `json:"key,omitempty"`
+	Error      string      `json:"error,omitempty"` // of the first step that failed
 	CreatedAt  api.Time    `json:"created_at"`
 	StartedAt  api.Time    `json:"started_at"`
 	FinishedAt api.Time    `json:"finished_at"`
@@ -201,6 +202,28 @@ type ReplayRequest struct {
 	Version  int         `json:"version,omitempty"`
 	File     string      `json:"file,omitempty"` // names the text in errors
 	Text     string      `json:"text,omitempty"`
+}
+
+// Approval is a step of a run that waits for people, and what it is that they approve.
+type Approval struct {
+	Run      api.RunID           `json:"run"`
+	Step     string              `json:"step"`
+	Workflow string              `json:"workflow"`
+	Version  int                 `json:"version"`
+	EventID  api.EventID         `json:"event_id,omitempty"`
+	Count    int                 `json:"count"` // of people who must approve
+	Since    api.Time            `json:"since"`
+	Until    api.Time            `json:"until"`
+	Digest   string              `json:"digest"` // of Steps
+	Steps    []workflow.Proposal `json:"steps"`
+}
+
+// JudgeRequest is what one person says to an approval. The digest is that of what they saw.
+type JudgeRequest struct {
+	Digest  string `json:"digest"`
+	By      string `json:"by"`
+	Approve bool   `json:"approve"`
+	Reason  string `json:"reason,omitempty"`
 }
 
 // Audit is one change or refusal that is on record.

@@ -71,6 +71,8 @@ var (
 	EventExplain     = ID{"event_explain"}
 	EventReplay      = ID{"event_replay"}
 	AuditList        = ID{"audit_list"}
+	ApprovalList     = ID{"approval_list"}
+	ApprovalJudge    = ID{"approval_judge"}
 
 	PackagePublish    = ID{"package_publish"}
 	PackageList       = ID{"package_list"}
@@ -158,6 +160,8 @@ var table = slices.Concat([]Row{
 	Row{ID: EventFollow, Method: http.MethodGet, Pattern: "/api/v1/events/follow"},
 	Row{ID: EventExplain, Method: http.MethodGet, Pattern: "/api/v1/events/{id}/explanation"},
 	Row{ID: EventReplay, Method: http.MethodPost, Pattern: "/api/v1/events/{id}/replay", MaxBody: 2 * large},
+	Row{ID: ApprovalList, Method: http.MethodGet, Pattern: "/api/v1/approvals"},
+	Row{ID: ApprovalJudge, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/approvals/{step}", MaxBody: small},
 	Row{ID: AuditList, Method: http.MethodGet, Pattern: "/api/v1/audit"},
 	Row{ID: PackagePublish, Method: http.MethodPost, Pattern: "/api/v1/plugins", MaxUpload: api.MaxPackageBytes, InFlight: few},
 	Row{ID: PackageList, Method: http.MethodGet, Pattern: "/api/v1/plugins"},

@@ -134,6 +134,7 @@ type Run struct {
 	Lane       string `json:",omitempty"` // in which a number of runs go on at a time
 	Host       string `json:",omitempty"` // that its event is from
 	Cancelled  bool   `json:",omitempty"` // its end was asked for
+	Error      string `json:",omitempty"` // of the first step that failed
 	CreatedAt  time.Time
 	StartedAt  time.Time
 	FinishedAt time.Time       // zero: it is active
@@ -145,6 +146,19 @@ type Wait struct {
 	Run     api.RunID
 	Step    string
 	Pattern string
+}
+
+// Approval is a step of a run that waits for people. Asked belongs to package workflow.
+type Approval struct {
+	Run      api.RunID
+	Step     string
+	Workflow string
+	Version  int
+	EventID  api.EventID
+	Count    int // of people who must approve
+	Since    time.Time
+	Until    time.Time
+	Asked    json.RawMessage
 }
 
 // Window is what a workflow has gathered of one key. Doc belongs to package workflow.

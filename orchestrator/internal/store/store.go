@@ -103,7 +103,8 @@ type RunReader interface {
 	RunsOfLane(workflow, lane, status string, limit int) ([]api.RunID, error)
 	// HostsWorkedOn lists the hosts of the runs of a workflow that are running, each once.
 	HostsWorkedOn(workflow string) ([]string, error)
-	Waits() ([]Wait, error) // by run and step
+	Waits() ([]Wait, error)         // by run and step
+	Approvals() ([]Approval, error) // that are needed, by run and step
 	Window(workflow, key string) (Window, error)
 	// WindowsOpen counts the windows of a workflow, at most limit.
 	WindowsOpen(workflow string, limit int) (int, error)
@@ -174,6 +175,8 @@ type Tx interface {
 	PutRun(Run) error
 	PutWait(Wait) error
 	DropWait(Wait) error // one that is not there is dropped already
+	PutApproval(Approval) error
+	DropApproval(run api.RunID, step string) error // one that is not there is dropped already
 	PutWindow(Window) error
 	DropWindow(Window) error // one that is not there is dropped already
 	PutAlarm(Alarm) error

@@ -47,6 +47,7 @@ type checker struct {
 	def         *Definition
 	errs        strictyaml.Errors
 	expressions int
+	reading     []string // ids of the steps that what is compiled reads
 }
 
 func (c *checker) fail(path []any, format string, args ...any) {

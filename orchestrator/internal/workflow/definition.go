@@ -88,12 +88,14 @@ type StepDefinition struct {
 	Each       *Each     // actions only: it runs on each of several agents instead of on Target
 	Pick       *Selector // of the agents of which one runs it; nil: Target says it
 	Offline    Offline
+	Approval   *Approval       // actions only, instead of a plugin
 	Wait       *Wait           // actions only, instead of a plugin
 	On         []Status        // outputs only: the ends of a run that it is for
 	Undo       *StepDefinition // actions only: what takes back what it has done; nil for nothing
 
-	when *expr.Program // nil: always
-	with []field
+	when  *expr.Program // nil: always
+	with  []field
+	reads []string // ids of the steps that with reads
 }
 
 // Target says where a step runs: on the host of the sensor that sent the event, on
@@ -135,6 +137,11 @@ func (d *Definition) step(id string) *StepDefinition {
 	if of, agent, part := wholeOf(id); part {
 		return d.step(of).on(agent)
 	}
+	if of, _, ok := strings.Cut(id, "@"); ok {
+		telling := *d.step(of)
+		telling.ID = id
+		return &telling
+	}
 	if of, ok := strings.CutPrefix(id, undoing); ok {
 		if undo := d.step(of).Undo; undo != nil {
 			return undo
@@ -173,7 +180,7 @@ func (d *Definition) Plugins() []api.PluginID {
 	var out []api.PluginID
 	for _, steps := range [][]StepDefinition{d.Actions, d.Outputs} {
 		for _, s := range steps {
-			if s.Wait == nil {
+			if s.Plugin != "" {
 				out = append(out, s.Plugin)
 			}
 			if s.Undo != nil {

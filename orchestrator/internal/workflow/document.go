@@ -116,8 +116,14 @@ type action struct {
 	Type       string   `yaml:"type"`
 	Setup      setup    `yaml:"plugin_configuration"`
 	WaitFor    waitFor  `yaml:"wait_for"`
-	Undo       plugged  `yaml:"undo"`
-	Offline    struct {
+	Approval   struct {
+		Count     int    `yaml:"count"`
+		Self      bool   `yaml:"self"`
+		Within    string `yaml:"within"`
+		Otherwise string `yaml:"otherwise"`
+	} `yaml:"approval"`
+	Undo    plugged `yaml:"undo"`
+	Offline struct {
 		Wait string `yaml:"wait"`
 		Then string `yaml:"then"`
 	} `yaml:"offline"`
@@ -173,7 +179,7 @@ type selection struct {
 // run without one.
 var later = map[string][]string{
 	"triggers": {"agent", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
-	"actions":  {"approval"},
+	"approval": {"group"},
 }
 
 // Parse checks a document whole and makes a definition of it. The error is a
@@ -234,8 +240,9 @@ func (c *checker) unsupportedKeys() map[position]string {
 		if n == nil || n.Kind != yaml.SequenceNode {
 			continue
 		}
-		for _, item := range n.Content {
+		for i, item := range n.Content {
 			note(item, list)
+			note(c.doc.Node([]any{list, i, "approval"}), "approval")
 		}
 	}
 	return found

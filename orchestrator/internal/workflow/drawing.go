@@ -71,7 +71,9 @@ func edges(from []string, to string, dashed bool) []diagram.Edge {
 // detailOf is the plugin of an action where its id does not say it, and its condition.
 func detailOf(a StepDefinition) string {
 	var parts []string
-	if a.Wait != nil {
+	if a.Approval != nil {
+		parts = append(parts, "approval")
+	} else if a.Wait != nil {
 		parts = append(parts, "waits for "+a.Wait.Pattern)
 	} else if string(a.Plugin) != a.ID || a.Version != "" {
 		plugin := string(a.Plugin)

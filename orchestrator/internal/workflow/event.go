@@ -14,6 +14,9 @@ type Event struct {
 	Agent Agent `json:"agent"`
 }
 
+// TypeManual is the type of the event of a run that somebody starts by hand.
+const TypeManual = "stavily.manual"
+
 // Agent is what expressions know of a sensor agent.
 type Agent struct {
 	ID   api.AgentID `json:"id"`

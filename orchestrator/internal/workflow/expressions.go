@@ -44,6 +44,7 @@ func (c *checker) noteReads(p *expr.Program) *expr.Program {
 	if p != nil {
 		for _, id := range p.Steps() {
 			c.def.read[id] = true
+			c.reading = append(c.reading, id)
 		}
 	}
 	return p

@@ -109,6 +109,8 @@ func Step(d *Definition, s State, in Input) (State, []Effect, error) {
 		err = m.came(in)
 	case Alarm:
 		err = m.rings(in)
+	case Verdict:
+		err = m.judged(in)
 	case Chosen:
 		err = m.chosen(in)
 	case Admit:
@@ -208,7 +210,9 @@ func (m *machine) rings(in Alarm) error {
 	d := m.d.step(in.Step)
 	switch step.Status {
 	case StepRetrying:
-		m.dispatch(*d, slices.ContainsFunc(m.d.Outputs, func(o StepDefinition) bool { return o.ID == d.ID }))
+		m.dispatch(*d, slices.ContainsFunc(m.d.Outputs, func(o StepDefinition) bool { return o.ID == d.ID || strings.HasPrefix(d.ID, o.ID+"@") }))
+	case StepAsking:
+		m.undecided(*d, step)
 	case StepAwaiting:
 		m.end(in.Step, StepState{Status: StepStatus(api.TimedOut), Error: fmt.Sprintf("no event %s came within %s", d.Wait.Pattern, d.Wait.Within)})
 	default:
@@ -270,7 +274,7 @@ func (m *machine) cancel(in Cancel) {
 			if s.Fleet == nil {
 				m.emit(CancelStep{id})
 			}
-		case StepChoosing, StepRetrying, StepAwaiting:
+		case StepChoosing, StepAsking, StepRetrying, StepAwaiting:
 			m.end(id, StepState{Status: StepStatus(api.Cancelled), Try: s.Try, Error: fmt.Sprintf("the run was cancelled while it was %s", s.Status)})
 		}
 	}
@@ -323,13 +327,19 @@ func (m *machine) consider(step StepDefinition) {
 	if slices.ContainsFunc(step.Needs, open) || slices.ContainsFunc(step.After, open) {
 		return
 	}
-	switch holds, err := m.holds(step); {
+	holds, err := m.holds(step)
+	if err == nil && holds {
+		err = m.unapproved(step)
+	}
+	switch {
 	case err != nil:
 		m.end(step.ID, StepState{Status: StepStatus(api.Failed), Error: clip(err.Error())})
 	case !holds:
 		m.end(step.ID, StepState{Status: StepSkipped, Satisfied: true, Error: "its when is not met"})
 	case step.Wait != nil:
 		m.await(step)
+	case step.Approval != nil:
+		m.ask(step)
 	case step.Each != nil:
 		m.s.Steps[step.ID] = StepState{Status: StepChoosing}
 		m.emit(Choose{step.ID, &step.Each.Selector})
@@ -372,6 +382,9 @@ func (m *machine) input(step StepDefinition) (map[string]json.RawMessage, error)
 	if err != nil {
 		return nil, err
 	}
+	if strings.Contains(step.ID, "@") {
+		values[expr.Run].(map[string]any)["status"] = string(ApprovalNeeded)
+	}
 	if whole, id, part := wholeOf(step.ID); part {
 		fleet := m.s.Steps[whole].Fleet
 		values[expr.Agent] = fleet[slices.IndexFunc(fleet, func(a Agent) bool { return a.ID == id })].value()
@@ -382,8 +395,11 @@ func (m *machine) input(step StepDefinition) (map[string]json.RawMessage, error)
 // end makes a step's state final. The first action that fails gives the run its
 // error.
 func (m *machine) end(id string, final StepState) {
-	if m.s.Steps[id].Status == StepAwaiting {
+	switch m.s.Steps[id].Status {
+	case StepAwaiting:
 		m.emit(StopWaiting{id})
+	case StepAsking:
+		m.emit(StopAsking{id})
 	}
 	m.s.Steps[id] = final
 	message := string(final.Status)
@@ -392,7 +408,8 @@ func (m *machine) end(id string, final StepState) {
 	}
 	m.record(StepOver, id, "%s", message)
 	_, _, part := wholeOf(id) // whose failure is the whole's to judge
-	failed := !final.Satisfied && final.Status != StepSkipped && !part
+	telling := strings.Contains(id, "@")
+	failed := !final.Satisfied && final.Status != StepSkipped && !part && !telling
 	if failed && m.s.Status == Running && m.s.Error == "" && !m.s.Cancelled {
 		m.s.Error = fmt.Sprintf("step %s: %s", id, message)
 	}

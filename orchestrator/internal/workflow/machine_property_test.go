@@ -47,6 +47,10 @@ var graphs = rapid.Custom(func(t *rapid.T) string {
 			fmt.Fprintf(&b, "- {plugin: p, id: %s, needs: [%s], agents: {each: {tags: [x], at_once: 2%s}}, with: {a: '${{ agent.id }}'}, offline: {then: skip}}\n", name, strings.Join(needs, ", "), stop)
 			continue
 		}
+		if !undoes && rapid.IntRange(0, 6).Draw(t, "asks") == 0 {
+			fmt.Fprintf(&b, "- {id: ask-%s, needs: [%s], approval: {count: %d, otherwise: %s}}\n- {plugin: p, id: %s, needs: [ask-%s]}\n", name, strings.Join(needs, ", "), rapid.IntRange(1, 2).Draw(t, "count"), rapid.SampledFrom([]string{"deny", "approve"}).Draw(t, "otherwise"), name, name)
+			continue
+		}
 		retry := rapid.SampledFrom([]string{"", "", ", retry: {}", ", retry: {attempts: 2, on: [failed, expired]}"}).Draw(t, "retry")
 		if undoes && (i == 0 || rapid.Bool().Draw(t, "undone")) {
 			retry += ", undo: {plugin: u, retry: {attempts: 2}, with: {r: '${{ steps." + names[0] + ".status }}'}}"
@@ -67,7 +71,8 @@ type walk struct {
 	open       []string        // dispatched and not ended
 	alarms     []Alarm         // that were asked for and are still of use
 	awaits     []string        // steps that wait for an event
-	choosing   []string        // steps that wait for their agents
+	asking     []Ask
+	choosing   []string // steps that wait for their agents
 	finished   int
 	past       []Input
 }
@@ -110,6 +115,9 @@ func (w *walk) draw() Input {
 		if len(w.alarms) > 0 {
 			kinds = append(kinds, "alarm")
 		}
+		if len(w.asking) > 0 {
+			kinds = append(kinds, "judge", "judge")
+		}
 		if len(w.awaits) > 0 {
 			kinds = append(kinds, "event")
 		}
@@ -118,6 +126,9 @@ func (w *walk) draw() Input {
 		kinds = []string{"choose", "cancel"}
 	}
 	switch rapid.SampledFrom(kinds).Draw(w.t, "kind") {
+	case "judge":
+		ask := rapid.SampledFrom(w.asking).Draw(w.t, "asked")
+		return Verdict{ask.Step, rapid.SampledFrom([]string{ask.Asked.Digest, "another"}).Draw(w.t, "digest"), rapid.SampledFrom([]string{"a", "b"}).Draw(w.t, "by"), rapid.IntRange(0, 3).Draw(w.t, "approve") > 0, "x\xff"}
 	case "choose":
 		return w.choose()
 	case "start":
@@ -142,7 +153,7 @@ func (w *walk) draw() Input {
 
 func (w *walk) choose() Input {
 	var agents []Agent
-	for n := range rapid.IntRange(0, 5).Draw(w.t, "agents") {
+	for n := range rapid.IntRange(0, 3).Draw(w.t, "agents") {
 		agents = append(agents, Agent{ID: api.AgentID(fmt.Sprint("a", n))})
 	}
 	return Chosen{w.choosing[0], agents}
@@ -202,10 +213,14 @@ func (w *walk) took(s State, effects []Effect) {
 		case Dispatch:
 			w.mayDispatch(e, s)
 		case SetAlarm:
-			if step := s.Steps[e.Step]; step.Status != StepRetrying && step.Status != StepAwaiting || step.Try != e.Try || s.Cancelled || e.After <= 0 {
+			if step := s.Steps[e.Step]; step.Status != StepRetrying && step.Status != StepAwaiting && step.Status != StepAsking || step.Try != e.Try || s.Cancelled || e.After <= 0 {
 				w.t.Fatalf("%+v for %+v", e, step)
 			}
 			w.alarms = append(w.alarms, Alarm{e.Step, e.Try})
+		case Ask:
+			w.asking = append(w.asking, e)
+		case StopAsking:
+			w.asking = slices.DeleteFunc(w.asking, func(a Ask) bool { return a.Step == e.Step })
 		case Choose:
 			w.choosing = append(w.choosing, e.Step)
 		case Await:
@@ -231,7 +246,7 @@ func (w *walk) took(s State, effects []Effect) {
 	w.choosing = slices.DeleteFunc(w.choosing, func(id string) bool { return s.Steps[id].Status != StepChoosing })
 	w.alarms = slices.DeleteFunc(w.alarms, func(a Alarm) bool {
 		status := s.Steps[a.Step].Status
-		return status != StepRetrying && status != StepAwaiting || s.Steps[a.Step].Try != a.Try
+		return status != StepRetrying && status != StepAwaiting && status != StepAsking || s.Steps[a.Step].Try != a.Try
 	})
 }
 
@@ -296,6 +311,9 @@ func (w *walk) mayUndo(e Dispatch, s State) {
 
 // atTheEnd checks what became of the run, knowing how its steps ended.
 func (w *walk) atTheEnd() {
+	if len(w.asking) > 0 {
+		w.t.Fatalf("at the end %+v are still asked for", w.asking)
+	}
 	if len(w.awaits) > 0 {
 		w.t.Fatalf("at the end %v are still waited for", w.awaits)
 	}

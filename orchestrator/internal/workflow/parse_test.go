@@ -151,7 +151,7 @@ func TestMistakes(t *testing.T) {
 		{"not the same host", head + "actions: [{plugin: a, agents: {same_host: false}}]", `f:3:31: same_host can only be true`},
 		{"no tags", head + "actions: [{plugin: a, agents: {any: {tags: []}}}]", `f:3:37: any picks no agents: name ids, names, tags or an expression`},
 		{"agent id", head + "actions: [{plugin: a, agents: {ids: [A]}}]", `f:3:38: agent id "A": must be`},
-		{"on", head + "outputs: [{plugin: a, on: [done]}]", `f:3:28: "done": must be completed, failed or escalated`},
+		{"on", head + "outputs: [{plugin: a, on: [done]}]", `f:3:28: "done": must be completed, failed, escalated or approval_needed`},
 		{"on nothing", head + "outputs: [{plugin: a, on: []}]", `f:3:27: on is empty`},
 		{"unknown need", head + "actions: [{plugin: clean}, {plugin: b, needs: [claen]}]", `f:3:48: needs names the unknown action "claen": did you mean "clean"?`},
 		{"need twice", head + "actions: [{plugin: a}, {plugin: b, needs: [a, a]}]", `f:3:47: needs names "a" twice`},
@@ -214,7 +214,7 @@ func TestKeysOfLaterVersionsAreRefused(t *testing.T) {
 			src := map[string]string{
 				"":         head + "actions: [{plugin: a}]\n" + key + ": 1",
 				"triggers": "name: w\ntriggers: [{event: a.b, " + key + ": 1}]\nactions: [{plugin: a}]",
-				"actions":  head + "actions: [{plugin: a, " + key + ": 1}]",
+				"approval": head + "actions: [{id: a, approval: {" + key + ": 1}}, {plugin: p, needs: [a]}]",
 			}[place]
 			want := fmt.Sprintf("%q is not supported by this version of Stavily: leave it out", key)
 			if _, err := Parse("f", []byte(src)); err == nil || !strings.HasSuffix(err.Error(), want) || strings.Contains(err.Error(), "\n") {
@@ -223,9 +223,8 @@ func TestKeysOfLaterVersionsAreRefused(t *testing.T) {
 		}
 	}
 	for src, want := range map[string]string{
-		"mode: ghost\nactions: [{plugin: a}]":           `mode "ghost": must be live, shadow or off`,
-		"outputs: [{plugin: a, on: [approval_needed]}]": `"approval_needed" is not supported by this version of Stavily`,
-		"when: now > event.timestamp\nactions: [{}]":    `"now" is not supported by this version of Stavily`,
+		"mode: ghost\nactions: [{plugin: a}]":        `mode "ghost": must be live, shadow or off`,
+		"when: now > event.timestamp\nactions: [{}]": `"now" is not supported by this version of Stavily`,
 	} {
 		if _, err := Parse("f", []byte(head+src)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: err = %v, want %s", src, err, want)

@@ -23,6 +23,9 @@ const (
 	Failed    Status = "failed"
 	Cancelled Status = "cancelled"
 	Escalated Status = "escalated" // it has done nothing: people are told instead
+
+	// ApprovalNeeded is no status of a run, but outputs can be for it.
+	ApprovalNeeded Status = "approval_needed"
 )
 
 // StepStatus is where a step stands: one of the constants below, or the terminal
@@ -36,6 +39,7 @@ const (
 	StepDispatched StepStatus = "dispatched" // handed to the engine
 	StepRunning    StepStatus = "running"    // an agent has claimed it
 	StepChoosing   StepStatus = "choosing"   // it waits for the agents that it is to run on
+	StepAsking     StepStatus = "asking"     // it waits for people
 	StepRetrying   StepStatus = "retrying"   // a try has failed, and the next waits for its time
 	StepAwaiting   StepStatus = "awaiting"   // it waits for an event
 	StepSkipped    StepStatus = "skipped"    // it will not run; Error says why
@@ -69,13 +73,15 @@ type StepState struct {
 	// Satisfied says that what needs this step may run: it completed, or its own
 	// `when` was false.
 	Satisfied bool            `json:"satisfied,omitempty"`
-	Fleet     []Agent         `json:"fleet,omitempty"` // where it runs on each of them; its parts are steps of their own
+	Digest    string          `json:"digest,omitempty"` // of what is to be approved, or was
+	Votes     []string        `json:"votes,omitempty"`  // who has approved it
+	Fleet     []Agent         `json:"fleet,omitempty"`  // where it runs on each of them; its parts are steps of their own
 	Error     string          `json:"error,omitempty"`
 	Result    json.RawMessage `json:"result,omitempty"` // kept only where an expression reads it
 }
 
 // Input is something that happened to a run: [StepStarted], [StepEnded], [EventCame],
-// [Alarm], [Chosen], [Admit] or [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
+// [Alarm], [Chosen], [Verdict], [Admit] or [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
 type Input interface{ input() }
 
 // StepStarted says that an agent has claimed a step, action or output.
@@ -112,6 +118,15 @@ type Chosen struct {
 	Agents []Agent
 }
 
+// Verdict is what one person says to an [Ask].
+type Verdict struct {
+	Step    string
+	Digest  string // of what they were shown
+	By      string
+	Approve bool
+	Reason  string
+}
+
 // Admit lets a run begin that was queued.
 type Admit struct{}
 
@@ -123,11 +138,12 @@ func (StepEnded) input()   {}
 func (EventCame) input()   {}
 func (Alarm) input()       {}
 func (Chosen) input()      {}
+func (Verdict) input()     {}
 func (Admit) input()       {}
 func (Cancel) input()      {}
 
 // Effect is something for the engine to do, in the transaction that stores the
-// new state: [Dispatch], [Choose], [Await], [StopWaiting], [SetAlarm], [CancelStep], [Record] or
+// new state: [Dispatch], [Choose], [Ask], [StopAsking], [Await], [StopWaiting], [SetAlarm], [CancelStep], [Record] or
 // [Finished].
 type Effect interface{ effect() }
 
@@ -155,6 +171,17 @@ type Choose struct {
 	Step     string
 	Selector *Selector
 }
+
+// Ask asks people for a [Verdict], until a [StopAsking].
+type Ask struct {
+	Step   string
+	Asked  Asked
+	Count  int
+	Within time.Duration
+}
+
+// StopAsking ends an Ask.
+type StopAsking struct{ Step string }
 
 // Await asks for an [EventCame] for each event of a type that fits Pattern, until a
 // [StopWaiting].
@@ -196,7 +223,9 @@ const (
 	EventsMet       RecordKind = "run_events" // that made one
 	CancelRequested RecordKind = "cancel_requested"
 	StepSent        RecordKind = "step_dispatched"
-	StepChose       RecordKind = "step_agents" // that it runs on
+	StepChose       RecordKind = "step_agents"   // that it runs on
+	StepAsks        RecordKind = "step_asks"     // for approvals
+	StepApproved    RecordKind = "step_approved" // by one person
 	StepClaimed     RecordKind = "step_started"
 	StepWaits       RecordKind = "step_waits"      // for an event
 	StepCame        RecordKind = "step_event"      // the event that it waited for
@@ -213,6 +242,8 @@ type Finished struct{ Status Status }
 
 func (Dispatch) effect()    {}
 func (Choose) effect()      {}
+func (Ask) effect()         {}
+func (StopAsking) effect()  {}
 func (Await) effect()       {}
 func (StopWaiting) effect() {}
 func (SetAlarm) effect()    {}

@@ -22,9 +22,12 @@ func (c *checker) steps(text document) {
 	c.def.Actions = make([]StepDefinition, len(text.Actions))
 	for i, a := range text.Actions {
 		path := []any{"actions", i}
-		if c.doc.Has(at(path, "wait_for")) {
+		switch {
+		case c.doc.Has(at(path, "approval")):
+			c.def.Actions[i] = c.approval(path, a, taken)
+		case c.doc.Has(at(path, "wait_for")):
 			c.def.Actions[i] = c.waitFor(path, a, taken)
-		} else {
+		default:
 			c.def.Actions[i] = c.action(path, a, taken)
 		}
 		c.def.Actions[i].Needs = a.Needs
@@ -156,17 +159,15 @@ func (c *checker) ends(path []any, on []string) []Status {
 		return []Status{Completed, Failed}
 	}
 	if len(on) == 0 {
-		c.fail(path, "on is empty: name completed, failed or escalated, or leave it out for completed and failed")
+		c.fail(path, "on is empty: name completed, failed, escalated or approval_needed, or leave it out for completed and failed")
 	}
-	possible := []Status{Completed, Failed, Escalated}
+	possible := []Status{Completed, Failed, Escalated, ApprovalNeeded}
 	var out []Status
 	for i, name := range on {
 		where := at(path, i)
 		switch s := Status(name); {
-		case slices.Contains([]string{"approval_needed"}, name):
-			c.fail(where, "%q is not supported by this version of Stavily: leave it out", name)
 		case !slices.Contains(possible, s):
-			c.fail(where, "%q: must be completed, failed or escalated", name)
+			c.fail(where, "%q: must be completed, failed, escalated or approval_needed", name)
 		default:
 			out = append(out, s)
 		}
@@ -192,7 +193,9 @@ func (c *checker) expressionsOf(text document) {
 		if s.Each != nil {
 			delete(here.Absent, expr.Agent)
 		}
+		c.reading = nil
 		s.with = c.with([]any{"actions", i, "with"}, here)
+		s.reads = c.reading
 		if s.Undo != nil {
 			s.Undo.with = c.with([]any{"actions", i, "undo", "with"}, scope(ids, ids))
 		}
@@ -200,6 +203,7 @@ func (c *checker) expressionsOf(text document) {
 			s.Wait.where = c.condition([]any{"actions", i, "wait_for", "where"}, text.Actions[i].WaitFor.Where, here)
 		}
 	}
+	c.approvals(upstream)
 	for i := range c.def.Outputs {
 		c.def.Outputs[i].with = c.with([]any{"outputs", i, "with"}, scope(ids, ids))
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -208,6 +209,7 @@ func (c *checker) expectation(path []any, t test) Expectation {
 func (c *checker) knownStep(path []any, said string) {
 	ids := c.def.steps()
 	id, _, _ := wholeOf(said)
+	id, _, _ = strings.Cut(id, "@")
 	if slices.Contains(ids, id) {
 		return
 	}

@@ -157,6 +157,9 @@ func (d *Definition) rehearse(t Test, cause []Event, out *Trial) error {
 			switch e := e.(type) {
 			case Dispatch:
 				waiting = append(waiting, t.rehearsed(e, out))
+			case Ask:
+				out.Order = append(out.Order, e.Step)
+				waiting = append(waiting, t.judged(e)...)
 			case Choose:
 				waiting = append(waiting, Chosen{e.Step, slices.DeleteFunc(slices.Clone(t.Agents), func(a Agent) bool { return !e.Selector.Picks(a) })})
 			case Await:
@@ -199,6 +202,21 @@ func (t Test) rehearsed(e Dispatch, out *Trial) StepEnded {
 	}
 	end.Step, end.Try = e.Step, e.Try
 	return end
+}
+
+// judged is what people say to an approval: nobody denies it unless the test says so, and
+// nobody says anything where its end is a timeout.
+func (t Test) judged(e Ask) []Input {
+	status := t.Ends[e.Step].Status
+	if status == api.TimedOut {
+		return nil
+	}
+	var out []Input
+	for n := range e.Count {
+		approve := status == "" || status == api.Completed
+		out = append(out, Verdict{Step: e.Step, Digest: e.Asked.Digest, By: fmt.Sprint("tester-", n+1), Approve: approve, Reason: t.Ends[e.Step].Error})
+	}
+	return out
 }
 
 // asExpected leaves out the outputs that an expected order does not speak of.

@@ -28,7 +28,7 @@ func (c *checker) onFailure(text document) {
 		if c.def.OnFailure != Undo {
 			c.fail(where, "undo is never run: say on_failure: undo at the top level")
 		}
-		if c.def.Actions[i].Wait != nil {
+		if c.def.Actions[i].Plugin == "" {
 			continue // it has been told
 		}
 		if c.doc.Has(at(where, "id")) {

@@ -25,6 +25,10 @@ var (
 	putWait  = prepare(`INSERT INTO waits (org, run, step, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org, run, step) DO UPDATE SET doc = excluded.doc`)
 	dropWait = prepare(`DELETE FROM waits WHERE org = ?1 AND run = ?2 AND step = ?3`)
 
+	approvals    = prepare(`SELECT doc FROM approvals WHERE org = ?1 ORDER BY run, step`)
+	putApproval  = prepare(`INSERT INTO approvals (org, run, step, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org, run, step) DO UPDATE SET doc = excluded.doc`)
+	dropApproval = prepare(`DELETE FROM approvals WHERE org = ?1 AND run = ?2 AND step = ?3`)
+
 	windowByKey = prepare(`SELECT doc FROM windows WHERE org = ?1 AND workflow = ?2 AND key = ?3`)
 	windowsOpen = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM windows WHERE org = ?1 AND workflow = ?2 LIMIT ?3)`)
 	dueWindows  = prepare(`SELECT doc FROM windows WHERE org = ?1 AND closes <= ?2 ORDER BY closes, workflow, key LIMIT ?3`)
@@ -130,6 +134,12 @@ func (r reader) next(st statement) (time.Time, bool, error) {
 	}
 	return time.Unix(0, at).UTC(), true, nil
 }
+
+func (r reader) Approvals() ([]store.Approval, error) { return all[store.Approval](r, approvals) }
+
+func (t *tx) PutApproval(a store.Approval) error { return t.put(putApproval, a, a.Run, a.Step) }
+
+func (t *tx) DropApproval(run api.RunID, step string) error { return t.write(dropApproval, run, step) }
 
 func (r reader) Window(workflow, key string) (store.Window, error) {
 	return one[store.Window](r, windowByKey, workflow, key)

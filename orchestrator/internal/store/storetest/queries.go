@@ -339,6 +339,51 @@ func testWaits(f *fixture) {
 	f.equal("waits", fmt.Sprint(keys(got, func(w store.Wait) string { return string(w.Run) + w.Step })), "[R1a R2a]")
 }
 
+func testApprovals(f *fixture) {
+	approval := func(run api.RunID, step string) store.Approval {
+		a := sampleApproval("x")
+		a.Run, a.Step = run, step
+		return a
+	}
+	f.update(func(tx store.Tx) error {
+		return errors.Join(tx.PutApproval(approval("R2", "a")), tx.PutApproval(approval("R1", "b")), tx.PutApproval(approval("R1", "a")))
+	})
+	for range 2 { // dropping again changes nothing
+		f.update(func(tx store.Tx) error { return tx.DropApproval("R1", "b") })
+	}
+	got := read(f, org, store.Reader.Approvals)
+	f.equal("approvals", fmt.Sprint(keys(got, func(a store.Approval) string { return string(a.Run) + a.Step })), "[R1a R2a]")
+}
+
+func testWindows(f *fixture) {
+	window := func(key string, at int) store.Window {
+		return store.Window{Workflow: "w", Key: key, Closes: after(at), Doc: quoted("x")}
+	}
+	f.update(func(tx store.Tx) error {
+		return errors.Join(tx.PutWindow(window("a", 20)), tx.PutWindow(window("b", 10)), tx.PutWindow(window("a", 30)))
+	})
+	due := func(at, limit int) string {
+		f.Helper()
+		got := read(f, org, func(r store.Reader) ([]store.Window, error) { return r.DueWindows(after(at), limit) })
+		return fmt.Sprint(keys(got, func(w store.Window) string { return w.Key }))
+	}
+	f.equal("over before its time", due(9, 10), "[]")
+	f.equal("over", due(10, 10), "[b]")
+	f.equal("over at the end", due(99, 10), "[b a]")
+	f.equal("the longest overdue", due(99, 1), "[b]")
+	open := func(workflow string, limit int) int {
+		f.Helper()
+		return read(f, org, func(r store.Reader) (int, error) { return r.WindowsOpen(workflow, limit) })
+	}
+	f.equal("open", []int{open("w", 10), open("w", 1), open("v", 10)}, []int{2, 1, 0})
+	for range 2 { // dropping again changes nothing
+		f.update(func(tx store.Tx) error { return tx.DropWindow(window("b", 0)) })
+	}
+	if next, some, err := ask2(f, org, store.Reader.NextWindow); err != nil || !some || !next.Equal(after(30)) {
+		f.Errorf("NextWindow = %v, %v, %v; want %v", next, some, err, after(30))
+	}
+}
+
 func testAlarms(f *fixture) {
 	alarm := func(step string, try, at int) store.Alarm {
 		return store.Alarm{Run: "R", Step: step, Try: try, At: after(at)}

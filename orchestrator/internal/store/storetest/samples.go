@@ -83,13 +83,17 @@ func sampleWorkflow(text string) store.Workflow {
 
 func sampleRun(note string) store.Run {
 	return store.Run{
-		ID: "01RUN", Workflow: "clean", Version: 1, Status: "completed", EventID: "01EVENT", Key: "web-1", Lane: "l", Host: "h", Cancelled: true,
+		ID: "01RUN", Workflow: "clean", Version: 1, Status: "completed", EventID: "01EVENT", Key: "web-1", Lane: "l", Host: "h", Cancelled: true, Error: "e",
 		CreatedAt: start, StartedAt: after(1), FinishedAt: after(2), State: quoted(note),
 	}
 }
 
 func sampleWait(note string) store.Wait {
 	return store.Wait{Run: "01RUN", Step: "<clean>", Pattern: note}
+}
+
+func sampleApproval(note string) store.Approval {
+	return store.Approval{Run: "01RUN", Step: "<ok>", Workflow: "clean", Version: 3, EventID: "01EVENT", Count: 2, Since: start, Until: after(9), Asked: quoted(note)}
 }
 
 func sampleWindow(note string) store.Window {
@@ -176,6 +180,7 @@ func everything(note string) func(store.Tx) error {
 		func(tx store.Tx) error { return tx.SetCooldown("clean", "web-1", after(len(note))) },
 		func(tx store.Tx) error { return tx.PutRun(sampleRun(note)) },
 		func(tx store.Tx) error { return tx.PutWait(sampleWait(note)) },
+		func(tx store.Tx) error { return tx.PutApproval(sampleApproval(note)) },
 		func(tx store.Tx) error { return tx.PutWindow(sampleWindow(note)) },
 		func(tx store.Tx) error { return tx.PutAlarm(sampleAlarm(note)) },
 		func(tx store.Tx) error { return tx.AddHistory(sampleHistory(note)) },
@@ -242,6 +247,7 @@ func probes() []probe {
 		{"runs", listed(func(r store.Reader) ([]store.Run, error) { return r.Runs(store.RunQuery{}) }), run},
 		{"history", listed(func(r store.Reader) ([]store.History, error) { return r.History("01RUN") }), func(n string) any { return sampleHistory(n) }},
 		{"waits", listed(store.Reader.Waits), func(n string) any { return sampleWait(n) }},
+		{"approvals", listed(store.Reader.Approvals), func(n string) any { return sampleApproval(n) }},
 		{"window", found(func(r store.Reader) (store.Window, error) { return r.Window("clean", `"<web-1>"`) }), func(n string) any { return sampleWindow(n) }},
 		{"due windows", listed(func(r store.Reader) ([]store.Window, error) { return r.DueWindows(after(1000), 0) }), func(n string) any { return sampleWindow(n) }},
 		{"due alarms", listed(func(r store.Reader) ([]store.Alarm, error) { return r.DueAlarms(after(1000), 0) }), func(n string) any { return sampleAlarm(n) }},

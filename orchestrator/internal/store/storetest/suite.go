@@ -36,6 +36,8 @@ func Run(t *testing.T, open Opener) {
 		{"who can be offered what", testOfferFit},
 		{"what is due", testDue},
 		{"alarms", testAlarms},
+		{"windows", testWindows},
+		{"approvals", testApprovals},
 		{"waits", testWaits},
 		{"versions of packages", testPackages},
 		{"assignments that are due", testDueAssignments},

@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+const asks = "name: simple\ntriggers: [{event: test}]\nactions:\n" +
+	"  - {id: ok, approval: {count: 2, within: 10m}}\n" +
+	"  - {id: do, plugin: actor, needs: [ok], with: {mount: '${{ event.data.mount }}'}}\n"
+
+// needed is the only approval that is needed.
+func (w world) needed() (a store.Approval, asked workflow.Asked) {
+	w.t.Helper()
+	w.read(func(r store.Reader) error {
+		all, err := r.Approvals()
+		if err != nil || len(all) != 1 {
+			w.t.Fatalf("approvals %+v, %v", all, err)
+		}
+		a = all[0]
+		return json.Unmarshal(a.Asked, &asked)
+	})
+	return a, asked
+}
+
+// Nothing is done before as many people as are needed have approved what is done, also over
+// restarts; the same person, and another digest, count for nothing.
+func TestApprovalOverARestart(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+		w.apply(asks)
+		w.sends(s, on(1, "/"), api.EventAccepted)
+		ap, asked := w.needed()
+		if ap.Workflow != "simple" || ap.EventID != "E1" || len(asked.Steps) != 1 || string(asked.Steps[0].Input["mount"]) != `"/"` {
+			t.Fatalf("asked %+v: %+v", ap, asked)
+		}
+		judge := func(by, digest string, approve bool, want api.Code) {
+			t.Helper()
+			_, err := w.Judge(t.Context(), "default", ap.Run, workflow.Verdict{Step: "ok", Digest: digest, By: by, Approve: approve})
+			w.wantCode(by, err, want)
+		}
+		judge("ann", "sha256:0", true, api.CodeConflict)
+		judge("ann", asked.Digest, true, "")
+		judge("ann", asked.Digest, true, api.CodeConflict)
+		judge("; rm", asked.Digest, true, api.CodeInvalid)
+		w = w.restart(time.Minute)
+		if offers, err := w.Poll(t.Context(), a.Identity, 0, 16); err != nil || len(offers) != 0 {
+			t.Fatalf("offered %+v, %v before it was approved", offers, err)
+		}
+		judge("bob", asked.Digest, true, "")
+		if i := w.takes(a); string(i.InputData["mount"]) != `"/"` {
+			t.Errorf("does %s", i.InputData)
+		}
+		judge("eve", asked.Digest, false, api.CodeConflict) // it is over
+		w.read(func(r store.Reader) error {
+			all, err := r.Approvals()
+			if err != nil || len(all) != 0 {
+				t.Errorf("still needed: %+v, %v", all, err)
+			}
+			rows, err := r.Audit(0, 0)
+			said := 0
+			for _, row := range rows {
+				if row.Action == "approval.approve" && strings.Contains(row.Detail, asked.Digest) {
+					said++
+				}
+			}
+			if said != 2 {
+				t.Errorf("%d approvals on record", said)
+			}
+			return err
+		})
+	})
+}
+
+// What one person denies, and what nobody decides in time, is not done.
+func TestApprovalThatIsNotGiven(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(asks)
+		w.sends(s, on(1, "/"), api.EventAccepted)
+		ap, asked := w.needed()
+		if _, err := w.Judge(t.Context(), "default", ap.Run, workflow.Verdict{Step: "ok", Digest: asked.Digest, By: "ann", Reason: "not now"}); err != nil {
+			t.Fatal(err)
+		}
+		w.runsAre("failed")
+		w.sends(s, on(2, "/"), api.EventAccepted)
+		w = w.restart(9 * time.Minute)
+		w.runsAre("running", "failed")
+		w = w.restart(time.Hour)
+		time.Sleep(time.Second)
+		w.runsAre("failed", "failed")
+		w.sends(s, on(3, "/"), api.EventAccepted)
+		ap, _ = w.needed()
+		if _, err := w.CancelRun(t.Context(), "default", ap.Run); err != nil {
+			t.Fatal(err)
+		}
+		w.runsAre("cancelled", "failed", "failed")
+		w.read(func(r store.Reader) error {
+			if all, err := r.Approvals(); err != nil || len(all) != 0 {
+				t.Errorf("still needed: %+v, %v", all, err)
+			}
+			return nil
+		})
+	})
+}

@@ -1,0 +1,6 @@
+-- Steps of runs that wait for people.
+
+CREATE TABLE approvals (
+    org TEXT NOT NULL, run TEXT NOT NULL, step TEXT NOT NULL, doc TEXT NOT NULL,
+    PRIMARY KEY (org, run, step)
+) STRICT, WITHOUT ROWID;
