@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ type worker struct {
 
 	finished *telemetry.CounterVec
 	took     *telemetry.HistogramVec
+	polls    *telemetry.CounterVec
+	running  *telemetry.Gauge
 }
 
 func newWorker(rt *agent.Runtime, journal *agent.Journal) *worker {
@@ -32,6 +35,9 @@ func newWorker(rt *agent.Runtime, journal *agent.Journal) *worker {
 		took: rt.Metrics.HistogramVec("instruction_seconds", "Time from the start of the plugin to its end.",
 			[]float64{.01, .05, .1, .5, 1, 5, 10, 60, 300, 1800}, "plugin"),
 	}
+	w.polls = rt.Metrics.CounterVec("polls_total", "Polls for instructions, by outcome: work, none or failed.", "outcome")
+	w.running = rt.Metrics.Gauge("instructions_running", "Instructions that are being worked on.")
+	rt.Metrics.GaugeFunc("results_waiting", "Results that wait for the orchestrator.", func() float64 { return float64(len(journal.Unreported())) })
 	for range cap(w.slots) {
 		w.slots <- struct{}{}
 	}
@@ -73,13 +79,15 @@ func (w *worker) poll(ctx context.Context) error {
 		answer, err := w.rt.API.Poll(ctx, wait, free)
 		w.rt.NoteContact(err)
 		offers := answer.Offers()
+		w.countPoll(len(offers), err)
 		for range free - len(offers) {
 			w.slots <- struct{}{}
 		}
 		for _, offer := range offers {
 			received := time.Now()
 			running.Go(func() {
-				defer func() { w.slots <- struct{}{} }()
+				w.running.Add(1)
+				defer func() { w.running.Add(-1); w.slots <- struct{}{} }()
 				w.handle(ctx, offer, received)
 			})
 		}
@@ -99,6 +107,19 @@ func (w *worker) mayRecord(ctx context.Context, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return w.rt.AwaitAudit(ctx) == nil
+}
+
+func (w *worker) countPoll(offers int, err error) {
+	outcome := "none"
+	switch {
+	case errors.Is(err, context.Canceled): // the agent ends
+		return
+	case err != nil:
+		outcome = "failed"
+	case offers > 0:
+		outcome = "work"
+	}
+	w.polls.WithLabelValues(outcome).Inc()
 }
 
 // take waits for a free slot, at most for limit, and takes all that are free.

@@ -34,6 +34,8 @@ type monitor struct {
 	born    time.Time  // it, or what it took the place of
 	freshAt time.Time  // when it last looked with success; zero: not yet
 	info    api.MonitorInfo
+	look    *trace.Span // of the look under way
+	told    int         // events in it
 	started bool
 	retired bool
 	gone    bool            // nothing takes its place
@@ -154,7 +156,7 @@ func (m *monitor) accept(ctx context.Context, e api.Event) (api.EventID, error) 
 	if strings.HasPrefix(e.Type, ownEvents) {
 		return "", fmt.Errorf("event %.80s: types that begin with %s are the agent's own: choose another", e.Type, ownEvents)
 	}
-	e.Source, e.Monitor = string(m.plugin.ID), m.settings.Name
+	e.Source, e.Monitor, e.TraceParent = string(m.plugin.ID), m.settings.Name, m.during()
 	return m.out.accept(ctx, e)
 }
 
@@ -226,18 +228,6 @@ func jitter(d time.Duration, part float64) time.Duration {
 	return time.Duration(float64(d) * (1 + part*(2*rand.Float64()-1)))
 }
 
-// traced ends the span of a look. One that found nothing is not worth a trace.
-func (m *monitor) traced(span *trace.Span, found int, err error) {
-	if found == 0 && err == nil {
-		return
-	}
-	span.Set(trace.KeyMonitor, m.settings.Name).Set(trace.KeyPlugin, string(m.plugin.ID)).SetInt("stavily.events", int64(found))
-	if err != nil {
-		span.Fail(err.Error())
-	}
-	span.End()
-}
-
 // once is one look. The error ends the session.
 func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 	limit := m.rt.Config().Plugins.Timeout.Duration()
@@ -248,16 +238,16 @@ func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 	}
 	looking, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	span := m.rt.Trace.Start(trace.Context{}, "sensor.sample", trace.Internal)
+	m.beginLook()
 	events, err := s.Detect(looking)
 	if s.Err() != nil {
+		m.endLook(s.Err())
 		return s.Err()
 	}
 	for _, e := range events { // beside ones that cannot be read there may be good ones
-		e.TraceParent = span.Carry("")
 		err = errors.Join(err, m.keep(ctx, e))
 	}
-	m.traced(span, len(events), err)
+	m.endLook(err)
 	m.mu.Lock()
 	m.info.LastRun = api.At(time.Now())
 	m.mu.Unlock()

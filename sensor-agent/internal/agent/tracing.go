@@ -9,6 +9,39 @@ import (
 	"github.com/stavily/agents/shared/pkg/trace"
 )
 
+// beginLook begins the span of a look: what the monitor tells until its end is below it,
+// whether the plugin answers with it or calls.
+func (m *monitor) beginLook() {
+	span := m.rt.Trace.Start(trace.Context{}, "sensor.sample", trace.Internal)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.look, m.told = span, 0
+}
+
+// during is the traceparent of the look under way, empty where there is none.
+func (m *monitor) during() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told++
+	return m.look.Carry("")
+}
+
+// endLook ends the span of a look. One that found nothing is not worth a trace.
+func (m *monitor) endLook(err error) {
+	m.mu.Lock()
+	span, told := m.look, m.told
+	m.look = nil
+	m.mu.Unlock()
+	if told == 0 && err == nil {
+		return
+	}
+	span.Set(trace.KeyMonitor, m.settings.Name).Set(trace.KeyPlugin, string(m.plugin.ID)).SetInt("stavily.events", int64(told))
+	if err != nil {
+		span.Fail(err.Error())
+	}
+	span.End()
+}
+
 // emitting begins the span in which an event gets onto the disk: below the look that found
 // it, or the first of its trace. The event carries it on.
 func (o *outbox) emitting(e *api.Event) *trace.Span {

@@ -122,7 +122,9 @@ func (rt *Runtime) auditIdentity(ctx context.Context, creds *pki.Credentials) er
 	if known, err := limits.ReadFile(rt.identityFile(), maxIdentityFile); err == nil && strings.TrimSpace(string(known)) == fingerprint {
 		return nil
 	}
-	err := rt.untilAudited(ctx, func() error { return rt.Audit.Record(AuditEnrolled, certificateFields(creds.Leaf(), creds.Identity())...) })
+	err := rt.untilAudited(ctx, func() error {
+		return rt.Audit.Record(AuditEnrolled, certificateFields(creds.Leaf(), creds.Identity())...)
+	})
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,7 @@ func (rt *Runtime) OpenSpool() (*Spool, error) {
 		return nil, err
 	}
 	rt.closers = append(rt.closers, s.Close)
+	rt.spool.Store(s)
 	if r := s.Recovery(); len(r.Lost) > 0 || len(r.Damaged) > 0 {
 		rt.Health.Set("spool_damaged", Degraded, false, "part of the event spool was damaged; what is lost is reported to the orchestrator as gaps", "check the disk; the damaged files are kept beside the spool as *.bad")
 		rt.Log.Error("spool damaged", "lost", r.Lost, "files", r.Damaged)
@@ -80,6 +81,7 @@ func (rt *Runtime) OpenJournal() (*Journal, error) {
 	}
 	if err == nil {
 		rt.closers = append(rt.closers, j.Close)
+		rt.journal.Store(j)
 	}
 	return j, err
 }

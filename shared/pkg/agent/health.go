@@ -26,7 +26,8 @@ const (
 // all its loops beating is well. Safe for concurrent use.
 type Health struct {
 	now     func() time.Time
-	secrets *telemetry.Redactor // set before anything runs
+	secrets *telemetry.Redactor          // set before anything runs
+	silence func() (api.Condition, bool) // a condition that time makes, which is blocking; nil: none. Set before anything runs
 
 	mu         sync.Mutex // guards the fields below
 	conditions map[string]api.Condition
@@ -99,8 +100,38 @@ func (h *Health) Snapshot() api.Health {
 			})
 		}
 	}
+	if c, held := h.silent(); held {
+		out = append(out, c)
+	}
 	slices.SortFunc(out, func(a, b api.Condition) int { return cmp.Compare(a.Name, b.Name) })
 	return api.Health{Status: worst(out), Conditions: out}
+}
+
+func (h *Health) silent() (api.Condition, bool) {
+	if h.silence == nil {
+		return api.Condition{}, false
+	}
+	return h.silence()
+}
+
+// Loop is one loop of the agent and when it moved last.
+type Loop struct {
+	Name  string   `json:"name"`
+	Last  api.Time `json:"last"`
+	Limit string   `json:"limit"` // it is stuck when it has not moved for so long
+	Stuck bool     `json:"stuck"`
+}
+
+// Loops are all loops by name.
+func (h *Health) Loops() []Loop {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := []Loop{}
+	for _, name := range slices.Sorted(maps.Keys(h.beats)) {
+		b := h.beats[name]
+		out = append(out, Loop{name, api.At(b.last), b.limit.String(), h.now().Sub(b.last) > b.limit})
+	}
+	return out
 }
 
 // Ready reports whether the agent can do its work, and otherwise the conditions
@@ -110,7 +141,7 @@ func (h *Health) Ready() (bool, []api.Condition) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	against := slices.DeleteFunc(snapshot.Conditions, func(c api.Condition) bool {
-		return c.Status != string(Failing) && !h.blocking[c.Name]
+		return c.Status != string(Failing) && !h.blocking[c.Name] && c.Name != conditionSilent
 	})
 	return len(against) == 0, against
 }

@@ -84,7 +84,7 @@ func hostPort(bind string, port int) string { return net.JoinHostPort(bind, strc
 
 // healthHandler serves the two probes. Only local callers see the conditions and the
 // sandbox: the endpoint may be bound to every address for a kubelet to reach.
-func healthHandler(h *Health, healthPath, readyPath string) http.Handler {
+func healthHandler(h *Health, healthPath, readyPath string) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, r *http.Request) {
 		snapshot := h.Snapshot()

@@ -63,6 +63,9 @@ func (rt *Runtime) noteContact(err error) {
 		return
 	}
 	now := contactOf(err)
+	if now == answered {
+		rt.heard.Store(time.Now().UnixNano())
+	}
 	changed := rt.contact.Swap(int32(now)) != int32(now)
 	switch now {
 	case answered:

@@ -88,7 +88,7 @@ variables, then the configuration file, then defaults; "config show" prints each
 		}
 		return run(cmd.Context(), loaded, role)
 	}
-	root.AddCommand(enrollCommand(role, load), configCommand(role, load), sandboxCommand(role, load), pluginsCommand(role, load), healthCommand(role, load), auditCommand(role, load), versionCommand())
+	root.AddCommand(enrollCommand(role, load), configCommand(role, load), sandboxCommand(role, load), pluginsCommand(role, load), healthCommand(role, load), agentStatusCommand(role, load), auditCommand(role, load), versionCommand())
 	root.AddCommand(serviceCommands(role)...)
 	return root
 }

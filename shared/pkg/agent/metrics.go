@@ -3,6 +3,7 @@ package agent
 import (
 	"net/http"
 
+	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
@@ -16,6 +17,7 @@ type counts struct {
 	runs         *telemetry.CounterVec
 	zygotes      *telemetry.CounterVec
 	spans        *telemetry.CounterVec
+	*calls
 	*takings
 }
 
@@ -26,6 +28,20 @@ func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 	m.GaugeFunc("conditions", "Conditions that hold, as /health lists them.", func() float64 {
 		return float64(len(rt.Health.Snapshot().Conditions))
 	})
+	m.GaugeFunc("ready", "1 when /ready says so.", func() float64 {
+		ready, _ := rt.Health.Ready()
+		return one(ready)
+	})
+	m.GaugeFunc("stuck_loops", "Loops that make no progress; /health fails when there is one.", func() float64 {
+		stuck := 0
+		for _, l := range rt.Health.Loops() {
+			if l.Stuck {
+				stuck++
+			}
+		}
+		return float64(stuck)
+	})
+	m.GaugeVec("build_info", "1, with what the program is.", "program", "version").WithLabelValues(rt.Role.Program, api.Version).Set(1)
 	return &counts{
 		logsDropped: m.Counter("plugin_logs_dropped_total", "Plugin log entries not copied to the orchestrator; logs/plugins on the host has them."),
 		connections: m.CounterVec("plugin_connections_total", "Connections that plugins made to their granted destinations, by how they ended.", "plugin", "outcome"),
@@ -35,6 +51,7 @@ func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 		zygotes:     m.CounterVec("zygotes_ended_total", "Ends of processes that runs are forked from, by reason.", "reason"),
 		layer:       m.GaugeVec("sandbox_layer", "1 for each layer of the sandbox that is enforced, 0 for the others.", "layer"),
 		spans:       m.CounterVec("trace_spans_total", "Spans of traces, by what became of them.", "outcome"),
+		calls:       newCalls(m),
 		takings:     newTakings(m),
 	}
 }

@@ -41,10 +41,14 @@ type Runtime struct {
 	counts   *counts
 	logs     *logUpload
 	beatNow  chan struct{}
-	failed   chan error     // holds the first reason of Fail
-	untraced atomic.Bool    // it was told that the collector takes no spans
-	contact  atomic.Int32   // what was told of the connection last, a contact; 0 is nothing
-	closers  []func() error // what roles opened; closed when everything has ended
+	failed   chan error              // holds the first reason of Fail
+	working  atomic.Bool             // identity and plugins are there
+	untraced atomic.Bool             // it was told that the collector takes no spans
+	heard    atomic.Int64            // when the orchestrator answered last, in nanoseconds since 1970; 0 is never
+	spool    atomic.Pointer[Spool]   // of a sensor, once it is open
+	journal  atomic.Pointer[Journal] // of an action agent, once it is open
+	contact  atomic.Int32            // what was told of the connection last, a contact; 0 is nothing
+	closers  []func() error          // what roles opened; closed when everything has ended
 	monitors atomic.Pointer[func() []api.MonitorInfo]
 	events   atomic.Pointer[func(context.Context, api.Event) error] // see TakeEvents
 	secrets  *telemetry.Redactor                                    // what plugins must keep to themselves
@@ -93,7 +97,7 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	defer rt.flushTraces(ctx)
 	rt.openAudit()
 	defer func() { err = errors.Join(err, rt.closeAudit()) }()
-	components := append(rt.listeners(), Component{"service manager", rt.tellManager}, Component{"agent", rt.work})
+	components := append(rt.listeners(), Component{"service manager", rt.tellManager}, Component{"agent", rt.work}, Component{"tracing", rt.Trace.Run})
 	if err := runGroup(ctx, components); err != nil {
 		log.Error("stopped", telemetry.KeyError, err)
 		return err
@@ -138,6 +142,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 	rt.config.Store(cfg)
 	rt.use(&telemetry.Redactor{})
 	rt.counts = newCounts(metrics, rt)
+	rt.Health.silence = rt.silence
 	rt.logs = newLogUpload(rt.counts.logsDropped.Inc)
 	rt.assigned = openAssigned(rt)
 	return rt, nil
@@ -146,7 +151,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 func (rt *Runtime) listeners() []Component {
 	var out []Component
 	if h := rt.Config().Health; h.Enabled {
-		l := &listener{name: "health", addr: hostPort(h.Bind, h.Port), handler: healthHandler(rt.Health, h.Path, h.ReadyPath), base: rt.Config().Agent.BaseDir, health: rt.Health, log: rt.Log}
+		l := &listener{name: "health", addr: hostPort(h.Bind, h.Port), handler: rt.healthHandler(h), base: rt.Config().Agent.BaseDir, health: rt.Health, log: rt.Log}
 		out = append(out, Component{"health endpoint", l.Run})
 	}
 	if m := rt.Config().Metrics; m.Enabled {
@@ -181,6 +186,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 			err = errors.Join(err, c())
 		}
 	}()
+	rt.working.Store(true)
 	role, err := rt.Role.Components(rt)
 	if err != nil {
 		return err
@@ -226,6 +232,7 @@ func (rt *Runtime) connect(creds *pki.Credentials) (*api.Client, error) {
 		BaseURL: c.BaseURL, TLS: creds.ClientTLS(rt.tlsOptions()), Agent: rt.Config().Agent.ID,
 		Timeout: c.Timeout.Duration(), UserAgent: userAgent(rt.Role),
 		RequestsPerSecond: c.RateLimit.RequestsPerSecond, Burst: c.RateLimit.Burst,
+		Observe: rt.counts.called,
 	})
 }
 

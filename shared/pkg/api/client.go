@@ -28,6 +28,10 @@ type ClientOptions struct {
 
 	RequestsPerSecond float64 // of all calls but heartbeats and renewals; 0: no limit
 	Burst             int     // calls that may come at once under that limit; less than 1: 1
+
+	// Observe hears of every call that was sent: its path pattern, how long it took, and how
+	// it ended. nil hears nothing. It is called from any goroutine.
+	Observe func(method, path string, took time.Duration, err error)
 }
 
 // Client speaks the Agent API for one agent. Every call is one request: the client
@@ -48,6 +52,7 @@ type ClientOptions struct {
 type Client struct {
 	base      *url.URL
 	agent     AgentID
+	observe   func(method, path string, took time.Duration, err error)
 	timeout   time.Duration
 	userAgent string
 	limiter   *rate.Limiter
@@ -66,7 +71,10 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if err := o.Agent.Validate(); err != nil {
 		return nil, fmt.Errorf("make API client: %w", err)
 	}
-	c := &Client{base: base, agent: o.Agent, timeout: o.Timeout, userAgent: o.UserAgent, limiter: rate.NewLimiter(rate.Inf, 0)}
+	if o.Observe == nil {
+		o.Observe = func(string, string, time.Duration, error) {}
+	}
+	c := &Client{base: base, agent: o.Agent, timeout: o.Timeout, userAgent: o.UserAgent, observe: o.Observe, limiter: rate.NewLimiter(rate.Inf, 0)}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}

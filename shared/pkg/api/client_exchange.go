@@ -82,10 +82,12 @@ func (c *Client) do(ctx context.Context, k call) (status int, body []byte, err e
 			return 0, nil, fmt.Errorf("wait for api.rate_limit: %w", err)
 		}
 	}
+	begin := time.Now()
 	err = c.overLink(func(l *link) error {
 		status, body, err = c.once(ctx, k, l)
 		return err
 	})
+	c.observe(k.method, k.path, time.Since(begin), err)
 	return status, body, err
 }
 
