@@ -270,3 +270,17 @@ func TestAnEnrolmentThatCannotBeFinishedIsRepeated(t *testing.T) {
 		t.Errorf("the pending key is left: %v", err)
 	}
 }
+
+// A person waits for as many attempts as api.retry says, and no more (R054).
+func TestEnrolmentIsTriedSoOften(t *testing.T) {
+	t.Setenv("STAVILY_API_RETRY_INITIAL_INTERVAL", "1ms")
+	t.Setenv("STAVILY_API_RETRY_MAX_INTERVAL", "1ms")
+	for text, want := range map[string]int{"1": 1, "2": 2} {
+		t.Setenv("STAVILY_API_RETRY_MAX_ATTEMPTS", text)
+		r := newRegistrar(t)
+		r.cut = func() bool { return true }
+		if _, err := r.enrol(t.Context(), filepath.Join(t.TempDir(), "base")); err == nil || len(r.asked) != want {
+			t.Errorf("max_attempts %q: %d requests and %v, want %d and an error", text, len(r.asked), err, want)
+		}
+	}
+}
