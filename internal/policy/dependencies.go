@@ -9,6 +9,7 @@ var Dependencies = map[string]string{
 	"github.com/creachadair/jrpc2":             "JSON-RPC 2.0 on the agent socket",
 	"github.com/fsnotify/fsnotify":             "told of changed files on every system, with the quirks of each handled",
 	"github.com/getkin/kin-openapi":            "tests only: the OpenAPI document is valid and its examples fit",
+	"github.com/golang-jwt/jwt/v5":             "JSON Web Tokens on the server, with the algorithm fixed and every claim checked",
 	"github.com/google/go-cmp":                 "tests only: readable differences",
 	"github.com/hiddeco/sshsig":                "SSH signatures over plugin packages, the ones of ssh-keygen -Y, so that nobody needs another kind of key",
 	"github.com/oklog/ulid/v2":                 "ids that sort by time and need no coordination",

@@ -1,11 +1,14 @@
 package agentapi
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/engine"
@@ -31,7 +34,9 @@ const (
 func Handler(e *engine.Engine, log *slog.Logger) (http.Handler, error) {
 	return route.Build(route.Agents, map[route.ID]route.Handler{
 		route.Enroll:       enroll(e),
-		route.Renew:        taking(e.Renew),
+		route.Renew:        renew(e),
+		route.Refresh:      refresh(e),
+		route.Download:     download(e),
 		route.Heartbeat:    taking(e.Heartbeat),
 		route.Instructions: poll(e),
 		route.Progress:     about(e.Progress),
@@ -54,6 +59,19 @@ func (g gate) Admit(ctx context.Context, cert *x509.Certificate) (context.Contex
 	authenticated(ctx)
 	return admitted, principal(id), release, nil
 }
+
+func (g gate) AdmitToken(ctx context.Context, token string) (context.Context, route.Principal, func(), error) {
+	admitted, id, release, err := g.engine.AdmitToken(ctx, token)
+	if err != nil {
+		return nil, route.Principal{Kind: route.Anonymous}, nil, err
+	}
+	authenticated(ctx)
+	p := principal(id)
+	p.Bearer = true
+	return admitted, p, release, nil
+}
+
+func (g gate) TakesTokens() bool { return g.engine.TakesTokens() }
 
 func (g gate) Refused(ctx context.Context, p route.Principal, row route.Row, reason *api.Error) {
 	g.engine.Refused(ctx, identity(p), row.ID.String(), reason)
@@ -95,6 +113,47 @@ func about[In, Out any](call func(context.Context, pki.Identity, api.Instruction
 		})(ctx, c)
 	}
 }
+
+// renew is for those who have a certificate: a token that was stolen must not become one.
+func renew(e *engine.Engine) route.Handler {
+	call := taking(e.Renew)
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		if c.Principal.Bearer {
+			return nil, api.Errorf(api.CodeForbidden, "A token does not become a certificate; enrol the agent with `stavily tokens create` for that.")
+		}
+		return call(ctx, c)
+	}
+}
+
+func refresh(e *engine.Engine) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		if !c.Principal.Bearer {
+			return nil, api.Errorf(api.CodeForbidden, "Only an agent that came with a token gets the next one, and this one has a certificate.")
+		}
+		return e.RefreshToken(ctx, identity(c.Principal))
+	}
+}
+
+// download serves the files that scripts of the original README fetch.
+func download(e *engine.Engine) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		file := c.PathValue("file")
+		content, err := e.Download(ctx, c.Token, file)
+		if err != nil {
+			return nil, err
+		}
+		kind := "application/x-pem-file"
+		if strings.HasSuffix(file, ".gz") {
+			kind = "application/gzip"
+		}
+		return &route.File{Content: inMemory{bytes.NewReader(content)}, Tag: rand.Text(), Type: kind}, nil
+	}
+}
+
+// inMemory is a file that needs no closing.
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
 
 func enroll(e *engine.Engine) route.Handler {
 	return func(ctx context.Context, c *route.Call) (any, error) {

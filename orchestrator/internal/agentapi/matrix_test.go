@@ -31,7 +31,9 @@ const in = api.Code("")
 var want = map[route.ID][]api.Code{
 	//                   nobody                token                 sensor           other sensor's path       action            other action's path       revoked sensor   revoked action   other organisation's sensor
 	route.Enroll:       {api.CodeBadToken, in, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken},
+	route.Download:     {api.CodeBadToken, in, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken, api.CodeBadToken},
 	route.Renew:        {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, in},
+	route.Refresh:      {api.CodeNoCertificate, api.CodeNoCertificate, api.CodeForbidden, api.CodeIdentityMismatch, api.CodeForbidden, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, api.CodeForbidden},
 	route.Heartbeat:    {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, in},
 	route.Instructions: {api.CodeNoCertificate, api.CodeNoCertificate, api.CodeForbidden, api.CodeForbidden, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, api.CodeForbidden},
 	route.Progress:     {api.CodeNoCertificate, api.CodeNoCertificate, api.CodeForbidden, api.CodeForbidden, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, api.CodeForbidden},

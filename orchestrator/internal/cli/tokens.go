@@ -28,7 +28,8 @@ on the agent's host. The token is shown only now.
 A token made for an --agent-id enrols that agent only, and may replace an agent of
 that id that is already enrolled with another key.`,
 		Example: `  stavily tokens create --type action
-  stavily tokens create --type sensor --agent-id web-01 --ttl 15m`,
+  stavily tokens create --type sensor --agent-id web-01 --ttl 15m
+  stavily tokens create --type sensor --agent-id web-01 --jwt`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if r.AgentType.Validate() != nil {
@@ -42,6 +43,9 @@ that id that is already enrolled with another key.`,
 			if o.output == "json" {
 				return showJSON(cmd.OutOrStdout(), t)
 			}
+			if r.JWT {
+				return showJWT(cmd, t)
+			}
 			return showToken(cmd, t)
 		},
 	}
@@ -50,7 +54,26 @@ that id that is already enrolled with another key.`,
 	f.StringVar((*string)(&r.AgentID), "agent-id", "", "the only agent `id` that may use the token")
 	f.DurationVar(&ttl, "ttl", time.Hour, "how long the token can be used, at most 24h")
 	f.StringVar(&r.Note, "note", "", "shown in the list of tokens")
+	f.BoolVar(&r.JWT, "jwt", false, "make no enrolment token but the one that this agent comes with instead of a certificate; the server needs --allow-jwt")
 	return c
+}
+
+// showJWT prints the token alone on its line, the CA, and where both belong.
+func showJWT(cmd *cobra.Command, t operatorapi.NewToken) error {
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), `%s
+
+%s
+Good until %s; the agent refreshes it. Save the token as certificates/token.jwt (mode 0600) and the
+CA as certificates/ca.crt in the agent's base directory, and set in its configuration:
+
+  api:
+    base_url: %s
+    auth:
+      type: jwt
+
+A token is less than a certificate: whoever reads the file is this agent until the token ends.
+`, t.Token, t.CAPEM, full(t.ExpiresAt), t.BaseURL)
+	return err
 }
 
 // showToken prints the token alone on its line, then the command that uses it.

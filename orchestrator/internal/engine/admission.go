@@ -39,10 +39,14 @@ func (e *Engine) Admit(ctx context.Context, cert *x509.Certificate) (admitted co
 	case now.After(cert.NotAfter):
 		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "The certificate ended at %s; enrol the agent again: `stavily tokens create --type %s --agent-id %s` prints the command.", cert.NotAfter.UTC().Format(time.RFC3339), id.Type, id.Agent)
 	}
-	// Watched from before the look at the agent's state, so that a revocation in
-	// between is not missed.
-	admitted, release = e.watch(ctx, agentKey{id.Org, id.Agent})
-	if err := e.checkCurrent(admitted, id, cert); err != nil {
+	return e.admit(ctx, id, func(ctx context.Context) error { return e.checkCurrent(ctx, id, cert) })
+}
+
+// admit watches the agent from before the look at its state, so that a revocation in
+// between is not missed.
+func (e *Engine) admit(ctx context.Context, id pki.Identity, check func(context.Context) error) (context.Context, pki.Identity, func(), error) {
+	admitted, release := e.watch(ctx, agentKey{id.Org, id.Agent})
+	if err := check(admitted); err != nil {
 		release()
 		if errors.Is(err, context.Canceled) { // the revocation ended the look itself
 			err = context.Cause(admitted)

@@ -22,6 +22,8 @@ type Options struct {
 	Now      func() time.Time // nil: time.Now
 	LeaseTTL time.Duration    // 0: 60 s; how long an offer or a silent execution holds
 	Depot    *depot.Depot     // of package files
+	GiveKeys bool             // private keys may be made here and downloaded once
+	Tokens   *ca.Tokens       // that agents may come with instead of a certificate; nil: they may not
 	Trace    *trace.Tracer    // nil: traces only pass through
 }
 
@@ -37,11 +39,15 @@ const fullRetry = 30 * time.Second
 type Engine struct {
 	store store.Store
 	ca    *ca.Authority
-	log   *slog.Logger
-	now   func() time.Time
-	ttl   time.Duration
-	depot *depot.Depot
-	trace *trace.Tracer
+	jwt   *ca.Tokens // nil: off
+
+	keyDownload bool
+	stash       keyStash
+	log         *slog.Logger
+	now         func() time.Time
+	ttl         time.Duration
+	depot       *depot.Depot
+	trace       *trace.Tracer
 
 	files      sync.Mutex                               // held while a file and its record come or go together
 	deliveries crowd[api.OrgID, poll]                   // that wait for other packages to have
@@ -70,7 +76,7 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 		o.LeaseTTL = leaseTTL
 	}
 	return &Engine{
-		store: s, ca: authority, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot, trace: o.Trace,
+		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot, trace: o.Trace,
 		alarm: newAlarm(), ids: newIDs(), fatal: make(chan struct{}),
 	}
 }

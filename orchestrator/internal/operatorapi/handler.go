@@ -142,6 +142,16 @@ func (o operators) tokenCreate(ctx context.Context, c *route.Call) (any, error) 
 		return nil, err
 	}
 	spec := engine.TokenSpec{Type: r.AgentType, Agent: r.AgentID, TTL: time.Duration(r.TTLSeconds) * time.Second, Note: r.Note}
+	if r.JWT {
+		token, err := o.engine.CreateJWT(ctx, id, spec)
+		if err != nil {
+			return nil, err
+		}
+		return NewToken{
+			Token: token.Text, AgentType: r.AgentType, AgentID: r.AgentID, ExpiresAt: api.At(token.NotAfter),
+			BaseURL: o.server.BaseURL, CAFingerprint: o.server.CA.Fingerprint(), CAPEM: o.server.CA.PEM(),
+		}, nil
+	}
 	token, record, err := o.engine.CreateToken(ctx, id, spec)
 	if err != nil {
 		return nil, err

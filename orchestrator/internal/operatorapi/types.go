@@ -27,6 +27,7 @@ type TokenRequest struct {
 	AgentID    api.AgentID   `json:"agent_id,omitempty"`    // only this agent, which it may replace
 	TTLSeconds int           `json:"ttl_seconds,omitempty"` // 0: one hour
 	Note       string        `json:"note,omitempty"`
+	JWT        bool          `json:"jwt,omitempty"` // not for enrolment, but what the agent comes with instead of a certificate
 }
 
 // NewToken is a token that was just made, with all that an agent needs to use it.
@@ -38,6 +39,7 @@ type NewToken struct {
 	ExpiresAt     api.Time      `json:"expires_at"`
 	BaseURL       string        `json:"base_url"`
 	CAFingerprint string        `json:"ca_fingerprint"`
+	CAPEM         string        `json:"ca_pem,omitempty"` // with a JWT, whose agent does not enrol
 }
 
 // Token is one that was made earlier.

@@ -15,12 +15,14 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// Principal is who calls. Agent and Org come from the certificate alone and are
-// set for agents only.
+// Principal is who calls. Agent and Org come from the certificate, or from a token that
+// the server signed, alone and are set for agents only.
 type Principal struct {
 	Kind  Kind
 	Org   api.OrgID
 	Agent api.AgentID
+
+	Bearer bool // came with a token instead of a certificate
 }
 
 func (p Principal) String() string {
@@ -37,6 +39,10 @@ type Gate interface {
 	// is cancelled with such an error as its cause when admission is withdrawn;
 	// release ends the watch for that and is called exactly once, when err is nil.
 	Admit(ctx context.Context, cert *x509.Certificate) (admitted context.Context, p Principal, release func(), err error)
+	// AdmitToken does the same for a token that came instead of a certificate.
+	AdmitToken(ctx context.Context, token string) (admitted context.Context, p Principal, release func(), err error)
+	// TakesTokens reports whether AdmitToken is to be asked at all.
+	TakesTokens() bool
 	// Refused records that an admitted caller tried what it may not.
 	Refused(ctx context.Context, p Principal, row Row, reason *api.Error)
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,12 @@ func (g *testGate) Admit(ctx context.Context, _ *x509.Certificate) (context.Cont
 	})
 	return ctx, g.principal, func() { close(stop); wg.Wait(); cancel(nil) }, nil
 }
+
+func (g *testGate) AdmitToken(ctx context.Context, _ string) (context.Context, Principal, func(), error) {
+	return g.Admit(ctx, nil)
+}
+
+func (g *testGate) TakesTokens() bool { return false }
 
 func (g *testGate) Refused(_ context.Context, _ Principal, _ Row, reason *api.Error) {
 	g.mu.Lock()
@@ -122,7 +129,7 @@ func send(t *testing.T, srv *httptest.Server, method, path string, body io.Reade
 }
 
 func TestTable(t *testing.T) {
-	withoutCertificate := 0
+	var withoutCertificate []ID
 	seen := map[string]bool{}
 	for _, r := range Table() {
 		key := string(r.Listener) + r.Method + r.Pattern
@@ -140,13 +147,13 @@ func TestTable(t *testing.T) {
 		case r.Listener == Operator && !r.Allows(LocalOperator), r.Listener == Agents && r.Allows(LocalOperator):
 			t.Errorf("%s: allows %v on listener %s", r.ID, r.Allow, r.Listener)
 		case r.Allows(EnrolmentToken):
-			withoutCertificate++
+			withoutCertificate = append(withoutCertificate, r.ID)
 		case r.Listener == Agents && !strings.Contains(r.Pattern, "/{agent_id}/"):
 			t.Errorf("%s: its path does not name the agent", r.ID)
 		}
 	}
-	if withoutCertificate != 1 {
-		t.Errorf("%d routes need no certificate, want enrolment only", withoutCertificate)
+	if want := []ID{Enroll, Download}; !slices.Equal(withoutCertificate, want) {
+		t.Errorf("routes %v need no certificate, want %v: all that a token is for", withoutCertificate, want)
 	}
 }
 

@@ -149,6 +149,11 @@ func (e *endpoint) admit(r *http.Request) (context.Context, *Call, func(), error
 		return r.Context(), c, func() {}, nil
 	}
 	cert := leaf(r)
+	if token := bearer(r); cert == nil && token != "" && e.site.gate.TakesTokens() {
+		ctx, p, release, err := e.site.gate.AdmitToken(r.Context(), token)
+		c.Principal = p
+		return ctx, c, release, err
+	}
 	if cert == nil {
 		return nil, nil, nil, api.Errorf(api.CodeNoCertificate, "This route needs the agent's client certificate and none was sent; enrol the agent, and let no proxy in between end TLS.")
 	}
@@ -163,7 +168,7 @@ func (e *endpoint) authorize(c *Call) *api.Error {
 		return api.Errorf(api.CodeForbidden, "A %s may not use this route; it is for: %s.", c.Principal.Kind, join(e.row.Allow))
 	}
 	if named := c.PathValue("agent_id"); named != "" && named != string(c.Principal.Agent) {
-		return api.Errorf(api.CodeIdentityMismatch, "The certificate is that of agent %q, the path names %.80q; correct the agent's id or enrol it under that name.", c.Principal.Agent, named)
+		return api.Errorf(api.CodeIdentityMismatch, "The caller is agent %q, the path names %.80q; correct the agent's id or enrol it under that name.", c.Principal.Agent, named)
 	}
 	return nil
 }

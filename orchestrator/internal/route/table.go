@@ -37,6 +37,8 @@ func (id ID) String() string { return id.name }
 var (
 	Enroll       = ID{"enroll"}
 	Renew        = ID{"renew"}
+	Refresh      = ID{"refresh"}
+	Download     = ID{"download"}
 	Heartbeat    = ID{"heartbeat"}
 	Instructions = ID{"instructions"}
 	Progress     = ID{"progress"}
@@ -129,7 +131,9 @@ func Table() []Row { return slices.Clone(table) }
 
 var table = slices.Concat([]Row{
 	{Enroll, Agents, http.MethodPost, api.PathEnroll, []Kind{EnrolmentToken}, small, 0, 0, few},
+	{Download, Agents, http.MethodGet, api.PathDownload, []Kind{EnrolmentToken}, 0, 0, 0, few},
 	{Renew, Agents, http.MethodPost, api.PathCertificate, anyAgent, small, 0, 0, few},
+	{Refresh, Agents, http.MethodPost, api.PathToken, anyAgent, small, 0, 0, few},
 	{Heartbeat, Agents, http.MethodPost, api.PathHeartbeat, anyAgent, large, large, 0, few},
 	{Instructions, Agents, http.MethodGet, api.PathInstructions, action, 0, 0, 0, few},
 	{Progress, Agents, http.MethodPut, api.PathInstruction, action, large, large, 0, perRun},

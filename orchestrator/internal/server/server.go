@@ -36,6 +36,8 @@ type Options struct {
 	Collector        string        // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
 	CollectorHeaders map[string]string
 	Sampler          string // see trace.ParseSampler
+	AllowJWT         bool   // agents may come with a token instead of a certificate
+	GiveKeys         bool   // private keys may be made here and downloaded once
 	Logger           *slog.Logger
 	Ready            func(addr net.Addr) // called once both listeners accept; may be nil
 }
@@ -71,7 +73,14 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer flushTraces(ctx, tracer)
-	e := engine.New(st, authority, engine.Options{Logger: o.Logger, Depot: packages, Trace: tracer})
+	var tokens *ca.Tokens
+	if o.AllowJWT {
+		if tokens, err = ca.OpenTokens(filepath.Join(o.DataDir, "ca"), authority); err != nil {
+			return err
+		}
+		o.Logger.Warn("agents may come with a token instead of a certificate (--allow-jwt): whoever steals a token is that agent until it ends")
+	}
+	e := engine.New(st, authority, engine.Options{Logger: o.Logger, Depot: packages, Trace: tracer, Tokens: tokens, GiveKeys: o.GiveKeys})
 	if err := e.SweepPackages(ctx); err != nil {
 		return err
 	}

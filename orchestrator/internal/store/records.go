@@ -32,6 +32,8 @@ type Agent struct {
 	CertificatePEM string
 	NotAfter       time.Time
 
+	TokensFrom time.Time // tokens (JWT) made before are refused; zero: there are none
+
 	RetiredSerial string    // of the certificate before this one
 	ActivatedAt   time.Time // when this one was first used
 
@@ -82,6 +84,8 @@ type Token struct {
 	UsedBy    api.AgentID
 	KeyHash   string // of the CSR that used it first: only that one may use it again
 	Note      string
+
+	Downloaded []string // files that it has had
 }
 
 // Event is an event as it was received. Cursor grows in the order in which events

@@ -33,6 +33,8 @@ const (
 	AuditStopped              audit.Kind = "agent_stopped"
 	AuditEnrolled             audit.Kind = "enrolled" // a certificate that was not used before
 	AuditRenewed              audit.Kind = "certificate_renewed"
+	AuditToken                audit.Kind = "jwt_authentication" // a token stands for the certificate
+	AuditTokenRefreshed       audit.Kind = "token_refreshed"
 	AuditExpiring             audit.Kind = "certificate_expiring"
 	AuditConfigured           audit.Kind = "configuration_changed"
 	AuditConfigurationRefused audit.Kind = "configuration_refused"
@@ -117,6 +119,13 @@ const maxIdentityFile = 1 << 10
 func (rt *Runtime) auditIdentity(ctx context.Context, creds *pki.Credentials) error {
 	if rt.Audit == nil {
 		return nil
+	}
+	if creds.Leaf() == nil {
+		return rt.untilAudited(ctx, func() error {
+			is := creds.Identity()
+			_, end := creds.Life()
+			return rt.Audit.Record(AuditToken, slog.String("organization", string(is.Org)), slog.String("agent", string(is.Agent)), slog.Time("not_after", end))
+		})
 	}
 	fingerprint := certificateFingerprint(creds.Leaf())
 	if known, err := limits.ReadFile(rt.identityFile(), maxIdentityFile); err == nil && strings.TrimSpace(string(known)) == fingerprint {

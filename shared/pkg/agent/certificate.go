@@ -35,6 +35,8 @@ const (
 func credentialFiles(a config.Auth) pki.Files {
 	f := pki.Files{Cert: a.CertFile, Key: a.KeyFile, CA: a.CAFile}
 	switch {
+	case a.Type == config.JWT:
+		f.Token = a.TokenFile
 	case len(a.SignerCommand) > 0:
 		f.External = &pki.External{Command: a.SignerCommand}
 	case len(a.KeyPassphraseCommand) > 0:
@@ -57,6 +59,18 @@ func (rt *Runtime) tlsOptions() pki.ClientOptions {
 	return o
 }
 
+// keepIdentity is the loop that keeps what proves this agent's identity in its time.
+func (rt *Runtime) keepIdentity() Component {
+	rt.Metrics.GaugeFunc("certificate_not_after_seconds", "When the certificate in use ends, or the token that stands for it, in seconds since 1970.", func() float64 {
+		_, end := rt.identity.Life()
+		return float64(end.Unix())
+	})
+	if rt.identity.Bearer() != "" {
+		return Component{"token", newRefreshing(rt).run}
+	}
+	return Component{"certificate", newRenewal(rt).run}
+}
+
 // renewal keeps the certificate of an agent in its time: it renews it, takes up one that
 // somebody put in its place, and tells when neither happens.
 type renewal struct {
@@ -72,9 +86,6 @@ type renewal struct {
 
 func newRenewal(rt *Runtime) *renewal {
 	outcomes := rt.Metrics.CounterVec("certificate_renewals_total", "Renewals of the certificate that were tried, by outcome.", "outcome")
-	rt.Metrics.GaugeFunc("certificate_not_after_seconds", "When the certificate in use ends, in seconds since 1970.", func() float64 {
-		return float64(rt.identity.Leaf().NotAfter.Unix())
-	})
 	return &renewal{rt: rt, backoff: rt.Backoff(), succeeded: outcomes.WithLabelValues("renewed"), failed: outcomes.WithLabelValues("failed")}
 }
 

@@ -43,6 +43,9 @@ const maxKeyFile = 64 << 10
 // certificate has that, and notices what is stored.
 func enroll(ctx context.Context, loaded *config.Loaded, role Role, e enrollment, out io.Writer) (err error) {
 	cfg := &loaded.Config
+	if cfg.API.Auth.Type == config.JWT {
+		return fmt.Errorf("%w: api.auth.type is jwt, and such an agent is not enrolled: save what `stavily tokens create --jwt` prints in %s, or set the type to certificate", errUsage, cfg.API.Auth.TokenFile)
+	}
 	if err := makeBase(cfg.Agent.BaseDir); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/pki"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
@@ -50,6 +51,9 @@ func (rt *Runtime) awaitIdentity(ctx context.Context) (*pki.Credentials, error) 
 func (rt *Runtime) loadIdentity() (*pki.Credentials, error) {
 	creds, err := pki.LoadCredentials(credentialFiles(rt.Config().API.Auth))
 	if errors.Is(err, fs.ErrNotExist) {
+		if rt.Config().API.Auth.Type == config.JWT {
+			return nil, fmt.Errorf("this agent has no token yet: %w", err)
+		}
 		return nil, fmt.Errorf("this agent has no certificate yet: %w", err)
 	}
 	if err != nil {
@@ -82,5 +86,8 @@ func (rt *Runtime) organization() api.OrgID {
 }
 
 func (rt *Runtime) enrollHint() string {
+	if rt.Config().API.Auth.Type == config.JWT {
+		return rt.tokenHint()
+	}
 	return fmt.Sprintf("on the orchestrator run `stavily tokens create --type %s --agent-id %s` and paste the command it prints here", rt.Role.Type, rt.Config().Agent.ID)
 }

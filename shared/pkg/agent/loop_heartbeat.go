@@ -37,10 +37,11 @@ func (rt *Runtime) heartbeat(ctx context.Context) error {
 func (rt *Runtime) sendHeartbeat(ctx context.Context, status string) {
 	health := rt.Health.Snapshot()
 	begin := time.Now()
+	_, end := rt.identity.Life()
 	answer, err := rt.API.Heartbeat(ctx, api.Heartbeat{
 		Timestamp: api.At(begin), Status: status, Version: api.Version, Health: &health,
 		Plugins: rt.infos(), Assigned: rt.assignedStates(), Monitors: rt.monitorInfos(), Sandbox: rt.Plugins.Posture(),
-		CertificateNotAfter: api.At(rt.identity.Leaf().NotAfter),
+		CertificateNotAfter: api.At(end),
 	})
 	rt.noteContact(err)
 	if err == nil {
@@ -106,7 +107,7 @@ func contactOf(err error) contact {
 	switch answer.Code {
 	case api.CodeUnavailable, api.CodeRateLimited:
 		return unreachable
-	case api.CodeRevoked, api.CodeBadCertificate, api.CodeNoCertificate, api.CodeIdentityMismatch:
+	case api.CodeRevoked, api.CodeBadCertificate, api.CodeNoCertificate, api.CodeIdentityMismatch, api.CodeBadToken:
 		return refused
 	}
 	return answered

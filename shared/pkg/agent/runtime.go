@@ -197,7 +197,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 	}
 	return runGroup(ctx, append(role,
 		Component{"heartbeat", rt.heartbeat},
-		Component{"certificate", newRenewal(rt).run},
+		rt.keepIdentity(),
 		Component{"assignments", rt.followAssignments},
 		Component{"storage", rt.untilFailed},
 		Component{"warm plugins", rt.Plugins.pool.Run},
@@ -228,7 +228,12 @@ func (rt *Runtime) untilFailed(ctx context.Context) error {
 
 func (rt *Runtime) connect(creds *pki.Credentials) (*api.Client, error) {
 	c := rt.Config().API
+	var token func() string
+	if creds.Bearer() != "" {
+		token = creds.Bearer
+	}
 	return api.NewClient(api.ClientOptions{
+		Token:   token,
 		BaseURL: c.BaseURL, TLS: creds.ClientTLS(rt.tlsOptions()), Agent: rt.Config().Agent.ID,
 		Timeout: c.Timeout.Duration(), UserAgent: userAgent(rt.Role),
 		RequestsPerSecond: c.RateLimit.RequestsPerSecond, Burst: c.RateLimit.Burst,

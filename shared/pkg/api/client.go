@@ -23,6 +23,8 @@ type ClientOptions struct {
 	TLS     *tls.Config // copied
 	Agent   AgentID     // stands in every path but that of enrolment
 
+	Token func() string // asked at each call for what stands for a certificate (JWT); nil: there is a certificate
+
 	Timeout   time.Duration // of one call from connecting to the last byte; 0: DefaultTimeout
 	UserAgent string        // "": stavily/<version>
 
@@ -55,6 +57,7 @@ type Client struct {
 	observe   func(method, path string, took time.Duration, err error)
 	timeout   time.Duration
 	userAgent string
+	token     func() string
 	limiter   *rate.Limiter
 	link      atomic.Pointer[link] // swapped by Reconnect
 }
@@ -74,7 +77,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.Observe == nil {
 		o.Observe = func(string, string, time.Duration, error) {}
 	}
-	c := &Client{base: base, agent: o.Agent, timeout: o.Timeout, userAgent: o.UserAgent, observe: o.Observe, limiter: rate.NewLimiter(rate.Inf, 0)}
+	c := &Client{base: base, agent: o.Agent, timeout: o.Timeout, userAgent: o.UserAgent, observe: o.Observe, token: o.Token, limiter: rate.NewLimiter(rate.Inf, 0)}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
@@ -130,6 +133,12 @@ func (c *Client) Enroll(ctx context.Context, token string, r EnrollRequest) (Enr
 // exempt from the rate limit: an agent busy with work must not lose its identity.
 func (c *Client) Renew(ctx context.Context, r CertificateRequest) (EnrollResponse, error) {
 	return exchange(ctx, c, call{method: http.MethodPost, path: PathCertificate, body: r, unlimited: true}, c.checkEnrolled)
+}
+
+// Refresh asks for the next token with the one in use, for an agent that has no
+// certificate. Like a renewal it is exempt from the rate limit.
+func (c *Client) Refresh(ctx context.Context) (TokenResponse, error) {
+	return exchange(ctx, c, call{method: http.MethodPost, path: PathToken, unlimited: true}, checkToken)
 }
 
 // Heartbeat tells that the agent lives. It is exempt from the rate limit: an agent

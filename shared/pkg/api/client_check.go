@@ -19,6 +19,13 @@ func (c *Client) checkEnrolled(r EnrollResponse) error {
 	return r.OrganizationID.Validate()
 }
 
+func checkToken(r TokenResponse) error {
+	if r.Token == "" || r.ExpiresAt.IsZero() {
+		return errors.New("token or expires_at is missing")
+	}
+	return nil
+}
+
 func checkHeartbeat(r HeartbeatResponse) error {
 	if r.ServerTime.IsZero() {
 		return errors.New("server_time is missing")

@@ -166,6 +166,9 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	if k.body != nil {
 		r.Header.Set("Content-Type", contentJSON)
 	}
+	if k.token == "" && c.token != nil {
+		k.token = c.token()
+	}
 	if k.token != "" {
 		r.Header.Set("Authorization", "Bearer "+k.token)
 	}

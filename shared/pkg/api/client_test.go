@@ -58,6 +58,8 @@ var calls = []wire{
 	{"Renew", func(ctx context.Context, c *api.Client) (any, error) {
 		return c.Renew(ctx, api.CertificateRequest{CSRPEM: "csr"})
 	}, "POST /agents/v1/web-01/certificate", api.CertificateRequest{CSRPEM: "csr"}, enrolled},
+	{"Refresh", func(ctx context.Context, c *api.Client) (any, error) { return c.Refresh(ctx) },
+		"POST /agents/v1/web-01/token", nil, api.TokenResponse{Token: "a.b.c", ExpiresAt: now}},
 	{"Heartbeat", func(ctx context.Context, c *api.Client) (any, error) {
 		return c.Heartbeat(ctx, api.Heartbeat{Timestamp: now, Status: "online"})
 	}, "POST /agents/v1/web-01/heartbeat", api.Heartbeat{Timestamp: now, Status: "online"}, api.HeartbeatResponse{ServerTime: now, ConfigVersion: "7"}},

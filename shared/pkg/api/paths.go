@@ -4,6 +4,8 @@ package api
 const (
 	PathEnroll       = "/agents/v1/enroll"
 	PathCertificate  = "/agents/v1/{agent_id}/certificate"
+	PathDownload     = "/v1/agents/certificates/{file}"
+	PathToken        = "/agents/v1/{agent_id}/token"
 	PathHeartbeat    = "/agents/v1/{agent_id}/heartbeat"
 	PathInstructions = "/agents/v1/{agent_id}/instructions"
 	PathInstruction  = "/agents/v1/{agent_id}/instructions/{id}"

@@ -33,6 +33,12 @@ type EnrollResponse struct {
 	CAPEM          string  `json:"ca_pem"`
 }
 
+// TokenResponse answers a refresh of the token that stands for a certificate.
+type TokenResponse struct {
+	Token     string `json:"token"`
+	ExpiresAt Time   `json:"expires_at"`
+}
+
 // CertificateRequest asks for a fresh certificate over the one still valid.
 type CertificateRequest struct {
 	CSRPEM string `json:"csr_pem"`

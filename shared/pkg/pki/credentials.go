@@ -2,6 +2,7 @@ package pki
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -28,7 +29,12 @@ type Files struct {
 
 	Passphrase Passphrase // of the key file; nil: it is not encrypted
 	External   *External  // holds the key, and Key is not looked at; nil: it is in Key
+
+	Token string // a token that stands for certificate and key, which are not looked at; empty: they are there
 }
+
+// identified is the file that says who the agent is.
+func (f Files) identified() string { return cmp.Or(f.Token, f.Cert) }
 
 // staged is where SaveCredentials puts a key until its certificate is in place.
 func (f Files) staged() string { return f.Key + ".new" }
@@ -47,6 +53,8 @@ type material struct {
 	identity    Identity
 	roots       *x509.CertPool
 	warnings    []string
+
+	token *token // instead of certificate; nil: there is one
 
 	certPEM, caPEM []byte // the files, as they were read
 }
@@ -72,7 +80,7 @@ func (c *Credentials) Reload() error {
 		return err
 	}
 	if was := c.Identity(); m.identity != was {
-		return fmt.Errorf("certificate %s: is for %s, and this agent runs as %s; restart it to change its identity", c.files.Cert, m.identity, was)
+		return fmt.Errorf("%s: is for %s, and this agent runs as %s; restart it to change its identity", c.files.identified(), m.identity, was)
 	}
 	c.current.Store(m)
 	return nil
@@ -82,7 +90,7 @@ func (c *Credentials) Reload() error {
 // loaded: another program, or an enrolment beside this process, has replaced it.
 func (c *Credentials) Changed() bool {
 	m := c.now()
-	for path, loaded := range map[string][]byte{c.files.Cert: m.certPEM, c.files.CA: m.caPEM} {
+	for path, loaded := range map[string][]byte{c.files.identified(): m.certPEM, c.files.CA: m.caPEM} {
 		if text, err := limits.ReadFile(path, maxFile); err == nil && !bytes.Equal(text, loaded) {
 			return true
 		}
@@ -92,7 +100,7 @@ func (c *Credentials) Changed() bool {
 
 func (c *Credentials) now() *material { return c.current.Load() }
 
-// Leaf is the agent's own certificate. Do not change it.
+// Leaf is the agent's own certificate; nil where a token stands for it. Do not change it.
 func (c *Credentials) Leaf() *x509.Certificate { return c.now().certificate.Leaf }
 
 // Identity is who the certificate says this agent is.
@@ -103,6 +111,9 @@ func (c *Credentials) Identity() Identity { return c.now().identity }
 func (c *Credentials) Warnings() []string { return slices.Clone(c.now().warnings) }
 
 func load(f Files) (*material, error) {
+	if f.Token != "" {
+		return loadToken(f)
+	}
 	m := &material{roots: x509.NewCertPool()}
 	chain, text, err := readCertificates("certificate", "api.auth.cert_file", f.Cert)
 	if err != nil {

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -59,6 +60,15 @@ func ParseIdentity(cert *x509.Certificate) (Identity, error) {
 		return Identity{}, fmt.Errorf("certificate identity %.300q: %w; enrol the agent again", cert.URIs[0], err)
 	}
 	return id, nil
+}
+
+// ParseURI reads an identity from its text, as [Identity.URI] writes it.
+func ParseURI(text string) (Identity, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return Identity{}, errors.New("is not a URI")
+	}
+	return parseURI(u)
 }
 
 func parseURI(u *url.URL) (Identity, error) {

@@ -105,7 +105,7 @@ func (c *Credentials) NextKey() (crypto.Signer, error) {
 // Writable reports why a renewed certificate could not be stored, or nil: what a secret
 // store mounts is read-only, and renewed there.
 func (c *Credentials) Writable() error {
-	for _, path := range []string{c.files.Cert, c.files.CA} {
+	for _, path := range []string{c.files.identified(), c.files.CA} {
 		f, err := os.CreateTemp(filepath.Dir(path), ".probe-")
 		if err != nil {
 			return err

@@ -47,7 +47,8 @@ func (c *Credentials) ClientTLS(o ClientOptions) *tls.Config {
 		CipherSuites: o.CipherSuites,
 		RootCAs:      c.now().roots,
 		// Always the certificate, whatever CAs the server says it accepts: a refusal
-		// that names the certificate helps, a request without one confuses.
+		// that names the certificate helps, a request without one confuses. An empty one
+		// goes with a token, which says who this is.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &c.now().certificate, nil
 		},

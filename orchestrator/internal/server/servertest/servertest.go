@@ -37,10 +37,18 @@ type Server struct {
 	t    testing.TB
 	log  io.Writer
 	stop func()
+
+	change func(*server.Options)
 }
 
 // Start starts an orchestrator that stops with the test.
 func Start(t testing.TB) *Server {
+	t.Helper()
+	return StartWith(t, func(*server.Options) {})
+}
+
+// StartWith starts one with options that change sets.
+func StartWith(t testing.TB, change func(*server.Options)) *Server {
 	t.Helper()
 	// Not t.TempDir: with a long test name the path of the operator socket would be
 	// longer than sockets take.
@@ -49,7 +57,7 @@ func Start(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &Server{DataDir: dir, Addr: "127.0.0.1:0", t: t, log: t.Output()}
+	s := &Server{DataDir: dir, Addr: "127.0.0.1:0", t: t, log: t.Output(), change: change}
 	s.Operator = operatorapi.NewClient(filepath.Join(dir, operatorapi.SocketName), "default")
 	s.start()
 	t.Cleanup(func() {
@@ -76,13 +84,13 @@ func (s *Server) start() {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
-	go func() {
-		ended <- server.Run(ctx, server.Options{
-			DataDir: s.DataDir, Listen: s.Addr, Hostnames: []string{"127.0.0.1"},
-			Logger: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-			Ready:  func(a net.Addr) { ready <- a },
-		})
-	}()
+	options := server.Options{
+		DataDir: s.DataDir, Listen: s.Addr, Hostnames: []string{"127.0.0.1"},
+		Logger: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Ready:  func(a net.Addr) { ready <- a },
+	}
+	s.change(&options)
+	go func() { ended <- server.Run(ctx, options) }()
 	select {
 	case a := <-ready:
 		s.Addr = a.String()

@@ -23,7 +23,7 @@ func sampleAgent(note string) store.Agent {
 	return store.Agent{
 		ID: "web-1", Type: api.Action, State: store.Revoked, Name: note, Hostname: "web-1.example", Tags: []string{"role:web", "a<b&c>d"},
 		Version: "1.2.3", Status: "online", KeyHash: "sha256:1", Serial: "01", CertificatePEM: "pem", NotAfter: after(1),
-		NextKeyHash: "sha256:2", RetiredSerial: "00", ActivatedAt: after(4), NextSerial: "02", NextCertificatePEM: "pem 2", NextNotAfter: after(2),
+		NextKeyHash: "sha256:2", RetiredSerial: "00", ActivatedAt: after(4), TokensFrom: after(5), NextSerial: "02", NextCertificatePEM: "pem 2", NextNotAfter: after(2),
 		EnrolledAt: start, LastSeen: after(3), RevokedAt: after(4), RevokedReason: "stolen",
 		Plugins:  []api.PluginInfo{{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3", Type: "action", State: "ready", Message: "m"}},
 		Monitors: []api.MonitorInfo{{Name: "root", Plugin: "disk", State: "running", Message: "m", LastRun: api.At(start)}},
@@ -49,7 +49,7 @@ func samplePosture() *api.Posture {
 func sampleToken(note string) store.Token {
 	return store.Token{
 		Hash: "ab12", Type: api.Sensor, AgentID: "web-1", CreatedAt: start, ExpiresAt: after(1),
-		UsedAt: after(2), UsedBy: "web-1", KeyHash: "sha256:1", Note: note,
+		UsedAt: after(2), UsedBy: "web-1", KeyHash: "sha256:1", Note: note, Downloaded: []string{"ca.crt"},
 	}
 }
 
