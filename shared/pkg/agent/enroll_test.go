@@ -284,3 +284,58 @@ func TestEnrolmentIsTriedSoOften(t *testing.T) {
 		}
 	}
 }
+
+// The key may be RSA 4096, encrypted, or held by a command (R163, R168, R169); what is
+// stored starts the agent, and no key lies about in the clear.
+func TestEnrolmentWithOtherKeys(t *testing.T) {
+	held := filepath.Join(t.TempDir(), "held")
+	key, err := pki.EncodeKey(pkitest.Key(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, held, string(key))
+	passphrase := filepath.Join(t.TempDir(), "passphrase")
+	write(t, passphrase, "open sesame\n")
+	signer, err := filepath.Abs(filepath.Join("..", "..", "..", "configs", "signers", "openssl.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		environ []string
+		flags   []string
+		begins  string // of the key file; "" for none
+		kind    pki.KeyType
+	}{
+		"RSA":       {nil, []string{"--key-type", "rsa-4096"}, "-----BEGIN PRIVATE", pki.RSA4096},
+		"encrypted": {[]string{"STAVILY_API_AUTH_KEY_PASSPHRASE_FILE=" + passphrase}, nil, "-----BEGIN ENCRYPTED PRIVATE", pki.P384},
+		"held":      {[]string{"STAVILY_API_AUTH_SIGNER_COMMAND=" + signer + "," + held}, nil, "", pki.P384},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, variable := range c.environ {
+				name, value, _ := strings.Cut(variable, "=")
+				t.Setenv(name, value)
+			}
+			r, base := newRegistrar(t), filepath.Join(t.TempDir(), "base")
+			if _, err := r.enrol(t.Context(), base, c.flags...); err != nil {
+				t.Fatal(err)
+			}
+			stored := certificates(t, base)
+			if want := []string{"ca.crt", "client.crt", "client.key"}[:len(stored)]; !slices.Equal(stored, want) || (len(stored) == 3) != (c.begins != "") {
+				t.Errorf("stored: %q", stored)
+			}
+			if c.begins != "" {
+				if text := read(t, filepath.Join(base, "certificates", "client.key")); !strings.HasPrefix(text, c.begins) {
+					t.Errorf("the key begins with %.40q", text)
+				}
+			}
+			auth := loadConfig(t, api.Sensor, append(c.environ, "STAVILY_BASE_DIR="+base)...).Config.API.Auth
+			creds, err := pki.LoadCredentials(credentialFiles(auth))
+			if err != nil || pki.TypeOf(creds.Leaf().PublicKey) != c.kind {
+				t.Errorf("what is stored: %v", err)
+			}
+		})
+	}
+	if _, err := newRegistrar(t).enrol(t.Context(), filepath.Join(t.TempDir(), "base"), "--key-type", "dsa"); err == nil || !strings.Contains(err.Error(), "rsa-4096") {
+		t.Errorf("a key of type dsa: %v", err)
+	}
+}
