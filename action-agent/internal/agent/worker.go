@@ -61,10 +61,10 @@ func (w *worker) poll(ctx context.Context) error {
 	defer close(w.drained)
 	var running sync.WaitGroup
 	defer running.Wait()
-	wait := w.rt.Config().API.PollWait.Duration()
-	patience := wait + 3*w.rt.Config().API.Timeout.Duration()
 	backoff := w.rt.Backoff()
 	for {
+		wait := w.rt.Config().API.PollWait.Duration()
+		patience := wait + 3*w.rt.Config().API.Timeout.Duration()
 		w.rt.Health.Beat("poll", patience)
 		free := 0
 		if w.mayRecord(ctx, patience/2) {

@@ -26,6 +26,9 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if err := checkTexts(append(postureTexts(h.Sandbox), h.Version)); err != nil {
 		return api.HeartbeatResponse{}, err
 	}
+	if err := checkTexts(h.Tags); err != nil {
+		return api.HeartbeatResponse{}, err
+	}
 	if err := checkReports(h.Assigned); err != nil {
 		return api.HeartbeatResponse{}, err
 	}
@@ -41,6 +44,10 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 		gained = h.Sandbox.String() != a.Sandbox.String()
 		a.LastSeen, a.Status, a.Version = t.now, h.Status, h.Version
 		a.Health, a.Sandbox, a.Monitors = h.Health, h.Sandbox, h.Monitors
+		if h.Tags != nil {
+			gained = gained || !slices.Equal(a.Tags, h.Tags)
+			a.Tags = h.Tags
+		}
 		if h.Plugins != nil {
 			gained = gained || !slices.Equal(a.Plugins, h.Plugins)
 			a.Plugins = h.Plugins

@@ -23,6 +23,7 @@ type monitor struct {
 	out      *outbox
 	settings config.PluginFile
 	plugin   *plugin.Plugin // nil when it cannot be used
+	begun    int            // the plugins' generation in which it was made
 	release  func()         // gives the plugin's version back
 	restarts *telemetry.Counter
 	samples  *telemetry.Histogram

@@ -97,7 +97,7 @@ func (s *monitors) follow() {
 // make is a monitor that does not run yet.
 func (s *monitors) make(f config.PluginFile) *monitor {
 	m := &monitor{
-		rt: s.rt, out: s.out, settings: f, release: func() {},
+		rt: s.rt, out: s.out, settings: f, begun: s.rt.Plugins.Generation(), release: func() {},
 		restarts: s.restarts.WithLabelValues(f.Name), samples: s.samples.WithLabelValues(f.Name), done: make(chan struct{}),
 		news: s.news, born: time.Now(),
 		info: api.MonitorInfo{Name: f.Name, Plugin: f.Plugin, State: "starting"},
@@ -124,7 +124,7 @@ func (m *monitor) same(o *monitor) bool {
 	if m.plugin == nil {
 		return m.info.Message == o.info.Message
 	}
-	return sameVersion(m.plugin, o.plugin)
+	return m.begun == o.begun && sameVersion(m.plugin, o.plugin)
 }
 
 func sameVersion(a, b *plugin.Plugin) bool { return a.Dir == b.Dir && a.Digest == b.Digest }

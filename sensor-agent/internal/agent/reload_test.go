@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stavily/agents/shared/pkg/api"
@@ -106,5 +107,59 @@ func TestAMonitorOfAVersionThatFails(t *testing.T) {
 	})
 	before := len(o.types())
 	o.until("events of the version before", func() bool { return len(o.taken) > before+2 })
+	same(t, "exit code", 0, r.stop())
+}
+
+// SIGHUP takes the changed configuration whole or not at all: what is blocked ends, what
+// is granted otherwise begins anew, and events go on.
+func TestTheConfigurationIsReloaded(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"steady": "mark('started-steady', os.getpid())\nserve(lambda n: event('steady'))\n", "other": "serve(lambda n: event('other'))\n"}, "").start()
+	file := filepath.Join(r.base, "config", "agent.yaml")
+	original := readFile(t, file)
+	reload := func(text string) {
+		t.Helper()
+		write(t, file, text)
+		if err := r.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := func(name, want string) {
+		t.Helper()
+		o.until("monitor "+name+" to be "+want, func() bool {
+			for _, m := range o.beats[len(o.beats)-1].Monitors {
+				if m.Name == name {
+					return m.State == want
+				}
+			}
+			return false
+		})
+	}
+	complains := func(name string, does bool) {
+		t.Helper()
+		o.until("condition "+name, func() bool {
+			held := false
+			for _, c := range o.beats[len(o.beats)-1].Health.Conditions {
+				held = held || c.Name == name
+			}
+			return held == does
+		})
+	}
+	o.await("steady")
+	state("other", "running")
+	reload(original + "\nplugins: {blocked_plugins: [other]}\n")
+	state("other", "refused")
+	reload(original + "\nplugins: {blocked_plugins: [other}\n")
+	complains("configuration", true)
+	state("other", "refused")
+	same(t, "starts of steady", 1, len(strings.Fields(r.file("started-steady"))))
+	reload(original + "\nsecurity: {sandbox: {max_processes: 64}}\n")
+	complains("configuration", false)
+	state("other", "running")
+	await(t, "steady to begin anew", func() bool { return len(strings.Fields(r.file("started-steady"))) == 2 })
+	reload(strings.Replace(original, "agent: {", "agent: {tags: ['role:new'], ", 1) + "\nspool: {max_bytes: 8MiB}\n")
+	complains("restart_needed", true)
+	o.until("the new tags", func() bool { tags := o.beats[len(o.beats)-1].Tags; return len(tags) == 1 && tags[0] == "role:new" })
 	same(t, "exit code", 0, r.stop())
 }

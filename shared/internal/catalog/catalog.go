@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
@@ -49,7 +50,8 @@ func (i *Installed) ID() api.PluginID {
 // changed, by the times and sizes of its files, is not read again.
 type Scanner struct {
 	dir     string
-	options Options
+	options atomic.Pointer[Options]
+	looked  *Options // by which seen was found
 	seen    map[string]look
 }
 
@@ -61,8 +63,14 @@ type look struct {
 
 // NewScanner makes one for the directories in dir.
 func NewScanner(dir string, o Options) *Scanner {
-	return &Scanner{dir: dir, options: o, seen: map[string]look{}}
+	s := &Scanner{dir: dir, seen: map[string]look{}}
+	s.Use(o)
+	return s
 }
+
+// Use has the next Scan look at everything anew, by other options. It may be called
+// during one.
+func (s *Scanner) Use(o Options) { s.options.Store(&o) }
 
 // Scan looks at every directory that holds a plugin.yaml, in the order of their names. A
 // directory that does not exist holds none.
@@ -80,6 +88,10 @@ func (s *Scanner) Scan() ([]Installed, error) {
 	}
 	var out []Installed
 	seen := map[string]look{}
+	options := s.options.Load()
+	if options != s.looked {
+		s.seen, s.looked = nil, options
+	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		// A link to a directory is as good: that is how a version is switched.
@@ -89,7 +101,7 @@ func (s *Scanner) Scan() ([]Installed, error) {
 		print, settled := fingerprint(path)
 		l := s.seen[path]
 		if !settled || l.print != print {
-			l = look{print, load(path, s.options)}
+			l = look{print, load(path, *options)}
 		}
 		if settled {
 			seen[path] = l

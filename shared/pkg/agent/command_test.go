@@ -135,7 +135,7 @@ func TestRunWithoutACertificate(t *testing.T) {
 	role, asked := sensorRole, make(chan struct{})
 	role.Components = func(*Runtime) ([]Component, error) { close(asked); return nil, nil }
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, loaded, role) }()
+	go func() { ended <- run(ctx, loaded, nil, role) }()
 	var out string
 	for { // until it says why it is not ready; each try asks the agent
 		if out, _, err = command(t, role, "health", "--ready", "--config", file); strings.Contains(out, conditionNotEnrolled) {
@@ -153,7 +153,7 @@ func TestRunWithoutACertificate(t *testing.T) {
 	if out, _, err := command(t, role, "health", "--config", file); err != nil || !strings.Contains(out, `"degraded"`) {
 		t.Errorf("health: %v, %q; want alive and degraded", err, out)
 	}
-	if err := run(ctx, loaded, role); !errors.Is(err, lockfile.ErrHeld) {
+	if err := run(ctx, loaded, nil, role); !errors.Is(err, lockfile.ErrHeld) {
 		t.Errorf("a second agent: %v", err)
 	}
 	var metrics strings.Builder

@@ -53,7 +53,7 @@ func (o *owner) call(ctx context.Context, method, path string, body any) (*http.
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("no agent runs with base directory %s: start it, or name its configuration with --config", o.base)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("the agent in %s obeys its own user and root only: run this as one of them (sudo -u USER %s plugins …): %w", o.base, o.program, err)
+		return nil, fmt.Errorf("the agent in %s obeys its own user and root only: run this as one of them (sudo -u USER %s …): %w", o.base, o.program, err)
 	}
 	return nil, fmt.Errorf("ask the agent in %s: %w", o.base, err)
 }

@@ -47,6 +47,7 @@ const approvedByOwner = "the host's owner"
 func (rt *Runtime) controlHandler(ctx context.Context) http.Handler {
 	p := rt.Plugins
 	mux := http.NewServeMux()
+	rt.controlConfiguration(mux)
 	mux.HandleFunc("GET /plugins", func(w http.ResponseWriter, _ *http.Request) { tell(w, p.States(), nil) })
 	mux.HandleFunc("GET /plugins/{id}", func(w http.ResponseWriter, r *http.Request) {
 		d, err := p.Details(api.PluginID(r.PathValue("id")))

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -265,4 +266,31 @@ func TestPluginsLogs(t *testing.T) {
 	h.eventually("the next file", func() bool { return strings.HasSuffix(out.String(), "half a line\nlast\nnew\n") })
 	cancel()
 	following.Wait()
+}
+
+// Reload and log level at the control socket, with what the agent answers.
+func TestTheOwnerReloads(t *testing.T) {
+	h := newHost(t, api.Action, nil)
+	log, logging, err := openLog(h.rt.Config(), h.rt.secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logging.Close()
+	h.rt.Log, h.rt.logging = log, logging
+	set := configured(t, h.rt)
+	h.owned()
+	set("plugins: {timeout: 7m}\nspool: {max_bytes: 8MiB}\n")
+	h.does("reload", `in force         plugins.timeout: "5m" → "7m"`, "agent.yaml:1:20", `needs a restart  spool.max_bytes: "256MiB" → "8MiB"`)
+	set("plugins: {timeout: 7}\n")
+	h.fails("reload", "agent.yaml:1:20", "is not a duration")
+	h.does("log-level debug", "logs at level debug until the next reload or start")
+	if !log.Enabled(t.Context(), slog.LevelDebug) {
+		t.Error("the level is not in force")
+	}
+	h.fails("log-level loud", "must be debug, info, warn or error")
+	set("plugins: {timeout: 7m}\nspool: {max_bytes: 8MiB}\n")
+	if out := h.does("reload -o json", `"restart":true`); strings.Contains(out, "plugins.timeout") {
+		t.Errorf("%s: the timeout is in force already", out)
+	}
+	isRecorded(t, h.rt, AuditConfigured, `"by":"control socket"`, `"level":"debug"`)
 }

@@ -16,11 +16,15 @@ import (
 // An orchestrator that is older than this agent does not serve the call; then nothing
 // is assigned, and nothing is removed.
 func (rt *Runtime) followAssignments(ctx context.Context) error {
-	every, poll := rt.Config().Plugins.UpdateInterval.Duration(), rt.Config().API.PollWait.Duration()
-	patience := every + poll + 3*rt.Config().API.Timeout.Duration()
 	away, again := rt.Backoff(), rt.Backoff()
-	known, due := "", time.Now().Add(every)
+	known, due := "", time.Now().Add(rt.Config().Plugins.UpdateInterval.Duration())
 	for ctx.Err() == nil {
+		cfg := rt.Config()
+		every, poll := cfg.Plugins.UpdateInterval.Duration(), cfg.API.PollWait.Duration()
+		patience := every + poll + 3*cfg.API.Timeout.Duration()
+		if soonest := time.Now().Add(every); due.After(soonest) { // the interval was made shorter
+			due = soonest
+		}
 		rt.Health.Beat("assignments", patience)
 		set, changed, err := rt.API.Assignments(ctx, known, min(poll, max(time.Until(due), 0)))
 		if err != nil {

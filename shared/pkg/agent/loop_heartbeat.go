@@ -18,8 +18,8 @@ const farewellLimit = 2 * time.Second
 // heartbeat tells the orchestrator at every interval that this agent lives and
 // what it has, and says goodbye when it ends.
 func (rt *Runtime) heartbeat(ctx context.Context) error {
-	every := rt.Config().Agent.HeartbeatInterval.Duration()
 	for {
+		every := rt.Config().Agent.HeartbeatInterval.Duration()
 		rt.Health.Beat("heartbeat", every+2*rt.Config().API.Timeout.Duration())
 		rt.sendHeartbeat(ctx, "online")
 		select {
@@ -41,6 +41,7 @@ func (rt *Runtime) sendHeartbeat(ctx context.Context, status string) {
 	answer, err := rt.API.Heartbeat(ctx, api.Heartbeat{
 		Timestamp: api.At(begin), Status: status, Version: api.Version, Health: &health,
 		Plugins: rt.infos(), Assigned: rt.assignedStates(), Monitors: rt.monitorInfos(), Sandbox: rt.Plugins.Posture(),
+		Tags:                append([]string{}, rt.Config().Agent.Tags...),
 		CertificateNotAfter: api.At(end),
 	})
 	rt.noteContact(err)

@@ -86,9 +86,9 @@ variables, then the configuration file, then defaults; "config show" prints each
 		if err != nil {
 			return err
 		}
-		return run(cmd.Context(), loaded, role)
+		return run(cmd.Context(), loaded, load, role)
 	}
-	root.AddCommand(enrollCommand(role, load), configCommand(role, load), sandboxCommand(role, load), pluginsCommand(role, load), healthCommand(role, load), agentStatusCommand(role, load), auditCommand(role, load), versionCommand())
+	root.AddCommand(enrollCommand(role, load), configCommand(role, load), sandboxCommand(role, load), pluginsCommand(role, load), healthCommand(role, load), agentStatusCommand(role, load), auditCommand(role, load), reloadCommand(role, load), logLevelCommand(role, load), versionCommand())
 	root.AddCommand(serviceCommands(role)...)
 	return root
 }

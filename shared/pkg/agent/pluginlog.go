@@ -3,6 +3,8 @@ package agent
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,33 +15,74 @@ import (
 
 // pluginLogs holds the log files, one for each plugin, that were written to so far.
 type pluginLogs struct {
-	dir     string
-	options telemetry.LogOptions
+	dir string
 
-	mu   sync.Mutex // guards open
-	open map[api.PluginID]io.WriteCloser
+	mu      sync.Mutex // guards the fields below
+	options telemetry.LogOptions
+	open    map[api.PluginID]*pluginFile
 }
 
-func (l *pluginLogs) of(id api.PluginID) (io.Writer, error) {
+// pluginFile is one of them. It is opened anew when the way of logging changed, also for
+// a process that writes to it.
+type pluginFile struct {
+	logs *pluginLogs
+	id   api.PluginID
+
+	mu sync.Mutex // guards w; held while a line is written
+	w  io.WriteCloser
+}
+
+func (f *pluginFile) Write(line []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.w == nil {
+		f.logs.mu.Lock()
+		options := f.logs.options
+		f.logs.mu.Unlock()
+		w, err := telemetry.NewPluginLog(f.logs.dir, string(f.id), options)
+		if err != nil {
+			return 0, err
+		}
+		f.w = w
+	}
+	return f.w.Write(line)
+}
+
+func (f *pluginFile) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.w != nil {
+		f.w.Close() // its lines were written unbuffered; there is nothing left to lose
+		f.w = nil
+	}
+}
+
+func (l *pluginLogs) of(id api.PluginID) io.Writer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w, ok := l.open[id]; ok {
-		return w, nil
+	f := l.open[id]
+	if f == nil {
+		f = &pluginFile{logs: l, id: id}
+		l.open[id] = f
 	}
-	w, err := telemetry.NewPluginLog(l.dir, string(id), l.options)
-	if err != nil {
-		return nil, err
-	}
-	l.open[id] = w
-	return w, nil
+	return f
 }
 
-// close is for the end of the agent, when nothing writes any more.
+// use has everything written from now on as o says.
+func (l *pluginLogs) use(o telemetry.LogOptions) {
+	l.mu.Lock()
+	l.options = o
+	l.mu.Unlock()
+	l.close()
+}
+
+// close closes the files; one that is written to again is opened again.
 func (l *pluginLogs) close() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, w := range l.open {
-		w.Close() // its lines were written unbuffered; there is nothing left to lose
+	all := slices.Collect(maps.Values(l.open))
+	l.mu.Unlock()
+	for _, f := range all {
+		f.close()
 	}
 }
 
@@ -52,14 +95,13 @@ type pluginLog struct {
 	file   io.Writer
 }
 
-func (p *Plugins) logOf(t Task) (*pluginLog, error) {
+func (p *Plugins) logOf(t Task) *pluginLog {
 	p.hide(t)
-	file, err := p.logs.of(t.Plugin.ID)
 	origin := t.Settings.Name
 	if t.Instruction != nil {
 		origin = string(t.Instruction.ID)
 	}
-	return &pluginLog{rt: p.rt, task: t, origin: origin, file: file}, err
+	return &pluginLog{rt: p.rt, task: t, origin: origin, file: p.logs.of(t.Plugin.ID)}
 }
 
 // Line takes what the process printed. The SDK begins lines with their level.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -65,6 +64,7 @@ type Plugins struct {
 	paused      map[api.PluginID]bool // of plugins that run from directories: which are disabled
 	held        map[string]int        // directories of versions → how many use them
 	subscribers map[chan struct{}]bool
+	generation  int // see Generation
 }
 
 // startPatience is how long the start of the agent waits for its plugins, which as a rule
@@ -80,7 +80,7 @@ func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	p := &Plugins{
 		rt: rt, memos: memo.In(filepath.Join(rt.DataDir("state"), "memo")),
 		logs: pluginLogs{
-			dir: filepath.Join(rt.Config().Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config(), rt.secrets), open: map[api.PluginID]io.WriteCloser{},
+			dir: filepath.Join(rt.Config().Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config(), rt.secrets), open: map[api.PluginID]*pluginFile{},
 		},
 		trial: firstMinute, looks: pollEvery, broken: make(chan breakage, 16),
 		lookers: make(chan struct{}, maxAside), lookAgain: make(chan struct{}, 1),
@@ -166,7 +166,7 @@ func (p *Plugins) Find(id api.PluginID) (*plugin.Plugin, error) {
 	if s == nil {
 		return nil, fmt.Errorf("plugin %s is not installed on this agent", id)
 	}
-	if err := s.usable(p.rt.Role.Program); err != nil {
+	if err := p.usable(s); err != nil {
 		return nil, err
 	}
 	return s.current, nil
@@ -181,10 +181,19 @@ func (p *Plugins) Acquire(id api.PluginID) (found *plugin.Plugin, release func()
 	if s == nil {
 		return nil, nil, fmt.Errorf("plugin %s is not installed on this agent", id)
 	}
-	if err := s.usable(p.rt.Role.Program); err != nil {
+	if err := p.usable(s); err != nil {
 		return nil, nil, err
 	}
 	return s.current, p.hold(s.current.Dir), nil
+}
+
+// usable reports why a plugin cannot run. The lists count at once when they change, and
+// the slot follows.
+func (p *Plugins) usable(s *slot) error {
+	if s.current != nil && !p.rt.Config().Plugins.Allows(s.id) {
+		return fmt.Errorf("plugin %s is not let run on this agent: see plugins.allowed_plugins and plugins.blocked_plugins", s.id)
+	}
+	return s.usable(p.rt.Role.Program)
 }
 
 // hold needs mu. It keeps a version's files from being collected.

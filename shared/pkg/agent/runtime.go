@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -35,7 +36,9 @@ type Runtime struct {
 	BootID  string    // made anew at each start: tells one life of the agent from the next
 
 	config   atomic.Pointer[config.Config] // never changed, only replaced as a whole
-	file     string                        // the configuration file, empty when there is none
+	reloads  reloads
+	logging  *telemetry.Log // where Log goes; nil in tests
+	file     string         // the configuration file, empty when there is none
 	identity *pki.Credentials
 	assigned *assigned
 	counts   *counts
@@ -67,7 +70,9 @@ func (rt *Runtime) use(secrets *telemetry.Redactor) {
 }
 
 // run is the life of an agent from its configuration to its end.
-func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
+func run(ctx context.Context, loaded *config.Loaded, load loader, role Role) (err error) {
+	hangup, stop := hangups()
+	defer stop()
 	cfg := &loaded.Config
 	release, err := openBase(cfg.Agent.BaseDir)
 	if err != nil {
@@ -75,11 +80,11 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	secrets := &telemetry.Redactor{}
-	log, closeLog, err := openLog(cfg, secrets)
+	log, logging, err := openLog(cfg, secrets)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeLog()) }()
+	defer func() { err = errors.Join(err, logging.Close()) }()
 	log = log.With(telemetry.KeyAgent, cfg.Agent.ID)
 	for _, w := range loaded.Warnings {
 		log.Warn("configuration", "warning", w)
@@ -92,12 +97,15 @@ func run(ctx context.Context, loaded *config.Loaded, role Role) (err error) {
 		return err
 	}
 	rt.use(secrets)
-	rt.file = loaded.File
+	rt.file, rt.logging, rt.reloads.load = loaded.File, logging, load
+	if _, err := rt.whenReconfigured(rt.followLogging); err != nil {
+		return err
+	}
 	rt.openTracing()
 	defer rt.flushTraces(ctx)
 	rt.openAudit()
 	defer func() { err = errors.Join(err, rt.closeAudit()) }()
-	components := append(rt.listeners(), Component{"service manager", rt.tellManager}, Component{"agent", rt.work}, Component{"tracing", rt.Trace.Run})
+	components := append(rt.listeners(), Component{"service manager", rt.tellManager}, Component{"reload", rt.onHangup(hangup)}, Component{"agent", rt.work}, Component{"tracing", rt.Trace.Run})
 	if err := runGroup(ctx, components); err != nil {
 		log.Error("stopped", telemetry.KeyError, err)
 		return err
@@ -117,12 +125,12 @@ func tidy(base string, log *slog.Logger) {
 	}
 }
 
-func openLog(cfg *config.Config, secrets *telemetry.Redactor) (*slog.Logger, func() error, error) {
-	log, _, closer, err := telemetry.NewLogger(logOptions(cfg, secrets))
+func openLog(cfg *config.Config, secrets *telemetry.Redactor) (*slog.Logger, *telemetry.Log, error) {
+	log, out, err := telemetry.NewLogger(logOptions(cfg, secrets))
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the log: %w", err)
 	}
-	return log, closer.Close, nil
+	return log, out, nil
 }
 
 func logOptions(cfg *config.Config, secrets *telemetry.Redactor) telemetry.LogOptions {
@@ -143,6 +151,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 	rt.use(&telemetry.Redactor{})
 	rt.counts = newCounts(metrics, rt)
 	rt.Health.silence = rt.silence
+	rt.reloads.count(metrics)
 	rt.logs = newLogUpload(rt.counts.logsDropped.Inc)
 	rt.assigned = openAssigned(rt)
 	return rt, nil
@@ -151,11 +160,11 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 func (rt *Runtime) listeners() []Component {
 	var out []Component
 	if h := rt.Config().Health; h.Enabled {
-		l := &listener{name: "health", addr: hostPort(h.Bind, h.Port), handler: rt.healthHandler(h), base: rt.Config().Agent.BaseDir, health: rt.Health, log: rt.Log}
+		l := &listener{name: "health", addr: hostPort(h.Bind, h.Port), handler: rt.reconfigured(func() http.Handler { return rt.healthHandler(rt.Config().Health) }), base: rt.Config().Agent.BaseDir, health: rt.Health, log: rt.Log}
 		out = append(out, Component{"health endpoint", l.Run})
 	}
 	if m := rt.Config().Metrics; m.Enabled {
-		l := &listener{name: "metrics", addr: hostPort(m.Bind, m.Port), handler: rt.metricsHandler(), base: rt.Config().Agent.BaseDir, health: rt.Health, log: rt.Log}
+		l := &listener{name: "metrics", addr: hostPort(m.Bind, m.Port), handler: rt.reconfigured(rt.metricsHandler), base: rt.Config().Agent.BaseDir, health: rt.Health, log: rt.Log}
 		out = append(out, Component{"metrics endpoint", l.Run})
 	}
 	return out
@@ -181,6 +190,13 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 		return err
 	}
 	defer rt.Plugins.close()
+	for _, f := range []adopter{rt.Plugins.reconfigure, immediately(func(_, next *config.Config) { rt.tune(next.API) })} {
+		stop, err := rt.whenReconfigured(f)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	defer func() {
 		for _, c := range rt.closers {
 			err = errors.Join(err, c())
@@ -247,10 +263,17 @@ func (rt *Runtime) sendLogs(ctx context.Context, b api.LogBatch) error {
 	return err
 }
 
-// Backoff is the pause between repeats of a call, as the configuration says.
+// Backoff is the pause between repeats of a call, as the configuration says then.
 func (rt *Runtime) Backoff() *api.Backoff {
-	r := rt.Config().API.Retry
-	return &api.Backoff{Initial: r.InitialInterval.Duration(), Max: r.MaxInterval.Duration()}
+	return &api.Backoff{Bounds: func() (initial, most time.Duration) {
+		r := rt.Config().API.Retry
+		return r.InitialInterval.Duration(), r.MaxInterval.Duration()
+	}}
+}
+
+// tune has the client call as often and as long as is configured.
+func (rt *Runtime) tune(c config.API) {
+	rt.API.Tune(c.Timeout.Duration(), c.RateLimit.RequestsPerSecond, c.RateLimit.Burst)
 }
 
 // NoteContact tells the runtime how a call to the orchestrator went.

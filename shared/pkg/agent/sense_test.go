@@ -279,10 +279,7 @@ func TestWhatIsInstalled(t *testing.T) {
 // A log that cannot be written is told until it can.
 func TestThePluginLogThatCannotBeWritten(t *testing.T) {
 	h := newHost(t, api.Action, map[string]string{"tidy": script("")})
-	log, err := h.logOf(h.order("tidy", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := h.logOf(h.order("tidy", nil))
 	file := log.file
 	log.file = brokenWriter{}
 	log.Line("stderr", "x")

@@ -77,10 +77,7 @@ func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) err
 	if temp, err = filepath.EvalSymlinks(temp); err != nil { // the sandbox follows no link
 		return fmt.Errorf("find the private directory of %s: %w", t.Plugin.ID, err)
 	}
-	log, err := p.logOf(t)
-	if err != nil {
-		return err
-	}
+	log := p.logOf(t)
 	socket := agentsocket.Options{Dir: temp, Plugin: t.Plugin.ID, Kind: t.Plugin.Kind, Monitor: t.Settings.Name, Handler: &caller{p, t, log}, Memo: p.memo(t)}
 	if t.Instruction != nil {
 		socket.Instruction = t.Instruction.ID

@@ -83,10 +83,7 @@ func (p *Plugins) mayBeWarm(m *plugin.Plugin) bool {
 // plan is what all runs of a task's plugin have in common, whatever the instruction.
 func (p *Plugins) plan(t Task, whole map[string]json.RawMessage) (warm.Plan, error) {
 	t.Instruction = nil
-	log, err := p.logOf(t)
-	if err != nil {
-		return warm.Plan{}, err
-	}
+	log := p.logOf(t)
 	spec := t.outfit.spec
 	spec.Limits.Time = 0
 	spec.Network = p.reach(t.outfit.network)

@@ -55,7 +55,7 @@ type Client struct {
 	base      *url.URL
 	agent     AgentID
 	observe   func(method, path string, took time.Duration, err error)
-	timeout   time.Duration
+	timeout   atomic.Int64 // a time.Duration
 	userAgent string
 	token     func() string
 	limiter   *rate.Limiter
@@ -77,19 +77,33 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.Observe == nil {
 		o.Observe = func(string, string, time.Duration, error) {}
 	}
-	c := &Client{base: base, agent: o.Agent, timeout: o.Timeout, userAgent: o.UserAgent, observe: o.Observe, token: o.Token, limiter: rate.NewLimiter(rate.Inf, 0)}
-	if c.timeout <= 0 {
-		c.timeout = DefaultTimeout
-	}
+	c := &Client{base: base, agent: o.Agent, userAgent: o.UserAgent, observe: o.Observe, token: o.Token}
+	c.limiter = rate.NewLimiter(rate.Inf, max(o.Burst, 1)) // full, as after a pause
 	if c.userAgent == "" {
 		c.userAgent = "stavily/" + Version
 	}
-	if o.RequestsPerSecond > 0 {
-		c.limiter = rate.NewLimiter(rate.Limit(o.RequestsPerSecond), max(o.Burst, 1))
-	}
+	c.Tune(o.Timeout, o.RequestsPerSecond, o.Burst)
 	c.Reconnect(o.TLS)
 	return c, nil
 }
+
+// Tune changes the limits that ClientOptions set. They count for calls that begin
+// afterwards.
+func (c *Client) Tune(timeout time.Duration, perSecond float64, burst int) {
+	if timeout <= 0 {
+		timeout = DefaultTimeout
+	}
+	c.timeout.Store(int64(timeout))
+	every := rate.Inf
+	if perSecond > 0 {
+		every = rate.Limit(perSecond)
+	}
+	c.limiter.SetBurst(max(burst, 1))
+	c.limiter.SetLimit(every)
+}
+
+// limit is the time for one call.
+func (c *Client) limit() time.Duration { return time.Duration(c.timeout.Load()) }
 
 func parseBaseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSuffix(raw, "/"))

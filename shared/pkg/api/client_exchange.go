@@ -104,7 +104,7 @@ func (c *Client) overLink(call func(*link) error) error {
 
 // once makes the call on one link.
 func (c *Client) once(ctx context.Context, k call, l *link) (status int, body []byte, err error) {
-	timed, cancel := context.WithTimeout(ctx, k.wait+c.timeout)
+	timed, cancel := context.WithTimeout(ctx, k.wait+c.limit())
 	defer cancel()
 	request, err := c.request(timed, k)
 	if err != nil {

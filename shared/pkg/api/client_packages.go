@@ -82,7 +82,7 @@ func (c *Client) download(ctx context.Context, l *link, p AssignedPlugin, into *
 	}
 	watched, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stalled := time.AfterFunc(c.timeout, func() { cancel(context.DeadlineExceeded) })
+	stalled := time.AfterFunc(c.limit(), func() { cancel(context.DeadlineExceeded) })
 	defer stalled.Stop()
 	request, err := c.request(watched, call{method: http.MethodGet, path: PathPackage, plugin: p.ID, version: p.Version})
 	if err != nil {
@@ -108,7 +108,7 @@ func (c *Client) download(ctx context.Context, l *link, p AssignedPlugin, into *
 	if err != nil {
 		return err
 	}
-	body := &progress{r: answer.Body, moved: func() { stalled.Reset(c.timeout) }}
+	body := &progress{r: answer.Body, moved: func() { stalled.Reset(c.limit()) }}
 	n, err := io.Copy(into, io.LimitReader(body, p.Size-have+1))
 	switch {
 	case body.err != nil:

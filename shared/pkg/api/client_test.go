@@ -607,3 +607,32 @@ func TestCancelledCallsSayCancelled(t *testing.T) {
 		t.Errorf("%v, want the context's error, which is not retryable", err)
 	}
 }
+
+// A running client calls as often and as long as it is told now.
+func TestTune(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := api.NewClient(api.ClientOptions{BaseURL: "https://stavily.test", TLS: &tls.Config{}, Agent: agentID, RequestsPerSecond: 1000, Burst: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		api.AnswerWith(c, roundTrip(func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}))
+		took := func() time.Duration {
+			begin := time.Now()
+			if _, err := c.Logs(t.Context(), logs); err == nil {
+				t.Error("a call without an answer succeeds")
+			}
+			return time.Since(begin)
+		}
+		if d := took(); d != api.DefaultTimeout {
+			t.Errorf("a call took %v, want %v", d, api.DefaultTimeout)
+		}
+		c.Tune(3*time.Second, 1, 1)
+		took()
+		if d := took(); d != 3*time.Second {
+			t.Errorf("a call took %v, want 3s after what the limiter makes it wait", d)
+		}
+	})
+}

@@ -73,15 +73,19 @@ const (
 // together does not come back together. The zero value is ready. It is not safe for
 // concurrent use: each loop has its own.
 type Backoff struct {
-	Initial time.Duration       // 0: DefaultBackoffInitial
-	Max     time.Duration       // 0: DefaultBackoffMax
-	Rand    func(n int64) int64 // uniform in [0, n); nil: math/rand/v2
-	ceiling time.Duration       // of the next pause; 0 at the beginning
+	Initial time.Duration                        // 0: DefaultBackoffInitial
+	Max     time.Duration                        // 0: DefaultBackoffMax
+	Bounds  func() (initial, most time.Duration) // what they are now, where that changes; nil: it does not
+	Rand    func(n int64) int64                  // uniform in [0, n); nil: math/rand/v2
+	ceiling time.Duration                        // of the next pause; 0 at the beginning
 }
 
 // Next returns the next pause. When the other side asked for one, see RetryAfter,
 // it is at least that long, and the random part comes on top.
 func (b *Backoff) Next(retryAfter time.Duration) time.Duration {
+	if b.Bounds != nil {
+		b.Initial, b.Max = b.Bounds()
+	}
 	most := b.Max
 	if most <= 0 {
 		most = DefaultBackoffMax

@@ -75,6 +75,7 @@ type Heartbeat struct {
 	Assigned            []AssignedState `json:"assigned,omitempty"`
 	Monitors            []MonitorInfo   `json:"monitors,omitempty"`
 	Sandbox             *Posture        `json:"sandbox,omitempty"`
+	Tags                []string        `json:"tags,omitzero"` // nil: as they were
 	CertificateNotAfter Time            `json:"certificate_not_after"`
 }
 

@@ -38,7 +38,7 @@ func (c *Client) explain(ctx context.Context, err error, r *http.Request) error 
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s %s: %w", r.Method, r.URL, ctx.Err())
 	}
-	a := attempt{request: r, host: r.URL.Host, timeout: c.timeout, now: time.Now()}
+	a := attempt{request: r, host: r.URL.Host, timeout: c.limit(), now: time.Now()}
 	if u := a.because(err); u != nil {
 		return u
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -14,7 +15,18 @@ import (
 // not printable, with one newline at its end.
 type lines struct {
 	redactor *Redactor // may be nil
-	to       []io.Writer
+
+	mu sync.Mutex // guards to; held for a line or a change of destinations
+	to []io.Writer
+}
+
+// swap changes the destinations between two lines, and closes what was open for the old.
+func (l *lines) swap(to []io.Writer, open *io.Closer, next io.Closer) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := *open
+	l.to, *open = to, next
+	return was.Close()
 }
 
 // Write writes the line to every destination, also when one of them fails.
@@ -22,6 +34,8 @@ func (l *lines) Write(p []byte) (int, error) {
 	line := l.redactor.Redact(strings.TrimSuffix(string(p), "\n"))
 	out := append(escape(make([]byte, 0, len(line)+1), line), '\n')
 	var errs []error
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, w := range l.to {
 		if _, err := w.Write(out); err != nil {
 			errs = append(errs, err)

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/DeRuina/timberjack"
 )
@@ -33,38 +35,108 @@ type LogOptions struct {
 // fileMode keeps logs to the agent's user: they name paths, hosts and parameters.
 const fileMode = 0o600
 
-// NewLogger makes the process's logger, the variable that changes its level while
-// it runs, and what closes the file.
-func NewLogger(o LogOptions) (*slog.Logger, *slog.LevelVar, io.Closer, error) {
-	level := new(slog.LevelVar)
-	if err := level.UnmarshalText([]byte(o.Level)); err != nil {
-		return nil, nil, nil, fmt.Errorf("log level %q: must be debug, info, warn or error", o.Level)
+// Log is where a process's logger writes, and how. All of that can change while it is
+// used, and nothing that was logged is lost by it.
+type Log struct {
+	level  slog.LevelVar
+	asText atomic.Bool
+	out    *lines
+	closer io.Closer // of the file; swapped under out.mu
+}
+
+// NewLogger makes the process's logger, and what changes and closes it.
+func NewLogger(o LogOptions) (*slog.Logger, *Log, error) {
+	l := &Log{out: &lines{redactor: o.Redactor}, closer: io.NopCloser(nil)}
+	c, err := l.Prepare(o)
+	if err != nil {
+		return nil, nil, err
 	}
-	out := &lines{redactor: o.Redactor}
-	var handler slog.Handler
-	switch options := (&slog.HandlerOptions{Level: level}); o.Format {
-	case "json":
-		handler = slog.NewJSONHandler(out, options)
-	case "text":
-		handler = slog.NewTextHandler(out, options)
-	default:
-		return nil, nil, nil, fmt.Errorf("log format %q: must be json or text", o.Format)
+	options := &slog.HandlerOptions{Level: &l.level}
+	h := &either{asText: &l.asText, json: slog.NewJSONHandler(l.out, options), text: slog.NewTextHandler(l.out, options)}
+	return slog.New(h), l, c.Commit()
+}
+
+// LogChange is another way of logging that can be taken, and what it needs is open.
+type LogChange struct {
+	log    *Log
+	level  slog.Level
+	asText bool
+	to     []io.Writer
+	closer io.Closer
+}
+
+// Prepare opens what o says without using it yet. The redactor stays the first one.
+// Either Commit or Discard has to follow.
+func (l *Log) Prepare(o LogOptions) (*LogChange, error) {
+	c := &LogChange{log: l, asText: o.Format == "text", closer: io.NopCloser(nil)}
+	if err := c.level.UnmarshalText([]byte(o.Level)); err != nil {
+		return nil, fmt.Errorf("log level %q: must be debug, info, warn or error", o.Level)
+	}
+	if !slices.Contains([]string{"json", "text"}, o.Format) {
+		return nil, fmt.Errorf("log format %q: must be json or text", o.Format)
 	}
 	if !slices.Contains([]string{"both", "file", "stdout"}, o.Output) {
-		return nil, nil, nil, fmt.Errorf("log output %q: must be both, file or stdout", o.Output)
+		return nil, fmt.Errorf("log output %q: must be both, file or stdout", o.Output)
 	}
-	var closer io.Closer = io.NopCloser(nil)
 	if o.Output != "stdout" {
 		file, err := o.open(o.File)
 		if err != nil {
-			return nil, nil, nil, fmt.Errorf("log to a file: %w", err)
+			return nil, fmt.Errorf("log to a file: %w", err)
 		}
-		out.to, closer = append(out.to, file), file
+		c.to, c.closer = append(c.to, file), file
 	}
 	if o.Output != "file" {
-		out.to = append(out.to, o.Stdout)
+		c.to = append(c.to, o.Stdout)
 	}
-	return slog.New(handler), level, closer, nil
+	return c, nil
+}
+
+// Commit logs so from now on, and closes what was logged to before.
+func (c *LogChange) Commit() error {
+	l := c.log
+	l.level.Set(c.level)
+	l.asText.Store(c.asText)
+	return l.out.swap(c.to, &l.closer, c.closer)
+}
+
+// Discard closes what was opened.
+func (c *LogChange) Discard() error { return c.closer.Close() }
+
+// SetLevel is for debug, info, warn or error, until the next Commit.
+func (l *Log) SetLevel(name string) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err != nil || !slices.Contains([]string{"debug", "info", "warn", "error"}, name) {
+		return fmt.Errorf("log level %q: must be debug, info, warn or error", name)
+	}
+	l.level.Set(level)
+	return nil
+}
+
+// Close closes the file. What is logged afterwards is lost.
+func (l *Log) Close() error { return l.out.swap(nil, &l.closer, io.NopCloser(nil)) }
+
+// either hands each record to the handler of the format that is in force then.
+type either struct {
+	asText     *atomic.Bool
+	json, text slog.Handler
+}
+
+func (e *either) now() slog.Handler {
+	if e.asText.Load() {
+		return e.text
+	}
+	return e.json
+}
+
+func (e *either) Enabled(ctx context.Context, level slog.Level) bool {
+	return e.json.Enabled(ctx, level)
+}
+func (e *either) Handle(ctx context.Context, r slog.Record) error { return e.now().Handle(ctx, r) }
+func (e *either) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &either{e.asText, e.json.WithAttrs(attrs), e.text.WithAttrs(attrs)}
+}
+func (e *either) WithGroup(name string) slog.Handler {
+	return &either{e.asText, e.json.WithGroup(name), e.text.WithGroup(name)}
 }
 
 // NewPluginLog opens dir/<id>.log, in which each Write is one line of what a

@@ -47,7 +47,7 @@ func TestARecordIsOneLine(t *testing.T) {
 		for _, format := range []string{"json", "text"} {
 			t.Run(name+"/"+format, func(t *testing.T) {
 				var out bytes.Buffer
-				log, _, _, err := NewLogger(LogOptions{Level: "info", Format: format, Output: "stdout", Stdout: &out})
+				log, _, err := NewLogger(LogOptions{Level: "info", Format: format, Output: "stdout", Stdout: &out})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -111,7 +111,7 @@ func TestOutputs(t *testing.T) {
 		t.Run(c.destination, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a.log")
 			var out bytes.Buffer
-			log, _, closer, err := NewLogger(LogOptions{Level: "info", Format: "json", Output: c.destination, Stdout: &out, File: path, MaxSizeMB: 1})
+			log, closer, err := NewLogger(LogOptions{Level: "info", Format: "json", Output: c.destination, Stdout: &out, File: path, MaxSizeMB: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,12 +144,14 @@ func TestOneOutputDoesNotKeepFromTheOther(t *testing.T) {
 
 func TestLevelChangesWhileRunning(t *testing.T) {
 	var out bytes.Buffer
-	log, level, _, err := NewLogger(LogOptions{Level: "warn", Format: "text", Output: "stdout", Stdout: &out})
+	log, change, err := NewLogger(LogOptions{Level: "warn", Format: "text", Output: "stdout", Stdout: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
 	log.Info("one")
-	level.Set(slog.LevelInfo)
+	if err := change.SetLevel("info"); err != nil {
+		t.Fatal(err)
+	}
 	log.Info("two")
 	if got := out.String(); strings.Contains(got, "one") || !strings.Contains(got, "two") {
 		t.Errorf("wrote %q, want only the second", got)
@@ -162,7 +164,7 @@ func TestRotation(t *testing.T) {
 	if err := os.WriteFile(path, []byte("older\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log, _, closer, err := NewLogger(LogOptions{Level: "info", Format: "json", Output: "file", File: path, MaxSizeMB: 1, MaxBackups: 2, Compress: true})
+	log, closer, err := NewLogger(LogOptions{Level: "info", Format: "json", Output: "file", File: path, MaxSizeMB: 1, MaxBackups: 2, Compress: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +215,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		o := good
 		change(&o)
-		if _, _, _, err := NewLogger(o); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := NewLogger(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("err = %v, want %q", err, want)
 		}
 	}

@@ -25,7 +25,7 @@ func TestSecretsDoNotReachTheLog(t *testing.T) {
 			var out bytes.Buffer
 			r := new(Redactor)
 			r.Add(secret)
-			log, _, _, err := NewLogger(LogOptions{Level: "info", Format: format, Output: "stdout", Stdout: &out, Redactor: r})
+			log, _, err := NewLogger(LogOptions{Level: "info", Format: format, Output: "stdout", Stdout: &out, Redactor: r})
 			if err != nil {
 				t.Fatal(err)
 			}
