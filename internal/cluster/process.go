@@ -75,7 +75,7 @@ func (p *Process) Ended() error {
 
 // await asks probe until it says yes, the process it depends on ends, or ctx does.
 func await(ctx context.Context, p *Process, what string, probe func() bool) error {
-	const pause = 20 * time.Millisecond // a person does not notice it, a loaded machine does not suffer from it
+	const pause = 5 * time.Millisecond // a person does not notice it, a loaded machine does not suffer from it
 	for !probe() {
 		select {
 		case <-p.Done:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,25 +20,38 @@ func (b *bench) start(ctx context.Context, id string) error {
 	return b.StartAgent(ctx, api.AgentID(id))
 }
 
-// idle measures memory and processor time of each process with nothing to do.
+// What an idle agent may take, for the table: docs/performance.md.
+const (
+	mostBinary = 14.0 // MB, stripped
+	mostRSS    = 18.0 // MB
+	mostCPU    = 0.1  // s a minute
+	mostStart  = 150  // ms until it is ready
+)
+
+// idle measures what the agents and the server take with nothing to do.
 func idle(ctx context.Context, b *bench) ([]Figure, error) {
-	if _, err := b.AddAgent(ctx, "idle-s", api.Sensor); err != nil {
-		return nil, err
-	}
-	if _, err := b.AddAgent(ctx, "idle-a", api.Action); err != nil {
-		return nil, err
-	}
-	names := map[string]string{"idle-s": "sensor-agent", "idle-a": "action-agent", cluster.ServerName: "server"}
-	for id := range names {
-		if id == cluster.ServerName {
-			continue
-		}
-		if err := b.start(ctx, id); err != nil {
+	agents := map[api.AgentID]api.AgentType{"idle-s": api.Sensor, "idle-a": api.Action}
+	order := []api.AgentID{"idle-s", "idle-a"}
+	var out []Figure
+	for _, id := range order {
+		if _, err := b.AddAgent(ctx, id, agents[id]); err != nil {
 			return nil, err
 		}
+		name := string(agents[id]) + "-agent"
+		program, err := os.Stat(filepath.Join(b.bin, name))
+		if err != nil {
+			return nil, fmt.Errorf("size of a program: %w", err)
+		}
+		start, err := b.startToReady(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out,
+			Figure{name + " binary", float64(program.Size()) / 1e6, "MB", mostBinary},
+			Figure{name + " start to ready, median of " + fmt.Sprint(starts), start, "ms", mostStart})
 	}
 	before := map[string]float64{}
-	for id := range names {
+	for _, id := range []string{"idle-s", "idle-a", cluster.ServerName} {
 		before[id] = cpuSeconds(b.Process(id).Pid())
 	}
 	select {
@@ -44,38 +59,64 @@ func idle(ctx context.Context, b *bench) ([]Figure, error) {
 		return nil, ctx.Err()
 	case <-time.After(b.idle):
 	}
-	var out []Figure
 	for _, id := range []string{"idle-s", "idle-a", cluster.ServerName} {
 		pid := b.Process(id).Pid()
-		rss, pss, err := memory(pid)
+		name, rss, cpu := "server", 0.0, 0.0
+		if typ, ok := agents[api.AgentID(id)]; ok {
+			name, rss, cpu = string(typ)+"-agent", mostRSS, mostCPU
+		}
+		m, err := memory(pid)
 		if err != nil {
 			return nil, err
 		}
 		perMinute := (cpuSeconds(pid) - before[id]) * float64(time.Minute) / float64(b.idle)
 		out = append(out,
-			Figure{names[id] + " RSS", rss, "MiB"},
-			Figure{names[id] + " PSS", pss, "MiB"},
-			Figure{names[id] + " CPU per minute", perMinute, "s"})
+			Figure{name + " RSS", m["Rss"], "MB", rss},
+			Figure{name + " RSS, of it anonymous", m["Anonymous"], "MB", 0},
+			Figure{name + " PSS", m["Pss"], "MB", 0},
+			Figure{name + " CPU per minute", perMinute, "s", cpu})
 	}
 	return out, nil
 }
 
-// memory reads resident and proportional set size in MiB from smaps_rollup (proc(5)).
-func memory(pid int) (rss, pss float64, err error) {
+// starts is how often the start of an agent is measured.
+const starts = 7
+
+// startToReady is the median time in ms from the start of an agent's program until its
+// health endpoint says that it is ready; the agent runs afterwards.
+func (b *bench) startToReady(ctx context.Context, id api.AgentID) (float64, error) {
+	var took []float64
+	for range starts {
+		if p := b.Process(string(id)); p != nil {
+			if err := p.Stop(); err != nil {
+				return 0, err
+			}
+		}
+		began := time.Now()
+		if err := b.StartAgent(ctx, id); err != nil {
+			return 0, err
+		}
+		took = append(took, float64(time.Since(began).Microseconds())/1000)
+	}
+	slices.Sort(took)
+	return took[len(took)/2], nil
+}
+
+// memory reads the sizes of smaps_rollup (proc(5)) in MB: Rss, Pss, Anonymous and more.
+func memory(pid int) (map[string]float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
-		return 0, 0, fmt.Errorf("memory of process %d: %w", pid, err)
+		return nil, fmt.Errorf("memory of process %d: %w", pid, err)
 	}
+	sizes := map[string]float64{}
 	for line := range strings.Lines(string(text)) {
+		name, rest, _ := strings.Cut(line, ":")
 		var kib float64
-		if _, err := fmt.Sscanf(line, "Rss: %f", &kib); err == nil {
-			rss = kib / 1024
-		}
-		if _, err := fmt.Sscanf(line, "Pss: %f", &kib); err == nil {
-			pss = kib / 1024
+		if _, err := fmt.Sscanf(rest, "%f kB", &kib); err == nil {
+			sizes[name] = kib * 1024 / 1e6
 		}
 	}
-	return rss, pss, nil
+	return sizes, nil
 }
 
 // cpuSeconds reads user and system time from /proc/pid/stat (proc(5)); 0 when the

@@ -38,7 +38,7 @@ func intake(ctx context.Context, b *bench) ([]Figure, error) {
 		return nil, err
 	}
 	return []Figure{
-		{fmt.Sprintf("%d agents, batches of %d", b.agents, api.MaxBatchEvents), float64(acked.Load()) / time.Since(begin).Seconds(), "events/s"},
+		{fmt.Sprintf("%d agents, batches of %d", b.agents, api.MaxBatchEvents), float64(acked.Load()) / time.Since(begin).Seconds(), "events/s", 0},
 	}, nil
 }
 

@@ -51,10 +51,10 @@ func latency(ctx context.Context, b *bench) ([]Figure, error) {
 		return nil, err
 	}
 	return []Figure{
-		{"bare start of the interpreter, p50", bare, "ms"},
-		{"p50", quantile(took, 0.50), "ms"},
-		{"p99", quantile(took, 0.99), "ms"},
-		{"samples", float64(len(took)), ""},
+		{"bare start of the interpreter, p50", bare, "ms", 0},
+		{"p50", quantile(took, 0.50), "ms", 0},
+		{"p99", quantile(took, 0.99), "ms", 0},
+		{"samples", float64(len(took)), "", 0},
 	}, nil
 }
 

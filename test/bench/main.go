@@ -2,6 +2,7 @@
 //
 //	go run ./test/bench           a table, then the same as JSON on the last line
 //	go run ./test/bench -quick    smaller counts, to see that it works
+//	go run ./test/bench -only idle
 //
 // Build first: it runs the programs in bin/.
 package main
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -22,6 +24,18 @@ type Figure struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit"`
+	Most  float64 `json:"most,omitempty"` // what it may be; 0: no promise
+}
+
+// verdict compares a figure with what was promised.
+func (f *Figure) verdict() string {
+	switch {
+	case f.Most == 0:
+		return ""
+	case f.Value > f.Most:
+		return fmt.Sprintf("MISSED: at most %g", f.Most)
+	}
+	return fmt.Sprintf("at most %g", f.Most)
 }
 
 // scale says how much is measured.
@@ -46,6 +60,7 @@ func main() {
 	bin := flag.String("bin", "bin", "directory of the programs")
 	python := flag.String("python", "python3", "interpreter of the plugins: its own start is most of the latency")
 	small := flag.Bool("quick", false, "small counts, to see that it works")
+	only := flag.String("only", "", "the part whose name begins so")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -53,30 +68,33 @@ func main() {
 	if *small {
 		s = quick
 	}
-	if err := measureAll(ctx, bench{bin: *bin, python: *python, scale: s}); err != nil {
+	if err := measureAll(ctx, bench{bin: *bin, python: *python, scale: s}, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func measureAll(ctx context.Context, b bench) error {
+func measureAll(ctx context.Context, b bench, only string) error {
 	fmt.Printf("%s/%s, %d cores, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	var all []Figure
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context, *bench) ([]Figure, error)
 	}{
-		{"event accepted by the agent → first statement of the action plugin (cold Python included)", latency},
-		{"connected and idle, no plugin running", idle},
-		{"durable event intake over mutual TLS, synchronous=FULL", intake},
+		{"latency: event accepted by the agent → first statement of the action plugin (cold Python included)", latency},
+		{"idle: connected, no plugin running", idle},
+		{"intake: durable events over mutual TLS, synchronous=FULL", intake},
 	} {
+		if !strings.HasPrefix(part.name, only) {
+			continue
+		}
 		fmt.Println(part.name)
 		figures, err := b.inCluster(ctx, part.measure)
 		if err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 		for _, f := range figures {
-			fmt.Printf("  %-44s %12.2f %s\n", f.Name, f.Value, f.Unit)
+			fmt.Printf("  %-48s %12.2f %-9s %s\n", f.Name, f.Value, f.Unit, f.verdict())
 		}
 		fmt.Println()
 		all = append(all, figures...)
