@@ -132,6 +132,10 @@ attack: build ## Hostile plugins against live agents in every kind of host; into
 bench: build ## Latency, memory, CPU and durable intake, as a table and as JSON
 	$(GO) run ./test/bench -python $(PYTHON)
 
+.PHONY: size
+size: ## Where the bytes of the agents are; fails when they grew (UPDATE=-update: take that as known)
+	$(GO) run ./test/size $(UPDATE)
+
 .PHONY: bench-sandbox
 bench-sandbox: ## What confining a plugin costs, beside plain Python and bubblewrap
 	STAVILY_BENCH=1 $(GO) test -count=1 -v -run TestCost ./shared/internal/sandbox

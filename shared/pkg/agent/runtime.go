@@ -216,6 +216,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 		rt.keepIdentity(),
 		Component{"assignments", rt.followAssignments},
 		Component{"storage", rt.untilFailed},
+		Component{"memory", settle},
 		Component{"warm plugins", rt.Plugins.pool.Run},
 		Component{"new plugin versions", rt.Plugins.watchTrials},
 		Component{"plugin changes", rt.Plugins.watch},
