@@ -32,6 +32,7 @@ const override = `services:
 
 const workflow = `name: clean-when-full
 triggers: [{event: directory.size.high}]
+when: event.data.path == "/srv/reports"
 actions:
   - id: clean
     plugin: cleanup-files
@@ -82,6 +83,15 @@ func (l *lab) composeFile(ctx context.Context) (err error) {
 	if err := l.act(ctx, serverName, filepath.Join(reports, "big")); err != nil {
 		return err
 	}
+	if err := eventually(ctx, "a sensor sees the host's /etc", func() error {
+		out, err := l.docker(ctx, "exec", serverName, "stavily", "events", "list", "-o", "json")
+		if err == nil && !strings.Contains(out, `"path": "/host/etc"`) {
+			err = fmt.Errorf("events are %s", out)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
 	return l.operations(ctx)
 }
 
@@ -129,6 +139,7 @@ func (l *lab) enrol(ctx context.Context, service, id string) error {
 	}
 	files := map[string]string{
 		"sensor/directory-size.yaml": "plugin: directory-size\ninterval: 1s\nconfig: {path: /srv/reports, max_bytes: 1000000}\n",
+		"sensor/host-etc.yaml":       "plugin: directory-size\ninterval: 1s\nconfig: {path: /host/etc, max_files: 0}\n",
 		"action/cleanup-files.yaml":  "plugin: cleanup-files\nconfig: {roots: [/srv/reports]}\n",
 	}
 	for name, text := range files {
