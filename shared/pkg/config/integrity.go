@@ -4,8 +4,8 @@ import "time"
 
 // Integrity says whether the agent looks for changes of the files that it runs.
 type Integrity struct {
-	Enabled  bool     `yaml:"enabled"`  // whether the agent's program and the plugin versions in use are compared with what they were; a change needs a restart
-	Interval Duration `yaml:"interval"` // between two comparisons, at least 1m; a change needs a restart
+	Enabled  bool     `yaml:"enabled"`  // whether the agent's program and the plugin versions in use are compared with what they were
+	Interval Duration `yaml:"interval"` // between two comparisons, at least 1m
 }
 
 const (

@@ -184,7 +184,8 @@ const pageHead = `# Configuration
 
 One YAML file, ` + "`<base_dir>/config/agent.yaml`" + ` unless ` + "`--config` or `STAVILY_CONFIG`" + ` names another; none is needed where flags and variables say enough.
 A flag wins over a variable, a variable over the file, the file over the default. ` + "`sensor-agent config show`" + ` prints what is in force on a
-host and where each value came from, ` + "`sensor-agent config validate FILE`" + ` every mistake in a file at once. A changed file is applied whole or not at all.
+host and where each value came from, ` + "`sensor-agent config validate FILE`" + ` every mistake in a file at once. A changed file is applied by ` + "`sensor-agent reload`" + ` or SIGHUP, whole or not at all,
+and what was changed that needs a restart is said.
 
 - A **duration** is written with a unit: ` + "`500ms`, `30s`, `5m`, `1h30m`" + `. A **size** too: KB, MB, GB are powers of 1000, KiB, MiB, GiB of 1024; a bare number is bytes.
 - In a **variable**, lists are split at commas and maps are ` + "`key=value, key=value`" + `. An empty variable counts as unset. A ` + "`STAVILY_*`" + ` name that nothing
@@ -198,6 +199,14 @@ host and where each value came from, ` + "`sensor-agent config validate FILE`" +
 
 [configs](../configs) has every key with its default in one commented file, and small samples.
 `
+
+// whenChanged says what a changed key needs.
+func whenChanged(key string) string {
+	if takesEffect(key) {
+		return "reload"
+	}
+	return "restart"
+}
 
 func configurationPage(t *testing.T) []byte {
 	known := comments(t)
@@ -213,11 +222,11 @@ func configurationPage(t *testing.T) []byte {
 				continue
 			}
 			if !table {
-				out.WriteString("\n| key and variable | | default | meaning |\n| --- | --- | --- | --- |\n")
+				out.WriteString("\n| key and variable | | default | a change | meaning |\n| --- | --- | --- | --- | --- |\n")
 				table = true
 			}
 			variable := envPrefix + strings.ToUpper(strings.ReplaceAll(n.key, ".", "_"))
-			fmt.Fprintf(&out, "| `%s`<br>`%s` | %s | %s | %s |\n", n.key, variable, typeName(n.typ), strings.ReplaceAll(byDefault(n.key), "|", `\|`), dangerous.Replace(n.text))
+			fmt.Fprintf(&out, "| `%s`<br>`%s` | %s | %s | %s | %s |\n", n.key, variable, typeName(n.typ), strings.ReplaceAll(byDefault(n.key), "|", `\|`), whenChanged(n.key), dangerous.Replace(n.text))
 		}
 		for _, n := range p.nested {
 			if n.nested != nil {

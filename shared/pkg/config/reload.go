@@ -16,7 +16,7 @@ var atRunTime = []string{
 	"logging.",
 	"security.sandbox.require", "security.sandbox.chroot", "security.sandbox.read", "security.sandbox.write",
 	"security.sandbox.network", "security.sandbox.allow_port_level_egress", "security.sandbox.allow_private",
-	"security.sandbox.max_processes", "security.sandbox.max_cpu", "security.sandbox.max_temp",
+	"security.sandbox.max_processes", "security.sandbox.max_cpu", "security.sandbox.max_temp", "security.integrity.interval",
 	"plugins.max_memory", "plugins.timeout", "plugins.allowed_plugins", "plugins.blocked_plugins", "plugins.pins",
 	"plugins.trusted_keys", "plugins.sources", "plugins.auto_update", "plugins.update_interval",
 	"health.path", "health.ready_path", "health.status_path", "metrics.path",

@@ -10,9 +10,9 @@ import (
 // Tracing sends what happened to one event, on its way through sensor, orchestrator and
 // action, to an OpenTelemetry collector (F38). While it is off it costs nothing.
 type Tracing struct {
-	Enabled  bool              `yaml:"enabled"`  // whether spans are recorded and sent; a trace that others record passes through either way; a change needs a restart
+	Enabled  bool              `yaml:"enabled"`  // whether spans are recorded and sent; a trace that others record passes through either way
 	Exporter string            `yaml:"exporter"` // otlp: OTLP over HTTP in JSON is all that there is
-	Endpoint string            `yaml:"endpoint"` // the collector: a URL, to which /v1/traces is added; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or else http://127.0.0.1:4318; a change needs a restart
+	Endpoint string            `yaml:"endpoint"` // the collector: a URL, to which /v1/traces is added; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or else http://127.0.0.1:4318
 	Sampler  string            `yaml:"sampler"`  // which traces that begin here are recorded: always_on, always_off or traceidratio:0.1 for a tenth; those that come in are as who began them says
 	Insecure bool              `yaml:"insecure"` // true: endpoint may be http:// on another host, where whoever is on the way reads names and errors
 	Headers  map[string]Secret `yaml:"headers"`  // of every request to the collector, for example an API key; empty: OTEL_EXPORTER_OTLP_HEADERS
