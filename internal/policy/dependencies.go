@@ -12,6 +12,7 @@ var Dependencies = map[string]string{
 	"github.com/golang-jwt/jwt/v5":             "JSON Web Tokens on the server, with the algorithm fixed and every claim checked",
 	"github.com/google/go-cmp":                 "tests only: readable differences",
 	"github.com/hiddeco/sshsig":                "SSH signatures over plugin packages, the ones of ssh-keygen -Y, so that nobody needs another kind of key",
+	"github.com/netresearch/go-cron":           "the parser of schedules: robfig's, which panics on some, kept up",
 	"github.com/oklog/ulid/v2":                 "ids that sort by time and need no coordination",
 	"github.com/prometheus/client_golang":      "tests only: the linter of the text format, and a second implementation of it",
 	"github.com/prometheus/client_model":       "tests only: what the reader of the text format gives",

@@ -10,16 +10,20 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// ring takes on the runs of one organisation whose alarms are due and closes the windows whose
-// time is over, each in its own transaction, so that one that fails holds up no other.
+// ring takes on the runs of one organisation whose alarms are due, closes the windows whose
+// time is over and runs schedules, each in its own transaction, so that one that fails holds up no other.
 func (e *Engine) ring(ctx context.Context, org api.OrgID) (next time.Time, err error) {
 	var due []store.Alarm
 	var over []store.Window
+	var times []store.Schedule
 	err = e.View(ctx, org, func(r store.Reader) (err error) {
 		if due, err = r.DueAlarms(e.now(), reapPage); err != nil {
 			return err
 		}
-		if over, err = r.DueWindows(e.now(), reapPage); err != nil || len(due)+len(over) > 0 {
+		if over, err = r.DueWindows(e.now(), reapPage); err != nil {
+			return err
+		}
+		if times, err = r.DueSchedules(e.now(), reapPage); err != nil || len(due)+len(over)+len(times) > 0 {
 			return err
 		}
 		alarm, _, err := r.NextAlarm()
@@ -27,7 +31,11 @@ func (e *Engine) ring(ctx context.Context, org api.OrgID) (next time.Time, err e
 			return err
 		}
 		window, _, err := r.NextWindow()
-		next = earlier(alarm, window)
+		if err != nil {
+			return err
+		}
+		schedule, _, err := r.NextSchedule()
+		next = earlier(earlier(alarm, window), schedule)
 		return err
 	})
 	for _, a := range due {
@@ -41,7 +49,10 @@ func (e *Engine) ring(ctx context.Context, org api.OrgID) (next time.Time, err e
 	for _, w := range over {
 		err = errors.Join(err, e.update(ctx, org, func(t *tx) error { return t.closeDue(w) }))
 	}
-	if len(due)+len(over) > 0 {
+	for _, s := range times {
+		err = errors.Join(err, e.update(ctx, org, func(t *tx) error { return t.runSchedule(s) }))
+	}
+	if len(due)+len(over)+len(times) > 0 {
 		next = e.now() // what comes after them
 	}
 	return next, err

@@ -101,7 +101,15 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 		}
 	}
 	if before == string(workflow.Running) && before != run.Status {
-		return t.admit(run, d)
+		if err := t.admit(run, d); err != nil {
+			return err
+		}
+	}
+	goesOn := func(status string) bool {
+		return status == "" || status == string(workflow.Running) || status == string(workflow.Queued)
+	}
+	if goesOn(before) && !goesOn(run.Status) {
+		return t.ended(s.State)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func (t *tx) trigger(ev workflow.Event) error {
 		return err
 	}
 	for _, p := range programs {
-		if !p.Matches(ev.Type) {
+		if !p.Matches(ev) {
 			continue
 		}
 		if err := t.consider(p, ev); err != nil {
@@ -58,7 +58,7 @@ func (t *tx) consider(p program, ev workflow.Event) error {
 // settle does what was decided on an event and leaves the evaluation. Those that made one
 // with it then name its run as well.
 func (t *tx) settle(p program, ev workflow.Event, v verdict) (err error) {
-	e := store.Evaluation{Event: ev.ID, Agent: ev.Agent.ID, Workflow: p.name, Version: p.version, At: t.now}
+	e := store.Evaluation{Event: ev.ID, Agent: ev.Sender(), Workflow: p.name, Version: p.version, At: t.now}
 	decision := v.Decision
 	switch {
 	case decision.Run && decision.Shadow:
@@ -79,7 +79,7 @@ func (t *tx) settle(p program, ev workflow.Event, v verdict) (err error) {
 		if err != nil || e.Run == "" {
 			break
 		}
-		if other.ID != ev.ID || other.Agent.ID != ev.Agent.ID {
+		if other.ID != ev.ID || other.Sender() != ev.Sender() {
 			err = t.ledTo(other, p.name, e.Run)
 		}
 	}
@@ -90,7 +90,7 @@ func (t *tx) settle(p program, ev workflow.Event, v verdict) (err error) {
 func (t *tx) ledTo(ev workflow.Event, name string, run api.RunID) error {
 	all, err := t.Evaluations(ev.ID)
 	for _, e := range all {
-		if e.Agent == ev.Agent.ID && e.Workflow == name {
+		if e.Agent == ev.Sender() && e.Workflow == name {
 			e.Run = run
 			err = errors.Join(err, t.PutEvaluation(e))
 		}
@@ -138,8 +138,17 @@ func eventOf(r store.Reader, agent api.AgentID, id api.EventID) (workflow.Event,
 	if err != nil {
 		return workflow.Event{}, fmt.Errorf("event %s: %w", id, err)
 	}
+	ev := workflow.Event{Event: stored.Event, Own: agent == workflow.OwnSender}
+	if ev.Own { // of what it is about, if it is about an agent
+		agent = ""
+		_ = json.Unmarshal(ev.Metadata["agent"], &agent)
+	}
+	if agent == "" {
+		return ev, nil
+	}
 	sender, err := r.Agent(agent)
-	return workflow.Event{Event: stored.Event, Agent: sensorOf(sender)}, err
+	ev.Agent = sensorOf(sender)
+	return ev, err
 }
 
 // verdict is a decision with what the store knows of the past.

@@ -29,7 +29,7 @@ func (v *verdict) gather(r store.Reader, def *workflow.Definition, ev workflow.E
 	}
 	v.Decision = v.Gathered(g)
 	for _, m := range g.Fired {
-		if m.Agent == ev.Agent.ID && m.Event == ev.ID {
+		if m.Agent == ev.Sender() && m.Event == ev.ID {
 			v.events = append(v.events, ev)
 			continue
 		}

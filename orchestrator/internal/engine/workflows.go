@@ -124,6 +124,9 @@ func (t *tx) putIntoEffect(d *workflow.Definition, text []byte, action string) (
 	if w.Version, err = t.AddWorkflow(w); err != nil {
 		return w, false, err
 	}
+	if err := t.schedules(d, false); err != nil {
+		return w, false, err
+	}
 	return w, true, t.audit(operator, action, d.Name, fmt.Sprintf("version %d, %s", w.Version, w.Digest))
 }
 
@@ -158,7 +161,7 @@ func (e *Engine) Rollback(ctx context.Context, org api.OrgID, name string, versi
 // are pinned to them. [store.ErrNotFound] says that there is no such workflow.
 func (e *Engine) Delete(ctx context.Context, org api.OrgID, name string) error {
 	err := e.update(ctx, org, func(t *tx) error {
-		return errors.Join(t.DeleteWorkflow(name), t.audit(operator, "workflow.delete", name, ""))
+		return errors.Join(t.DeleteWorkflow(name), t.audit(operator, "workflow.delete", name, ""), t.schedules(&workflow.Definition{Name: name}, true))
 	})
 	e.programs.current.drop(org)
 	return err

@@ -112,6 +112,29 @@ func (o operators) textOf(ctx context.Context, c *route.Call, name string, versi
 	return name, w.Version, w.Text, err
 }
 
+// workflowRun starts a run by hand, if what decides on events lets it.
+func (o operators) workflowRun(ctx context.Context, c *route.Call) (any, error) {
+	var r StartRequest
+	if err := c.Decode(&r); err != nil {
+		return nil, err
+	}
+	id, err := org(c)
+	if err != nil {
+		return nil, err
+	}
+	e, err := o.engine.Start(ctx, id, c.PathValue("id"), r.Inputs, r.By)
+	if err != nil {
+		return nil, missing(c, err)
+	}
+	var view Evaluation
+	err = o.read(ctx, c, func(r store.Reader) (err error) {
+		view, err = viewEvaluation(r, e)
+		view.Event = e.Event
+		return err
+	})
+	return view, err
+}
+
 func viewEvaluation(r store.Reader, e store.Evaluation) (Evaluation, error) {
 	view := Evaluation{Workflow: e.Workflow, Version: e.Version, At: api.At(e.At)}
 	if err := json.Unmarshal(e.Decision, &view.Decision); err != nil {

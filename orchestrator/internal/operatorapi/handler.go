@@ -47,6 +47,7 @@ func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error)
 		route.WorkflowDelete:   o.workflowDelete,
 		route.WorkflowVersions: o.workflowVersions,
 		route.WorkflowRollback: o.workflowRollback,
+		route.WorkflowRun:      o.workflowRun,
 		route.RunList:          o.runList,
 		route.RunShow:          o.runShow,
 		route.RunLogs:          o.runLogs,

@@ -99,6 +99,12 @@ type RollbackRequest struct {
 	Version int `json:"version,omitempty"`
 }
 
+// StartRequest starts a run by hand. Inputs are texts, which the server reads as their types.
+type StartRequest struct {
+	By     string            `json:"by"`
+	Inputs map[string]string `json:"inputs,omitempty"`
+}
+
 // Applied says what became of a workflow that was applied.
 type Applied struct {
 	Name    string `json:"name"`
@@ -192,6 +198,7 @@ type Evaluation struct {
 	Workflow string            `json:"workflow"`
 	Version  int               `json:"version"`
 	At       api.Time          `json:"at"`
+	Event    api.EventID       `json:"event,omitempty"` // of a run that was started by hand
 	Decision workflow.Decision `json:"decision"`
 	Run      *RunDetail        `json:"run,omitempty"` // that it started
 }

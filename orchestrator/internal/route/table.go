@@ -63,6 +63,7 @@ var (
 	WorkflowDelete   = ID{"workflow_delete"}
 	WorkflowVersions = ID{"workflow_versions"}
 	WorkflowRollback = ID{"workflow_rollback"}
+	WorkflowRun      = ID{"workflow_run"}
 	RunList          = ID{"run_list"}
 	RunShow          = ID{"run_show"}
 	RunLogs          = ID{"run_logs"}
@@ -155,6 +156,7 @@ var table = slices.Concat([]Row{
 	Row{ID: WorkflowDelete, Method: http.MethodDelete, Pattern: "/api/v1/workflows/{id}"},
 	Row{ID: WorkflowVersions, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}/versions"},
 	Row{ID: WorkflowRollback, Method: http.MethodPost, Pattern: "/api/v1/workflows/{id}/rollback", MaxBody: small},
+	Row{ID: WorkflowRun, Method: http.MethodPost, Pattern: "/api/v1/workflows/{id}/run", MaxBody: 2 * small},
 	Row{ID: RunList, Method: http.MethodGet, Pattern: "/api/v1/runs"},
 	Row{ID: RunShow, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}"},
 	Row{ID: RunLogs, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}/logs"},

@@ -88,6 +88,9 @@ type Token struct {
 	Downloaded []string // files that it has had
 }
 
+// OwnSender stands for the agent of events that are the server's own. No agent can have this id.
+const OwnSender api.AgentID = "@stavily"
+
 // Event is an event as it was received. Cursor grows in the order in which events
 // were stored; the store sets it.
 type Event struct {
@@ -163,6 +166,13 @@ type Approval struct {
 	Since    time.Time
 	Until    time.Time
 	Asked    json.RawMessage
+}
+
+// Schedule is when a workflow is next started by the clock. Spec is which of its schedules.
+type Schedule struct {
+	Workflow string
+	Spec     string
+	Due      time.Time
 }
 
 // Window is what a workflow has gathered of one key. Doc belongs to package workflow.

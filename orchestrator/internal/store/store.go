@@ -103,7 +103,13 @@ type RunReader interface {
 	RunsOfLane(workflow, lane, status string, limit int) ([]api.RunID, error)
 	// HostsWorkedOn lists the hosts of the runs of a workflow that are running, each once.
 	HostsWorkedOn(workflow string) ([]string, error)
-	Waits() ([]Wait, error)         // by run and step
+	Waits() ([]Wait, error) // by run and step
+	Schedule(workflow, spec string) (Schedule, error)
+	Schedules(workflow string) ([]Schedule, error) // by spec
+	// DueSchedules lists those whose time has come, the longest overdue first; NextSchedule is
+	// when one has next, false when there is none.
+	DueSchedules(now time.Time, limit int) ([]Schedule, error)
+	NextSchedule() (time.Time, bool, error)
 	Approvals() ([]Approval, error) // that are needed, by run and step
 	Window(workflow, key string) (Window, error)
 	// WindowsOpen counts the windows of a workflow, at most limit.
@@ -175,6 +181,8 @@ type Tx interface {
 	PutRun(Run) error
 	PutWait(Wait) error
 	DropWait(Wait) error // one that is not there is dropped already
+	PutSchedule(Schedule) error
+	DropSchedule(Schedule) error // one that is not there is dropped already
 	PutApproval(Approval) error
 	DropApproval(run api.RunID, step string) error // one that is not there is dropped already
 	PutWindow(Window) error

@@ -175,7 +175,7 @@ func (s State) MayJudge(d *Definition, in Verdict) string {
 // startedBy is who started a run by hand.
 func (e Event) startedBy() string {
 	var by string
-	if e.Type == TypeManual {
+	if e.Own && e.Type == TypeManual {
 		_ = json.Unmarshal(e.Metadata["by"], &by) // nobody, where it is no text
 	}
 	return by

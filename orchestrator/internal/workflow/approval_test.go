@@ -75,6 +75,9 @@ func TestAnApprovalIsOfOneThing(t *testing.T) {
 		if say(c.by, c.digest) {
 			t.Fatalf("done after %+v", c)
 		}
+		if n := len(s.Steps["ok"].Votes); n > 0 && c.digest != ask.Asked.Digest {
+			t.Errorf("another digest counts: %d", n)
+		}
 	}
 	forged := s
 	forged.Event.Data = map[string]json.RawMessage{"path": []byte(`"/etc"`)}
@@ -92,7 +95,7 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 	for say, want := range map[string]bool{"self: false": false, "self: true": true} {
 		d := parse(t, head+"actions: [{id: ok, approval: {"+say+"}}, {plugin: p, needs: [ok]}]")
 		e := fullDisk("{}")
-		e.Type, e.Metadata = TypeManual, map[string]json.RawMessage{"by": []byte(`"ann"`)}
+		e.Own, e.Type, e.Metadata = true, TypeManual, map[string]json.RawMessage{"by": []byte(`"ann"`)}
 		s, _, err := Start(d, "r", e)
 		if err != nil {
 			t.Fatal(err)

@@ -59,7 +59,7 @@ func at(path []any, more ...any) []any { return append(slices.Clip(path), more..
 
 func (c *checker) definition(text document) {
 	c.header(text)
-	c.variables()
+	c.variables(c.inputs(text.Triggers))
 	c.triggers(text.Triggers)
 	c.def.Cooldown = c.duration([]any{"cooldown"}, text.Cooldown, 0, time.Second, maxCooldown)
 	c.gather(text)
@@ -94,7 +94,7 @@ func (c *checker) header(text document) {
 }
 
 // variables reads the values and makes the environment that knows their types.
-func (c *checker) variables() {
+func (c *checker) variables(inputs map[string]any) {
 	path := []any{"variables"}
 	c.def.variables = map[string]any{}
 	if n := c.doc.Node(path); n != nil {
@@ -107,7 +107,7 @@ func (c *checker) variables() {
 			c.fail(at(path, name), "variable %q: must be 1 to 63 characters of A-Z, a-z, 0-9 and '_', not beginning with a digit", name)
 		}
 	}
-	env, err := expr.NewEnv(c.def.variables)
+	env, err := expr.NewEnv(c.def.variables, inputs)
 	if err != nil {
 		c.fail(path, "%v", err)
 	}
@@ -123,15 +123,10 @@ func (c *checker) triggers(triggers []trigger) {
 	}
 	ids := map[string]bool{}
 	for i, t := range triggers {
-		p, err := compilePattern(t.Event)
-		if err != nil {
-			c.fail([]any{"triggers", i, "event"}, "event %v", err)
-		}
-		agents := c.selector([]any{"triggers", i, "agents"}, t.Agents, c.doc.Has([]any{"triggers", i, "agents"}))
 		if path := []any{"triggers", i, "id"}; c.doc.Has(path) {
 			c.id(path, t.ID, ids)
 		}
-		c.def.Triggers = append(c.def.Triggers, Trigger{ID: t.ID, Pattern: t.Event, Agents: agents, pattern: p})
+		c.def.Triggers = append(c.def.Triggers, c.triggered(i, t))
 	}
 }
 

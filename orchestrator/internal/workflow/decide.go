@@ -3,7 +3,7 @@ package workflow
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
+	"strconv"
 
 	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -56,7 +56,13 @@ func (d *Definition) Decide(e Event) Decision {
 	}
 	decision.Shadow = d.Mode == Shadow
 	decision.add("mode is not off", string(d.Mode), decision.Run)
-	decision.trigger(d.Triggers, e)
+	decision.trigger(d, e)
+	if depth := e.Depth(); depth > 0 {
+		decision.add(fmt.Sprintf("at most %d workflows start one another", MaxDepth), strconv.Itoa(depth), depth <= MaxDepth)
+		if depth > MaxDepth {
+			decision.refuse("loop: %d workflows have started one another", depth)
+		}
+	}
 	if !d.grouped && (d.Gather != nil || d.Throttle > 0) {
 		decision.Group = decision.Key
 	}
@@ -139,9 +145,10 @@ func (d *Decision) refuse(format string, args ...any) {
 	}
 }
 
-func (d *Decision) trigger(triggers []Trigger, e Event) {
+func (d *Decision) trigger(def *Definition, e Event) {
+	triggers := def.Triggers
 	for _, t := range triggers {
-		if t.takes(e) {
+		if t.takes(def, e) {
 			d.add(t.String(), e.Type, true)
 			return
 		}
@@ -152,23 +159,11 @@ func (d *Decision) trigger(triggers []Trigger, e Event) {
 		d.add(triggers[0].String(), e.Type, false)
 	}
 	for _, t := range triggers {
-		if t.pattern.match(e.Type) {
+		if t.Pattern != "" && t.near(def, e) {
 			d.refuse("the trigger takes events of agents %s, and not of %s", t.Agents.String(), e.Agent.ID)
 		}
 	}
 	d.refuse("no trigger takes events of type %s", e.Type)
-}
-
-// takes reports whether an event, of this agent, is for the trigger.
-func (t Trigger) takes(e Event) bool { return t.pattern.match(e.Type) && t.Agents.Picks(e.Agent) }
-
-// String is the trigger in words.
-func (t Trigger) String() string {
-	of := ""
-	if agents := t.Agents.String(); agents != "" {
-		of = " of agents " + agents
-	}
-	return strings.TrimSpace("trigger "+t.ID) + " takes " + t.Pattern + of
 }
 
 func (d *Decision) condition(def *Definition, event map[string]any) {

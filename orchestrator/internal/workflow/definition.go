@@ -31,10 +31,11 @@ type Definition struct {
 	Owner       string
 	Runbook     string
 	Triggers    []Trigger
-	Cooldown    time.Duration // per [Decision.Key], after the last run for it ended; 0 for none
-	Window      time.Duration // events of the same [Decision.Duplicate] within it are one; 0 for none
-	Throttle    time.Duration // only the first event of a [Decision.Group] within it counts; 0 for all
-	Gather      *Gathering    // nil: each event is one by itself
+	Inputs      []InputDefinition // of a run by hand, by name
+	Cooldown    time.Duration     // per [Decision.Key], after the last run for it ended; 0 for none
+	Window      time.Duration     // events of the same [Decision.Duplicate] within it are one; 0 for none
+	Throttle    time.Duration     // only the first event of a [Decision.Group] within it counts; 0 for all
+	Gather      *Gathering        // nil: each event is one by itself
 	Limits      Limits
 	OnFailure   OnFailure
 	Actions     []StepDefinition // in an order in which what they wait for comes first, else as written
@@ -64,8 +65,13 @@ const (
 // Trigger is a pattern of event types that starts the workflow.
 type Trigger struct {
 	ID      string   // may be empty
-	Pattern string   // as written
+	Pattern string   // of event types, as written; empty where it is not by an agent's event
 	Agents  Selector // that may trigger it
+
+	// Else it is by one of these.
+	Schedule *Schedule
+	Ended    *Ended
+	Manual   bool
 
 	pattern pattern
 }
@@ -192,8 +198,8 @@ func (d *Definition) Plugins() []api.PluginID {
 	return slices.Compact(out)
 }
 
-// Matches reports whether a trigger takes events of a type. It looks at nothing
-// else, so it is the cheap question before [Definition.Decide].
-func (d *Definition) Matches(eventType string) bool {
-	return slices.ContainsFunc(d.Triggers, func(t Trigger) bool { return t.pattern.match(eventType) })
+// Matches reports whether an event comes near a trigger. It looks at what the event is and
+// nothing else, so it is the cheap question before [Definition.Decide].
+func (d *Definition) Matches(e Event) bool {
+	return slices.ContainsFunc(d.Triggers, func(t Trigger) bool { return t.near(d, e) })
 }

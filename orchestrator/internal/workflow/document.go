@@ -84,9 +84,21 @@ type limitations struct {
 }
 
 type trigger struct {
-	ID     string    `yaml:"id"`
-	Event  string    `yaml:"event"`
-	Agents selection `yaml:"agents"`
+	ID       string    `yaml:"id"`
+	Event    string    `yaml:"event"`
+	Agents   selection `yaml:"agents"`
+	Schedule string    `yaml:"schedule"`
+	Timezone string    `yaml:"timezone"`
+	Missed   string    `yaml:"missed"`
+	Workflow string    `yaml:"workflow"`
+	On       []string  `yaml:"on"`
+	Manual   struct {
+		Inputs map[string]struct {
+			Type     string    `yaml:"type"`
+			Required bool      `yaml:"required"`
+			Default  yaml.Node `yaml:"default"`
+		} `yaml:"inputs"`
+	} `yaml:"manual"`
 }
 
 // plugged is what actions and outputs have in common.
@@ -178,7 +190,7 @@ type selection struct {
 // have. They are refused by name: a document that asks for an approval must not
 // run without one.
 var later = map[string][]string{
-	"triggers": {"agent", "manual", "missed", "monitor", "on", "schedule", "timezone", "webhook", "workflow"},
+	"triggers": {"agent", "monitor", "webhook"},
 	"approval": {"group"},
 }
 

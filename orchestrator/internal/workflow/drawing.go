@@ -49,7 +49,7 @@ func (d *Definition) beginning(g *diagram.Graph) []string {
 	var begins []string
 	for i, t := range d.Triggers {
 		id := fmt.Sprintf("trigger %d", i)
-		g.Nodes = append(g.Nodes, diagram.Node{ID: id, Title: t.Pattern, Detail: t.ID, Shape: diagram.Round})
+		g.Nodes = append(g.Nodes, diagram.Node{ID: id, Title: t.title(), Detail: t.ID, Shape: diagram.Round})
 		begins = append(begins, id)
 	}
 	if d.when == nil {
@@ -66,6 +66,15 @@ func edges(from []string, to string, dashed bool) []diagram.Edge {
 		out[i] = diagram.Edge{From: from[i], To: to, Dashed: dashed}
 	}
 	return out
+}
+
+// title is what triggers, in few words.
+func (t Trigger) title() string {
+	if t.Pattern != "" {
+		return t.Pattern
+	}
+	t.ID = ""
+	return strings.TrimPrefix(t.String(), "trigger ")
 }
 
 // detailOf is the plugin of an action where its id does not say it, and its condition.
@@ -104,7 +113,7 @@ func endsOf(on []Status) string {
 func (d *Definition) Outline() []string {
 	out := []string{d.Name + " (" + string(d.Mode) + ")"}
 	for _, t := range d.Triggers {
-		out = append(out, "  on    "+t.Pattern)
+		out = append(out, "  on    "+t.title())
 	}
 	if d.when != nil {
 		out = append(out, "  when  "+d.when.String())

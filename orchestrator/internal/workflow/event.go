@@ -12,10 +12,19 @@ import (
 type Event struct {
 	api.Event
 	Agent Agent `json:"agent"`
+	Own   bool  `json:"own,omitempty"` // it is the server's own: no agent can send it
 }
 
-// TypeManual is the type of the event of a run that somebody starts by hand.
-const TypeManual = "stavily.manual"
+// OwnSender stands for the sender of events that are the server's own; no agent has this id.
+const OwnSender api.AgentID = "@stavily"
+
+// Sender is who sent the event.
+func (e Event) Sender() api.AgentID {
+	if e.Own {
+		return OwnSender
+	}
+	return e.Agent.ID
+}
 
 // Agent is what expressions know of a sensor agent.
 type Agent struct {
@@ -57,7 +66,12 @@ func payload(fields map[string]json.RawMessage) (map[string]any, error) {
 // values is what the expressions of d read of an event. Each evaluation of a set
 // of expressions needs its own: reading it fills in what is computed once.
 func (d *Definition) values(event map[string]any) expr.Values {
+	inputs := map[string]any{}
+	if agent, _ := event["agent"].(map[string]any); agent["id"] == "" && event["type"] == TypeManual && event["source"] == d.Name {
+		inputs, _ = event["data"].(map[string]any)
+	}
 	return expr.Values{
+		expr.Inputs:    inputs,
 		expr.Event:     event,
 		expr.Trigger:   event,
 		expr.Events:    []any{event},

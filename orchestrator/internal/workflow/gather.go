@@ -95,13 +95,13 @@ func (g *Gathering) Fits(w Window) bool { return w.Shape == g.shape }
 // Take takes an event, which came at a time, into a window that is open, or empty.
 func (d *Definition) Take(w Window, e Event, now time.Time) Gathered {
 	g := d.Gather
-	m := Member{e.Agent.ID, e.ID, now}
+	m := Member{e.Sender(), e.ID, now}
 	if len(w.Chains) == 0 {
 		w = Window{Shape: g.shape, Closes: m.At.Add(g.Within)}
 	}
 	var of []int
 	for i, t := range d.Triggers {
-		if t.takes(e) {
+		if t.takes(d, e) {
 			of = append(of, i)
 		}
 	}
@@ -347,7 +347,7 @@ func (c *checker) throttle(path []any, said throttle) {
 func (c *checker) gathers(g *Gathering, key []string) {
 	patterns := make([]string, len(c.def.Triggers))
 	for i, t := range c.def.Triggers {
-		patterns[i] = t.Pattern
+		patterns[i] = t.String()
 	}
 	g.shape = digestOf(fmt.Appendf(nil, "%s %s %d %q %q", g.Mode, g.Within, g.Count, key, patterns))
 	if c.def.Gather != nil {

@@ -329,12 +329,12 @@ func TestMatches(t *testing.T) {
 	} {
 		d := parse(t, "name: w\ntriggers: [{event: never}, {event: '"+c.pattern+"'}]\nactions: [{plugin: a}]")
 		for _, s := range c.yes {
-			if !d.Matches(s) {
+			if !d.Matches(Event{Event: api.Event{Type: s}}) {
 				t.Errorf("%s does not match %s", c.pattern, s)
 			}
 		}
 		for _, s := range c.no {
-			if d.Matches(s) {
+			if d.Matches(Event{Event: api.Event{Type: s}}) {
 				t.Errorf("%s matches %s", c.pattern, s)
 			}
 		}

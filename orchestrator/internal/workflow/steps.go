@@ -39,6 +39,7 @@ func (c *checker) steps(text document) {
 		c.def.Outputs[i].Retry = c.retry(at(path, "retry"), o.Retry, false)
 		c.def.Outputs[i].On = c.ends(at(path, "on"), o.On)
 	}
+	c.hostless()
 	c.onFailure(text)
 	c.escalation()
 	c.needs()

@@ -110,6 +110,22 @@ func (c *checker) testEvents(path []any, t test) []TestEvent {
 	return out
 }
 
+// own completes an event of the server's own with what the server says.
+func (c *checker) own(e *Event) {
+	if e.Own = slices.Contains([]string{TypeManual, TypeSchedule, TypeEnded}, e.Type); !e.Own {
+		return
+	}
+	e.Agent.ID = ""
+	if e.Source == "" {
+		e.Source = c.def.Name
+	}
+	for _, t := range c.def.Triggers {
+		if e.Type == TypeSchedule && e.Monitor == "" && t.Schedule != nil {
+			e.Monitor = t.Schedule.String()
+		}
+	}
+}
+
 // testAgents are the action agents that there are in a test.
 func (c *checker) testAgents(path []any, agents []testAgent) []Agent {
 	out := make([]Agent, len(agents))
@@ -150,6 +166,7 @@ func (c *checker) testEvent(path []any, from testEvent, n int) TestEvent {
 	if from.ID != "" {
 		e.ID = api.EventID(from.ID)
 	}
+	c.own(&e)
 	if from.Agent.ID != "" {
 		e.Agent.ID = api.AgentID(from.Agent.ID)
 	}

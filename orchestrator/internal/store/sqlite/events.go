@@ -20,7 +20,7 @@ var (
 	addEvent     = prepare(`INSERT INTO events (org, n, agent, id, type, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)`)
 
 	// Through the index, agent by agent: an index of its own would cost every event.
-	eventsWithID = prepare(`SELECT doc FROM events WHERE org = ?1 AND agent IN (SELECT id FROM agents WHERE org = ?1) AND id = ?2 ORDER BY agent`)
+	eventsWithID = prepare(`SELECT doc FROM events WHERE org = ?1 AND agent IN (SELECT id FROM agents WHERE org = ?1 UNION ALL SELECT '` + string(store.OwnSender) + `') AND id = ?2 ORDER BY agent`)
 
 	evaluationsOf = prepare(`SELECT doc FROM evaluations WHERE org = ?1 AND event = ?2 ORDER BY agent, workflow`)
 	putEvaluation = prepare(`INSERT INTO evaluations (org, event, agent, workflow, doc) VALUES (?1, ?2, ?3, ?4, ?5)

@@ -54,7 +54,7 @@ func commitUntilTheDiskFails(dir string) error {
 	if err != nil {
 		return err
 	}
-	const limit = 300 << 10 // past the WAL of a new database, below its first checkpoint
+	const limit = 600 << 10 // past the WAL of a new database, below its first checkpoint
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
 		return err
 	}

@@ -53,6 +53,16 @@ func testEventPages(f *fixture) {
 	}
 }
 
+func testOwnEvents(f *fixture) {
+	f.update(func(tx store.Tx) error {
+		e := sampleEvent("x")
+		e.ID, e.Agent = "OWN", store.OwnSender
+		return tx.AddEvent(e)
+	})
+	got := read(f, org, func(r store.Reader) ([]store.Event, error) { return r.EventsWithID("OWN") })
+	f.equal("events of the server's own", keys(got, func(e store.Event) api.AgentID { return e.Agent }), []api.AgentID{store.OwnSender})
+}
+
 func testRunPages(f *fixture) {
 	f.update(func(tx store.Tx) error {
 		for n := range 6 {

@@ -92,6 +92,10 @@ func sampleWait(note string) store.Wait {
 	return store.Wait{Run: "01RUN", Step: "<clean>", Pattern: note}
 }
 
+func sampleSchedule(note string) store.Schedule {
+	return store.Schedule{Workflow: "clean", Spec: "<0 3 * * *> UTC", Due: after(len(note))}
+}
+
 func sampleApproval(note string) store.Approval {
 	return store.Approval{Run: "01RUN", Step: "<ok>", Workflow: "clean", Version: 3, EventID: "01EVENT", Count: 2, Since: start, Until: after(9), Asked: quoted(note)}
 }
@@ -180,6 +184,7 @@ func everything(note string) func(store.Tx) error {
 		func(tx store.Tx) error { return tx.SetCooldown("clean", "web-1", after(len(note))) },
 		func(tx store.Tx) error { return tx.PutRun(sampleRun(note)) },
 		func(tx store.Tx) error { return tx.PutWait(sampleWait(note)) },
+		func(tx store.Tx) error { return tx.PutSchedule(sampleSchedule(note)) },
 		func(tx store.Tx) error { return tx.PutApproval(sampleApproval(note)) },
 		func(tx store.Tx) error { return tx.PutWindow(sampleWindow(note)) },
 		func(tx store.Tx) error { return tx.PutAlarm(sampleAlarm(note)) },
@@ -247,6 +252,9 @@ func probes() []probe {
 		{"runs", listed(func(r store.Reader) ([]store.Run, error) { return r.Runs(store.RunQuery{}) }), run},
 		{"history", listed(func(r store.Reader) ([]store.History, error) { return r.History("01RUN") }), func(n string) any { return sampleHistory(n) }},
 		{"waits", listed(store.Reader.Waits), func(n string) any { return sampleWait(n) }},
+		{"schedule", found(func(r store.Reader) (store.Schedule, error) { return r.Schedule("clean", "<0 3 * * *> UTC") }), func(n string) any { return sampleSchedule(n) }},
+		{"schedules", listed(func(r store.Reader) ([]store.Schedule, error) { return r.Schedules("clean") }), func(n string) any { return sampleSchedule(n) }},
+		{"due schedules", listed(func(r store.Reader) ([]store.Schedule, error) { return r.DueSchedules(after(1000), 0) }), func(n string) any { return sampleSchedule(n) }},
 		{"approvals", listed(store.Reader.Approvals), func(n string) any { return sampleApproval(n) }},
 		{"window", found(func(r store.Reader) (store.Window, error) { return r.Window("clean", `"<web-1>"`) }), func(n string) any { return sampleWindow(n) }},
 		{"due windows", listed(func(r store.Reader) ([]store.Window, error) { return r.DueWindows(after(1000), 0) }), func(n string) any { return sampleWindow(n) }},

@@ -15,6 +15,7 @@ const (
 	Event     = "event"
 	Trigger   = "trigger" // the same value as Event
 	Events    = "events"  // those that made one; elsewhere the one by itself
+	Inputs    = "inputs"  // of a run by hand
 	Steps     = "steps"
 	Variables = "variables"
 	Workflow  = "workflow"
@@ -23,10 +24,10 @@ const (
 )
 
 // roots is every name, in the order in which messages list them.
-var roots = []string{Event, Trigger, Events, Steps, Variables, Workflow, Run, Agent}
+var roots = []string{Event, Trigger, Events, Inputs, Steps, Variables, Workflow, Run, Agent}
 
 // later are names of the whole language that this version does not have.
-var later = []string{"inputs", "now", "secrets"}
+var later = []string{"now", "secrets"}
 
 // The names of the object types begin with an article: it keeps them from being
 // written in an expression and reads well in a message ("> does not take an agent
@@ -38,6 +39,7 @@ const (
 	workflowType  = "a workflow"
 	runType       = "a run"
 	variablesType = "variables of this document"
+	inputsType    = "inputs of this document"
 )
 
 var (
@@ -62,6 +64,7 @@ var objects = map[string]map[string]*cel.Type{
 type Env struct {
 	cel       *cel.Env
 	variables []string // names, sorted
+	inputs    []string
 }
 
 // base is the part that all documents share; making it takes longer than all else.
@@ -79,6 +82,7 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable(Trigger, cel.ObjectType(eventType)),
 		cel.Variable(Events, cel.ListType(cel.ObjectType(eventType))),
 		cel.Variable(Steps, cel.MapType(cel.StringType, cel.ObjectType(stepType))),
+		cel.Variable(Inputs, cel.ObjectType(inputsType)),
 		cel.Variable(Variables, cel.ObjectType(variablesType)),
 		cel.Variable(Workflow, cel.ObjectType(workflowType)),
 		cel.Variable(Agent, cel.ObjectType(agentType)),
@@ -86,24 +90,26 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 	)
 })
 
-// NewEnv makes the environment of a document with these variables. Their values
-// are as [Decode] gives them and fix the variables' types.
-func NewEnv(variables map[string]any) (*Env, error) {
+// NewEnv makes the environment of a document with these variables and inputs. Their values,
+// of inputs any of their type, are as [Decode] gives them and fix the types.
+func NewEnv(variables, inputs map[string]any) (*Env, error) {
 	shared, err := base()
 	if err != nil {
 		return nil, fmt.Errorf("make the environment of expressions: %w", err)
 	}
-	fields := make(map[string]*cel.Type, len(variables))
-	for name, value := range variables {
-		fields[name] = typeOf(value)
-	}
 	known := maps.Clone(objects)
-	known[variablesType] = fields
+	for name, values := range map[string]map[string]any{variablesType: variables, inputsType: inputs} {
+		fields := make(map[string]*cel.Type, len(values))
+		for field, value := range values {
+			fields[field] = typeOf(value)
+		}
+		known[name] = fields
+	}
 	env, err := shared.Extend(cel.CustomTypeProvider(provider{shared.CELTypeProvider(), known}))
 	if err != nil {
 		return nil, fmt.Errorf("make the environment of expressions: %w", err)
 	}
-	return &Env{cel: env, variables: slices.Sorted(maps.Keys(variables))}, nil
+	return &Env{cel: env, variables: slices.Sorted(maps.Keys(variables)), inputs: slices.Sorted(maps.Keys(inputs))}, nil
 }
 
 // typeOf is the type of a variable by its value. The items of lists and mappings

@@ -49,7 +49,7 @@ var scope = Scope{Ended: []string{"clean", "disk-cleaner"}, Steps: []string{"cle
 
 func compile(t testing.TB, source string) *Program {
 	t.Helper()
-	env, err := NewEnv(variables)
+	env, err := NewEnv(variables, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestEval(t *testing.T) {
 }
 
 func TestMistakesInASource(t *testing.T) {
-	env, err := NewEnv(variables)
+	env, err := NewEnv(variables, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestMistakesInASource(t *testing.T) {
 }
 
 func TestSeveralMistakesAtOnce(t *testing.T) {
-	env, _ := NewEnv(nil)
+	env, _ := NewEnv(nil, nil)
 	_, problems := env.Compile(`evnt.id == "x" && variables.limit > 1 && steps.nope.status == "x"`, scope)
 	if len(problems) != 3 {
 		t.Errorf("found %v, want 3 mistakes", problems)
@@ -161,7 +161,7 @@ func TestSeveralMistakesAtOnce(t *testing.T) {
 }
 
 func TestNamesAbsentFromAPlace(t *testing.T) {
-	env, _ := NewEnv(nil)
+	env, _ := NewEnv(nil, nil)
 	_, problems := env.Compile(`steps.clean.status == "x"`, Scope{Absent: map[string]string{Steps: "nothing has run yet"}})
 	want := []Problem{{0, "steps cannot be read here: nothing has run yet"}}
 	if diff := cmp.Diff(want, problems); diff != "" {
@@ -170,7 +170,7 @@ func TestNamesAbsentFromAPlace(t *testing.T) {
 }
 
 func TestConditionsAreTrueOrFalse(t *testing.T) {
-	env, _ := NewEnv(nil)
+	env, _ := NewEnv(nil, nil)
 	_, problems := env.CompileCondition(`event.timestamp`, scope)
 	if diff := cmp.Diff([]Problem{{0, "must be true or false, not timestamp"}}, problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
@@ -415,7 +415,7 @@ func FuzzExpr(f *testing.F) {
 	f.Add(`event.data.percent >= variables.limit && steps.clean.status == "completed"`)
 	f.Add(`event.data.items.exists(x, x > 1) ? {"a": [event.tags]} : null`)
 	f.Add(`event.data.mount.matches("^/(a|b)*") || "x" + 'y' == r"\n"`)
-	env, err := NewEnv(variables)
+	env, err := NewEnv(variables, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -137,6 +137,9 @@ func (e *Env) fieldSentence(field string, node celast.Expr, info *celast.SourceI
 	if object == Variables {
 		return fmt.Sprintf("unknown variable %q%s", field, suggest(field, e.variables))
 	}
+	if object == Inputs {
+		return fmt.Sprintf("unknown input %q%s: inputs are declared by a trigger manual", field, suggest(field, e.inputs))
+	}
 	if isEvent := object == Event || object == Trigger; isEvent && strictyaml.Nearest(field, fieldsOf(object)) == "" {
 		return fmt.Sprintf("%s has no field %q: what the plugin sent is in %s.data", object, field, object)
 	}
