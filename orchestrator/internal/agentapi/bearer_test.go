@@ -76,6 +76,7 @@ func TestMatrixOfTokens(t *testing.T) {
 // revocation stays refused after the agent is let in again, and an open poll ends.
 func TestTokensAndRevocation(t *testing.T) {
 	allow := true
+	var agent operatorapi.Agent
 	s := servertest.StartWith(t, func(o *server.Options) { o.AllowJWT = allow })
 	first := jwt(t, s, api.Action, "action-1")
 	as := func(token string) caller { return caller{"", nil, "action-1", token} }
@@ -100,6 +101,9 @@ func TestTokensAndRevocation(t *testing.T) {
 	time.Sleep(time.Second) // tokens count whole seconds
 	second := jwt(t, s, api.Action, "action-1")
 	beats("the next token", second, "")
+	if shown := s.Operator.Do(t.Context(), http.MethodGet, "/api/v1/agents/action-1", nil, nil, &agent); shown != nil || agent.CertificateNotAfter.Before(time.Now()) {
+		t.Errorf("shown: %v, good until %v", shown, agent.CertificateNotAfter)
+	}
 	beats("the one from before", first, api.CodeBadToken)
 
 	allow = false

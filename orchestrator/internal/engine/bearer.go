@@ -79,6 +79,9 @@ func (e *Engine) CreateJWT(ctx context.Context, org api.OrgID, spec TokenSpec) (
 		if a.TokensFrom.IsZero() {
 			a.TokensFrom = token.Issued
 		}
+		if a.Serial == "" { // nothing else says how long it is let in
+			a.NotAfter = token.NotAfter
+		}
 		return errors.Join(t.PutAgent(a), t.audit(operator, "jwt.create", string(a.ID), "token "+token.ID+", until "+token.NotAfter.UTC().Format(time.RFC3339)+": less than a certificate, which cannot be stolen without its key"))
 	})
 	return token, err
@@ -94,7 +97,14 @@ func (e *Engine) RefreshToken(ctx context.Context, id pki.Identity) (api.TokenRe
 		return api.TokenResponse{}, err
 	}
 	err = e.update(ctx, id.Org, func(t *tx) error {
-		return t.audit(actor(id), "jwt.refresh", string(id.Agent), "token "+token.ID+", until "+token.NotAfter.UTC().Format(time.RFC3339))
+		a, err := t.Agent(id.Agent)
+		if err != nil {
+			return err
+		}
+		if a.Serial == "" {
+			a.NotAfter = token.NotAfter
+		}
+		return errors.Join(t.PutAgent(a), t.audit(actor(id), "jwt.refresh", string(id.Agent), "token "+token.ID+", until "+token.NotAfter.UTC().Format(time.RFC3339)))
 	})
 	return api.TokenResponse{Token: token.Text, ExpiresAt: api.At(token.NotAfter)}, err
 }

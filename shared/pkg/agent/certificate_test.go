@@ -188,6 +188,9 @@ func TestRenewal(t *testing.T) {
 	if err := rt.beatOnce(t.Context()); err != nil {
 		t.Errorf("with the new certificate: %v", err)
 	}
+	if i.current != second.SerialNumber.String() {
+		t.Error("the new certificate is not in use")
+	}
 	loaded, err := rt.loadIdentity()
 	if err != nil || !loaded.Leaf().Equal(second) {
 		t.Errorf("stored: %v, or another certificate", err)
