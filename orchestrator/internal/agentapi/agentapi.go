@@ -45,7 +45,7 @@ func Handler(e *engine.Engine, log *slog.Logger) (http.Handler, error) {
 		route.Logs:         taking(e.Logs),
 		route.Assignments:  assignments(e),
 		route.Package:      packageFile(e),
-	}, route.Options{Gate: gate{e}, Logger: log})
+	}, route.Options{Gate: gate{e}, Logger: log, Observe: e.Served})
 }
 
 // gate lets the engine admit agents.

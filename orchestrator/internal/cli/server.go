@@ -49,6 +49,7 @@ the requests in flight, with exit code 0.`,
 	f.StringVar(&so.Listen, "listen", ":8443", "`address` that agents connect to")
 	f.StringArrayVar(&so.Hostnames, "hostname", nil, "`name` or IP address that agents reach this server by; the first is shown in enrolment commands (default: this host's name and localhost)")
 	f.StringVar(&so.TrustDomain, "trust-domain", "", "trust domain of a CA that is made at this start (default \"stavily\")")
+	f.StringVar(&so.MetricsListen, "metrics-listen", "", "`address` that Prometheus scrapes, for example 127.0.0.1:9464; there is no login (default: none)")
 	f.StringVar(&so.Collector, "otlp-endpoint", "", "`URL` of an OpenTelemetry collector that spans go to, for example http://127.0.0.1:4318 (default: "+trace.EnvEndpoint+"; tracing is off without)")
 	f.StringVar(&so.Sampler, "trace-sampler", trace.AlwaysOn, "which traces that begin here are recorded: always_on, always_off or traceidratio:0.1")
 	f.DurationVar(&so.Lifetime, "certificate-lifetime", ca.DefaultLifetime, fmt.Sprintf("how long certificates of agents and server are good for, %s to %s; agents renew them at two thirds", ca.MinLifetime, ca.MaxLifetime))

@@ -13,18 +13,20 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/telemetry"
 	"github.com/stavily/agents/shared/pkg/trace"
 )
 
 // Options of an engine.
 type Options struct {
 	Logger   *slog.Logger
-	Now      func() time.Time // nil: time.Now
-	LeaseTTL time.Duration    // 0: 60 s; how long an offer or a silent execution holds
-	Depot    *depot.Depot     // of package files
-	GiveKeys bool             // private keys may be made here and downloaded once
-	Tokens   *ca.Tokens       // that agents may come with instead of a certificate; nil: they may not
-	Trace    *trace.Tracer    // nil: traces only pass through
+	Now      func() time.Time    // nil: time.Now
+	LeaseTTL time.Duration       // 0: 60 s; how long an offer or a silent execution holds
+	Depot    *depot.Depot        // of package files
+	GiveKeys bool                // private keys may be made here and downloaded once
+	Tokens   *ca.Tokens          // that agents may come with instead of a certificate; nil: they may not
+	Trace    *trace.Tracer       // nil: traces only pass through
+	Metrics  *telemetry.Registry // nil: counted and not shown
 }
 
 // leaseTTL is long enough for an agent to ride out a restart of the orchestrator and
@@ -48,6 +50,7 @@ type Engine struct {
 	ttl         time.Duration
 	depot       *depot.Depot
 	trace       *trace.Tracer
+	counts      *counts
 
 	files      sync.Mutex                               // held while a file and its record come or go together
 	deliveries crowd[api.OrgID, poll]                   // that wait for other packages to have
@@ -75,10 +78,15 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 	if o.LeaseTTL == 0 {
 		o.LeaseTTL = leaseTTL
 	}
-	return &Engine{
+	if o.Metrics == nil {
+		o.Metrics = telemetry.NewRegistry("stavily_server")
+	}
+	e := &Engine{
 		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot, trace: o.Trace,
 		alarm: newAlarm(), ids: newIDs(), fatal: make(chan struct{}),
 	}
+	e.counts = newCounts(o.Metrics, e)
+	return e
 }
 
 // tx is one transition: a transaction, and what to do once it is durable.
@@ -97,17 +105,23 @@ type tx struct {
 
 	delivered bool // agents are to have other packages than before
 
-	spans []*trace.Span // of what was decided
+	spans   []*trace.Span // of what was decided
+	counted []func()      // what to count once it is durable
 }
+
+// count has f called once the transition is durable.
+func (t *tx) count(f func()) { t.counted = append(t.counted, f) }
 
 // update runs f in one transaction and, once that is durable, wakes who waits for
 // what it did. f may return an [*api.Error], which rolls back and is the answer.
 func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) error {
 	var t *tx
+	begin := time.Now()
 	err := e.store.Org(org).Update(ctx, func(st store.Tx) error {
 		t = &tx{Tx: st, engine: e, org: org, now: e.now()}
 		return f(t)
 	})
+	e.counts.transactions.WithLabelValues(outcome(err)).Observe(time.Since(begin).Seconds())
 	if errors.Is(err, store.ErrUnknownOutcome) {
 		e.fatalOnce.Do(func() {
 			e.fatalErr = err
@@ -124,6 +138,9 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	}
 	for _, span := range t.spans {
 		span.End()
+	}
+	for _, count := range t.counted {
+		count()
 	}
 	for _, target := range t.waiting {
 		e.wake(org, func(a store.Agent) bool { return target.Fits(a.ID, a.Hostname, a.Tags) })

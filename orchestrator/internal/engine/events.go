@@ -37,7 +37,11 @@ func (e *Engine) Events(ctx context.Context, id pki.Identity, b api.EventBatch) 
 	if err != nil {
 		return api.EventBatchResponse{}, err
 	}
+	for _, o := range answer.Events {
+		e.counts.events.WithLabelValues(o.Status).Inc()
+	}
 	for _, g := range lost {
+		e.counts.lost.Add(float64(g.Count))
 		e.log.WarnContext(ctx, "events lost", "org", id.Org, "agent", id.Agent, "count", g.Count, "from", g.From, "to", g.To, "reason", g.Reason)
 	}
 	return answer, nil

@@ -39,6 +39,9 @@ func (t *tx) step(i instruction.Instruction, in instruction.Input) (instruction.
 		return i, err
 	}
 	t.due = earlier(t.due, next.Due())
+	if next.Status != i.Status {
+		t.count(t.engine.counts.instructions.WithLabelValues(string(next.Status)).Inc)
+	}
 	if next.Status == api.Executing && i.Status != api.Executing {
 		if err := t.advance(next.RunID, workflow.StepStarted{Step: next.Step, Try: next.Try}); err != nil {
 			return i, err

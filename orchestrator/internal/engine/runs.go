@@ -41,11 +41,13 @@ func (t *tx) start(p program, ev workflow.Event, decision workflow.Decision, all
 			return "", err
 		}
 	}
+	ev.TraceParent = t.runDecided(ev.TraceParent, p.name, run.ID)
 	state, effects, err := begin(p.Definition, run.ID, ev, all...)
 	if err != nil {
 		t.engine.log.Error("run cannot start", "org", t.org, "workflow", p.name, "event", ev.ID, "error", err)
 		return "", nil
 	}
+	t.count(t.engine.counts.started.Inc)
 	return run.ID, t.apply(run, p.Definition, saved{State: state}, effects)
 }
 
@@ -91,6 +93,7 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 	run.State, run.Status, run.Cancelled, run.Error = raw, string(s.State.Status), s.State.Cancelled, s.State.Error
 	if s.State.Done {
 		run.FinishedAt = t.now
+		t.count(t.engine.counts.ended.WithLabelValues(run.Status).Inc)
 	}
 	if err := t.PutRun(run); err != nil {
 		return err
@@ -192,6 +195,7 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, wit
 	if d.Wait > 0 {
 		spec.ExpiresAt = earlier(spec.ExpiresAt, t.now.Add(d.Wait))
 	}
+	t.count(t.engine.counts.instructions.WithLabelValues(string(api.Pending)).Inc)
 	i := instruction.New(spec, t.now)
 	t.waiting = append(t.waiting, target)
 	t.due = earlier(t.due, i.Due())

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -51,12 +52,18 @@ type Gate interface {
 type Options struct {
 	Gate   Gate // needed by the agent listener only
 	Logger *slog.Logger
+	// Observe hears of each request: its row, how it ended ("ok", "client_gone" or the code
+	// of the error), and how long it took, with the time it was held open for. nil hears nothing.
+	Observe func(row, outcome string, took time.Duration)
 }
 
 // Build makes the handler of a listener. It fails when the table has a row of the
 // listener without a handler, or handlers has one without such a row.
 func Build(l Listener, handlers map[ID]Handler, o Options) (http.Handler, error) {
-	s := &site{gate: o.Gate, log: o.Logger, flight: newFlight()}
+	if o.Observe == nil {
+		o.Observe = func(string, string, time.Duration) {}
+	}
+	s := &site{gate: o.Gate, log: o.Logger, observe: o.Observe, flight: newFlight()}
 	rest := maps.Clone(handlers)
 	byPattern := map[string]methods{}
 	var errs []error
@@ -93,10 +100,11 @@ func Build(l Listener, handlers map[ID]Handler, o Options) (http.Handler, error)
 
 // site is one listener's routes.
 type site struct {
-	mux    http.ServeMux
-	gate   Gate
-	log    *slog.Logger
-	flight *flight
+	mux     http.ServeMux
+	gate    Gate
+	log     *slog.Logger
+	flight  *flight
+	observe func(row, outcome string, took time.Duration)
 }
 
 // methods are the endpoints of one pattern.

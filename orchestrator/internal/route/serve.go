@@ -72,8 +72,16 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			reply.fail(internal)
 		}
 	}()
-	if err := e.serve(reply, r); err != nil && !errors.Is(err, errClientGone) {
-		reply.fail(e.public(r.Context(), log, err))
+	begin, outcome := time.Now(), "ok"
+	defer func() { e.site.observe(e.row.ID.String(), outcome, time.Since(begin)) }()
+	switch err := e.serve(reply, r); {
+	case err == nil:
+	case errors.Is(err, errClientGone):
+		outcome = "client_gone"
+	default:
+		answer := e.public(r.Context(), log, err)
+		outcome = string(answer.Code)
+		reply.fail(answer)
 	}
 }
 

@@ -22,8 +22,9 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
+	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
-	"github.com/stavily/agents/shared/pkg/trace"
+	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
 // Options of a server.
@@ -33,6 +34,7 @@ type Options struct {
 	Hostnames        []string      // names and IP addresses of the server; empty: the host's name and the loopback ones
 	TrustDomain      string        // see ca.Options
 	Lifetime         time.Duration // of certificates, see ca.Options
+	MetricsListen    string        // address of the metrics endpoint; empty: none
 	Collector        string        // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
 	CollectorHeaders map[string]string
 	Sampler          string // see trace.ParseSampler
@@ -73,6 +75,15 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer flushTraces(ctx, tracer)
+	registry := telemetry.NewRegistry("stavily_server")
+	registry.GaugeVec("build_info", "1, with what the program is.", "version").WithLabelValues(api.Version).Set(1)
+	metrics, err := listenMetrics(ctx, o)
+	if err != nil {
+		return err
+	}
+	if metrics != nil {
+		defer metrics.Close()
+	}
 	var tokens *ca.Tokens
 	if o.AllowJWT {
 		if tokens, err = ca.OpenTokens(filepath.Join(o.DataDir, "ca"), authority); err != nil {
@@ -80,7 +91,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		o.Logger.Warn("agents may come with a token instead of a certificate (--allow-jwt): whoever steals a token is that agent until it ends")
 	}
-	e := engine.New(st, authority, engine.Options{Logger: o.Logger, Depot: packages, Trace: tracer, Tokens: tokens, GiveKeys: o.GiveKeys})
+	e := engine.New(st, authority, engine.Options{Metrics: registry, Logger: o.Logger, Depot: packages, Trace: tracer, Tokens: tokens, GiveKeys: o.GiveKeys})
 	if err := e.SweepPackages(ctx); err != nil {
 		return err
 	}
@@ -91,11 +102,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer agents.Close()
 	defer operators.Close()
 	info := operatorapi.Server{BaseURL: baseURL(hosts[0], agents.Addr()), CA: authority}
-	return run(ctx, o, e, tracer, info, agents, operators)
+	return run(ctx, o, e, info, agents, operators, tracer.Run, serveMetrics(o, registry, metrics))
 }
 
 // run serves on both listeners until ctx is done or a part fails.
-func run(ctx context.Context, o Options, e *engine.Engine, tracer *trace.Tracer, info operatorapi.Server, agents, operators net.Listener) error {
+func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Server, agents, operators net.Listener, more ...func(context.Context) error) error {
 	agentHandler, err := agentapi.Handler(e, o.Logger)
 	if err != nil {
 		return err
@@ -110,7 +121,9 @@ func run(ctx context.Context, o Options, e *engine.Engine, tracer *trace.Tracer,
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.Run(ctx) })
-	group.Go(func() error { return tracer.Run(ctx) })
+	for _, part := range more {
+		group.Go(func() error { return part(ctx) })
+	}
 	group.Go(func() error { return serve(ctx, agentServer, agentapi.Listener(agents, tlsConfig)) })
 	group.Go(func() error { return serve(ctx, operatorServer, operators) })
 	o.Logger.Info("listening", "address", agents.Addr().String(), "base_url", info.BaseURL)

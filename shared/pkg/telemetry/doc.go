@@ -13,9 +13,12 @@
 //   - One Write is one line: whatever foreign text a record holds, no reader sees
 //     a second record in it, and no terminal obeys it. Everything that is not
 //     printable leaves as \uXXXX.
+//
 //   - A value given to [Redactor.Add] is in no line written after Add returned,
 //     in plain, quoted, URL-encoded or base64 form.
+//
 //   - Log files are made with mode 0600.
+//
 //   - A destination that fails does not keep a line from the other one. slog has
 //     no way to report it; a full disk shows in the health of the spool, not here.
 //

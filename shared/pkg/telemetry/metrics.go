@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/http"
@@ -28,7 +29,7 @@ type family struct {
 
 // writer appends the lines of one time series, or of all that a family has.
 type writer interface {
-	appendTo(b []byte, name, labels string) []byte
+	appendTo(ctx context.Context, b []byte, name, labels string) []byte
 }
 
 // NewRegistry makes a registry that has Go's and the process's own metrics
@@ -78,6 +79,12 @@ func (r *Registry) GaugeVec(name, help string, labels ...string) *GaugeVec {
 // goroutine. While value answers NaN there is no sample: it is not known.
 func (r *Registry) GaugeFunc(name, help string, value func() float64) {
 	r.declare(name, help, "gauge", nil, asked(value))
+}
+
+// GaugesFunc declares a gauge with one label, whose values are asked for at every scrape,
+// by the value of the label.
+func (r *Registry) GaugesFunc(name, help, label string, values func(context.Context) map[string]float64) {
+	r.declare(name, help, "gauge", []string{label}, askedEach{label, values})
 }
 
 // HistogramVec declares a histogram with the given ascending upper bounds; by
@@ -138,22 +145,22 @@ func (r *Registry) snapshot() []family {
 
 // Handler serves the metrics in the Prometheus text format.
 func (r *Registry) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		// A scraper that hung up is told nothing, and asks again by itself.
-		_, _ = w.Write(r.render())
+		_, _ = w.Write(r.render(request.Context()))
 	})
 }
 
 // render writes what there is. A family without a sample is left out, as a reader can
 // do nothing with its head alone.
-func (r *Registry) render() []byte {
+func (r *Registry) render(ctx context.Context) []byte {
 	b := make([]byte, 0, 16<<10)
 	for _, f := range r.snapshot() {
 		start := len(b)
 		b = append(b, "# HELP "+f.name+" "+helpEscapes.Replace(f.help)+"\n# TYPE "+f.name+" "+f.kind+"\n"...)
 		head := len(b)
-		if b = f.samples.appendTo(b, f.name, ""); len(b) == head {
+		if b = f.samples.appendTo(ctx, b, f.name, ""); len(b) == head {
 			b = b[:start]
 		}
 	}
@@ -163,10 +170,24 @@ func (r *Registry) render() []byte {
 // asked is a value that is kept elsewhere.
 type asked func() float64
 
-func (a asked) appendTo(b []byte, name, labels string) []byte {
+func (a asked) appendTo(_ context.Context, b []byte, name, labels string) []byte {
 	v := a()
 	if math.IsNaN(v) {
 		return b
 	}
 	return appendSample(b, name, labels, v)
+}
+
+// askedEach are values that are kept elsewhere.
+type askedEach struct {
+	label  string
+	values func(context.Context) map[string]float64
+}
+
+func (a askedEach) appendTo(ctx context.Context, b []byte, name, _ string) []byte {
+	v := newVec([]string{a.label}, func() *Gauge { return new(Gauge) })
+	for label, value := range a.values(ctx) {
+		v.WithLabelValues(label).Set(value)
+	}
+	return v.appendTo(ctx, b, name, "")
 }

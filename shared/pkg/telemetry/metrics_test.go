@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/http/httptest"
@@ -48,6 +49,7 @@ func TestMetricsAreServed(t *testing.T) {
 	r.Gauge("connected", "Whether the orchestrator answers.").Set(1)
 	r.GaugeVec("monitor_up", "Whether a monitor runs.", "monitor").WithLabelValues("logs").Add(-0.5)
 	r.GaugeFunc("spool_bytes", "Bytes that wait.", func() float64 { return 7 })
+	r.GaugesFunc("agents", "Agents.", "state", func(context.Context) map[string]float64 { return map[string]float64{"silent": 2} })
 	r.GaugeFunc("expiry_seconds", "What is not known.", func() float64 { return math.NaN() })
 	h := r.HistogramVec("run_seconds", "How long runs take.", []float64{1, 2}, "plugin").WithLabelValues("p")
 	for _, v := range []float64{0.5, 1, 1.5, 3} {
@@ -61,6 +63,7 @@ func TestMetricsAreServed(t *testing.T) {
 		"stavily_agent_connected 1\n",
 		"stavily_agent_monitor_up{monitor=\"logs\"} -0.5\n",
 		"stavily_agent_spool_bytes 7\n",
+		"stavily_agent_agents{state=\"silent\"} 2\n",
 		"stavily_agent_run_seconds_bucket{plugin=\"p\",le=\"1\"} 2\n",
 		"stavily_agent_run_seconds_bucket{plugin=\"p\",le=\"2\"} 3\n",
 		"stavily_agent_run_seconds_bucket{plugin=\"p\",le=\"+Inf\"} 4\n",
@@ -139,7 +142,7 @@ func TestMetricsUnderConcurrency(t *testing.T) {
 				g.Add(1)
 				h.Observe(0.5)
 			}
-			r.render()
+			r.render(t.Context())
 		})
 	}
 	wg.Wait()

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -39,7 +40,7 @@ func (c *Counter) Add(v float64) {
 	}
 }
 
-func (c *Counter) appendTo(b []byte, name, labels string) []byte {
+func (c *Counter) appendTo(_ context.Context, b []byte, name, labels string) []byte {
 	return appendSample(b, name, labels, c.value.load())
 }
 
@@ -52,7 +53,7 @@ func (g *Gauge) Set(v float64) { g.value.bits.Store(math.Float64bits(v)) }
 // Add adds v, which may be negative.
 func (g *Gauge) Add(v float64) { g.value.add(v) }
 
-func (g *Gauge) appendTo(b []byte, name, labels string) []byte {
+func (g *Gauge) appendTo(_ context.Context, b []byte, name, labels string) []byte {
 	return appendSample(b, name, labels, g.value.load())
 }
 
@@ -76,7 +77,7 @@ func (h *Histogram) Observe(v float64) {
 
 // appendTo writes the count as the sum of what it read of the buckets, so that the two
 // agree even when values come in meanwhile.
-func (h *Histogram) appendTo(b []byte, name, labels string) []byte {
+func (h *Histogram) appendTo(_ context.Context, b []byte, name, labels string) []byte {
 	var count uint64
 	bucket := name + "_bucket"
 	for i, bound := range h.bounds {
@@ -170,11 +171,11 @@ func (v *Vec[T]) written(values []string) string {
 	return b.String()
 }
 
-func (v *Vec[T]) appendTo(b []byte, name, _ string) []byte {
+func (v *Vec[T]) appendTo(ctx context.Context, b []byte, name, _ string) []byte {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	for _, labels := range slices.Sorted(maps.Keys(v.series)) {
-		b = any(v.series[labels]).(writer).appendTo(b, name, labels)
+		b = any(v.series[labels]).(writer).appendTo(ctx, b, name, labels)
 	}
 	return b
 }
