@@ -57,12 +57,12 @@ func (l *lab) run(ctx context.Context) (err error) {
 		if missing := engine.Missing(); missing != "" || os.Geteuid() != 0 {
 			return fmt.Errorf("no engine answers, and to start one takes root and its programs (%s): %w", missing, err)
 		}
-		own, err := engine.Start(ctx, filepath.Join(l.work, "engine"))
-		if err != nil {
-			return err
+		own, failed := engine.Start(ctx, filepath.Join(l.work, "engine"))
+		if failed != nil {
+			return failed
 		}
 		l.host = own.Host
-		defer own.Stop()
+		defer func() { err = errors.Join(err, own.Stop()) }()
 		fmt.Println("an engine of our own")
 	}
 	if l.compose, err = l.composeProgram(ctx); err != nil {

@@ -29,6 +29,7 @@ func Missing() string {
 type Engine struct {
 	Host string // what its clients call DOCKER_HOST
 
+	dir    string
 	daemon *exec.Cmd
 	said   *limits.Buffer
 }
@@ -38,7 +39,7 @@ const startLimit = 15 * time.Second
 
 // Start makes dir and starts an engine in it, with more options of dockerd.
 func Start(ctx context.Context, dir string, options ...string) (*Engine, error) {
-	e := &Engine{Host: "unix://" + filepath.Join(dir, "s"), said: limits.NewBuffer(256 << 10)}
+	e := &Engine{Host: "unix://" + filepath.Join(dir, "s"), dir: dir, said: limits.NewBuffer(256 << 10)}
 	e.daemon = exec.CommandContext(ctx, "dockerd", append([]string{"--host", e.Host, "--pidfile", filepath.Join(dir, "pid"),
 		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
 		"--iptables=false", "--ip6tables=false", "--bridge=none"}, options...)...)
@@ -64,11 +65,20 @@ func (e *Engine) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "docker", append([]string{"--host", e.Host}, args...)...)
 }
 
-// Stop ends the engine, which ends its containers first.
+// Stop ends the engine, which ends its containers first and leaves only files in its
+// directory.
 func (e *Engine) Stop() error {
 	err := e.daemon.Process.Signal(syscall.SIGTERM)
 	if wait := e.daemon.Wait(); wait != nil {
 		err = errors.Join(err, fmt.Errorf("stop the engine: %w", wait))
+	}
+	// It leaves the network namespace of the host mounted for the next engine here.
+	left, globbed := filepath.Glob(filepath.Join(e.dir, "exec", "netns", "*"))
+	err = errors.Join(err, globbed)
+	for _, mount := range left {
+		if unmounted := syscall.Unmount(mount, syscall.MNT_DETACH); unmounted != nil && !errors.Is(unmounted, syscall.EINVAL) {
+			err = errors.Join(err, fmt.Errorf("unmount %s: %w", mount, unmounted))
+		}
 	}
 	return err
 }
