@@ -123,7 +123,9 @@ func give(base *os.Root, who account) error {
 }
 
 // BecomeOwner gives up root for the owner of dir, so that what this process makes there
-// is not root's. It does nothing for others than root, and where there is no dir yet.
+// is not root's: it starts this program anew as that user, for a process that was root
+// cannot look at itself, which the sandbox must. It does nothing for others than root, and
+// where there is no dir yet.
 func BecomeOwner(dir string) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -139,11 +141,14 @@ func BecomeOwner(dir string) error {
 	if !ok || owner.Uid == 0 {
 		return nil
 	}
-	err = errors.Join(syscall.Setgroups(nil), syscall.Setgid(int(owner.Gid)), syscall.Setuid(int(owner.Uid)))
-	if err != nil {
-		return fmt.Errorf("become the owner of %s: %w", dir, err)
+	program, err := os.Executable()
+	if err == nil {
+		err = errors.Join(syscall.Setgroups(nil), syscall.Setgid(int(owner.Gid)), syscall.Setuid(int(owner.Uid)))
 	}
-	return nil
+	if err == nil {
+		err = syscall.Exec(program, os.Args, os.Environ())
+	}
+	return fmt.Errorf("become the owner of %s: %w", dir, err)
 }
 
 // maxUnit is far above any unit: ours has 3 KiB.
