@@ -51,6 +51,20 @@ $(ARTEFACTS):
 	GOOS=$(word 3,$(subst -, ,$(basename $(@F)))) GOARCH=$(word 4,$(subst -, ,$(basename $(@F)))) \
 	$(GO) build $(BUILD_FLAGS) -ldflags '$(LD_FLAGS)' -o $@ $(pkg_$(word 1,$(subst -, ,$(@F)))-agent)
 
+SERVERS := $(foreach t,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64,bin/stavily-$(t))
+.PHONY: build-server package test-package $(SERVERS)
+build-server: $(SERVERS) ## The server, which is the operators' command line too, for Linux and macOS
+$(SERVERS):
+	@mkdir -p bin
+	GOOS=$(word 2,$(subst -, ,$(@F))) GOARCH=$(word 3,$(subst -, ,$(@F))) \
+	$(GO) build $(BUILD_FLAGS) -ldflags '$(LD_FLAGS)' -o $@ $(pkg_stavily)
+
+package: ## What is released: archives, .deb, .rpm, bills of materials, checksums; into dist/
+	scripts/package.sh
+
+test-package: ## That packages are the same twice, and can be installed, upgraded and purged (needs root)
+	scripts/test-package.sh
+
 .PHONY: cross-vet cross-build deps clean
 cross-vet: ## Vet every package for macOS and Windows
 	GOOS=darwin $(GO) vet $(BUILD_FLAGS) ./...

@@ -54,6 +54,7 @@ var Layers = []Layer{
 	{"kit", []string{"shared/pkg", "sdk/python", "plugins", "internal"}},
 
 	{"deployments", nil},
+	{"deployments/package", []string{"internal/limits"}},
 	{"docs/site", []string{"internal/limits"}},
 	{"sdk/python", nil},
 	{"plugins", nil},

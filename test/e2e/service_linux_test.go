@@ -27,7 +27,7 @@ const downloads = "/srv/release"
 func installable(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t, map[string]string{
-		downloads + "/sensor-agent-linux-amd64":        filepath.Join(binDir, "sensor-agent"),
+		downloads + "/sensor-agent-linux-amd64":      filepath.Join(binDir, "sensor-agent"),
 		"/usr/local/bin/action-agent":                filepath.Join(binDir, "action-agent"),
 		"/usr/bin/stavily":                           filepath.Join(binDir, "stavily"),
 		"/etc/systemd/system/stavily-server.service": filepath.Join(root, "deployments/systemd/stavily-server.service"),
@@ -51,7 +51,7 @@ func (m *machine) serve() {
 // token makes the command that enrols an agent.
 func (m *machine) token(typ api.AgentType, id string) string {
 	m.t.Helper()
-	said := m.sh(asAgent+"stavily tokens create --type " + string(typ) + " --agent-id " + id)
+	said := m.sh(asAgent + "stavily tokens create --type " + string(typ) + " --agent-id " + id)
 	command := regexp.MustCompile(`(?m)^\s*(` + string(typ) + `-agent enroll .*)$`).FindStringSubmatch(said)
 	if command == nil {
 		m.t.Fatalf("no command in %q", said)
@@ -138,7 +138,7 @@ func TestInstallPage(t *testing.T) {
 func (m *machine) background(line string) {
 	m.t.Helper()
 	const base = "/var/lib/stavily/agent-web-02"
-	m.sh(asAgent+"mkdir -p " + base + "/config")
+	m.sh(asAgent + "mkdir -p " + base + "/config")
 	m.write(base+"/config/environment", "")
 	m.write(base+"/config/agent.yaml", "agent: {id: web-02, base_dir: "+base+"}\napi: {base_url: \"https://stavily.example.com:8443\"}\nhealth: {port: 0}\nmetrics: {enabled: false}\n")
 	m.sh("chown -R stavily: " + base)
@@ -183,7 +183,7 @@ func TestUnits(t *testing.T) {
 	m.sh("chown -R stavily: " + base)
 	m.write("/etc/systemd/system/sensor-agent-web-01.service", original)
 	m.write("/srv/w.yaml", "name: w\ntriggers:\n  - event: old.chatty\nactions:\n  - {plugin: old-stdio-action, sandbox: full, with: {type: a, data: 1}}\n")
-	m.sh(asAgent+"stavily workflows apply -f /srv/w.yaml")
+	m.sh(asAgent + "stavily workflows apply -f /srv/w.yaml")
 	m.sh("systemctl daemon-reload && systemctl enable sensor-agent-web-01.service && systemctl start sensor-agent-web-01.service && systemctl status sensor-agent-web-01.service")
 	if said := m.sh("systemd-analyze verify sensor-agent-web-01.service 2>&1"); said != "" {
 		t.Errorf("systemd-analyze verify, the original unit: %s", said)
