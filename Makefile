@@ -59,7 +59,7 @@ $(SERVERS):
 	GOOS=$(word 2,$(subst -, ,$(@F))) GOARCH=$(word 3,$(subst -, ,$(@F))) \
 	$(GO) build $(BUILD_FLAGS) -ldflags '$(LD_FLAGS)' -o $@ $(pkg_stavily)
 
-package: ## What is released: archives, .deb, .rpm, bills of materials, checksums; into dist/
+package: ## What is released: archives, .deb, .rpm, bills of materials, checksums; into dist/release
 	scripts/package.sh
 
 test-package: ## That packages are the same twice, and can be installed, upgraded and purged (needs root)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes what is released, into dist/ (or $1): every program alone and in an archive, a bill
+# Makes what is released, into dist/release (or $1): every program alone and in an archive, a bill
 # of materials for each, .deb and .rpm packages, and SHA256SUMS. VERSION and
 # SOURCE_DATE_EPOCH decide the bytes, and default to what git says; nothing else of this
 # machine does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-dist=$(realpath -m "${1:-dist}")
+dist=$(realpath -m "${1:-dist/release}")
 nfpm=v2.45.2 # newer ones need modules that not every proxy has
 export VERSION=${VERSION:-$(git describe --tags --always --dirty)}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}

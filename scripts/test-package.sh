@@ -10,11 +10,11 @@ VERSION=${VERSION:-$(git describe --tags --always --dirty)}
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export VERSION SOURCE_DATE_EPOCH
 
-scripts/package.sh dist >/dev/null
+scripts/package.sh >/dev/null
 mkdir "$work/elsewhere"
 git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - | tar -C "$work/elsewhere" -xf -
 (umask 077 && TZ=Asia/Tokyo "$work/elsewhere/scripts/package.sh" "$work/again" >/dev/null)
-diff dist/SHA256SUMS "$work/again/SHA256SUMS" || { echo "two builds of the same source differ" >&2; exit 1; }
-echo "the same twice: $(wc -l <dist/SHA256SUMS) files"
+diff dist/release/SHA256SUMS "$work/again/SHA256SUMS" || { echo "two builds of the same source differ" >&2; exit 1; }
+echo "the same twice: $(wc -l <dist/release/SHA256SUMS) files"
 
-STAVILY_DIST="$PWD/dist" go test -count=1 -v -run TestPackages ./test/e2e
+STAVILY_DIST="$PWD/dist/release" go test -count=1 -v -run TestPackages ./test/e2e
