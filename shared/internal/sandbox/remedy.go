@@ -16,9 +16,10 @@ var remedies = map[string][]struct{ sign, remedy string }{
 		{"", "let /proc be mounted anew: Docker --security-opt systempaths=unconfined; Kubernetes procMount: Unmasked with hostUsers: false; systemd: no ProtectKernelTunables, ProtectProc, ProcSubset or ProtectKernelLogs. Without it plugins work and have no /proc"},
 	},
 	"landlock": {
-		{"", "use a kernel of 5.13 or newer with 'landlock' in its lsm= list (cat /sys/kernel/security/lsm); systemd: SystemCallFilter=@sandbox or landlock_create_ruleset landlock_add_rule landlock_restrict_self"},
+		{"", "use a kernel of 5.13 or newer with 'landlock' in its lsm= list (cat /sys/kernel/security/lsm); systemd: SystemCallFilter= with landlock_create_ruleset landlock_add_rule landlock_restrict_self"},
 	},
 	"unix_sockets": {
+		{"openat2", "use a kernel of 5.9 or newer; systemd: no RestrictSUIDSGID, and openat2 in SystemCallFilter. Without it a plugin of level confined can connect to every Unix socket that the agent's user can"},
 		{"", "use a kernel of 5.9 or newer, and no tracer on the agent. Without it a plugin of level confined can connect to every Unix socket that the agent's user can"},
 	},
 	"seccomp": {
