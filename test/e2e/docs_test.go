@@ -62,7 +62,7 @@ var (
 	quoted  = regexp.MustCompile("`([^`\n]+)`")
 	target  = regexp.MustCompile("(?m)(?:`|^)make ([a-z][a-z-]*)")
 	block   = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
-	notHere = regexp.MustCompile(`[\s<>*…${}:@]|^(config|data|logs|certificates|bin)/|^/|^log/slog$`) // patterns, commands, what stands on an agent's host, the standard library
+	notHere = regexp.MustCompile(`[\s<>*…${}:@]|^(config|data|logs|certificates|certs|bin|dist)/|^"?/|^\[|^\./|^(packages|ca)/$|^log/slog$`) // patterns, commands, what stands on an agent's host, the standard library
 )
 
 // Whatever a document points at is there.

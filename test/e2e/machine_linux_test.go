@@ -212,7 +212,7 @@ func (m *machine) refuses(line string) string {
 // until runs a command until what it says is as wanted, and returns that.
 func (m *machine) until(what, line string, wanted func(string) bool) string {
 	m.t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(time.Minute) // hosts of tests are slow
 	for {
 		said, _ := m.command(line).CombinedOutput()
 		if wanted(string(said)) {
