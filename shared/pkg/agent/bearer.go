@@ -31,6 +31,7 @@ type refreshing struct {
 	rt      *Runtime
 	backoff *api.Backoff
 	early   time.Duration // by which this process comes sooner, so that a fleet spreads out
+	told    string        // the reason that was logged last
 }
 
 func newRefreshing(rt *Runtime) *refreshing {
@@ -72,11 +73,15 @@ func (f *refreshing) step(ctx context.Context) time.Duration {
 	err := f.refresh(ctx)
 	if err == nil {
 		f.backoff.Reset()
+		f.told = ""
 	}
 	if err == nil || ctx.Err() != nil {
 		return 0
 	}
-	rt.Log.Warn("the token is not refreshed", "not_after", end, telemetry.KeyError, err)
+	if told := err.Error(); f.told != told { // once per reason, not once per try
+		f.told = told
+		rt.Log.Warn("the token is not refreshed", "not_after", end, telemetry.KeyError, err)
+	}
 	left := time.Until(end)
 	if left <= 0 {
 		rt.Health.Clear(conditionRenewal)
@@ -93,7 +98,6 @@ func (f *refreshing) refresh(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errMounted, err)
 	}
 	answer, err := rt.API.Refresh(ctx)
-	rt.noteContact(err)
 	if err != nil {
 		return err
 	}

@@ -81,6 +81,8 @@ type renewal struct {
 	due  time.Time
 	key  crypto.Signer // of a request that has no answer yet: asked again, it is the same one
 
+	told string        // the reason that was logged last
+
 	succeeded, failed *telemetry.Counter
 }
 
@@ -115,6 +117,7 @@ func (r *renewal) step(ctx context.Context) time.Duration {
 	switch {
 	case err == nil:
 		r.backoff.Reset()
+		r.told = ""
 		return 0
 	case ctx.Err() != nil:
 		return 0
@@ -195,7 +198,6 @@ func (r *renewal) renew(ctx context.Context) (err error) {
 		return err
 	}
 	answer, err := rt.API.Renew(ctx, api.CertificateRequest{CSRPEM: string(csr)})
-	rt.noteContact(err)
 	if err != nil {
 		return err
 	}
@@ -246,6 +248,9 @@ func (r *renewal) tell(ctx context.Context, err error, left time.Duration) {
 	} else {
 		rt.Health.Set(conditionRenewal, Degraded, false, fmt.Sprintf("the certificate ends at %s and could not be renewed: %v", end, err), remedy)
 	}
-	rt.Log.Warn("the certificate is not renewed", "not_after", r.leaf.NotAfter, telemetry.KeyError, err)
+	if told := err.Error(); r.told != told { // once per reason, not once per try
+		r.told = told
+		rt.Log.Warn("the certificate is not renewed", "not_after", r.leaf.NotAfter, telemetry.KeyError, err)
+	}
 	r.warn(ctx, err, left)
 }
