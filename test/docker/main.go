@@ -53,9 +53,9 @@ func (l *lab) run(ctx context.Context) (err error) {
 	if err := os.Chmod(l.work, 0o755); err != nil { // user 1000 of the containers passes through
 		return err
 	}
-	if _, err := l.docker(ctx, "version"); err != nil {
+	if _, absent := l.docker(ctx, "version"); absent != nil {
 		if missing := engine.Missing(); missing != "" || os.Geteuid() != 0 {
-			return fmt.Errorf("no engine answers, and to start one takes root and its programs (%s): %w", missing, err)
+			return fmt.Errorf("no engine answers, and to start one takes root and its programs (%s): %w", missing, absent)
 		}
 		own, failed := engine.Start(ctx, filepath.Join(l.work, "engine"))
 		if failed != nil {
