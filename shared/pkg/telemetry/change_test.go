@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -103,7 +104,7 @@ func TestOldBackupsGo(t *testing.T) {
 // full is a disk without room.
 type full struct{}
 
-func (full) Write([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
 // A log that cannot be written costs nobody but its reader: slog does not even tell.
 func TestAFullDiskDoesNotStopTheWork(t *testing.T) {
@@ -124,5 +125,27 @@ func TestAFullDiskDoesNotStopTheWork(t *testing.T) {
 	}
 	if n := strings.Count(out.String(), "\n"); n != 1000 {
 		t.Errorf("standard output has %d lines of 1000", n)
+	}
+}
+
+// The log of a plugin is rotated for itself, by the same rules (R187).
+func TestPluginLogsAreRotated(t *testing.T) {
+	dir := t.TempDir()
+	log, err := NewPluginLog(dir, "p", LogOptions{MaxSizeMB: 1, MaxBackups: 1, Compress: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 << 20 / (64 << 10) {
+		if _, err := io.WriteString(log, strings.Repeat("x", 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	zipped, err := filepath.Glob(filepath.Join(dir, "p-*.gz"))
+	entries, _ := os.ReadDir(dir)
+	if err != nil || len(zipped) != 1 || len(entries) != 2 {
+		t.Errorf("%v, %v: want p.log and one compressed backup", entries, err)
 	}
 }
