@@ -81,7 +81,7 @@ type renewal struct {
 	due  time.Time
 	key  crypto.Signer // of a request that has no answer yet: asked again, it is the same one
 
-	told string        // the reason that was logged last
+	told string // the reason that was logged last
 
 	succeeded, failed *telemetry.Counter
 }
