@@ -153,6 +153,7 @@ func TestRunWithoutACertificate(t *testing.T) {
 	if out, _, err := command(t, role, "health", "--config", file); err != nil || !strings.Contains(out, `"degraded"`) {
 		t.Errorf("health: %v, %q; want alive and degraded", err, out)
 	}
+	showsStatus(t, role, file)
 	if err := run(ctx, loaded, nil, role); !errors.Is(err, lockfile.ErrHeld) {
 		t.Errorf("a second agent: %v", err)
 	}

@@ -116,3 +116,65 @@ func TestCallsAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// showsStatus asks an agent that runs without a certificate.
+func showsStatus(t *testing.T, role Role, file string) {
+	t.Helper()
+	out, _, err := command(t, role, "status", "--config", file, "-o", "json")
+	var s Status
+	if err != nil || json.Unmarshal([]byte(out), &s) != nil || s.AgentID != "web-01" || s.Ready || s.Certificate != nil || !slices.Contains(s.Against, conditionNotEnrolled) {
+		t.Errorf("status -o json: %v, %q", err, out)
+	}
+	if out, _, err := command(t, role, "status", "--config", file); err != nil || !strings.Contains(out, "! "+conditionNotEnrolled) || !strings.Contains(out, "stavily tokens create") {
+		t.Errorf("status: %v, %q", err, out)
+	}
+}
+
+// An agent listens where it was told to and nowhere else (R170): on two ports that differ
+// by its type (F18), or on none.
+func TestAnAgentListensOnlyWhereItIsToldTo(t *testing.T) {
+	names := func(rt *Runtime) (out []string) {
+		for _, c := range rt.listeners() {
+			out = append(out, c.Name)
+		}
+		return out
+	}
+	for _, c := range []struct {
+		environ []string
+		want    string
+	}{
+		{nil, "[health endpoint metrics endpoint]"},
+		{[]string{"STAVILY_METRICS_ENABLED=false"}, "[health endpoint]"},
+		{[]string{"STAVILY_HEALTH_ENABLED=false"}, "[metrics endpoint]"},
+		{[]string{"STAVILY_HEALTH_ENABLED=false", "STAVILY_METRICS_ENABLED=false"}, "[]"},
+	} {
+		rt, _ := testRuntime(t, api.Action, c.environ...)
+		if got := fmt.Sprint(names(rt)); got != c.want {
+			t.Errorf("%q: listeners %s, want %s", c.environ, got, c.want)
+		}
+	}
+}
+
+// All paths are the owner's to choose, and a namespace stands in each name of ours.
+func TestPathsAndNamespaceAreConfigured(t *testing.T) {
+	rt, _ := testRuntime(t, api.Sensor, "STAVILY_HEALTH_PATH=/h", "STAVILY_HEALTH_READY_PATH=/r", "STAVILY_HEALTH_STATUS_PATH=/s", "STAVILY_METRICS_PATH=/m", "STAVILY_METRICS_NAMESPACE=mine")
+	health := rt.healthHandler(rt.Config().Health)
+	for path, want := range map[string]int{"/h": 200, "/r": 200, "/s": 200, "/health": 404, "/ready": 404, "/status": 404} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", path, nil)
+		r.RemoteAddr = "127.0.0.1:1"
+		health.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("GET %s = %d, want %d", path, w.Code, want)
+		}
+	}
+	w := httptest.NewRecorder()
+	rt.metricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/m", nil))
+	for line := range strings.Lines(w.Body.String()) {
+		if !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "mine_") && !strings.HasPrefix(line, "go_") && !strings.HasPrefix(line, "process_") {
+			t.Errorf("outside of the namespace: %s", line)
+		}
+	}
+	if !strings.Contains(w.Body.String(), "\nmine_orchestrator_connected 0\n") {
+		t.Errorf("%d: %s", w.Code, w.Body)
+	}
+}
