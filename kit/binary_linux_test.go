@@ -36,6 +36,7 @@ func TestNewPluginsPassAtOnce(t *testing.T) {
 	}
 	for name, prefix := range users {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each is two programs of its own, which mostly wait
 			home := t.TempDir()
 			for _, path := range []string{home, filepath.Dir(stavily)} {
 				for dir := path; dir != filepath.Clean(os.TempDir()); dir = filepath.Dir(dir) {
