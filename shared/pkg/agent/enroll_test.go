@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -121,6 +122,9 @@ func TestEnrolment(t *testing.T) {
 	}
 	// What was written starts this agent: it loads alone, and finds its certificate.
 	written := read(t, configFile)
+	if info, err := os.Stat(configFile); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("it has mode %v, %v, want 0600 (R122)", info.Mode(), err)
+	}
 	loaded, err := config.Load(config.LoadOptions{Type: api.Sensor, Hostname: "host", Environ: []string{"STAVILY_CONFIG=" + configFile}})
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, written)
