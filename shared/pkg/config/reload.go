@@ -19,7 +19,7 @@ var atRunTime = []string{
 	"security.sandbox.max_processes", "security.sandbox.max_cpu", "security.sandbox.max_temp", "security.integrity.interval",
 	"plugins.max_memory", "plugins.timeout", "plugins.allowed_plugins", "plugins.blocked_plugins", "plugins.pins",
 	"plugins.trusted_keys", "plugins.sources", "plugins.auto_update", "plugins.update_interval",
-	"health.path", "health.ready_path", "health.status_path", "metrics.path",
+	"health.path", "health.ready_path", "health.ready_contact", "health.status_path", "metrics.path",
 }
 
 // Change is one key that has another value than before.
