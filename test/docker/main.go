@@ -77,6 +77,7 @@ func (l *lab) run(ctx context.Context) (err error) {
 		{"what the images are", l.inspect},
 		{"docker-compose.yml", l.composeFile},
 		{"a pod's mounts and restrictions", l.pod},
+		{"a pod that is enrolled from within", l.enrolledPod},
 		{"the quick start, without arguments", l.quickStart},
 		{"docker-compose.dev.yml", l.dev},
 	} {

@@ -46,6 +46,52 @@ func (l *lab) pod(ctx context.Context) (err error) {
 	return nil
 }
 
+// enrolledPod: the sensor agent of the base: its directory is a volume, its configuration
+// has no more than agent.yaml and is read-only, and it is enrolled from within.
+func (l *lab) enrolledPod(ctx context.Context) (err error) {
+	const name, id = "stavily-test-enrolled-pod", "sensor-002"
+	const base = "/app/agent-" + id
+	out, err := l.docker(ctx, "exec", serverName, "stavily", "tokens", "create", "--type", "sensor", "--agent-id", id)
+	if err != nil {
+		return err
+	}
+	printed := strings.Fields(lastLine(out))
+	file := filepath.Join(l.work, "pod", "config", "agent.yaml")
+	config := fmt.Sprintf("agent: {id: %s, registration_retry_interval: 1s}\napi: {base_url: %q}\nhealth: {port: 0}\nmetrics: {port: 0}\n", id, printed[3])
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(config), 0o644)); err != nil {
+		return err
+	}
+	args := []string{"run", "-d", "--name", name, "--network", "host", "--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp"}
+	for dir, at := range map[string]string{"data": base, "logs": base + "/logs", "tmp": base + "/tmp"} {
+		dir = filepath.Join(l.work, "pod", dir)
+		if err := errors.Join(os.Mkdir(dir, 0o755), os.Chown(dir, user, user)); err != nil {
+			return err
+		}
+		args = append(args, "-v", dir+":"+at)
+	}
+	args = append(args, "-v", filepath.Dir(file)+":"+base+"/config:ro", "stavily/sensor-agent", "--config="+base+"/config/agent.yaml")
+	if _, err := l.docker(ctx, args...); err != nil {
+		return err
+	}
+	defer func() {
+		_, gone := l.docker(context.WithoutCancel(ctx), "rm", "-f", name)
+		err = errors.Join(err, gone)
+	}()
+	if err := l.healthy(ctx, name); err != nil {
+		return err
+	}
+	if out, err := l.docker(ctx, "exec", name, "sensor-agent", "health", "--ready"); err == nil {
+		return fmt.Errorf("an agent without a certificate is ready: %s", out)
+	}
+	if _, err := l.docker(ctx, append([]string{"exec", name, "sensor-agent"}, printed[1:]...)...); err != nil {
+		return err
+	}
+	return eventually(ctx, "enrolled from within, it is ready", func() error {
+		_, err := l.docker(ctx, "exec", name, "sensor-agent", "health", "--ready")
+		return err
+	})
+}
+
 // quickStart: R133, R134, R139: the original README's first example.
 func (l *lab) quickStart(ctx context.Context) (err error) {
 	const name = "stavily-test-quick-start"
