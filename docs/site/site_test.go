@@ -95,3 +95,23 @@ func TestDeadLinksAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// The index leads to every page that is about running or writing something.
+func TestTheIndexIsWhole(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{"../*.md", "../plugins/*.md", "../cookbook/README.md"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, names, err)
+		}
+		for _, name := range names {
+			link := strings.TrimPrefix(filepath.ToSlash(name), "../")
+			if link != "README.md" && !strings.Contains(string(text), "]("+link+")") {
+				t.Errorf("docs/README.md does not lead to %s", link)
+			}
+		}
+	}
+}
