@@ -8,7 +8,8 @@
 // It owns the language's rules; it does not know agents, leases, retries or stores.
 //
 //	text ──Parse──▶ Definition ──Decide(event)──▶ Decision (clause by clause)
-//	                    │
+//	                    │                            ▲ Take, Close: what Windows make of several events
+//	                    │                            ▲ HoldEvent, HoldRun: what the past says
 //	                  Start ──▶ State, effects ──Step(input)──▶ State, effects ──▶ …
 //
 // # A step
@@ -24,6 +25,10 @@
 // Where the step has a `retry` that the end fits, it is retrying instead, and an Alarm
 // dispatches the next try. A step with `wait_for` is awaiting instead of dispatched; it
 // completes with the event that it waits for (EventCame), or has the status timeout (Alarm).
+// One with `approval` is asking until enough people have said the same of one digest (Verdict).
+// One that runs on `each` of several agents is choosing until they are known (Chosen), and then
+// running: its parts "step[agent]" are steps of their own, a few at once. "undo:step" takes back
+// what a step has done, "output@step" tells of an approval that is needed.
 //
 // A step whose `when` reads others waits for their end, whatever that is: so failures are
 // answered. A need is satisfied when it completed, and when it was skipped by its own `when`:
@@ -32,7 +37,11 @@
 //
 // # A run
 //
-//	running ──all actions ended──▶ completed | failed | cancelled ──outputs ended──▶ Done
+//	queued ──Admit──▶ running ──all actions ended──▶ completed | failed | cancelled ──outputs ended──▶ Done
+//	                                                             escalated ──outputs ended──▶ Done
+//
+// After a failure on_failure decides: what does not need the failed action goes on, nothing more
+// starts, or what has completed is undone as well, the last first, before the status is final.
 //
 // It completed when every action is satisfied, was cancelled when that was asked
 // for before, and failed otherwise. Status is final before the outputs for it are

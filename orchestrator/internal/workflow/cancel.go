@@ -1,0 +1,50 @@
+package workflow
+
+import (
+	"fmt"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+func (m *machine) cancel(in Cancel) {
+	if m.s.Cancelled || m.s.Done {
+		return
+	}
+	if m.s.Status == Queued {
+		m.s.Status = Running // for as long as it takes to end
+	}
+	m.s.Cancelled = true
+	m.record(CancelRequested, "", "%s", clip(in.Reason))
+	for _, id := range m.ids() {
+		switch s := m.s.Steps[id]; s.Status {
+		case StepDispatched:
+			m.emit(CancelStep{id})
+		case StepRunning:
+			if s.Fleet == nil {
+				m.emit(CancelStep{id})
+			}
+		case StepChoosing, StepAsking, StepRetrying, StepAwaiting:
+			m.end(id, StepState{Status: StepStatus(api.Cancelled), Try: s.Try, Error: fmt.Sprintf("the run was cancelled while it was %s", s.Status)})
+		}
+	}
+	m.advance()
+}
+
+func (m *machine) admit() {
+	if m.s.Status == Queued {
+		m.s.Status = Running
+		m.record(RunAdmitted, "", "others have ended")
+		m.advance()
+	}
+}
+
+// ids are those of all steps in order, then of their parts on agents.
+func (m *machine) ids() []string {
+	ids := m.d.steps()
+	for _, step := range m.d.Actions {
+		for _, a := range m.s.Steps[step.ID].Fleet {
+			ids = append(ids, partOf(step.ID, a.ID))
+		}
+	}
+	return ids
+}
