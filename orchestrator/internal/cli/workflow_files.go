@@ -137,6 +137,25 @@ func tell(w io.Writer, o *options, all []tried) error {
 	return err
 }
 
+func workflowsSchema(*options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of workflow files, for editors",
+		Long: `Print the JSON Schema of workflow files. An editor with a YAML language server completes and checks
+keys with it: begin a file with "# yaml-language-server: $schema=workflow.schema.json".`,
+		Example: "  stavily workflows schema > workflow.schema.json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := workflow.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+}
+
 func workflowsGraph(*options) *cobra.Command {
 	format := "text"
 	formats := []string{"text", "svg", "mermaid"}
