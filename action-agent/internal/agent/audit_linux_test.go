@@ -105,6 +105,13 @@ func TestAFullDiskUnderTheAuditLog(t *testing.T) {
 	o.offer(order("during", "quick"))
 	time.Sleep(2 * time.Second) // it would have run long ago
 	same(t, "claims and runs with a full disk", []int{0, 0}, []int{len(o.of(claim, "during")), r.runs("during")})
+	for i := range 8 {
+		pad := api.InstructionID(fmt.Sprint("pad-", i))
+		have := kindsOf(records(t, file, pad))
+		if len(o.of(claim, pad)) > 0 && !slices.Contains(have, "instruction_accepted") || r.runs(pad) > 0 && !slices.Contains(have, "instruction_started") {
+			t.Errorf("%s was claimed %d times and ran %d times, and recorded is %v", pad, len(o.of(claim, pad)), r.runs(pad), have)
+		}
+	}
 	if !strings.Contains(r.log.String(), "no space left on device") {
 		t.Error("the log does not say why")
 	}
@@ -133,4 +140,22 @@ func fill(t *testing.T, path string) {
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
+}
+
+// A claim that was granted starts nothing whose start cannot be recorded.
+func TestNoRunWithoutItsRecord(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "").start()
+	o.on(claim, "a", func(int, seen) error {
+		if err := errors.Join(os.Rename(r.auditFile(), r.auditFile()+".1"), os.Mkdir(r.auditFile(), 0o700)); err != nil {
+			t.Error(err)
+		}
+		return nil
+	})
+	o.offer(order("a", "quick"))
+	if got := o.outcome("a", api.Interrupted); !strings.Contains(got.ErrorMessage, "could not write its audit log") || string(got.ErrorDetails) != `{"started":false}` {
+		t.Errorf("the result is %q, %s", got.ErrorMessage, got.ErrorDetails)
+	}
+	same(t, "runs", 0, r.runs("a"))
 }
