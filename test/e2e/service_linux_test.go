@@ -27,12 +27,12 @@ const downloads = "/srv/release"
 func installable(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t, map[string]string{
-		downloads + "/sensor-agent-linux-amd64":      filepath.Join(binDir, "sensor-agent"),
-		"/usr/local/bin/action-agent":                filepath.Join(binDir, "action-agent"),
-		"/usr/bin/stavily":                           filepath.Join(binDir, "stavily"),
-		"/etc/systemd/system/stavily-server.service": filepath.Join(root, "deployments/systemd/stavily-server.service"),
+		downloads + "/sensor-agent-linux-amd64": filepath.Join(binDir, "sensor-agent"),
+		"/usr/local/bin/action-agent":           filepath.Join(binDir, "action-agent"),
+		"/usr/bin/stavily":                      filepath.Join(binDir, "stavily"),
 	})
 	m.write("/usr/local/bin/sudo", sudo)
+	m.write("/etc/systemd/system/stavily-server.service", repository(t, "deployments/systemd/stavily-server.service"))
 	m.sh("chmod 755 /usr/local/bin/sudo; cd " + downloads + " && sha256sum * > SHA256SUMS")
 	m.sh("rm -f /usr/local/bin/sensor-agent; userdel stavily 2>/dev/null; true")
 	m.sh("echo 127.0.0.1 stavily.example.com >> /etc/hosts")
