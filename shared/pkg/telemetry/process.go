@@ -52,5 +52,3 @@ func (r *Registry) declareProcess() {
 		r.add(family{name: m.name, kind: m.kind, help: m.help, samples: asked(m.value)})
 	}
 }
-
-func unknown() float64 { return math.NaN() }
