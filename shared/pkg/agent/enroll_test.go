@@ -14,7 +14,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -122,7 +121,7 @@ func TestEnrolment(t *testing.T) {
 	}
 	// What was written starts this agent: it loads alone, and finds its certificate.
 	written := read(t, configFile)
-	if info, err := os.Stat(configFile); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(configFile); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("it has mode %v, %v, want 0600 (R122)", info.Mode(), err)
 	}
 	loaded, err := config.Load(config.LoadOptions{Type: api.Sensor, Hostname: "host", Environ: []string{"STAVILY_CONFIG=" + configFile}})
