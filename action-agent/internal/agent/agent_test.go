@@ -174,6 +174,26 @@ func TestClaims(t *testing.T) {
 	same(t, "runs of theirs", 1, r.runs("theirs"))
 }
 
+// Who finds no memory waits unclaimed, can expire meanwhile, and runs when there is some.
+func TestWhoFindsNoMemoryWaits(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"gated": gated, "quick": quick}, "\nplugins: {max_memory: 128MB, total_memory: 200MB}").start()
+	o.offer(order("holds", "gated"))
+	r.file("ran-holds")
+	late := order("late", "quick")
+	late.ExpiresInSeconds = 1
+	o.offer(order("waits", "quick"), late)
+	o.outcome("late", api.Expired)
+	same(t, "claims while nobody had room", []int{0, 0}, []int{len(o.of(claim, "waits")), len(o.of(claim, "late"))})
+	o.until("a heartbeat tells who waits", func() bool {
+		return slices.ContainsFunc(o.beats[len(o.beats)-1].Health.Conditions, func(c api.Condition) bool { return c.Name == "plugin_memory" })
+	})
+	r.open("go-holds")
+	o.outcome("holds", api.Completed)
+	o.outcome("waits", api.Completed)
+}
+
 // An attempt that ran here never runs again, whoever offers it and when.
 func TestTheSameAttemptDoesNotRunTwice(t *testing.T) {
 	t.Parallel()

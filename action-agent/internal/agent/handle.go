@@ -38,7 +38,12 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
 		return
 	}
-	switch err := w.tracedClaim(ctx, i, received); {
+	leave, err := w.makeRoom(ctx, i, task, received)
+	defer leave()
+	if err == nil {
+		err = w.tracedClaim(ctx, i, received)
+	}
+	switch {
 	case err == nil:
 	case errors.Is(err, errExpired):
 		w.end(ctx, i, api.Result{Status: api.Expired, ErrorMessage: err.Error()})
@@ -98,6 +103,17 @@ func (w *worker) examine(i api.Instruction) (t agent.Task, release func(), err e
 func nothing() {}
 
 var errExpired = errors.New("it expired before it could start")
+
+// makeRoom waits for memory to run an instruction's plugin in, before it is claimed: what
+// waits has not started, and can expire.
+func (w *worker) makeRoom(ctx context.Context, i api.Instruction, task agent.Task, received time.Time) (leave func(), err error) {
+	if i.ExpiresInSeconds > 0 {
+		var end func()
+		ctx, end = context.WithDeadlineCause(ctx, received.Add(time.Duration(i.ExpiresInSeconds)*time.Second), errExpired)
+		defer end()
+	}
+	return w.rt.Plugins.MakeRoom(ctx, task)
+}
 
 // claim asks for the right to start until there is an answer or the instruction has
 // expired, by this host's monotonic clock.

@@ -34,23 +34,6 @@ func (p *Plugins) openGroups() {
 	}
 }
 
-// weighMemory warns where plugins that each keep to their limit can together take more
-// than the control group of this agent has (a container's limit, say): the kernel then
-// ends what it likes (F25).
-func (p *Plugins) weighMemory(limit int64) {
-	c := p.rt.Config()
-	atOnce := len(p.Settings())
-	if p.rt.Role.Type == api.Action {
-		atOnce = c.API.MaxConcurrent
-	}
-	together := int64(atOnce) * c.Plugins.MaxMemory.Bytes()
-	if limit == 0 || together <= limit {
-		return
-	}
-	p.rt.Log.Warn("plugins may together take more memory than this agent's control group has", "at_once", atOnce,
-		"max_memory", c.Plugins.MaxMemory.String(), "group_limit", limit, "remedy", "lower plugins.max_memory or api.max_concurrent, or raise the container's or unit's limit")
-}
-
 // close is called when no plugin runs any more.
 func (p *Plugins) close() {
 	p.end()

@@ -36,6 +36,7 @@ type Plugins struct {
 	base         string // the base directory, without symbolic links
 	logs         pluginLogs
 	memos        *memo.Memos
+	memory       *memory  // of all plugin processes together
 	told         sync.Map // what was logged of grants: name of the settings → text
 	pool         *warm.Pool
 	connections  *connections
@@ -78,7 +79,7 @@ const firstMinute = time.Minute
 // reported as conditions and left out; the rest works.
 func openPlugins(ctx context.Context, rt *Runtime) (*Plugins, error) {
 	p := &Plugins{
-		rt: rt, memos: memo.In(filepath.Join(rt.DataDir("state"), "memo")),
+		rt: rt, memos: memo.In(filepath.Join(rt.DataDir("state"), "memo")), memory: newMemory(rt.Config().Plugins.TotalMemory),
 		logs: pluginLogs{
 			dir: filepath.Join(rt.Config().Agent.BaseDir, "logs", "plugins"), options: logOptions(rt.Config(), rt.secrets), open: map[api.PluginID]*pluginFile{},
 		},

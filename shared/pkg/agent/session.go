@@ -46,6 +46,11 @@ func (p *Plugins) Sense(ctx context.Context, t Task, grace time.Duration, use fu
 	if err != nil {
 		return err
 	}
+	leave, err := p.roomToSense(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	return p.inRoom(ctx, t, func(r *room) error {
 		source := plugin.EventSource{Plugin: t.Plugin.ID, Monitor: t.Settings.Name}
 		s, err := supervise.Open(ctx, supervise.Options{
@@ -59,6 +64,15 @@ func (p *Plugins) Sense(ctx context.Context, t Task, grace time.Duration, use fu
 		_, closing := s.Close(grace)
 		return errors.Join(err, closing)
 	})
+}
+
+// roomToSense waits for memory. A version that is tried is not counted: it could wait for
+// the very process that it is to replace.
+func (p *Plugins) roomToSense(ctx context.Context, t Task) (leave func(), err error) {
+	if t.Trial {
+		return func() {}, nil
+	}
+	return p.MakeRoom(ctx, t)
 }
 
 // pushed takes events that a plugin sends without being asked. One that cannot be taken
@@ -100,6 +114,11 @@ func (p *Plugins) Stream(ctx context.Context, t Task) error {
 	if err != nil {
 		return err
 	}
+	leave, err := p.roomToSense(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	// What the process reports after it was asked to end, within its grace, is taken.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()

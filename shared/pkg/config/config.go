@@ -130,15 +130,16 @@ type Security struct {
 // Plugins says where plugins are and what every one of them may take at most.
 // Neither a manifest nor the orchestrator can widen these.
 type Plugins struct {
-	Dir       string         `yaml:"dir"`             // where plugins are installed
-	ConfigDir string         `yaml:"config_dir"`      // one file for each plugin that runs, see the last section
-	MaxMemory Size           `yaml:"max_memory"`      // of one run, all its processes together; at least 16MB
-	Timeout   Duration       `yaml:"timeout"`         // of one run; what runs longer is ended
-	Allowed   []api.PluginID `yaml:"allowed_plugins"` // the only plugins that may run; empty: every installed one
-	Blocked   []api.PluginID `yaml:"blocked_plugins"` // plugins that never run; wins over allowed_plugins
-	Pins      Pins           `yaml:"pins"`            // the only version of a plugin that may be used: PLUGIN: sha256:…, as `plugins show` prints it
-	Python    Python         `yaml:"python"`          // what runs Python plugins, and where the packages come from that they require
-	Warm      Warm           `yaml:"warm"`            // bounds the processes that runs of actions and outputs are forked from
+	Dir         string         `yaml:"dir"`             // where plugins are installed
+	ConfigDir   string         `yaml:"config_dir"`      // one file for each plugin that runs, see the last section
+	MaxMemory   Size           `yaml:"max_memory"`      // of one run, all its processes together; at least 16MB
+	TotalMemory Size           `yaml:"total_memory"`    // of all that run at the same time, each counted by its limit: who finds no room waits; at least max_memory, 0: no bound
+	Timeout     Duration       `yaml:"timeout"`         // of one run; what runs longer is ended
+	Allowed     []api.PluginID `yaml:"allowed_plugins"` // the only plugins that may run; empty: every installed one
+	Blocked     []api.PluginID `yaml:"blocked_plugins"` // plugins that never run; wins over allowed_plugins
+	Pins        Pins           `yaml:"pins"`            // the only version of a plugin that may be used: PLUGIN: sha256:…, as `plugins show` prints it
+	Python      Python         `yaml:"python"`          // what runs Python plugins, and where the packages come from that they require
+	Warm        Warm           `yaml:"warm"`            // bounds the processes that runs of actions and outputs are forked from
 
 	// Whose packages are taken: keys as lines of authorized_keys (ssh-ed25519 AAAA… name), or files of such lines.
 	TrustedKeys []string `yaml:"trusted_keys"`

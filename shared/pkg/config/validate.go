@@ -135,6 +135,7 @@ func (ps *problems) requireOneOf(key, value string, allowed ...string) {
 
 func (p *Plugins) check(ps *problems) {
 	ps.require(p.MaxMemory >= minMaxMemory, "plugins.max_memory", p.MaxMemory, "at least %v", minMaxMemory)
+	ps.require(p.TotalMemory == 0 || p.TotalMemory >= p.MaxMemory, "plugins.total_memory", p.TotalMemory, "0 (no bound) or at least plugins.max_memory, %v", p.MaxMemory)
 	ps.requirePositive("plugins.timeout", p.Timeout)
 	ps.requireIDs("plugins.allowed_plugins", p.Allowed)
 	ps.requireIDs("plugins.blocked_plugins", p.Blocked)
