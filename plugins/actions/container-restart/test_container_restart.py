@@ -11,7 +11,7 @@ import main
 import stavily
 from stavily.testing import Session, run_action
 
-sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
 import docker  # noqa: E402
 import engine  # noqa: E402
 

@@ -9,7 +9,7 @@ import main
 import stavily
 from stavily.testing import run_action
 
-sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
 import engine  # noqa: E402
 
 SYSTEMD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata", "systemd.py")

@@ -12,7 +12,7 @@ import main
 import stavily
 from stavily.testing import Session, run_output
 
-sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
 import smtp  # noqa: E402
 
 

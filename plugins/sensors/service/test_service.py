@@ -13,7 +13,7 @@ import stavily
 from stavily.tools.dbus import Bus, BusError
 from stavily.testing import Plugin, run_sensor
 
-sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata"))
 import engine  # noqa: E402
 
 SYSTEMD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "testdata", "systemd.py")
