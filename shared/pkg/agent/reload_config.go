@@ -26,7 +26,7 @@ const (
 // can fail is done when it is called, and commit cannot fail. discard may be nil.
 type adopter func(old, next *config.Config) (commit, discard func(), err error)
 
-// reloads is how a running agent comes to another configuration (docs/adr/0012).
+// reloads is how a running agent comes to another configuration (docs/adr/0010).
 type reloads struct {
 	load      loader        // reads file, variables and flags as they are now
 	succeeded func(float64) // metric: 1 when the last one did
