@@ -60,6 +60,35 @@ class Calls(unittest.TestCase):
             thread.join()
         self.assertEqual({event["trigger_name"] for event in agent.events}, {"n.{}".format(n) for n in range(8)})
 
+    def test_room_in_a_full_queue_is_waited_for(self):
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(self.path)
+        listener.listen(0)
+        before = []
+        while True:
+            other = socket.socket(socket.AF_UNIX)
+            self.addCleanup(other.close)
+            other.setblocking(False)
+            try:
+                other.connect(self.path)
+            except BlockingIOError:
+                break
+            before.append(other)
+        waits, answers = threading.Event(), []
+        call = threading.Thread(target=lambda: answers.append(_agent.Agent(self.path).call("x", {})))
+        with mock.patch.object(_agent.time, "sleep", lambda _: waits.set()):
+            call.start()
+            self.assertTrue(waits.wait(10), "the call did not wait")
+            for _ in before:
+                listener.accept()[0].close()
+            connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b'{"jsonrpc": "2.0", "id": 1, "result": {"a": 1}}\n')
+        call.join()
+        self.assertEqual(answers, [{"a": 1}])
+
     def test_bad_events_are_refused_before_they_are_sent(self):
         agent = self.listen()
         emit = Emitter(_agent.Agent(self.path))

@@ -7,7 +7,11 @@ are rare, need no lock between threads, and never meet a connection gone stale.
 
 import json
 import os
-from typing import Any, Dict, Mapping, Optional
+import time
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
+
+if TYPE_CHECKING:
+    import socket
 
 # An event is on disk before its call is answered. A disk that takes longer
 # than this for one fsync is broken, and the plugin had better say so.
@@ -51,13 +55,25 @@ class Agent:
             raise OSError("this Python has no Unix sockets")
         with socket.socket(family, socket.SOCK_STREAM) as connection:
             connection.settimeout(_TIMEOUT_SECONDS)
-            connection.connect(self._path)
+            _connect(connection, self._path)
             connection.sendall(line)
             with connection.makefile("rb") as answers:
                 answer = answers.readline(_MAX_LINE)
         if not answer.endswith(b"\n"):
             raise OSError("the answer was cut short after {} bytes".format(len(answer)))
         return answer
+
+
+def _connect(connection: "socket.socket", path: str) -> None:
+    """Connect, waiting for room in the agent's queue: a socket with a time limit is refused at once there (EAGAIN, connect(2))."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while True:
+        try:
+            return connection.connect(path)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.005)
 
 
 def from_environment() -> Optional[Agent]:
