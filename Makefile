@@ -142,6 +142,11 @@ COUNT ?= 100000x
 fuzz: ## Run every fuzz target COUNT times (100000x)
 	COUNT=$(COUNT) scripts/fuzz.sh
 
+.PHONY: sequences
+SEQUENCES ?= 1000
+sequences: ## SEQUENCES (1000) random lives of a server: inputs, lost answers, silent agents, restarts
+	$(GO) test -count=1 -timeout 120m -run TestAnySequence ./orchestrator/internal/engine -rapid.checks=$(SEQUENCES)
+
 attack: build ## Hostile plugins against live agents in every kind of host; into docs/security/sandbox.md (needs root)
 	$(GO) run ./test/attack -docs docs/security/sandbox.md
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -258,9 +259,24 @@ func checkLease(t *rapid.T, i instruction.Instruction) {
 	}
 }
 
+// fewer lets this test run a part of the checks that others do: each is a whole server's life.
+func fewer(t *testing.T, n *flag.Flag) {
+	if err := n.Value.Set("40"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Value.Set(n.DefValue); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestAnySequence holds the promises under random inputs, lost answers, silent
 // agents and restarts, and that in the end nothing is left open.
 func TestAnySequence(t *testing.T) {
+	if n := flag.Lookup("rapid.checks"); n.Value.String() == n.DefValue {
+		fewer(t, n) // `make sequences` runs many
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		// rapid ends and shrinks a failed sequence by a panic, which must not leave the bubble.
 		var failure any

@@ -174,6 +174,18 @@ func (o *orchestrator) types() (out []string) {
 	return out
 }
 
+// kinds are the different events of a type: one whose answer was lost comes again.
+func (o *orchestrator) kinds(kind string) (ids []api.EventID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.taken {
+		if e.Type == kind && !slices.Contains(ids, e.ID) {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
 // await waits for an event of a type and returns the first.
 func (o *orchestrator) await(kind string) (found api.Event) {
 	o.t.Helper()

@@ -182,8 +182,8 @@ print(json.dumps({"named": reach("127.0.0.1", port), "private": reach("intern.in
 	metrics := httptest.NewRecorder()
 	h.rt.metricsHandler().ServeHTTP(metrics, httptest.NewRequest("GET", h.rt.Config().Metrics.Path, nil))
 	for _, want := range []string{
-		`plugin_connections_total{outcome="closed",plugin="p"} 1`, `plugin_connections_total{outcome="unresolved",plugin="p"} 1`,
-		`plugin_connection_bytes_total{direction="received",plugin="p"} 5`, `plugin_connection_bytes_total{direction="sent",plugin="p"} 0`,
+		`plugin_connections_total{plugin="p",outcome="closed"} 1`, `plugin_connections_total{plugin="p",outcome="unresolved"} 1`,
+		`plugin_connection_bytes_total{plugin="p",direction="received"} 5`, `plugin_connection_bytes_total{plugin="p",direction="sent"} 0`,
 	} {
 		if !strings.Contains(metrics.Body.String(), want) {
 			t.Errorf("metrics lack %s\n%s", want, h.log)

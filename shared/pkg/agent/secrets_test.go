@@ -62,6 +62,8 @@ func TestAPluginDoesNotGetAtTheSecretsOfAnother(t *testing.T) {
 runtime: {entry_point: main.py, contract: script}
 configuration: {password: {type: string, secret: true, required: true}}
 ---
+import sys
+print('kept', file=sys.stderr)
 print('{}')
 `,
 		"keeper.yaml": "plugin: keeper\nconfig: {password: hush-money}\n",
