@@ -73,7 +73,7 @@ func (s *shelf) serve(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		case <-r.Context().Done():
-			return
+			panic(http.ErrAbortHandler) // an empty answer would be one
 		}
 		s.mu.Lock()
 		set = s.set
