@@ -20,7 +20,7 @@ pkg_stavily      := ./orchestrator/cmd/stavily
 demo: build ## The main job for real: server, both agents, mutual TLS, trigger → action → output
 	@bin/stavily demo
 
-test: ## All Go tests, then the Python ones
+test: ## The Python tests, then all Go tests
 	$(MAKE) --no-print-directory test-python
 	$(GO) test ./...
 

@@ -36,7 +36,9 @@ def swap():
             try: os.symlink(to, "dir")
             except OSError: pass
 t = threading.Thread(target=swap); t.start()
-seen = {attempt(hello, "dir/docker.sock") for _ in range(500)}
+seen, tries, end = set(), 0, time.monotonic() + 20
+while tries < 500 or len(seen) < 2 and time.monotonic() < end:  # on a busy machine the swapping may not have had its turn
+    seen.add(attempt(hello, "dir/docker.sock")); tries += 1
 stop = True; t.join()
 print("docker" in seen, seen <= {"own", "EACCES", "ENOENT"}, len(seen) > 1)
 `, foreign), Rules{Below: []string{temp}}, "False True True")
