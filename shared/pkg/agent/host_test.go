@@ -65,6 +65,7 @@ func newHost(t *testing.T, typ api.AgentType, files map[string]string, environ .
 	}
 	rt.Plugins = h.Plugins
 	t.Cleanup(h.close)
+	h.Plugins.await(time.Minute) // longer than an agent waits: a busy machine may take that to install
 	return h
 }
 
