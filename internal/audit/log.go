@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -40,9 +41,10 @@ type Log struct {
 	marker *os.File   // FILE.head
 	size   int64      // of the file as we left it
 	head   Head
-	known  bool  // head is what was written or read, not merely where a chain begins
-	broken error // once nothing can be written any more
-	told   error // what Changed heard last
+	known  bool    // head is what was written or read, not merely where a chain begins
+	cut    []entry // tells of bytes that were cut off, until that is durable
+	broken error   // once nothing can be written any more
+	told   error   // what Changed heard last
 }
 
 // entry is a record that has no place in the chain yet.
@@ -220,7 +222,7 @@ func (l *Log) flush(entries []entry) error {
 	}
 	var b []byte
 	head := l.head
-	for _, e := range append(found, entries...) {
+	for _, e := range slices.Concat(l.cut, found, entries) {
 		b, head = appendLine(b, head, e.at, e.kind, e.fields)
 	}
 	if len(b) == 0 {
@@ -235,7 +237,7 @@ func (l *Log) flush(entries []entry) error {
 		return errors.Join(l.broken, l.shut())
 	}
 	l.size += int64(len(b))
-	l.head, l.known = head, true
+	l.head, l.known, l.cut = head, true, nil
 	return l.mark()
 }
 

@@ -128,9 +128,9 @@ func (l *Log) continueFile() ([]entry, error) {
 	switch {
 	case wrong == nil && r.Seq >= l.head.Seq && (r.Seq > l.head.Seq || r.Hash == l.head.Hash):
 		l.head, l.known = Head{r.Seq, r.Hash}, true
-		return l.cutTorn(rest)
+		return nil, l.cutTorn(rest)
 	case len(last) == 0 && !l.known:
-		return l.cutTorn(rest)
+		return nil, l.cutTorn(rest)
 	}
 	return l.damaged(r, wrong, rest)
 }
@@ -158,16 +158,17 @@ func (l *Log) end() (last, rest []byte, err error) {
 }
 
 // cutTorn removes what a write left that was never confirmed.
-func (l *Log) cutTorn(rest []byte) ([]entry, error) {
+func (l *Log) cutTorn(rest []byte) error {
 	if len(rest) == 0 {
-		return nil, nil
+		return nil
 	}
 	l.size -= int64(len(rest))
 	if err := l.file.Truncate(l.size); err != nil {
-		return nil, err
+		return err
 	}
-	return []entry{l.entry(KindRepaired,
-		slog.Int("bytes", len(rest)), slog.String("sha256", hashOf(rest)), slog.String("text", string(rest[:min(len(rest), 512)])))}, nil
+	l.cut = append(l.cut, l.entry(KindRepaired,
+		slog.Int("bytes", len(rest)), slog.String("sha256", hashOf(rest)), slog.String("text", string(rest[:min(len(rest), 512)]))))
+	return nil
 }
 
 // damaged keeps everything as it is found and goes on behind it, in the chain that
