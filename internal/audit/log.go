@@ -120,19 +120,18 @@ func (l *Log) BeginNote(kind Kind, attrs ...slog.Attr) (wait func()) {
 	}
 	return func() {
 		if <-g.done; g.err != nil {
+			l.mu.Lock()
+			defer l.mu.Unlock()
 			l.hold(e)
 		}
 	}
 }
 
-func (l *Log) hold(e entry) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.held) == maxHeld {
-		l.lost++
-		return
-	}
-	l.held = append(l.held, e)
+// hold keeps the notes that there is room for, and counts the others. It needs mu.
+func (l *Log) hold(notes ...entry) {
+	room := min(maxHeld-len(l.held), len(notes))
+	l.held = append(l.held, notes[:room]...)
+	l.lost += len(notes) - room
 }
 
 // Try writes what is held, and finds out whether anything can be written.
@@ -196,7 +195,9 @@ func (l *Log) lead(g *group) {
 	if err != nil {
 		err = fmt.Errorf("write the audit log %s: %w", l.path, err)
 		l.mu.Lock()
-		l.held, l.lost = append(held, l.held...), l.lost+lost
+		newer := l.held
+		l.held, l.lost = held, l.lost+lost
+		l.hold(newer...)
 		l.mu.Unlock()
 	}
 	l.tell(err)

@@ -233,6 +233,28 @@ func TestNotesAreHeldUntilTheyCanBeWritten(t *testing.T) {
 	}
 }
 
+// Those who hold a note while others find that nothing can be written keep to the bound,
+// and none is lost without being counted.
+func TestTheNotesThatAreHeldAreBounded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	l := Open(filepath.Join(dir, "audit.log"), Options{})
+	defer l.Close()
+	const writers, each = 16, maxHeld / 8
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range each {
+				l.Note("noted")
+			}
+		})
+	}
+	wg.Wait()
+	if len(l.held) > maxHeld || len(l.held)+l.lost != writers*each {
+		t.Errorf("%d notes are held and %d counted as lost, want at most %d and all %d", len(l.held), l.lost, maxHeld, writers*each)
+	}
+	must(t, os.Mkdir(dir, 0o700))
+}
+
 func TestSecretsAreNotWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	l := Open(path, Options{Redact: func(s string) string { return strings.ReplaceAll(s, "hunter2", "[redacted]") }})
