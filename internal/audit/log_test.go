@@ -257,12 +257,16 @@ func TestTheNotesThatAreHeldAreBounded(t *testing.T) {
 
 func TestSecretsAreNotWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	l := Open(path, Options{Redact: func(s string) string { return strings.ReplaceAll(s, "hunter2", "[redacted]") }})
+	l := Open(path, Options{Redact: func(s string) string {
+		return strings.ReplaceAll(strings.ReplaceAll(s, "hunter2-and-hunter2", "[redacted]"), "hunter2", "[redacted]")
+	}})
 	defer l.Close()
 	must(t, l.Record("tested", slog.Any("error", fmt.Errorf("password hunter2 is wrong")), slog.String("long", strings.Repeat("x", MaxLine))))
+	must(t, l.Record("tested", slog.String("at the cut", strings.Repeat("x", maxText-4)+"hunter2")))
+	must(t, l.Record("tested", slog.String("short at last", strings.Repeat("hunter2-and-hunter2-and-", maxText/20))))
 	must(t, l.Record("tested", slog.Any("many", strings.Split(strings.Repeat("x ", MaxLine), " "))))
 	must(t, l.Record("tested", slog.Any("error", fmt.Errorf("password hunter2 is wrong"))))
-	if b := read(t, path); bytes.Contains(b, []byte("hunter2")) || !bytes.Contains(b, []byte("password [redacted] is wrong")) || !bytes.Contains(b, []byte("too_long")) || !bytes.Contains(b, []byte("… (65536 bytes)")) {
+	if b := read(t, path); bytes.Contains(b, []byte("hunt")) || !bytes.Contains(b, []byte("password [redacted] is wrong")) || !bytes.Contains(b, []byte("too_long")) || !bytes.Contains(b, []byte("… (65536 bytes)")) {
 		t.Errorf("wrote %.500s", b)
 	}
 	if r := verify(t, path); len(r.Findings) != 0 {

@@ -114,7 +114,7 @@ func encode(attrs []slog.Attr, hide func(string) string) []byte {
 			b = append(b, ',')
 		}
 		b = append(append(b, jsonOf(a.Key)...), ':')
-		b = append(b, jsonOf(plain(a.Value))...)
+		b = append(b, jsonOf(plain(a.Value, hide))...)
 	}
 	b = append(b, '}')
 	if hidden := hide(string(b)); hidden != string(b) {
@@ -129,15 +129,15 @@ func encode(attrs []slog.Attr, hide func(string) string) []byte {
 }
 
 // plain is what encoding/json writes as a person would.
-func plain(v slog.Value) any {
+func plain(v slog.Value, hide func(string) string) any {
 	switch v = v.Resolve(); v.Kind() {
 	case slog.KindDuration:
 		return v.Duration().String()
 	case slog.KindString:
-		return cut(v.String())
+		return cut(v.String(), hide)
 	case slog.KindAny:
 		if err, isError := v.Any().(error); isError {
-			return cut(err.Error())
+			return cut(err.Error(), hide)
 		}
 	}
 	return v.Any()
@@ -146,7 +146,10 @@ func plain(v slog.Value) any {
 // maxText bounds one text: foreign ones may be as long as somebody likes.
 const maxText = 4 << 10
 
-func cut(s string) string {
+func cut(s string, hide func(string) string) string {
+	if len(s) > maxText {
+		s = hide(s) // a secret that is half cut off would not be found any more
+	}
 	if len(s) <= maxText {
 		return s
 	}
