@@ -43,14 +43,17 @@ const maxFindings = 100
 // read.
 func Verify(paths []string, expected *Head) (Report, error) {
 	v := verifier{expected: expected, report: Report{Findings: []Finding{}}}
+	if len(paths) == 0 {
+		return v.report, nil
+	}
+	last := paths[len(paths)-1]
+	head, err := readHead(last) // before the file: an agent may be writing both
 	for _, path := range paths {
 		if err := v.file(path); err != nil {
 			return v.report, fmt.Errorf("verify %s: %w", path, err)
 		}
 	}
-	if len(paths) > 0 {
-		v.end(paths[len(paths)-1])
-	}
+	v.end(last, head, err)
 	return v.report, nil
 }
 
@@ -166,8 +169,7 @@ func (v *verifier) follows(r Record) {
 }
 
 // end checks what only notes beside the chain can tell.
-func (v *verifier) end(path string) {
-	head, err := readHead(path)
+func (v *verifier) end(path string, head Head, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:

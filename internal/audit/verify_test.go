@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -99,6 +100,27 @@ func TestVerifyAgainstANote(t *testing.T) {
 	}
 	if r, err := Verify([]string{path}, &Head{9, noted.Hash}); err != nil || len(r.Findings) != 1 {
 		t.Errorf("Verify = %v, %v, want that record 9 is missing", r.Findings, err)
+	}
+}
+
+// A file that an agent goes on writing is whole at any time.
+func TestVerifyBesideAWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	write(t, path, 1)
+	l := Open(path, Options{sync: func(*os.File) error { return nil }})
+	defer l.Close()
+	for range 200 {
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			for range 5 {
+				l.Note("tested")
+			}
+		})
+		r := verify(t, path)
+		writing.Wait()
+		if len(r.Findings) != 0 {
+			t.Fatalf("found %v", r.Findings)
+		}
 	}
 }
 
