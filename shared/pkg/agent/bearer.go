@@ -63,21 +63,24 @@ func (f *refreshing) step(ctx context.Context) time.Duration {
 			rt.API.Reconnect(rt.identity.ClientTLS(rt.tlsOptions()))
 		}
 	}
-	begin, end := rt.identity.Life()
-	due := end.Add(-min(rt.Config().API.Auth.RefreshThreshold.Duration(), end.Sub(begin)/2) - min(f.early, end.Sub(begin)/10))
-	if wait := time.Until(due); wait > 0 {
+	if wait := time.Until(f.due()); wait > 0 {
 		rt.Health.Clear(conditionRenewal)
 		rt.Health.Clear(conditionExpired)
 		return min(wait, renewalLook)
 	}
 	err := f.refresh(ctx)
-	if err == nil {
-		f.backoff.Reset()
-		f.told = ""
-	}
-	if err == nil || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return 0
 	}
+	if err == nil {
+		if time.Now().Before(f.due()) {
+			f.backoff.Reset()
+			f.told = ""
+			return 0
+		}
+		err = errClock
+	}
+	_, end := rt.identity.Life()
 	if told := err.Error(); f.told != told { // once per reason, not once per try
 		f.told = told
 		rt.Log.Warn("the token is not refreshed", "not_after", end, telemetry.KeyError, err)
@@ -90,6 +93,13 @@ func (f *refreshing) step(ctx context.Context) time.Duration {
 	}
 	rt.Health.Set(conditionRenewal, Degraded, false, fmt.Sprintf("the token ends at %s and could not be refreshed: %v", end.UTC().Format(time.RFC3339), err), "it is tried again by itself; once it has ended: "+rt.tokenHint())
 	return max(min(f.backoff.Next(api.RetryAfter(err)), left/4, renewalLook), renewalFloor)
+}
+
+// due is when the token in use is to be refreshed.
+func (f *refreshing) due() time.Time {
+	begin, end := f.rt.identity.Life()
+	life := end.Sub(begin)
+	return end.Add(-min(f.rt.Config().API.Auth.RefreshThreshold.Duration(), life/2) - min(f.early, life/10))
 }
 
 func (f *refreshing) refresh(ctx context.Context) error {

@@ -80,6 +80,12 @@ func TestTokenInsteadOfCertificate(t *testing.T) {
 	if wait := f.step(t.Context()); wait != renewalLook {
 		t.Errorf("of a new token: looks again after %v", wait)
 	}
+	// One that is due as it comes, by a clock that is wrong, is not asked for without a pause.
+	write(t, auth.TokenFile, first)
+	answer = token("acme/sensor/web-01", now.Add(-58*time.Minute), now.Add(2*time.Minute))
+	if wait, c := f.step(t.Context()), condition(rt, conditionRenewal); wait < renewalFloor || c == nil || !strings.Contains(c.Message, "clock") {
+		t.Errorf("of a token that is due as it comes: looks again after %v, condition %+v", wait, c)
+	}
 	// One that somebody puts there is taken up, and one for somebody else is not.
 	write(t, auth.TokenFile, first)
 	answer = token("acme/sensor/web-02", now, now.Add(time.Hour))

@@ -114,13 +114,16 @@ func (r *renewal) step(ctx context.Context) time.Duration {
 		return min(wait, renewalLook)
 	}
 	err := r.renew(ctx)
-	switch {
-	case err == nil:
-		r.backoff.Reset()
-		r.told = ""
+	if ctx.Err() != nil {
 		return 0
-	case ctx.Err() != nil:
-		return 0
+	}
+	if err == nil {
+		if r.schedule(); time.Now().Before(r.due) {
+			r.backoff.Reset()
+			r.told = ""
+			return 0
+		}
+		err = errClock
 	}
 	left := time.Until(r.leaf.NotAfter)
 	r.tell(ctx, err, left)
@@ -169,6 +172,10 @@ func (r *renewal) follow(ctx context.Context) {
 	rt.Log.Info("certificate files taken up", "serial", rt.identity.Leaf().SerialNumber.Text(16), "not_after", rt.identity.Leaf().NotAfter)
 	rt.BeatSoon()
 }
+
+// errClock is of one that is due again as it comes: without a pause it would be renewed
+// as fast as the orchestrator answers.
+var errClock = errors.New("the next one is due for renewal at once: compare this host's clock with the orchestrator's")
 
 // errMounted is that of an agent that cannot store a certificate.
 var errMounted = errors.New("the directory of the certificate cannot be written")

@@ -30,7 +30,8 @@ type issuer struct {
 
 	mu      sync.Mutex
 	life    time.Duration
-	current string // serial that is good
+	spent   time.Duration // of the life of a certificate when it is issued, besides a tenth
+	current string        // serial that is good
 	next    *x509.Certificate
 	key     string // hash of the key that next is for
 	asked   int
@@ -55,7 +56,7 @@ func newIssuer(t *testing.T, life time.Duration) *issuer {
 }
 
 func (i *issuer) template() *x509.Certificate {
-	return pkitest.Valid(pkitest.Agent("spiffe://stavily/org/acme/sensor/web-01"), -i.life/10, i.life)
+	return pkitest.Valid(pkitest.Agent("spiffe://stavily/org/acme/sensor/web-01"), -i.life/10-i.spent, i.life)
 }
 
 // admit is called with mu held.
@@ -331,6 +332,24 @@ func TestMountedCertificatesAreFollowed(t *testing.T) {
 	r.step(t.Context())
 	if rt.identity.Leaf().Equal(before) || condition(rt, conditionRenewal) != nil {
 		t.Errorf("the other certificate is not taken up:\n%s", log)
+	}
+}
+
+// One that is due again as it comes, by a clock that is wrong, is used, told of, and not
+// renewed without a pause.
+func TestACertificateThatIsDueAsItComes(t *testing.T) {
+	i := newIssuer(t, time.Hour)
+	rt, r, log := i.connected()
+	first := rt.identity.Leaf()
+	r.schedule()
+	r.due = time.Now()
+	i.set(func() { i.life, i.spent = i.life+time.Minute, 100*time.Hour })
+	wait := r.step(t.Context())
+	if c := condition(rt, conditionRenewal); wait < renewalFloor || c == nil || !strings.Contains(c.Message, "clock") {
+		t.Errorf("pause of %v, condition %+v\n%s", wait, c, log)
+	}
+	if rt.identity.Leaf().Equal(first) {
+		t.Error("it is not used")
 	}
 }
 
