@@ -377,4 +377,22 @@ func TestWhatIsNoRenewal(t *testing.T) {
 	if c := condition(rt, conditionRenewal); c == nil || !strings.Contains(c.Message, "not after the one in use") || !rt.identity.Leaf().Equal(first) {
 		t.Errorf("condition %+v", c)
 	}
+	file := rt.Config().Security.Audit.File
+	if err := os.Mkdir(file, 0o700); err != nil { // a directory stands where the file has to go
+		t.Fatal(err)
+	}
+	rt.openAudit()
+	defer rt.closeAudit()
+	i.life, i.next = 2*time.Hour, nil
+	r.step(t.Context())
+	if stored, err := rt.loadIdentity(); err != nil || !stored.Leaf().Equal(first) || !rt.identity.Leaf().Equal(first) || i.next == nil {
+		t.Errorf("a renewal that is not on record is used: %v", err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	r.step(t.Context())
+	if !rt.identity.Leaf().Equal(i.next) || !strings.Contains(read(t, file), string(AuditRenewed)) {
+		t.Errorf("once it can be recorded: %+v", condition(rt, conditionRenewal))
+	}
 }
