@@ -217,7 +217,7 @@ func (r *renewal) renew(ctx context.Context) (err error) {
 
 // use records and stores what a renewal brought, and connects anew with it. What runs
 // goes on: calls that are under way end on the old connection.
-func (r *renewal) use(answer api.EnrollResponse) error {
+func (r *renewal) use(answer api.EnrollResponse) (err error) {
 	rt := r.rt
 	chain, err := pki.ParseCertificates([]byte(answer.CertificatePEM))
 	if err != nil {
@@ -226,6 +226,14 @@ func (r *renewal) use(answer api.EnrollResponse) error {
 	next := chain[0]
 	if !next.NotAfter.After(r.leaf.NotAfter) {
 		return fmt.Errorf("the renewed certificate ends at %s, not after the one in use: is the orchestrator's CA, or its clock, at its end?", next.NotAfter.Format(time.RFC3339))
+	}
+	release, err := lockCredentials(rt.Config().Agent.BaseDir)
+	if err != nil {
+		return fmt.Errorf("the renewed certificate waits for an enrolment: %w", err)
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if rt.identity.Changed() { // an enrolment was faster, and has retired what would be stored here
+		return errors.New("the files were replaced meanwhile, and count")
 	}
 	fields := append(certificateFields(next, rt.identity.Identity()), slog.String("replaces", r.leaf.SerialNumber.Text(16)))
 	if err := rt.Audit.Record(AuditRenewed, fields...); err != nil {

@@ -38,6 +38,8 @@ type issuer struct {
 	lose    int // of the next answers
 	refuse  *api.Error
 	beats   int
+
+	meanwhile func() // happens while a renewal is answered
 }
 
 func newIssuer(t *testing.T, life time.Duration) *issuer {
@@ -121,6 +123,9 @@ func (i *issuer) renew(w http.ResponseWriter, r *http.Request) {
 	if i.lose > 0 {
 		i.lose--
 		panic(http.ErrAbortHandler)
+	}
+	if i.meanwhile != nil {
+		i.meanwhile()
 	}
 	i.answer(w, api.EnrollResponse{AgentID: "web-01", OrganizationID: "acme", CertificatePEM: string(pkitest.PEM(i.next)), CAPEM: string(pkitest.PEM(i.ca.Cert))})
 }
@@ -298,6 +303,37 @@ func TestAnExpiredCertificateIsMendedByAnEnrolment(t *testing.T) {
 	}
 	if err := rt.beatOnce(t.Context()); err != nil {
 		t.Errorf("after the enrolment: %v", err)
+	}
+}
+
+// A renewal and an enrolment do not store at the same time, and the enrolment, which
+// retires what the renewal got, is the one that stays.
+func TestARenewalGivesWayToAnEnrolment(t *testing.T) {
+	i := newIssuer(t, time.Hour)
+	rt, r, log := i.connected()
+	first := rt.identity.Leaf()
+	r.schedule()
+	r.due = time.Now()
+	i.set(func() { i.life += time.Minute })
+	release, err := lockCredentials(rt.Config().Agent.BaseDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.step(t.Context())
+	if c := condition(rt, conditionRenewal); c == nil || !strings.Contains(c.Message, "waits for an enrolment") || !rt.identity.Leaf().Equal(first) {
+		t.Errorf("during an enrolment: condition %+v\n%s", c, log)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	i.set(func() { i.meanwhile = func() { i.enrol(rt) } })
+	r.step(t.Context())
+	stored, err := rt.loadIdentity()
+	if err != nil || stored.Leaf().Equal(first) || stored.Leaf().Equal(i.next) {
+		t.Errorf("the renewal is stored over the enrolment: %v", err)
+	}
+	if r.step(t.Context()); !rt.identity.Leaf().Equal(stored.Leaf()) || condition(rt, conditionRenewal) != nil {
+		t.Errorf("the enrolment is not taken up:\n%s", log)
 	}
 }
 

@@ -49,7 +49,7 @@ func enroll(ctx context.Context, loaded *config.Loaded, role Role, e enrollment,
 	if err := makeBase(cfg.Agent.BaseDir); err != nil {
 		return err
 	}
-	release, err := lockfile.Lock(filepath.Join(cfg.Agent.BaseDir, stateDir, "enroll.lock"))
+	release, err := lockCredentials(cfg.Agent.BaseDir)
 	if err != nil {
 		return err
 	}
@@ -87,6 +87,12 @@ func enroll(ctx context.Context, loaded *config.Loaded, role Role, e enrollment,
 	fmt.Fprintf(out, "enrolled %s agent %s in organisation %s\n  base directory  %s\n  certificate     %s\n  configuration   %s\nstart it with:\n  %s --config %s\n",
 		role.Type, answer.AgentID, answer.OrganizationID, cfg.Agent.BaseDir, files.Cert, configFile, role.Program, configFile)
 	return nil
+}
+
+// lockCredentials lets one process at a time store credentials: an enrolment, or the
+// renewal of an agent that runs.
+func lockCredentials(base string) (release func() error, err error) {
+	return lockfile.Lock(filepath.Join(base, stateDir, "enroll.lock"))
 }
 
 // keyToEnroll is the pending key, a new one that is kept as such, or that of a signer.
