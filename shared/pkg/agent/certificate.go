@@ -52,9 +52,8 @@ func (rt *Runtime) tlsOptions() pki.ClientOptions {
 	t := rt.Config().Security.TLS
 	o := pki.ClientOptions{MinVersion: t.Version(), CipherSuites: t.Suites()}
 	for _, text := range rt.Config().API.Auth.PinSHA256 {
-		if pin, err := pki.ParsePin(text); err == nil { // Validate has seen it
-			o.Pins = append(o.Pins, pin)
-		}
+		pin, _ := pki.ParsePin(text) // Validate has seen it; of anything else it is a pin that nothing has
+		o.Pins = append(o.Pins, pin)
 	}
 	return o
 }

@@ -337,6 +337,16 @@ func TestARenewalGivesWayToAnEnrolment(t *testing.T) {
 	}
 }
 
+// A pin that cannot be read, which Validate refuses, fits nothing; it does not let
+// everybody in.
+func TestAPinThatIsNoneFitsNothing(t *testing.T) {
+	rt, _ := testRuntime(t, api.Sensor)
+	rt.Config().API.Auth.PinSHA256 = []string{"sha256:x"}
+	if pins := rt.tlsOptions().Pins; len(pins) != 1 || pins[0] != (pki.Pin{}) {
+		t.Errorf("pins %v", pins)
+	}
+}
+
 // Where the files cannot be written nothing is asked for, and files that somebody else
 // replaces are taken up (F24, a Secret mount).
 func TestMountedCertificatesAreFollowed(t *testing.T) {
