@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/server"
 	"github.com/stavily/agents/orchestrator/internal/server/servertest"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -130,5 +132,31 @@ func TestDownloadsWithKeys(t *testing.T) {
 	}
 	if !strings.Contains(found, "certificate.download client.key") || strings.Contains(found, token.Token) {
 		t.Errorf("on record:\n%s", found)
+	}
+}
+
+// Who enrols an agent again locks out the one that had its id, at once and not when its
+// open poll is over; by a download as by a request of its own.
+func TestReplacingAnAgentEndsItsOpenPoll(t *testing.T) {
+	s := servertest.StartWith(t, func(o *server.Options) { o.GiveKeys = true })
+	for name, replace := range map[string]func(token operatorapi.NewToken){
+		"enrolment": func(token operatorapi.NewToken) {
+			enrols(t, s, "again", token, "action-1", newKey(t), "")
+		},
+		"download": func(token operatorapi.NewToken) {
+			downloads{t, s}.wants("again", token.Token, "client.crt", 200, "BEGIN CERTIFICATE")
+		},
+	} {
+		action := s.Enrol(api.Action, "action-1", "host-a")
+		ended := make(chan error, 1)
+		go func() {
+			_, err := action.Poll(t.Context(), 10*time.Second, 1)
+			ended <- err
+		}()
+		time.Sleep(200 * time.Millisecond) // lets the poll wait; were it late, it would be refused all the same
+		replace(s.Token(api.Action, "action-1"))
+		if err := <-ended; api.CodeOf(err) != api.CodeBadCertificate {
+			t.Errorf("%s: the open poll ended with %v, want that the agent was replaced", name, err)
+		}
 	}
 }

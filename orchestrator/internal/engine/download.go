@@ -147,7 +147,7 @@ func (t *tx) certificateOf(token store.Token) (store.Token, string, error) {
 	if err != nil {
 		return token, "", err
 	}
-	certificate, _, err := t.enroll(a)
+	certificate, err := t.enroll(a)
 	if err != nil {
 		return token, "", err
 	}

@@ -103,6 +103,8 @@ type tx struct {
 
 	waitsChange bool // steps begin or end to wait for events
 
+	replaced api.AgentID // was enrolled again: what is open with its old key ends
+
 	delivered bool // agents are to have other packages than before
 
 	spans   []*trace.Span // of what was decided
@@ -141,6 +143,9 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	}
 	for _, count := range t.counted {
 		count()
+	}
+	if t.replaced != "" {
+		e.end(agentKey{org, t.replaced}, api.Errorf(api.CodeBadCertificate, "Agent %s was enrolled again with another key.", t.replaced))
 	}
 	for _, target := range t.waiting {
 		e.wake(org, func(a store.Agent) bool { return target.Fits(a.ID, a.Hostname, a.Tags) })

@@ -40,9 +40,8 @@ func (e *Engine) Enroll(ctx context.Context, token string, r api.EnrollRequest) 
 		return api.EnrollResponse{}, err
 	}
 	var certificate string
-	replaced := false
 	err = e.update(ctx, org, func(t *tx) (err error) {
-		certificate, replaced, err = t.enroll(a)
+		certificate, err = t.enroll(a)
 		return err
 	})
 	var refusal *api.Error
@@ -51,9 +50,6 @@ func (e *Engine) Enroll(ctx context.Context, token string, r api.EnrollRequest) 
 	}
 	if err != nil {
 		return api.EnrollResponse{}, err
-	}
-	if replaced {
-		e.end(agentKey{org, r.AgentID}, api.Errorf(api.CodeBadCertificate, "Agent %s was enrolled again with another key.", r.AgentID))
 	}
 	return api.EnrollResponse{AgentID: r.AgentID, OrganizationID: org, CertificatePEM: certificate, CAPEM: e.ca.PEM()}, nil
 }
@@ -120,32 +116,35 @@ func parseCSR(pem string) (*x509.CertificateRequest, string, error) {
 	return csr, keyHash, nil
 }
 
-// enroll decides on an application. replaced says that an agent of that id with
-// another key, or with a later certificate, is locked out by it.
-func (t *tx) enroll(a application) (certificate string, replaced bool, err error) {
+// enroll decides on an application. An agent of that id with another key, or with a
+// later certificate, is locked out by it.
+func (t *tx) enroll(a application) (certificate string, err error) {
 	token, err := t.Token(a.tokenHash)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	if err := matches(token, a); err != nil {
-		return "", false, err
+		return "", err
 	}
 	existing, err := t.Agent(a.AgentID)
 	enrolled := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return "", false, err
+		return "", err
 	}
 	if !token.UsedAt.IsZero() {
 		return repeated(token, existing, a)
 	}
 	if t.now.After(token.ExpiresAt) {
-		return "", false, badToken("expired at " + token.ExpiresAt.UTC().Format(time.RFC3339))
+		return "", badToken("expired at " + token.ExpiresAt.UTC().Format(time.RFC3339))
 	}
 	if enrolled && token.AgentID == "" && (existing.State == store.Revoked || existing.Type != a.AgentType || existing.KeyHash != a.keyHash) {
-		return "", false, api.Errorf(api.CodeConflict, "Agent %s is enrolled already, with another key; choose another id, or replace it with a token made for it: stavily tokens create --type %s --agent-id %s.", a.AgentID, a.AgentType, a.AgentID)
+		return "", api.Errorf(api.CodeConflict, "Agent %s is enrolled already, with another key; choose another id, or replace it with a token made for it: stavily tokens create --type %s --agent-id %s.", a.AgentID, a.AgentType, a.AgentID)
+	}
+	if enrolled {
+		t.replaced = a.AgentID
 	}
 	issued, err := t.admitAgent(token, existing, a)
-	return issued.PEM, enrolled, err
+	return issued.PEM, err
 }
 
 // matches holds an application against what its token was made for.
@@ -162,14 +161,14 @@ func matches(token store.Token, a application) error {
 }
 
 // repeated answers a token's second use by its own key: the answer was lost.
-func repeated(token store.Token, existing store.Agent, a application) (string, bool, error) {
+func repeated(token store.Token, existing store.Agent, a application) (string, error) {
 	switch {
 	case existing.State == store.Revoked:
-		return "", false, revoked(existing)
+		return "", revoked(existing)
 	case existing.KeyHash != a.keyHash:
-		return "", false, badToken("was used already, and agent " + string(token.UsedBy) + " has another key by now")
+		return "", badToken("was used already, and agent " + string(token.UsedBy) + " has another key by now")
 	}
-	return existing.CertificatePEM, false, nil
+	return existing.CertificatePEM, nil
 }
 
 // admitAgent issues the certificate and records agent, token and audit.
