@@ -70,6 +70,10 @@ func (e *Engine) CreateJWT(ctx context.Context, org api.OrgID, spec TokenSpec) (
 			return err
 		}
 		known := err == nil && a.State != store.Revoked
+		// One that was refreshed by a thief just before the revocation has the same second.
+		if a.State == store.Revoked && token.Issued.Before(a.RevokedAt) {
+			return api.Errorf(api.CodeConflict, "Agent %s was revoked within this second, and tokens count whole seconds; make the token again in a moment.", a.ID)
+		}
 		if known && a.Type != spec.Type {
 			return api.Errorf(api.CodeConflict, "Agent %s is enrolled as a %s agent; choose another id.", a.ID, a.Type)
 		}
