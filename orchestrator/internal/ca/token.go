@@ -15,7 +15,7 @@ import (
 
 const (
 	// TokenLifetime is the life of a token that a refresh gives: a stolen one is good for
-	// an hour at most, unless it is refreshed, which leaves a trace.
+	// an hour at most, unless it is refreshed, which is on record and ends with a revocation.
 	TokenLifetime = time.Hour
 
 	tokenIssuer   = "stavily"

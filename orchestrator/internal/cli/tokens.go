@@ -71,7 +71,8 @@ CA as certificates/ca.crt in the agent's base directory, and set in its configur
     auth:
       type: jwt
 
-A token is less than a certificate: whoever reads the file is this agent until the token ends.
+A token is less than a certificate: whoever reads the file is this agent, and stays it by refreshing the
+token, until the agent is revoked.
 `, t.Token, t.CAPEM, full(t.ExpiresAt), t.BaseURL)
 	return err
 }

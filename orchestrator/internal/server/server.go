@@ -89,7 +89,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		if tokens, err = ca.OpenTokens(filepath.Join(o.DataDir, "ca"), authority); err != nil {
 			return err
 		}
-		o.Logger.Warn("agents may come with a token instead of a certificate (--allow-jwt): whoever steals a token is that agent until it ends")
+		o.Logger.Warn("agents may come with a token instead of a certificate (--allow-jwt): whoever steals a token is that agent, and stays it by refreshing the token, until the agent is revoked")
 	}
 	e := engine.New(st, authority, engine.Options{Metrics: registry, Logger: o.Logger, Depot: packages, Trace: tracer, Tokens: tokens, GiveKeys: o.GiveKeys})
 	if err := e.SweepPackages(ctx); err != nil {

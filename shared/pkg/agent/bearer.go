@@ -40,7 +40,7 @@ func newRefreshing(rt *Runtime) *refreshing {
 
 // run looks until ctx ends.
 func (f *refreshing) run(ctx context.Context) error {
-	f.rt.Health.Set(conditionBearer, Degraded, false, "api.auth.type is jwt: whoever reads the token file is this agent until the token ends",
+	f.rt.Health.Set(conditionBearer, Degraded, false, "api.auth.type is jwt: whoever reads the token file is this agent, and stays it by refreshing the token, until the agent is revoked",
 		"use a certificate where the network lets mutual TLS through: set api.auth.type to certificate and enrol this agent")
 	for {
 		f.rt.Health.Beat("token", 2*renewalLook+2*f.rt.Config().API.Timeout.Duration())
