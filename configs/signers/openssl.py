@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
-"""api.auth.signer_command with a key file that only this command can read: a start
-for a signer of your own, such as one that asks a key service.
+"""api.auth.signer_command with a key file, by openssl: a start for a signer of your
+own, such as one that asks a key service.
 
-    signer_command: [sudo, -u, keyholder, /etc/stavily/openssl.py, /etc/keyholder/agent.key]
+    signer_command: [/etc/stavily/openssl.py, /etc/stavily/agent.key]
+
+It runs as the agent's user. `sudo -u keyholder` before it keeps the key from that user,
+and works only where the service may gain privileges: the unit that the agents install
+has NoNewPrivileges=yes.
 """
 import base64
 import json

@@ -93,6 +93,12 @@ func TestTokenInsteadOfCertificate(t *testing.T) {
 	if c := condition(rt, conditionRenewal); rt.identity.Bearer() != first || c == nil || !strings.Contains(c.Message, "not stored") {
 		t.Errorf("a token for another agent: %+v", c)
 	}
+	// Nor is one stored that the next start could not read.
+	answer = token("acme/sensor/web-01", now, now.Add(time.Hour)) + strings.Repeat("a", 20<<10)
+	f.step(t.Context())
+	if c := condition(rt, conditionRenewal); read(t, auth.TokenFile) != first || c == nil || !strings.Contains(c.Message, "may have") {
+		t.Errorf("a token that is too long: %+v", c)
+	}
 	write(t, auth.TokenFile, token("acme/sensor/web-01", now.Add(-2*time.Hour), now.Add(-time.Hour)))
 	refusal = api.Errorf(api.CodeBadToken, "The token has ended.")
 	if wait := f.step(t.Context()); wait != renewalLook {
