@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,33 @@ func TestPlace(t *testing.T) {
 	a.Base, a.Config = away, filepath.Join(away, "agent.yaml")
 	if err := place(a); err == nil || !strings.Contains(err.Error(), "no directory") {
 		t.Errorf("a link for a base directory: %v", err)
+	}
+}
+
+// A name in a base directory for a file of somebody else's does not give that away.
+func TestPlaceGivesNoForeignFile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("to give files to another user takes root")
+	}
+	dir := t.TempDir()
+	foreign, base := filepath.Join(dir, "shadow"), filepath.Join(dir, "agent-web-01")
+	a := Agent{Base: base, Config: filepath.Join(base, "config", "agent.yaml"), User: "nobody"}
+	if err := errors.Join(place(a), os.WriteFile(foreign, []byte("x"), 0o600), os.Link(foreign, filepath.Join(base, "mine"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := place(a); err == nil || !strings.Contains(err.Error(), filepath.Join(base, "mine")+" belongs to user 0") {
+		t.Errorf("a second name of a foreign file: %v", err)
+	}
+	info, err := os.Stat(foreign)
+	if err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("the foreign file became %+v, %v", info, err)
+	}
+	who, err := lookup("nobody")
+	if err := errors.Join(err, os.Lchown(foreign, who.uid, 0)); err != nil { // its own files may have two names
+		t.Fatal(err)
+	}
+	if err := place(a); err != nil {
+		t.Errorf("two names of the account's own file: %v", err)
 	}
 }
 

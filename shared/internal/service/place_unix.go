@@ -112,11 +112,24 @@ func first(base *os.Root, a Agent) error {
 	return errors.Join(err, f.Close())
 }
 
-// give makes everything in base belong to who. Links are given, not followed.
+// give makes everything in base belong to who. Links are given, not followed. A file of
+// somebody else's that has a second name may have that outside, and is refused: where
+// fs.protected_hardlinks is 0, the directory's owner can name any file of the host here.
+// (That setting is the wall. Who renames while this runs still gets past the check.)
 func give(base *os.Root, who account) error {
 	return fs.WalkDir(base.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		info, err := base.Lstat(path)
+		if err != nil {
+			return err
+		}
+		switch is, ok := info.Sys().(*syscall.Stat_t); {
+		case ok && int(is.Uid) == who.uid && int(is.Gid) == who.gid:
+			return nil
+		case ok && !info.IsDir() && is.Nlink > 1 && int(is.Uid) != who.uid:
+			return fmt.Errorf("%s belongs to user %d and has %d names, of which others may be outside: put a copy in its place, or remove it", filepath.Join(base.Name(), path), is.Uid, is.Nlink)
 		}
 		return base.Lchown(path, who.uid, who.gid)
 	})
