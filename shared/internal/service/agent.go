@@ -75,6 +75,21 @@ func command(name string, args ...string) func(context.Context) error {
 	}
 }
 
+// run is the step that says that it runs a program of the host, and does.
+func run(name string, args ...string) Step {
+	return Step{"run " + name + " " + strings.Join(args, " "), command(name, args...)}
+}
+
+// show prints what the service manager says of a; the error says that a does not run.
+func show(ctx context.Context, a Agent, out io.Writer, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s does not run: %w", a.Name(), err)
+	}
+	return nil
+}
+
 // hidden are the directories that the unit does not show to the agent.
 var hidden = []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"}
 

@@ -2,14 +2,11 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 )
 
 const daemons = "/Library/LaunchDaemons"
@@ -66,29 +63,11 @@ func Restart(a Agent) []Step { return []Step{launchctl("kickstart", "-k", target
 
 // Status prints what the service manager knows; the error says that a does not run.
 func Status(ctx context.Context, a Agent, out io.Writer) error {
-	cmd := exec.CommandContext(ctx, "launchctl", "print", target(a))
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s does not run: %w", a.Name(), err)
-	}
-	return nil
+	return show(ctx, a, out, "launchctl", "print", target(a))
 }
 
-func launchctl(args ...string) Step {
-	return Step{"run launchctl " + strings.Join(args, " "), command("launchctl", args...)}
-}
+func launchctl(args ...string) Step { return run("launchctl", args...) }
 
 func installed(program string) ([]string, error) {
-	entries, err := os.ReadDir(daemons)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var ids []string
-	for _, e := range entries {
-		name, isJob := strings.CutSuffix(e.Name(), ".plist")
-		if id, ours := strings.CutPrefix(name, "com.stavily."+program+"-"); isJob && ours {
-			ids = append(ids, id)
-		}
-	}
-	return ids, err
+	return named(daemons, label(Agent{Program: program}), ".plist")
 }

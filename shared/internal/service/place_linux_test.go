@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -105,5 +106,23 @@ func TestWriteUnit(t *testing.T) {
 		if err := writeUnit(path, c.text, "# mark", c.replace); (err != nil) != c.refused {
 			t.Errorf("%d: %v", i, err)
 		}
+	}
+}
+
+func TestNamed(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"sensor-agent-b.service", "sensor-agent-a.service", "action-agent-c.service", "sensor-agent-d.timer"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sensor-agent-a.service.d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := named(dir, "sensor-agent-", ".service"); err != nil || !slices.Equal(ids, []string{"a", "b"}) {
+		t.Errorf("named() = %q, %v", ids, err)
+	}
+	if ids, err := named(filepath.Join(dir, "gone"), "", ""); err != nil || ids != nil {
+		t.Errorf("without the directory: %q, %v", ids, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/stavily/agents/internal/atomicfile"
@@ -180,6 +181,22 @@ func writeUnit(path, text, mark string, replace bool) error {
 		return err
 	}
 	return atomicfile.Write(path, []byte(text), 0o644)
+}
+
+// named are the agents whose units stand in dir, each its id between prefix and suffix.
+func named(dir, prefix, suffix string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var ids []string
+	for _, e := range entries {
+		name, isUnit := strings.CutSuffix(e.Name(), suffix)
+		if id, ours := strings.CutPrefix(name, prefix); isUnit && ours {
+			ids = append(ids, id)
+		}
+	}
+	return ids, err
 }
 
 func needRoot(what string) error {

@@ -39,7 +39,7 @@ func Install(a Agent) ([]Step, error) {
 	return []Step{
 		{fmt.Sprintf("make %s with %s", a.Base, a.Config), func(context.Context) error { return place(a) }},
 		{fmt.Sprintf("create the service %s, which runs %s as %s", a.Name(), a.Binary, account(a)), create(a)},
-		{"run icacls " + strings.Join(access, " "), command("icacls", access...)},
+		run("icacls", access...),
 	}, nil
 }
 

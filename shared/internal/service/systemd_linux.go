@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -78,29 +76,9 @@ func Restart(a Agent) []Step { return []Step{systemctl("restart", a.Name())} }
 
 // Status prints what the service manager knows; the error says that a does not run.
 func Status(ctx context.Context, a Agent, out io.Writer) error {
-	cmd := exec.CommandContext(ctx, "systemctl", "status", "--no-pager", "--full", a.Name())
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s does not run: %w", a.Name(), err)
-	}
-	return nil
+	return show(ctx, a, out, "systemctl", "status", "--no-pager", "--full", a.Name())
 }
 
-func systemctl(args ...string) Step {
-	return Step{"run systemctl " + strings.Join(args, " "), command("systemctl", args...)}
-}
+func systemctl(args ...string) Step { return run("systemctl", args...) }
 
-func installed(program string) ([]string, error) {
-	entries, err := os.ReadDir(unitDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var ids []string
-	for _, e := range entries {
-		name, isUnit := strings.CutSuffix(e.Name(), ".service")
-		if id, ours := strings.CutPrefix(name, program+"-"); isUnit && ours {
-			ids = append(ids, id)
-		}
-	}
-	return ids, err
-}
+func installed(program string) ([]string, error) { return named(unitDir, program+"-", ".service") }
