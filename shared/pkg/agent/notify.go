@@ -30,11 +30,16 @@ func (rt *Runtime) tellManager(ctx context.Context) error {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	lines, said := []string{"READY=1"}, ""
+	ready, said := false, "" // what the manager has heard
 	for {
+		var lines []string
 		health := rt.Health.Snapshot()
-		if status := oneLine(health); status != said {
-			said, lines = status, append(lines, "STATUS="+status)
+		status := oneLine(health)
+		if !ready {
+			lines = append(lines, "READY=1")
+		}
+		if status != said {
+			lines = append(lines, "STATUS="+status)
 		}
 		if watchdog > 0 && health.Status != string(Failing) {
 			lines = append(lines, "WATCHDOG=1")
@@ -42,10 +47,10 @@ func (rt *Runtime) tellManager(ctx context.Context) error {
 		if len(lines) > 0 {
 			if err := service.Notify(lines...); err != nil {
 				rt.Log.Warn("the service manager is not told", telemetry.KeyError, err)
-				said = ""
+			} else {
+				ready, said = true, status
 			}
 		}
-		lines = nil
 		select {
 		case <-ctx.Done():
 			return service.Notify("STOPPING=1", "STATUS=stopping")

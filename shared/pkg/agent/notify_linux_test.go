@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -63,6 +65,38 @@ func TestManagerIsTold(t *testing.T) {
 	if got, want := heard(), []string{"STOPPING=1", "STATUS=stopping"}; !slices.Equal(got, want) {
 		t.Errorf("while it fails and ends the manager hears %q, want %q", got, want)
 	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A manager that cannot be told at first, because it is busy or starts anew itself, is told
+// that the agent is up once it can.
+func TestManagerIsToldLate(t *testing.T) {
+	heard := managed(t)
+	path := os.Getenv("NOTIFY_SOCKET")
+	t.Setenv("WATCHDOG_USEC", "150000")
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	logged, log := io.Pipe()
+	defer logged.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- (&Runtime{Health: newHealth(time.Now), Log: slog.New(slog.NewTextHandler(log, nil))}).tellManager(ctx)
+	}()
+	if _, err := logged.Read(make([]byte, 1)); err != nil { // it has failed, and waits until the rest is read
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	logged.Close()
+	if got, want := heard(), []string{"READY=1", "STATUS=ok", "WATCHDOG=1"}; !slices.Equal(got, want) {
+		t.Errorf("it hears %q, want %q", got, want)
+	}
+	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
