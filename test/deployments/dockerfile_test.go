@@ -87,8 +87,8 @@ func TestDockerfile(t *testing.T) {
 		if check == nil || !slices.Equal(check.Health.Test, append([]string{"CMD"}, want...)) {
 			t.Errorf("%s: health check %v, want %q", s.Name, check, want)
 		}
-		if u, ok := last[*instructions.UserCommand](s); ok && u.User != "1000:1000" {
-			t.Errorf("%s: runs as %s", s.Name, u.User)
+		if user := userOf(all, s); user != "1000:1000" {
+			t.Errorf("%s: runs as %q", s.Name, user)
 		}
 		labels, _ := last[*instructions.LabelCommand](s)
 		for _, name := range []string{"title", "description", "licenses", "source", "version", "revision"} {
@@ -107,6 +107,20 @@ func TestDockerfile(t *testing.T) {
 			t.Errorf("stage %s ends as user %s", s.Name, u.User)
 		}
 	}
+}
+
+// userOf is whom a stage runs as: what it says last, or the stage that it stands on does.
+// Empty is the base image's user, which is root.
+func userOf(all []instructions.Stage, s instructions.Stage) string {
+	if u, ok := last[*instructions.UserCommand](s); ok {
+		return u.User
+	}
+	for _, below := range all {
+		if below.Name == s.BaseName {
+			return userOf(all, below)
+		}
+	}
+	return ""
 }
 
 // The check of the Dockerfile can fail.
