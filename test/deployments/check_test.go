@@ -70,6 +70,9 @@ func (o *objects) checkVolumes(t *testing.T, w workload) {
 		if c := v.ConfigMap; c != nil {
 			o.configMap(t, c.Name)
 		}
+		if v.Projected != nil {
+			o.checkProjected(t, w, v)
+		}
 		if v.HostPath != nil && w.kind == "Deployment" && v.HostPath.Type != nil {
 			t.Errorf("%s: volume %s: a pod that moves must not keep things on a node", w.name, v.Name)
 		}
@@ -86,6 +89,19 @@ func (o *objects) checkVolumes(t *testing.T, w workload) {
 			mounted[m.MountPath] = true
 			if strings.HasPrefix(m.MountPath, "/host/") && !m.ReadOnly {
 				t.Errorf("%s: %s mounts %s writable", w.name, c.Name, m.MountPath)
+			}
+		}
+	}
+}
+
+// checkProjected: the kubelet does not start a pod that asks for a key which is not there.
+func (o *objects) checkProjected(t *testing.T, w workload, v corev1.Volume) {
+	t.Helper()
+	for _, source := range v.Projected.Sources {
+		have := o.configMap(t, source.ConfigMap.Name)
+		for _, item := range source.ConfigMap.Items {
+			if _, ok := have.Data[item.Key]; !ok {
+				t.Errorf("%s: volume %s: ConfigMap %s has no %s", w.name, v.Name, have.Name, item.Key)
 			}
 		}
 	}
