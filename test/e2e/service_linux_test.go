@@ -139,7 +139,6 @@ func (m *machine) background(line string) {
 	m.t.Helper()
 	const base = "/var/lib/stavily/agent-web-02"
 	m.sh(asAgent + "mkdir -p " + base + "/config")
-	m.write(base+"/config/environment", "")
 	m.write(base+"/config/agent.yaml", "agent: {id: web-02, base_dir: "+base+"}\napi: {base_url: \"https://stavily.example.com:8443\"}\nhealth: {port: 0}\nmetrics: {enabled: false}\n")
 	m.sh("chown -R stavily: " + base)
 	done := make(chan error, 1)

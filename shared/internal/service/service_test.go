@@ -28,7 +28,7 @@ func TestUnit(t *testing.T) {
 	for _, want := range []string{
 		"\nExecStart=/usr/local/bin/action-agent \"--config=/opt/my company/100%%/a/config/agent.yaml\"\n",
 		"\nReadWritePaths=\"/opt/my company/100%%/a\" -/srv/data -\"/srv/with space\"\n",
-		"\nEnvironmentFile=-/opt/my company/100%%/a/config/environment\n",
+		"\nEnvironmentFile=-/etc/default/action-agent-web-01\n",
 		"\nRequiresMountsFor=\"/opt/my company/100%%/a\"\n",
 		"\nUser=stavily\nGroup=stavily\n", "\nSyslogIdentifier=stavily-action\n",
 	} {

@@ -23,7 +23,6 @@ func unit(a Agent) string {
 		"@PROGRAM@", a.Program, "@TYPE@", a.Type, "@ID@", a.ID, "@UNIT@", a.Name()+".service",
 		"@USER@", a.User, "@GROUP@", a.User,
 		"@BINARY@", quote(a.Binary), "--config=@CONFIG@", quote("--config="+a.Config),
-		"-@BASE@/config/environment", "-"+percent(a.Base)+"/config/environment", // takes the rest of the line as it is
 		"@BASE@", quote(a.Base), "@WRITE@", strings.Join(write, " "),
 	).Replace(deployments.AgentUnit)
 }
