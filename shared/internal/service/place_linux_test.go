@@ -90,6 +90,29 @@ func TestPlaceGivesNoForeignFile(t *testing.T) {
 	}
 }
 
+// A link in the place of a base directory does not choose for root whom it becomes.
+func TestOwnerOf(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("to give files to another user takes root")
+	}
+	dir := t.TempDir()
+	who, err := lookup("nobody")
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(err, os.Mkdir(at("root"), 0o755), os.Mkdir(at("theirs"), 0o755), os.Lchown(at("theirs"), who.uid, who.gid),
+		os.Symlink(at("theirs"), at("roots link to theirs")),
+		os.Symlink(at("root"), at("their link to root")), os.Lchown(at("their link to root"), who.uid, who.gid)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]account{"root": {}, "theirs": who, "roots link to theirs": who, "their link to root": who} {
+		if got, err := ownerOf(at(name)); err != nil || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, want)
+		}
+	}
+	if _, err := ownerOf(at("gone")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what is not there: %v", err)
+	}
+}
+
 func TestWriteUnit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.service")
 	for i, c := range []struct {

@@ -126,11 +126,12 @@ func give(base *os.Root, who account) error {
 		if err != nil {
 			return err
 		}
-		switch is, ok := info.Sys().(*syscall.Stat_t); {
-		case ok && int(is.Uid) == who.uid && int(is.Gid) == who.gid:
+		owner, names := whose(info), info.Sys().(*syscall.Stat_t).Nlink
+		switch {
+		case owner == who:
 			return nil
-		case ok && !info.IsDir() && is.Nlink > 1 && int(is.Uid) != who.uid:
-			return fmt.Errorf("%s belongs to user %d and has %d names, of which others may be outside: put a copy in its place, or remove it", filepath.Join(base.Name(), path), is.Uid, is.Nlink)
+		case !info.IsDir() && names > 1 && owner.uid != who.uid:
+			return fmt.Errorf("%s belongs to user %d and has %d names, of which others may be outside: put a copy in its place, or remove it", filepath.Join(base.Name(), path), owner.uid, names)
 		}
 		return base.Lchown(path, who.uid, who.gid)
 	})
@@ -144,25 +145,39 @@ func BecomeOwner(dir string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	info, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	owner, err := ownerOf(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && owner.uid == 0 {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || owner.Uid == 0 {
-		return nil
-	}
 	program, err := os.Executable()
 	if err == nil {
-		err = errors.Join(syscall.Setgroups(nil), syscall.Setgid(int(owner.Gid)), syscall.Setuid(int(owner.Uid)))
+		err = errors.Join(syscall.Setgroups(nil), syscall.Setgid(owner.gid), syscall.Setuid(owner.uid))
 	}
 	if err == nil {
 		err = syscall.Exec(program, os.Args, os.Environ())
 	}
 	return fmt.Errorf("become the owner of %s: %w", dir, err)
+}
+
+// ownerOf is whose a directory is. Where a link stands in its place, that is whoever made
+// the link, since they chose what it leads to; only root's own is followed.
+func ownerOf(dir string) (account, error) {
+	info, err := os.Lstat(dir)
+	if err == nil && info.Mode().Type() == fs.ModeSymlink && whose(info).uid == 0 {
+		info, err = os.Stat(dir)
+	}
+	if err != nil {
+		return account{}, err
+	}
+	return whose(info), nil
+}
+
+func whose(info fs.FileInfo) account {
+	is := info.Sys().(*syscall.Stat_t) // what os gives on every unix
+	return account{int(is.Uid), int(is.Gid)}
 }
 
 // maxUnit is far above any unit: ours has 3 KiB.
