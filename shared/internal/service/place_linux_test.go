@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -128,6 +129,19 @@ func TestWriteUnit(t *testing.T) {
 	} {
 		if err := writeUnit(path, c.text, "# mark", c.replace); (err != nil) != c.refused {
 			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
+// A unit names a group that is there: not every account has one of its own name.
+func TestGroupOf(t *testing.T) {
+	who, err := lookup("sync")
+	if err != nil {
+		t.Skipf("no account to ask about: %v", err)
+	}
+	for name, want := range map[string]string{"root": "root", "no-such-account": "no-such-account", "sync": strconv.Itoa(who.gid)} {
+		if got := groupOf(name); got != want {
+			t.Errorf("groupOf(%s) = %s, want %s", name, got, want)
 		}
 	}
 }

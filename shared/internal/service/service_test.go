@@ -24,7 +24,7 @@ func sample() Agent {
 }
 
 func TestUnit(t *testing.T) {
-	text := unit(sample())
+	text := unit(sample(), "stavily")
 	for _, want := range []string{
 		"\nExecStart=/usr/local/bin/action-agent \"--config=/opt/my company/100%%/a/config/agent.yaml\"\n",
 		"\nReadWritePaths=\"/opt/my company/100%%/a\" -/srv/data -\"/srv/with space\"\n",

@@ -39,7 +39,7 @@ func Install(a Agent) ([]Step, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	path, text := unitPath(a), unit(a)
+	path, text := unitPath(a), Unit(a)
 	return append(steps,
 		Step{fmt.Sprintf("make %s with %s, private to %s", a.Base, a.Config, a.User), func(context.Context) error { return place(a) }},
 		Step{"write " + path, func(context.Context) error {
@@ -50,7 +50,20 @@ func Install(a Agent) ([]Step, error) {
 }
 
 // Unit is the text that Install writes.
-func Unit(a Agent) string { return unit(a) }
+func Unit(a Agent) string { return unit(a, groupOf(a.User)) }
+
+// groupOf is a user's group: the one of the same name, which useradd will make where the
+// user is missing, or its number, since not every name can stand in a unit.
+func groupOf(name string) string {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return name
+	}
+	if g, err := user.LookupGroup(name); err == nil && g.Gid == u.Gid {
+		return name
+	}
+	return u.Gid
+}
 
 // Uninstall stops a and takes the service away. The account and the base directory stay.
 func Uninstall(a Agent) ([]Step, error) {

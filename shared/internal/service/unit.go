@@ -11,8 +11,8 @@ import (
 // StopLimit is how long the units give an agent to end (TimeoutStopSec=, ExitTimeOut).
 const StopLimit = 75 * time.Second
 
-// unit is the agent's systemd unit.
-func unit(a Agent) string {
+// unit is the agent's systemd unit, for a user of that group.
+func unit(a Agent, group string) string {
 	write := []string{quote(a.Base)}
 	for _, path := range a.Write {
 		if path != a.Base && !slices.Contains(write, "-"+quote(path)) {
@@ -21,7 +21,7 @@ func unit(a Agent) string {
 	}
 	return strings.NewReplacer(
 		"@PROGRAM@", a.Program, "@TYPE@", a.Type, "@ID@", a.ID, "@UNIT@", a.Name()+".service",
-		"@USER@", a.User, "@GROUP@", a.User,
+		"@USER@", a.User, "@GROUP@", group,
 		"@BINARY@", quote(a.Binary), "--config=@CONFIG@", quote("--config="+a.Config),
 		"@BASE@", quote(a.Base), "@WRITE@", strings.Join(write, " "),
 	).Replace(deployments.AgentUnit)
