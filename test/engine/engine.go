@@ -46,7 +46,10 @@ func Start(ctx context.Context, dir string, options ...string) (*Engine, error) 
 	e.daemon.Stdout, e.daemon.Stderr = e.said, e.said
 	e.daemon.Cancel = func() error { return e.daemon.Process.Signal(syscall.SIGTERM) }
 	e.daemon.WaitDelay = 10 * time.Second
-	if err := errors.Join(os.Mkdir(dir, 0o700), e.daemon.Start()); err != nil {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := e.daemon.Start(); err != nil {
 		return nil, err
 	}
 	for deadline := time.Now().Add(startLimit); ; time.Sleep(100 * time.Millisecond) {
