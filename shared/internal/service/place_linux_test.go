@@ -40,6 +40,7 @@ func TestPlace(t *testing.T) {
 	}{
 		base:                                {who.uid, os.ModeDir | 0o700},
 		filepath.Join(base, "config"):       {who.uid, os.ModeDir | 0o700},
+		filepath.Join(base, "logs"):         {who.uid, os.ModeDir | 0o700},
 		a.Config:                            {who.uid, 0o600},
 		filepath.Join(base, "data", "link"): {who.uid, os.ModeSymlink | 0o777},
 		outside:                             {0, 0o644},

@@ -71,6 +71,9 @@ func place(a Agent) error {
 	if err := base.Chmod(".", 0o700); err != nil {
 		return err
 	}
+	if err := base.MkdirAll("logs", 0o700); err != nil { // launchd opens a file there before the agent runs
+		return err
+	}
 	if err := first(base, a); err != nil {
 		return err
 	}
