@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -235,8 +234,7 @@ func has(text string) func(string) bool {
 func (m *machine) put(from, to string) {
 	m.t.Helper()
 	inside := filepath.Join("/proc", strconv.Itoa(m.pid), "root", to)
-	err := os.CopyFS(inside, os.DirFS(from))
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.CopyFS(inside, os.DirFS(from)); err != nil {
 		m.t.Fatal(err)
 	}
 }

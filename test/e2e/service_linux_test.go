@@ -168,7 +168,6 @@ func TestUnits(t *testing.T) {
 	m.serve()
 	m.sh(m.token(api.Action, "web-01-fix"))
 	m.put(filepath.Join("testdata", "plugins", "old-stdio-action"), "/var/lib/stavily/agent-web-01-fix/data/plugins/old-stdio-action")
-	m.put(filepath.Join("testdata", "plugins", "old-chatty-sensor"), "/srv/chatty")
 	m.sh("action-agent start")
 	if posture := m.level("web-01-fix"); posture.Level != api.SandboxFull || !strings.HasPrefix(posture.Layers["proc"], api.LayerEnforced) {
 		t.Errorf("under the hardened unit: %s, /proc %q, without %v", posture, posture.Layers["proc"], posture.Lacks())
@@ -177,7 +176,7 @@ func TestUnits(t *testing.T) {
 	original := strings.ReplaceAll(repository(t, "deployments/systemd/original.service"), "{AGENT_ID}", "web-01")
 	m.sh(asAgent + m.token(api.Sensor, "web-01"))
 	const base = "/var/lib/stavily/agent-web-01"
-	m.put("/proc/self/cwd/testdata/plugins/old-chatty-sensor", base+"/data/plugins/old-chatty-sensor")
+	m.put(filepath.Join("testdata", "plugins", "old-chatty-sensor"), base+"/data/plugins/old-chatty-sensor")
 	m.write(base+"/config/plugins/chatty.yaml", "plugin: old-chatty-sensor\ninterval: 1s\n")
 	m.sh("chown -R stavily: " + base)
 	m.write("/etc/systemd/system/sensor-agent-web-01.service", original)
