@@ -19,6 +19,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 )
@@ -357,6 +358,38 @@ func TestCooldown(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		w.sends(s, event(4), api.EventAccepted)
 		w.runsAre("running", "completed")
+	})
+}
+
+// What is over is dropped as more comes, so keys that never come again do not pile up.
+func TestCooldownsAreDropped(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(simple("dedupe: {key: [event.data.mount], window: 1m}\n", ""))
+		kept := func() (n int) {
+			w.read(func(r store.Reader) (err error) {
+				for seq := range 9 {
+					_, some, failure := r.CooldownUntil("simple", duplicateKey(workflow.Decision{Duplicate: fmt.Sprintf(` "/%d"`, seq+1)}))
+					if err = errors.Join(err, failure); some {
+						n++
+					}
+				}
+				return err
+			})
+			return n
+		}
+		for seq := range uint64(9) {
+			w.sends(s, on(seq+1, fmt.Sprint("/", seq+1)), api.EventAccepted)
+			if seq == 2 && kept() != 3 {
+				t.Errorf("%d of 3 that are not over", kept())
+			}
+			if seq >= 2 {
+				time.Sleep(2 * time.Minute)
+			}
+		}
+		if n := kept(); n != 1 {
+			t.Errorf("%d of 9 are kept, and one is not over", n)
+		}
 	})
 }
 

@@ -143,7 +143,7 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 		return t.cancelStep(run.ID, effect.Step)
 	case workflow.Finished:
 		if d.Cooldown > 0 {
-			return t.SetCooldown(run.Workflow, run.Key, t.now.Add(d.Cooldown))
+			return t.coolDown(run.Workflow, run.Key, d.Cooldown)
 		}
 	}
 	return nil

@@ -109,7 +109,7 @@ func (t *tx) pretend(p program, ev workflow.Event, decision workflow.Decision, a
 	if p.Cooldown == 0 {
 		return decision, nil
 	}
-	return decision, t.SetCooldown(p.name, decision.Key, t.now.Add(p.Cooldown))
+	return decision, t.coolDown(p.name, decision.Key, p.Cooldown)
 }
 
 // Replay says what a text would make of an event that has come, and what a run would begin
@@ -233,10 +233,16 @@ func throttleKey(d workflow.Decision) string { return "throttle" + d.Group }
 // noteEvent begins the times in which others like an event do not count.
 func (t *tx) noteEvent(p program, d workflow.Decision) (err error) {
 	if p.Window > 0 {
-		err = t.SetCooldown(p.name, duplicateKey(d), t.now.Add(p.Window))
+		err = t.coolDown(p.name, duplicateKey(d), p.Window)
 	}
 	if p.Throttle > 0 {
-		err = errors.Join(err, t.SetCooldown(p.name, throttleKey(d), t.now.Add(p.Throttle)))
+		err = errors.Join(err, t.coolDown(p.name, throttleKey(d), p.Throttle))
 	}
 	return err
+}
+
+// coolDown begins a time in which a key does not count, and drops two that are over:
+// so what is over never piles up, whatever keys events make.
+func (t *tx) coolDown(workflow, key string, within time.Duration) error {
+	return errors.Join(t.DropCooldowns(t.now, 2), t.SetCooldown(workflow, key, t.now.Add(within)))
 }

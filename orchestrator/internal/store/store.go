@@ -177,6 +177,8 @@ type Tx interface {
 	// ErrNotFound when there is no current one.
 	DeleteWorkflow(name string) error
 	SetCooldown(workflow, key string, until time.Time) error
+	// DropCooldowns drops those that have ended by a time, at most limit, the oldest first.
+	DropCooldowns(by time.Time, limit int) error
 
 	PutRun(Run) error
 	PutWait(Wait) error

@@ -22,6 +22,8 @@ var (
 	cooldownByKey = prepare(`SELECT until FROM cooldowns WHERE org = ?1 AND workflow = ?2 AND key = ?3`)
 	setCooldown   = prepare(`INSERT INTO cooldowns (org, workflow, key, until) VALUES (?1, ?2, ?3, ?4)
 		ON CONFLICT (org, workflow, key) DO UPDATE SET until = excluded.until`)
+	dropCooldowns = prepare(`DELETE FROM cooldowns WHERE (org, workflow, key) IN
+		(SELECT org, workflow, key FROM cooldowns WHERE org = ?1 AND until <= ?2 ORDER BY until LIMIT ?3)`)
 )
 
 func (r reader) Workflow(name string) (store.Workflow, error) {
@@ -67,4 +69,8 @@ func (r reader) CooldownUntil(workflow, key string) (time.Time, bool, error) {
 
 func (t *tx) SetCooldown(workflow, key string, until time.Time) error {
 	return t.write(setCooldown, workflow, key, until.UnixNano())
+}
+
+func (t *tx) DropCooldowns(by time.Time, limit int) error {
+	return t.write(dropCooldowns, by.UnixNano(), limit)
 }

@@ -214,6 +214,28 @@ func testLanes(f *fixture) {
 	f.equal("when one has ended", lane("a", "running", 10), "[R4]")
 }
 
+func testCooldownsEnd(f *fixture) {
+	f.update(func(tx store.Tx) error {
+		return errors.Join(tx.SetCooldown("w", "a", after(10)), tx.SetCooldown("w", "b", after(30)), tx.SetCooldown("v", "a", after(20)), tx.SetCooldown("w", "c", after(31)))
+	})
+	kept := func() (out []string) {
+		f.Helper()
+		for _, c := range [][2]string{{"w", "a"}, {"v", "a"}, {"w", "b"}, {"w", "c"}} {
+			if _, some, err := ask2(f, org, func(r store.Reader) (time.Time, bool, error) { return r.CooldownUntil(c[0], c[1]) }); some || err != nil {
+				out = append(out, c[0]+c[1])
+			}
+		}
+		return out
+	}
+	for _, c := range []struct {
+		by, limit int
+		want      string
+	}{{9, 9, "[wa va wb wc]"}, {30, 2, "[wb wc]"}, {30, 2, "[wc]"}, {30, 2, "[wc]"}} {
+		f.update(func(tx store.Tx) error { return tx.DropCooldowns(after(c.by), c.limit) })
+		f.equal(fmt.Sprintf("after DropCooldowns(%d, %d)", c.by, c.limit), fmt.Sprint(kept()), c.want)
+	}
+}
+
 func testActiveRuns(f *fixture) {
 	active := func(workflow, key string) bool {
 		f.Helper()

@@ -32,6 +32,7 @@ func Run(t *testing.T, open Opener) {
 		{"pages of audit records", testAuditPages},
 		{"versions of workflows", testWorkflowVersions},
 		{"active runs", testActiveRuns},
+		{"cooldowns that are over", testCooldownsEnd},
 		{"runs that go on", testLanes},
 		{"order of what can be offered", testOfferOrder},
 		{"who can be offered what", testOfferFit},

@@ -1,0 +1,3 @@
+-- Cooldowns that are over are dropped.
+
+CREATE INDEX cooldowns_until ON cooldowns (org, until);
