@@ -75,6 +75,23 @@ func TestAttempts(t *testing.T) {
 	})
 }
 
+// Where there were more runs than a limit that is new allows, people are told once and not of
+// every event.
+func TestAttemptsThatWereMore(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(simple("", "    when: false\n"))
+		for seq := range uint64(5) {
+			w.sends(s, event(seq+1), api.EventAccepted)
+		}
+		w.apply(simple("limits: {attempts: {count: 2, per: 24h, then: escalate}}\n", "    when: false\n") + "outputs: [{plugin: actor, on: [escalated]}]\n")
+		for seq := range uint64(3) {
+			w.sends(s, event(seq+6), api.EventAccepted)
+		}
+		w.wantStates("completed completed completed completed completed escalated")
+	})
+}
+
 func TestRunsAtATime(t *testing.T) {
 	for excess, c := range map[string]struct{ three, ended, reason string }{
 		"queue":   {"running queued running queued", "completed running running queued", "concurrency: 1 go on, 0 wait, at most 1: it waits"},

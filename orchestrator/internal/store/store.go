@@ -97,7 +97,7 @@ type RunReader interface {
 	RunActive(workflow, key string) (bool, error)
 	// RunsFrom counts the runs of a workflow from an id on, at most limit.
 	RunsFrom(workflow string, from api.RunID, limit int) (int, error)
-	// RunsOfKeyFrom counts those of a key by status, of the oldest limit.
+	// RunsOfKeyFrom counts those of a key by status, of the newest limit.
 	RunsOfKeyFrom(workflow, key string, from api.RunID, limit int) (map[string]int, error)
 	// RunsOfLane lists those of a lane that have the status running or queued, by id.
 	RunsOfLane(workflow, lane, status string, limit int) ([]api.RunID, error)
