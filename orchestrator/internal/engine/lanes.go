@@ -2,7 +2,6 @@ package engine
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -90,30 +89,27 @@ func (t *tx) replaceOldest(p program, lane string, by api.RunID) error {
 	return nil
 }
 
-// admitAfter is admit after a run whose definition cannot be read.
-func (t *tx) admitAfter(ended store.Run) error {
-	programs, err := t.inEffect()
-	for _, p := range programs {
-		if p.name == ended.Workflow {
-			err = errors.Join(err, t.admit(ended, p.Definition))
+// admit lets runs begin that wait for the end of another in their lane, the oldest first, each by
+// the limit of its own version: that of the one that has ended may be another, or none.
+func (t *tx) admit(ended store.Run) error {
+	for {
+		queued, err := t.RunsOfLane(ended.Workflow, ended.Lane, string(workflow.Queued), 1)
+		if err != nil || len(queued) == 0 {
+			return err
+		}
+		next, err := t.Run(queued[0])
+		if err != nil {
+			return err
+		}
+		if d, err := t.definition(next); err == nil { // else it is given up below
+			limit := d.Limits.Concurrency.Max
+			running, err := t.RunsOfLane(ended.Workflow, ended.Lane, string(workflow.Running), limit)
+			if err != nil || len(running) >= limit {
+				return err
+			}
+		}
+		if err := t.advance(next.ID, workflow.Admit{}); err != nil {
+			return err
 		}
 	}
-	return err
-}
-
-// admit lets runs begin that wait for the end of another in their lane, the oldest first.
-func (t *tx) admit(ended store.Run, d *workflow.Definition) error {
-	c := d.Limits.Concurrency
-	if c.Excess != workflow.Queue {
-		return nil
-	}
-	running, err := t.RunsOfLane(ended.Workflow, ended.Lane, string(workflow.Running), c.Max)
-	if err != nil || len(running) >= c.Max {
-		return err
-	}
-	next, err := t.RunsOfLane(ended.Workflow, ended.Lane, string(workflow.Queued), c.Max-len(running))
-	for _, id := range next {
-		err = errors.Join(err, t.advance(id, workflow.Admit{}))
-	}
-	return err
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,73 @@ func TestRunsThatWait(t *testing.T) {
 		w.wantStates("running cancelled queued queued")
 		time.Sleep(instruction.DefaultLifetime + 31*time.Minute) // nobody takes what the first waits for
 		w.wantStates("failed cancelled failed failed")
+	})
+}
+
+// What waits begins by the limit that it waits for, also when the last run before it is of a
+// version without one, or is given up.
+func TestRunsThatWaitOverVersions(t *testing.T) {
+	for name, end := range map[string]func(w world, a agent, i api.Instruction) error{
+		"reported": func(w world, a agent, i api.Instruction) error {
+			w.claims(a, i)
+			return w.reports(a, i, api.Completed)
+		},
+		"given up": func(w world, _ agent, i api.Instruction) error {
+			return w.update(w.t.Context(), "default", func(tx *tx) error {
+				run, err := tx.Run(i.Context.RunID)
+				return errors.Join(err, tx.abandon(run, errors.New("its state cannot be read")))
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w world) {
+				s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+				w.apply(simple("limits: {concurrency: {max: 1}}\n", ""))
+				w.sends(s, event(1), api.EventAccepted)
+				w.sends(s, event(2), api.EventAccepted)
+				w.apply(simple("", ""))
+				w.sends(s, event(3), api.EventAccepted)
+				w.wantStates("running queued running")
+				offers, err := w.Poll(t.Context(), a.Identity, 0, 16)
+				if err != nil || len(offers) != 2 {
+					t.Fatalf("%d offers, %v", len(offers), err)
+				}
+				if err := end(w, a, offers[0]); err != nil {
+					t.Fatal(err)
+				}
+				if got := w.states(); !strings.HasSuffix(got, " queued running") {
+					t.Errorf("runs are %s: the second waits for the third too", got)
+				}
+				if err := end(w, a, offers[1]); err != nil {
+					t.Fatal(err)
+				}
+				if got := w.states(); strings.Fields(got)[1] != "running" {
+					t.Errorf("runs are %s: nothing goes on, and the second waits", got)
+				}
+			})
+		})
+	}
+}
+
+// A run that is cancelled and has not ended makes place for another: nothing else need be.
+func TestReplacingBesideACancelledRun(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+		w.apply(simple("limits: {concurrency: {max: 2, excess: replace}}\n", ""))
+		w.sends(s, event(1), api.EventAccepted)
+		w.sends(s, event(2), api.EventAccepted)
+		offers, err := w.Poll(t.Context(), a.Identity, 0, 16)
+		if err != nil || len(offers) != 2 {
+			t.Fatalf("%d offers, %v", len(offers), err)
+		}
+		w.claims(a, offers[1]) // so that it goes on until the agent has heard of its end
+		if _, err := w.CancelRun(t.Context(), "default", offers[1].Context.RunID); err != nil {
+			t.Fatal(err)
+		}
+		w.sends(s, event(3), api.EventAccepted)
+		w.wantStates("running running running")
+		w.sends(s, event(4), api.EventAccepted)
+		w.wantStates("cancelled running running running")
 	})
 }
 

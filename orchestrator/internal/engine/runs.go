@@ -104,7 +104,7 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 		}
 	}
 	if before == string(workflow.Running) && before != run.Status {
-		if err := t.admit(run, d); err != nil {
+		if err := t.admit(run); err != nil {
 			return err
 		}
 	}
@@ -253,7 +253,7 @@ func (t *tx) abandon(run store.Run, cause error) error {
 		_, failure := t.step(i, instruction.Cancel{Now: t.now})
 		err = errors.Join(err, failure)
 	}
-	return errors.Join(err, t.admitAfter(run))
+	return errors.Join(err, t.admit(run))
 }
 
 // kindLateResult is a history row of an agent that was given up as lost and told how
