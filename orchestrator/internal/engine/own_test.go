@@ -49,6 +49,26 @@ func TestSchedulesOverARestart(t *testing.T) {
 	}
 }
 
+// A schedule that two looks have found due starts one run.
+func TestAScheduleThatIsFoundTwice(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		w.apply("name: simple\ntriggers: [{schedule: '0 3 * * *'}]\nactions: [{plugin: actor, agents: {ids: [a]}}]\n")
+		err := w.update(t.Context(), "default", func(tx *tx) error {
+			tx.now = tx.now.Add(3 * time.Hour)
+			found, err := tx.DueSchedules(tx.now, 2)
+			if err != nil || len(found) != 1 {
+				t.Errorf("due: %+v, %v", found, err)
+				return err
+			}
+			return errors.Join(tx.runSchedule(found[0]), tx.runSchedule(found[0]))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.runsAre("running")
+	})
+}
+
 // A run by hand is decided on like any other, and explains itself.
 func TestStartingByHand(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
