@@ -96,8 +96,8 @@ test-plugins: ## Every official plugin through `stavily plugin test`, at its dec
 
 .PHONY: test-archives
 ARCHIVES ?= 100000
-test-archives: ## ARCHIVES (100000) mutated plugin packages: refused or as signed, nothing touched around them
-	STAVILY_ARCHIVES=$(ARCHIVES) $(GO) test -count=1 -v -timeout 30m -run TestMutatedArchives ./shared/pkg/bundle
+test-archives: ## ARCHIVES (100000) mutated plugin packages: refused or as signed, nothing touched around them; memory of bombs
+	STAVILY_ARCHIVES=$(ARCHIVES) $(GO) test -count=1 -v -timeout 30m -run 'TestMutatedArchives|TestBombs' ./shared/pkg/bundle
 
 .PHONY: test-pythons test-types sdk-wheel test-sdk-wheel
 test-pythons: ## The SDK's tests with every Python from 3.8 on that is here
