@@ -133,13 +133,10 @@ func (t *Tracer) Run(ctx context.Context) error {
 		if !sleep(ctx, gather) {
 			return nil
 		}
-		for spans := t.take(); len(spans) > 0; {
-			n := min(len(spans), maxBatch)
-			if !t.insist(ctx, spans[:n]) { // the end: Flush sends them
-				t.putBack(spans)
+		for spans := t.batch(); len(spans) > 0; spans = t.batch() {
+			if !t.insist(ctx, spans) { // the end: Flush sends them
 				return nil
 			}
-			spans = spans[n:]
 		}
 	}
 }
@@ -149,18 +146,10 @@ func (t *Tracer) Flush(ctx context.Context) {
 	if t == nil {
 		return
 	}
-	for spans := t.take(); len(spans) > 0; {
-		n := min(len(spans), maxBatch)
-		t.settle(n, t.send(ctx, spans[:n]))
-		spans = spans[n:]
+	for spans := t.batch(); len(spans) > 0; spans = t.batch() {
+		t.settle(len(spans), t.send(ctx, spans))
 	}
 	t.options.Client.CloseIdleConnections()
-}
-
-func (t *Tracer) putBack(spans []*Span) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.queue = append(spans, t.queue...)
 }
 
 // insist sends a batch until it is taken, refused for good, or too old. It reports false
@@ -184,7 +173,9 @@ func (t *Tracer) insist(ctx context.Context, spans []*Span) bool {
 	}
 }
 
+// settle forgets the first n spans and tells what became of them.
 func (t *Tracer) settle(n int, err error) {
+	t.forget(n)
 	t.options.State(err)
 	if err != nil {
 		t.options.Count(Dropped, n)

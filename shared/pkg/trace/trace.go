@@ -174,7 +174,7 @@ func (s *Span) EndAt(end time.Time) {
 	s.tracer.keep(s)
 }
 
-// maxQueue bounds what waits for the collector.
+// maxQueue bounds what waits for the collector, with what is on its way there.
 const maxQueue = 1024
 
 func (t *Tracer) keep(s *Span) {
@@ -194,11 +194,20 @@ func (t *Tracer) keep(s *Span) {
 	}
 }
 
-// take empties the queue.
-func (t *Tracer) take() []*Span {
+// batch is what goes into the next request. It waits in the queue, and counts there, until
+// it is settled.
+func (t *Tracer) batch() []*Span {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := t.queue
-	t.queue = nil
-	return out
+	return t.queue[:min(len(t.queue), maxBatch)]
+}
+
+// forget takes the first n spans out of the queue.
+func (t *Tracer) forget(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.queue[:n])
+	if t.queue = t.queue[n:]; len(t.queue) == 0 {
+		t.queue = nil
+	}
 }

@@ -286,6 +286,46 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	}
 }
 
+// What is on its way counts until it is there.
+func TestWhatIsTriedAgainIsKeptOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		counted, well := map[string]int{}, false
+		tracer, err := New(Options{
+			Endpoint: "http://127.0.0.1:1", Client: answering(func() int { return map[bool]int{false: 503, true: 200}[well] }),
+			Count: func(outcome string, n int) { counted[outcome] += n },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- tracer.Run(ctx) }()
+		full := func() {
+			for range maxQueue {
+				tracer.Start(Context{}, "x", Internal).End()
+			}
+		}
+		full()
+		time.Sleep(2 * time.Second) // it is being tried
+		full()
+		if counted[Dropped] != maxQueue {
+			t.Errorf("%d spans dropped beside %d that are kept", counted[Dropped], maxQueue)
+		}
+		well = true
+		time.Sleep(time.Minute)
+		if counted[Exported] != maxQueue || tracer.queue != nil {
+			t.Errorf("%v, and %d are left", counted, len(tracer.queue))
+		}
+		full()
+		time.Sleep(time.Minute)
+		if counted[Exported] != 2*maxQueue {
+			t.Errorf("then %v", counted)
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestTheEndSendsWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent, well := 0, false
@@ -344,6 +384,6 @@ func BenchmarkOn(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		work(tracer, sampled)
-		tracer.take()
+		tracer.forget(1)
 	}
 }
