@@ -59,7 +59,7 @@ func New(o Options) (*Tracer, error) {
 		o.Client = &http.Client{Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, MaxIdleConns: 1, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
 			TLSHandshakeTimeout: sendLimit, ResponseHeaderTimeout: sendLimit,
-		}}
+		}, CheckRedirect: stay}
 	}
 	if o.Count == nil {
 		o.Count = func(string, int) {}
@@ -76,6 +76,10 @@ func New(o Options) (*Tracer, error) {
 	}
 	return t, nil
 }
+
+// stay follows no redirect, which would carry the headers to a host that nobody named, or
+// turn the request into one without spans, whose answer would count for them.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Endpoint is the URL that spans go to, from that of a collector.
 func Endpoint(base string) (string, error) {

@@ -211,6 +211,29 @@ func TestWhoeverStartsATraceDecides(t *testing.T) {
 	}
 }
 
+// A collector that has moved gets nothing, and is told of.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	c := collect(t, always(http.StatusOK))
+	for _, code := range []int{http.StatusMovedPermanently, http.StatusPermanentRedirect} {
+		moved := httptest.NewServer(http.RedirectHandler(c.URL, code))
+		t.Cleanup(moved.Close)
+		outcomes := ""
+		var state error
+		tracer, err := New(Options{
+			Endpoint: moved.URL, Headers: map[string]string{"api-key": "k"},
+			Count: func(outcome string, n int) { outcomes += fmt.Sprint(outcome, n) }, State: func(err error) { state = err },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tracer.Start(Context{}, "x", Internal).End()
+		tracer.Flush(t.Context())
+		if outcomes != "dropped1" || state == nil || !strings.Contains(state.Error(), fmt.Sprint(code)) || c.header != nil || c.bad != nil {
+			t.Errorf("%d: spans are %s, %v; the other host got %v, %v", code, outcomes, state, c.header, c.bad)
+		}
+	}
+}
+
 // transport answers without a network, for clocks that are not real.
 type transport func(*http.Request) (*http.Response, error)
 
