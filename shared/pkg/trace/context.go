@@ -76,14 +76,6 @@ func (c Context) String() string {
 	return string(append(b, "-00"...))
 }
 
-// TraceID is the id that people look a trace up by, and empty for none.
-func (c Context) TraceID() string {
-	if !c.Valid() {
-		return ""
-	}
-	return hex.EncodeToString(c.trace[:])
-}
-
 // fill makes an id. Ids have to be unlikely to meet, not hard to guess.
 func fill(b []byte) {
 	for all := byte(0); all == 0; {
