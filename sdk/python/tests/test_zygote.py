@@ -170,6 +170,15 @@ class ZygoteTest(unittest.TestCase):
                 for stream in first[1:] + second[1:]:
                     stream.close()
 
+    def test_more_run_at_once_than_are_forked_ahead(self):
+        """What is taken while nothing ends is replaced: only the timer tells the zygote."""
+        with Zygote(self.directory) as zygote:
+            zygote.hear()
+            with zygote.place() as orders:
+                for _, *streams in [zygote.start(orders, number) for number in range(1, 6)]:
+                    for stream in streams:
+                        stream.close()
+
     def test_what_cannot_be_forked_is_said(self):
         for early, reason in (
             ("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "threads"),
