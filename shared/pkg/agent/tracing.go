@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 	"github.com/stavily/agents/shared/pkg/trace"
 )
@@ -16,38 +18,49 @@ const conditionTracing = "tracing"
 // openTracing sets rt.Trace, or leaves it nil where tracing is off. Where the environment
 // names no collector that can be used the agent works without.
 func (rt *Runtime) openTracing() {
-	c := rt.Config().Tracing
-	if !c.Enabled {
+	if !rt.Config().Tracing.Enabled {
 		return
 	}
-	endpoint := c.Collector(os.Getenv)
-	unusable := ""
+	var err error
+	if rt.Trace, err = rt.newTracer(); err != nil {
+		rt.Log.Warn("tracing is off", "reason", err)
+		rt.Health.Set(conditionTracing, Degraded, false, "tracing is off: "+err.Error(), "correct it and restart the agent")
+	}
+}
+
+func (rt *Runtime) newTracer() (*trace.Tracer, error) {
+	c := rt.Config().Tracing
+	endpoint, unusable := c.Collector(os.Getenv), ""
 	c.CheckEndpoint(endpoint, func(why string) { unusable = why })
-	headers, err := trace.ParseHeaders(os.Getenv(trace.EnvHeaders))
-	if err != nil && unusable == "" {
-		unusable = trace.EnvHeaders + " " + err.Error()
+	if unusable != "" { // that of the configuration was checked
+		return nil, fmt.Errorf("%s %s", trace.EnvEndpoint, unusable)
 	}
-	if unusable == "" {
-		if len(c.Headers) > 0 {
-			headers = map[string]string{}
-			for name, value := range c.Headers {
-				headers[name] = value.Reveal()
-			}
-		}
-		rt.Trace, err = trace.New(trace.Options{
-			Endpoint: endpoint, Headers: headers, Sampler: c.Sampler,
-			Service: "stavily-" + rt.Role.Program, Version: api.Version, Instance: string(rt.Config().Agent.ID),
-			Count: func(outcome string, n int) { rt.counts.spans.WithLabelValues(outcome).Add(float64(n)) },
-			State: rt.noteCollector,
-		})
+	headers, err := collectorHeaders(c.Headers)
+	if err != nil {
+		return nil, err
+	}
+	return trace.New(trace.Options{
+		Endpoint: endpoint, Headers: headers, Sampler: c.Sampler,
+		Service: "stavily-" + rt.Role.Program, Version: api.Version, Instance: string(rt.Config().Agent.ID),
+		Count: func(outcome string, n int) { rt.counts.spans.WithLabelValues(outcome).Add(float64(n)) },
+		State: rt.noteCollector,
+	})
+}
+
+// collectorHeaders are those of the configuration, or those of the environment.
+func collectorHeaders(configured map[string]config.Secret) (map[string]string, error) {
+	if len(configured) == 0 {
+		headers, err := trace.ParseHeaders(os.Getenv(trace.EnvHeaders))
 		if err != nil {
-			unusable = err.Error()
+			return nil, fmt.Errorf("%s %w", trace.EnvHeaders, err)
 		}
+		return headers, nil
 	}
-	if unusable != "" {
-		rt.Log.Warn("tracing is off", "reason", unusable)
-		rt.Health.Set(conditionTracing, Degraded, false, "tracing is off: "+unusable, "set tracing.endpoint or "+trace.EnvEndpoint+" and restart the agent")
+	headers := map[string]string{}
+	for name, value := range configured {
+		headers[name] = value.Reveal()
 	}
+	return headers, nil
 }
 
 func (rt *Runtime) noteCollector(err error) {
