@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -63,10 +65,53 @@ func decode(manifests []byte) (*objects, error) {
 		if len(bytes.TrimSpace(doc)) == 0 {
 			continue
 		}
-		if err := out.add(doc); err != nil {
+		if err := errors.Join(old(doc), out.add(doc)); err != nil {
 			return nil, fmt.Errorf("%w in\n%s", err, doc)
 		}
 	}
+}
+
+// oldFields are the fields that our manifests use; Kubernetes 1.20 has all of them (R147).
+// The types here are those of a newer one, which has more.
+var oldFields = strings.Fields(`
+	accessModes add allowPrivilegeEscalation annotations apiVersion args automountServiceAccountToken capabilities claimName
+	command configMap containerPort containers data defaultMode dnsPolicy drop emptyDir enableServiceLinks env exec
+	fieldPath fieldRef fsGroup hostNetwork hostPath httpGet image imagePullPolicy initContainers initialDelaySeconds items
+	key kind labels limits livenessProbe metadata mountPath name namespace nodeSelector operator optional path periodSeconds
+	persistentVolumeClaim port ports projected readinessProbe readOnly readOnlyRootFilesystem replicas requests resources
+	runAsGroup runAsNonRoot runAsUser seccompProfile secret secretName securityContext selector serviceName sources spec
+	storageClassName strategy targetPort tcpSocket template timeoutSeconds tolerations type value valueFrom
+	volumeClaimTemplates volumeMounts volumes`)
+
+// mapFields hold keys of one's own choice; a selector is labels, or has them inside.
+var mapFields = []string{"annotations", "data", "labels", "limits", "nodeSelector", "requests", "selector"}
+
+// old refuses a field that nobody has looked up in Kubernetes 1.20.
+func old(doc []byte) error {
+	var v any
+	if err := strict.Unmarshal(doc, &v); err != nil {
+		return err
+	}
+	return oldIn(v)
+}
+
+func oldIn(v any) (err error) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, inside := range v {
+			if !slices.Contains(oldFields, name) {
+				err = errors.Join(err, fmt.Errorf("%s: see whether Kubernetes 1.20 has this field, and add it to oldFields", name))
+			}
+			if !slices.Contains(mapFields, name) {
+				err = errors.Join(err, oldIn(inside))
+			}
+		}
+	case []any:
+		for _, inside := range v {
+			err = errors.Join(err, oldIn(inside))
+		}
+	}
+	return err
 }
 
 func (o *objects) add(doc []byte) error {
@@ -108,6 +153,7 @@ func TestDecodeIsStrict(t *testing.T) {
 		"unknown field": "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {selektor: {a: b}}\n",
 		"wrong type":    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {replicas: one}\n",
 		"unknown kind":  "apiVersion: v1\nkind: Pot\nmetadata: {name: x}\n",
+		"too new":       "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {template: {spec: {hostUsers: false}}}\n",
 		"twice":         "apiVersion: v1\nkind: Service\nkind: Service\nmetadata: {name: x}\n",
 	} {
 		if _, err := decode([]byte(doc)); err == nil {
