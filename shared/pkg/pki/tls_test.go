@@ -192,6 +192,24 @@ func TestClientTLSVersions(t *testing.T) {
 	}
 }
 
+// Where an owner lets TLS 1.2 in, a server still cannot choose what is weak there.
+func TestClientTLSOffersNothingWeak(t *testing.T) {
+	ca := pkitest.New(t, "CA")
+	client := saved(t, ca, agentURI).ClientTLS(pki.ClientOptions{MinVersion: tls.VersionTLS12})
+	server := laxServer(ca)
+	server.MaxVersion = tls.VersionTLS12
+	for _, suite := range tls.InsecureCipherSuites() {
+		server.CipherSuites = append(server.CipherSuites, suite.ID)
+	}
+	if o := connect(t, server, client); o.clientErr == nil {
+		t.Errorf("%s is spoken", tls.CipherSuiteName(o.client.CipherSuite))
+	}
+	client.CipherSuites = server.CipherSuites
+	if o := connect(t, server, client); o.err() != nil {
+		t.Errorf("the server speaks none of them itself: %v", o.err())
+	}
+}
+
 func TestClientTLSRefuses(t *testing.T) {
 	ca := pkitest.New(t, "CA")
 	expired, elsewhere, forClients := pkitest.Server(), pkitest.Server(), pkitest.Server()
