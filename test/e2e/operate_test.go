@@ -4,19 +4,21 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stavily/agents/internal/cluster"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // typist types the commands of pages on day two, where an orchestrator and a sensor agent
-// web-01 with one monitor run. Only paths and the addresses are other ones.
-func typist(t *testing.T) *reader {
+// web-01 with one monitor run. Only paths and the addresses are other ones, and what env says.
+func typist(t *testing.T, env ...string) *reader {
 	t.Helper()
-	w := newWorld(t)
+	w := newWorld(t, env...)
 	r := &reader{world: w, watched: filepath.Join(w.dir, "var-log")}
 	r.here = strings.NewReplacer("/var/lib/stavily", w.dir, "/var/log", r.watched, " configs/", " "+root+"/configs/")
 	w.must(os.Mkdir(r.watched, 0o700))
@@ -80,6 +82,47 @@ func TestOperatePage(t *testing.T) {
 	r.await("the revoked agent to say so", func() error {
 		text, err := r.shell(r.ctx, "sensor-agent health --ready --agent-id web-01").Output()
 		if err == nil || !strings.Contains(string(text), "was revoked at") {
+			return fmt.Errorf("%v: %s", err, text)
+		}
+		return nil
+	})
+}
+
+// What is backed up as the page says is enough to go on with, and says who has to enrol
+// again.
+func TestBackUpAndRestore(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("sqlite3"); err != nil {
+		t.Skip("sqlite3, which the page uses, is not installed")
+	}
+	r := typist(t, "STAVILY_AGENT_HEARTBEAT_INTERVAL=1s")
+	r.here = strings.NewReplacer("/backup", filepath.Join(r.dir, "backup"), "/var/lib/stavily", r.dir)
+	_, section, _ := strings.Cut(repository(t, "docs/operate.md"), "## Back up\n")
+	blocks := block.FindAllStringSubmatch(section, 2)
+	typeBlock := func(text string) {
+		for line := range strings.Lines(text) {
+			r.sh(strings.TrimSpace(line))
+		}
+	}
+	typeBlock(blocks[0][2])
+	later := r.agent("later", api.Sensor, nil, nil)
+	r.must(r.Process(cluster.ServerName).Stop())
+	typeBlock(blocks[1][2])
+	stopped := time.Now()
+	r.must(r.StartServer(r.ctx))
+	r.await("web-01 to go on", func() error {
+		a := cli[struct {
+			LastSeen time.Time `json:"last_seen"`
+		}](r.world, "agents", "show", readmeSensor)
+		if a.LastSeen.Before(stopped) {
+			return fmt.Errorf("last seen at %v", a.LastSeen)
+		}
+		return nil
+	})
+	inBackground(t, r.shell(context.Background(), "env STAVILY_HEALTH_PORT=0 STAVILY_METRICS_PORT=0 sensor-agent --config "+filepath.Join(later.Base, "config", "agent.yaml")))
+	r.await("later to say that it is not known", func() error {
+		text, err := r.shell(r.ctx, "sensor-agent health --ready --agent-id later").Output()
+		if err == nil || !strings.Contains(string(text), "No agent later is enrolled") {
 			return fmt.Errorf("%v: %s", err, text)
 		}
 		return nil
