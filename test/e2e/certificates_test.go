@@ -34,7 +34,7 @@ actions:
 // while events and instructions flow, and nothing fails or is lost. The server's own
 // certificate changes as often. `make cert-storm` does it with 60 seconds for ten minutes.
 func TestCertificateStorm(t *testing.T) {
-	life, length := 4*time.Second, 10*time.Second
+	life, length := 8*time.Second, 16*time.Second
 	if text, set := os.LookupEnv("STAVILY_STORM_MINUTES"); set {
 		minutes, err := strconv.Atoi(text)
 		if err != nil || minutes < 1 {
@@ -45,9 +45,10 @@ func TestCertificateStorm(t *testing.T) {
 	w := newWorldFor(t, length+3*time.Minute, []string{"--certificate-lifetime", life.String()})
 	w.apply(quickWorkflow)
 	w.apply(longWorkflow)
-	w.agent("storm-s", api.Sensor, []string{"counting-sensor"}, map[string]string{"count": "plugin: counting-sensor\nconfig: {pause: 0.3}\n"})
 	w.agent("storm-a", api.Action, []string{"slow-action"}, nil)
-	w.start("storm-a", "storm-s")
+	w.start("storm-a") // each before the certificate that it was enrolled with ends
+	w.agent("storm-s", api.Sensor, []string{"counting-sensor"}, map[string]string{"count": "plugin: counting-sensor\nconfig: {pause: 0.3}\n"})
+	w.start("storm-s")
 
 	s := storm{w: w, runs: map[string]bool{}, events: map[string]bool{}}
 	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(min(10*time.Second, length/5)) {
