@@ -3,9 +3,11 @@ package policy
 import (
 	"fmt"
 	"go/ast"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,15 +29,7 @@ func TestEveryPromiseHasATest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := map[string]bool{} // package directory:TestName
-	for _, s := range sources(t) {
-		for _, d := range s.file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && s.isTest() {
-				tests[s.dir()+":"+f.Name.Name] = true
-			}
-		}
-	}
-	targets := makeTargets(t)
+	tests, targets := testsOf(t), makeTargets(t)
 	rows := rowOf.FindAllStringSubmatch(string(text), -1)
 	for i, row := range rows {
 		want := fmt.Sprintf("R%03d", i+1)
@@ -45,18 +39,64 @@ func TestEveryPromiseHasATest(t *testing.T) {
 		if row[1] != want {
 			t.Fatalf("docs/conformance.md: row %d is %s, want %s: each number once, in order", i+1, row[1], want)
 		}
-		held := inTicks.FindAllStringSubmatch(row[4], -1)
-		if len(held) == 0 {
-			t.Errorf("%s (%s) has no test", row[1], row[2])
-		}
-		for _, h := range held {
-			if err := holds(t, h[1], tests, targets); err != nil {
-				t.Errorf("%s: %v", row[1], err)
-			}
-		}
+		held(t, row[1], row[4], tests, targets)
 	}
 	if len(rows) != requirements+decisions {
 		t.Errorf("docs/conformance.md has %d rows, want %d", len(rows), requirements+decisions)
+	}
+}
+
+// Each threat of the model has its number in order, a boundary and a kind that the page
+// explains, and what holds it, which exists. No boundary and no kind is left out.
+func TestEveryThreatHasATest(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root(t), "docs", "security", "threat-model.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, targets := testsOf(t), makeTargets(t)
+	without := map[string]bool{"B1": true, "B2": true, "B3": true, "B4": true, "B5": true, "B6": true, "B7": true,
+		"S": true, "T": true, "R": true, "I": true, "D": true, "E": true}
+	rows := threat.FindAllStringSubmatch(string(text), -1)
+	for i, row := range rows {
+		if want := fmt.Sprintf("T-%02d", i+1); row[1] != want {
+			t.Fatalf("docs/security/threat-model.md: row %d is %s, want %s: each number once, in order", i+1, row[1], want)
+		}
+		delete(without, row[2])
+		delete(without, row[3])
+		held(t, row[1], row[4], tests, targets)
+	}
+	if len(without) > 0 {
+		t.Errorf("docs/security/threat-model.md has no threat of %v among its %d", slices.Sorted(maps.Keys(without)), len(rows))
+	}
+}
+
+var threat = regexp.MustCompile(`(?m)^\| (T-\d+) \| (B[1-7]) \| ([STRIDE]) \| [^|]+ \| [^|]+ \| (.*?) \|$`)
+
+// testsOf are the tests there are, as package directory:TestName.
+func testsOf(t *testing.T) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && s.isTest() {
+				out[s.dir()+":"+f.Name.Name] = true
+			}
+		}
+	}
+	return out
+}
+
+// held checks that what a row names in ticks is there, and that it names something.
+func held(t *testing.T, id, names string, tests, targets map[string]bool) {
+	t.Helper()
+	found := inTicks.FindAllStringSubmatch(names, -1)
+	if len(found) == 0 {
+		t.Errorf("%s has no test", id)
+	}
+	for _, name := range found {
+		if err := holds(t, name[1], tests, targets); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
 	}
 }
 
