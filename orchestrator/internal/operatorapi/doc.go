@@ -14,23 +14,15 @@
 //
 // # Shape
 //
-//	GET  /api/v1/health
-//	POST /api/v1/tokens            GET  /api/v1/tokens
-//	GET  /api/v1/agents[/{id}]     POST /api/v1/agents/{id}/revoke
-//	POST /api/v1/workflows         GET  /api/v1/workflows[/{id}]    DELETE /api/v1/workflows/{id}
-//	GET  /api/v1/runs[/{id}]       POST /api/v1/runs/{id}/cancel
-//	GET  /api/v1/runs/{id}/logs    GET  /api/v1/runs/{id}/follow
-//	GET  /api/v1/events            GET  /api/v1/events/follow
-//	GET  /api/v1/audit
-//	POST /api/v1/plugins           GET  /api/v1/plugins[/{id}]
-//	POST /api/v1/plugins/{id}/versions/{version}/approve   DELETE …/{version}
-//	POST /api/v1/plugins/{id}/assignments                  DELETE …/assignments
-//	POST /api/v1/plugins/{id}/rollout                      GET  /api/v1/rollouts
-//	POST /api/v1/publishers        GET  /api/v1/publishers              DELETE /api/v1/publishers
+// openapi.json is the OpenAPI 3.1 document of all routes, which is served too
+// (GET /api/v1/openapi.json). A test makes it of the table of routes, of operations.go and
+// of the Go types with their comments; a route that is not in operations.go keeps the
+// server from starting.
 //
 // The query parameter org names the organisation, by default "default". A follow
 // route answers newline-delimited JSON for as long as the client reads; a follower
-// of a run ends with the run. Errors are those of the Agent API.
+// of a run ends with the run. A query parameter that a route does not have is refused.
+// Errors are those of the Agent API.
 //
 // # How to debug it
 //

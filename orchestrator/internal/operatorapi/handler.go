@@ -36,6 +36,7 @@ func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error)
 	o := operators{e, s}
 	handlers := map[route.ID]route.Handler{
 		route.Health:           o.health,
+		route.APIDocument:      o.apiDocument,
 		route.TokenCreate:      o.tokenCreate,
 		route.TokenList:        o.tokenList,
 		route.AgentList:        o.agentList,
@@ -62,6 +63,10 @@ func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error)
 		route.ApprovalJudge:    o.approvalJudge,
 	}
 	maps.Copy(handlers, o.plugins())
+	handlers, err := described(handlers)
+	if err != nil {
+		return nil, err
+	}
 	return route.Build(route.Operator, handlers, route.Options{Logger: log})
 }
 
@@ -132,6 +137,8 @@ func (o operators) health(context.Context, *route.Call) (any, error) {
 		TrustDomain: o.server.CA.TrustDomain(), CAFingerprint: o.server.CA.Fingerprint(), CANotAfter: api.At(o.server.CA.NotAfter()),
 	}, nil
 }
+
+func (o operators) apiDocument(context.Context, *route.Call) (any, error) { return OpenAPI, nil }
 
 func (o operators) tokenCreate(ctx context.Context, c *route.Call) (any, error) {
 	var r TokenRequest

@@ -86,6 +86,7 @@ func TestRefusals(t *testing.T) {
 		"/api/v1/runs?limit=x":             api.CodeInvalid,
 		"/api/v1/events?limit=501":         api.CodeInvalid,
 		"/api/v1/events/follow?tail=-1":    api.CodeInvalid,
+		"/api/v1/runs?workflw=x":           api.CodeInvalid,
 		"/api/v1/agents/nobody":            api.CodeNotFound,
 		"/api/v1/workflows/nothing":        api.CodeNotFound,
 		"/api/v1/runs/nothing":             api.CodeNotFound,

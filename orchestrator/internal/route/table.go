@@ -52,6 +52,7 @@ var (
 // The routes of operators.
 var (
 	Health           = ID{"health"}
+	APIDocument      = ID{"api_document"}
 	TokenCreate      = ID{"token_create"}
 	TokenList        = ID{"token_list"}
 	AgentList        = ID{"agent_list"}
@@ -145,6 +146,7 @@ var table = slices.Concat([]Row{
 	{Package, Agents, http.MethodGet, api.PathPackage, anyAgent, 0, 0, 0, few},
 }, operatorRows(
 	Row{ID: Health, Method: http.MethodGet, Pattern: "/api/v1/health"},
+	Row{ID: APIDocument, Method: http.MethodGet, Pattern: "/api/v1/openapi.json"},
 	Row{ID: TokenCreate, Method: http.MethodPost, Pattern: "/api/v1/tokens", MaxBody: small},
 	Row{ID: TokenList, Method: http.MethodGet, Pattern: "/api/v1/tokens"},
 	Row{ID: AgentList, Method: http.MethodGet, Pattern: "/api/v1/agents"},

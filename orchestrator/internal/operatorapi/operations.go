@@ -1,0 +1,130 @@
+package operatorapi
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/stavily/agents/orchestrator/internal/route"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// OpenAPI is the OpenAPI 3.1 document of this API, in JSON. It is made of the table of
+// routes, of operations and of the Go types: `go test -run OpenAPI -update`. Do not change it.
+//
+//go:embed openapi.json
+var OpenAPI json.RawMessage
+
+// operation says of a route what its row does not: what people call it, what it takes and
+// what it gives. Each route of operators has one, or the server does not start.
+type operation struct {
+	tag    string
+	about  string // a sentence without its full stop
+	query  []parameter
+	takes  any  // the zero value of the body; nil: none
+	gives  any  // the zero value of the answer; nil: 204 without a body
+	stream bool // gives is what one line of the stream has
+}
+
+// parameter is one of the query. All but org may be left out.
+type parameter struct {
+	name  string
+	kind  string // of JSON Schema
+	about string
+}
+
+// Parameters that several routes have.
+var (
+	paramOrg    = parameter{"org", "string", "the organisation; by default \"" + defaultOrg + "\""}
+	paramLimit  = parameter{"limit", "integer", fmt.Sprintf("at most so many, 1 to %d; by default %d", maxLimit, defaultLimit)}
+	paramType   = parameter{"type", "string", "only events of this type"}
+	paramAgent  = parameter{"agent", "string", "only events of the agent of this id"}
+	paramFollow = parameter{"follow", "boolean", "true: go on until the run ends"}
+)
+
+var operations = map[route.ID]operation{
+	route.Health:           {tag: "server", about: "Tell what the server is and how it is", gives: Health{}},
+	route.APIDocument:      {tag: "server", about: "This document", gives: json.RawMessage(nil)},
+	route.TokenCreate:      {tag: "agents", about: "Make an enrolment token", takes: TokenRequest{}, gives: NewToken{}},
+	route.TokenList:        {tag: "agents", about: "List the enrolment tokens that were made, newest first", gives: []Token{}},
+	route.AgentList:        {tag: "agents", about: "List agents by id", gives: []Agent{}},
+	route.AgentShow:        {tag: "agents", about: "Show one agent", gives: Agent{}},
+	route.AgentRevoke:      {tag: "agents", about: "Refuse an agent from now on", takes: RevokeRequest{}},
+	route.WorkflowApply:    {tag: "workflows", about: "Check a workflow, run the tests that it brings and put it into effect", takes: ApplyRequest{}, gives: Applied{}},
+	route.WorkflowList:     {tag: "workflows", about: "List the workflows in effect by name, without their texts", gives: []Workflow{}},
+	route.WorkflowShow:     {tag: "workflows", about: "Show a workflow as it is in effect", gives: Workflow{}},
+	route.WorkflowDelete:   {tag: "workflows", about: "Let a workflow start no more runs"},
+	route.WorkflowVersions: {tag: "workflows", about: "List the versions of a workflow with their texts, newest first", query: []parameter{paramLimit}, gives: []Workflow{}},
+	route.WorkflowRollback: {tag: "workflows", about: "Put an earlier version into effect again, as a new one", takes: RollbackRequest{}, gives: Applied{}},
+	route.WorkflowRun:      {tag: "workflows", about: "Start a run by hand, if what decides on events lets it", takes: StartRequest{}, gives: Evaluation{}},
+	route.RunList: {tag: "runs", about: "List runs, newest first", query: []parameter{
+		paramLimit, {"workflow", "string", "only runs of the workflow of this name"}, {"status", "string", "only runs of this status"},
+	}, gives: []Run{}},
+	route.RunShow:       {tag: "runs", about: "Show a run: its steps, their results and its history", gives: RunDetail{}},
+	route.RunLogs:       {tag: "runs", about: "Stream what the plugins of a run wrote", query: []parameter{paramFollow}, gives: Log{}, stream: true},
+	route.RunFollow:     {tag: "runs", about: "Stream the history of a run until it ends", gives: History{}, stream: true},
+	route.RunCancel:     {tag: "runs", about: "Cancel a run", gives: Run{}},
+	route.EventList:     {tag: "events", about: "List events, newest first", query: []parameter{paramLimit, paramType, paramAgent}, gives: []Event{}},
+	route.EventFollow:   {tag: "events", about: "Stream events as they are stored", query: []parameter{paramType, paramAgent, {"tail", "integer", "begin with the last so many"}}, gives: Event{}, stream: true},
+	route.EventExplain:  {tag: "events", about: "Say what became of an event, clause by clause; one for each agent that gave an event this id", gives: []Explanation{}},
+	route.EventReplay:   {tag: "events", about: "Say what a workflow would make of an event; nothing is executed", takes: ReplayRequest{}, gives: Evaluation{}},
+	route.AuditList:     {tag: "audit", about: "List what is on record, oldest first", query: []parameter{paramLimit, {"after", "integer", "only records with a higher number"}}, gives: []Audit{}},
+	route.ApprovalList:  {tag: "approvals", about: "List the steps that wait for people", gives: []Approval{}},
+	route.ApprovalJudge: {tag: "approvals", about: "Approve or deny what a step would do, by the digest of what was shown", takes: JudgeRequest{}, gives: Run{}},
+}
+
+var pluginOperations = map[route.ID]operation{
+	route.PackagePublish:    {tag: "plugins", about: "Publish the package that is the body", takes: upload{}, gives: Published{}},
+	route.PackageList:       {tag: "plugins", about: "List the packages that are published, by id", gives: []Package{}},
+	route.PackageShow:       {tag: "plugins", about: "Show a plugin: its versions and whom it is assigned to", gives: Plugin{}},
+	route.PackageApprove:    {tag: "plugins", about: "Approve what a version asks to reach", gives: PackageDetail{}},
+	route.PackageRemove:     {tag: "plugins", about: "Remove a version that is assigned to nobody"},
+	route.Assign:            {tag: "plugins", about: "Assign a plugin to agents", takes: AssignRequest{}, gives: Assigned{}},
+	route.Unassign:          {tag: "plugins", about: "End an assignment", takes: UnassignRequest{}},
+	route.RolloutList:       {tag: "plugins", about: "List the assignments and how far their agents are", query: []parameter{{"plugin", "string", "only those of the plugin of this id"}}, gives: []Rollout{}},
+	route.RolloutCommand:    {tag: "plugins", about: "Tell a roll-out what to do", takes: RolloutRequest{}, gives: Rollout{}},
+	route.PublisherTrust:    {tag: "plugins", about: "Trust keys that sign packages", takes: TrustRequest{}, gives: []Publisher{}},
+	route.PublisherList:     {tag: "plugins", about: "List the keys that are trusted", gives: []Publisher{}},
+	route.PublisherDistrust: {tag: "plugins", about: "Trust a key no more", takes: DistrustRequest{}},
+}
+
+// upload stands for a body that is a package as it is, not JSON.
+type upload struct{}
+
+// described refuses query parameters that a route does not have, and fails for a route that
+// has no operation.
+func described(handlers map[route.ID]route.Handler) (map[route.ID]route.Handler, error) {
+	out := map[route.ID]route.Handler{}
+	for id, handle := range handlers {
+		op, ok := operationOf(id)
+		if !ok {
+			return nil, fmt.Errorf("route %s: no operation says what it takes and gives; add one to operations.go", id)
+		}
+		known := []string{paramOrg.name}
+		for _, p := range op.query {
+			known = append(known, p.name)
+		}
+		out[id] = func(ctx context.Context, c *route.Call) (any, error) {
+			for _, name := range slices.Sorted(maps.Keys(c.Query)) {
+				if !slices.Contains(known, name) {
+					return nil, api.Errorf(api.CodeInvalid, "Query parameter %.40q is not one of this route; it has: %s.", name, strings.Join(known, ", "))
+				}
+			}
+			return handle(ctx, c)
+		}
+	}
+	return out, nil
+}
+
+func operationOf(id route.ID) (operation, bool) {
+	for _, table := range []map[route.ID]operation{operations, pluginOperations} {
+		if op, ok := table[id]; ok {
+			return op, true
+		}
+	}
+	return operation{}, false
+}
