@@ -1,5 +1,5 @@
 // Package store is where the orchestrator keeps everything, as interfaces: what can
-// be read and written, and what a caller may rely on. Engines live beside it (sqlite),
+// be read and written, and what a caller may rely on. Engines live beside it (sqlite, over what they share: sqlstore),
 // and storetest is the one suite that every engine must pass.
 //
 // The organisation is part of every key. A [Scope] belongs to one organisation and no

@@ -2,22 +2,15 @@
 // package store that needs no set-up. It is meant for one process at a time; whoever
 // opens it holds a lock on the directory.
 //
-//	Update ─▶ jobs ─▶ writer (one goroutine)          View ─▶ one of a few read connections
-//	                  BEGIN IMMEDIATE                         BEGIN · fn · ROLLBACK
-//	                    SAVEPOINT · fn 1 · RELEASE
-//	                    SAVEPOINT · fn 2 · ROLLBACK TO   (its error, and nobody else's)
-//	                    …  whatever waits, at most 256
-//	                  COMMIT ─ one fsync ─▶ answers all
+//	Update ─▶ sqlstore.Writer (one goroutine)          View ─▶ one of a few read connections
+//	          BEGIN IMMEDIATE · functions · COMMIT              BEGIN · fn · ROLLBACK
 //
-// There is no linger: a lone caller pays one fsync, and while that runs the next group
-// gathers by itself.
+// Statements, records, migrations and the writer are those of package sqlstore.
 //
 // # Invariants
 //
 //   - WAL with synchronous=FULL: what was answered survives a power cut. With NORMAL it
 //     does not.
-//   - Nobody is answered before the commit, also not with an error of his own function:
-//     it may rest on what others of the group wrote.
 //   - Every statement is prepared when a connection is opened, so one that does not fit
 //     the schema fails the start and not the night.
 //   - The file and its -wal and -shm are readable by their owner alone (0600).

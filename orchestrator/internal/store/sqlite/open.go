@@ -15,6 +15,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/sqlstore"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -33,8 +34,9 @@ var settings = []string{
 // Store is a store.Store in one file.
 type Store struct {
 	db       *sql.DB
-	sessions []*session // all there are, the writer's last
-	writer   *writer
+	sessions []*session // all there are
+	writing  *session   // by the writer
+	writer   *sqlstore.Writer
 	readers  chan *session // those not in use
 	close    func() error  // once
 }
@@ -86,7 +88,8 @@ func (s *Store) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.writer = startWriter(w)
+	s.writing = w
+	s.writer = sqlstore.StartWriter(func() (sqlstore.Connection, error) { return w, nil }, func(sqlstore.Connection) {})
 	return nil
 }
 
@@ -135,18 +138,11 @@ func dataSource(path string) (string, error) {
 // Org gives the part of one organisation.
 func (s *Store) Org(org api.OrgID) store.Scope { return scope{s, org} }
 
-var allOrgs = prepare(`SELECT org FROM orgs ORDER BY org`)
-
 // Orgs lists the organisations that anything was ever written for.
-func (s *Store) Orgs(ctx context.Context) ([]api.OrgID, error) {
-	var orgs []api.OrgID
-	err := s.view(ctx, func(r *session) error {
-		return r.rows(allOrgs, func(scan scanner) error {
-			var org api.OrgID
-			err := scan(&org)
-			orgs = append(orgs, org)
-			return err
-		})
+func (s *Store) Orgs(ctx context.Context) (orgs []api.OrgID, err error) {
+	err = s.view(ctx, func(r *session) error {
+		orgs, err = sqlstore.Orgs(r)
+		return err
 	})
 	return orgs, err
 }
@@ -155,7 +151,7 @@ func (s *Store) Orgs(ctx context.Context) ([]api.OrgID, error) {
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) shut() error {
-	s.writer.close()
+	s.writer.Close()
 	for range cap(s.readers) {
 		<-s.readers
 	}
@@ -169,24 +165,22 @@ type scope struct {
 }
 
 func (s scope) View(ctx context.Context, fn func(store.Reader) error) error {
-	return s.store.view(ctx, func(r *session) error { return fn(reader{r, s.org}) })
+	return s.store.view(ctx, func(r *session) error { return sqlstore.Read(r, s.org, fn) })
 }
 
 func (s scope) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return s.store.writer.update(ctx, func(w *session) error {
-		return fn(&tx{reader: reader{w, s.org}, next: map[statement]int64{}})
-	})
+	return sqlstore.Update(ctx, s.store.writer, s.org, fn)
 }
 
 func (s *Store) view(ctx context.Context, fn func(*session) error) (err error) {
-	if err := errors.Join(ctx.Err(), s.writer.refusal()); err != nil {
+	if err := errors.Join(ctx.Err(), s.writer.Refusal()); err != nil {
 		return err
 	}
 	var r *session
 	select {
 	case r = <-s.readers:
-	case <-s.writer.ended:
-		return s.writer.refusal()
+	case <-s.writer.Ended():
+		return s.writer.Refusal()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -194,6 +188,6 @@ func (s *Store) view(ctx context.Context, fn func(*session) error) (err error) {
 	if err := r.exec(begin); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.rollback()) }()
+	defer func() { err = errors.Join(err, r.Rollback()) }()
 	return fn(r)
 }

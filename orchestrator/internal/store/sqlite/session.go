@@ -10,51 +10,56 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/sqlstore"
 )
 
-// statement names an SQL text that every session prepares when it is opened. All are
-// package variables made with prepare.
-type statement int
-
-var texts []string
-
-func prepare(text string) statement {
-	texts = append(texts, text)
-	return statement(len(texts) - 1)
-}
-
-var (
-	begin          = prepare(`BEGIN`)
-	beginImmediate = prepare(`BEGIN IMMEDIATE`)
-	commit         = prepare(`COMMIT`)
-	rollback       = prepare(`ROLLBACK`)
-	savepoint      = prepare(`SAVEPOINT job`)
-	release        = prepare(`RELEASE job`)
-	rollbackTo     = prepare(`ROLLBACK TO job`)
+// The statements of transactions stand behind the shared ones.
+const (
+	begin = iota
+	beginImmediate
+	commit
+	rollback
+	savepoint
+	release
+	rollbackTo
 )
 
-// session is one connection with its prepared statements. It is used by one goroutine
-// at a time. Its calls take no context: a statement that was begun is completed.
+var control = []string{`BEGIN`, `BEGIN IMMEDIATE`, `COMMIT`, `ROLLBACK`, `SAVEPOINT job`, `RELEASE job`, `ROLLBACK TO job`}
+
+// session is one connection with its prepared statements.
 type session struct {
-	conn   *sql.Conn
-	stmts  []*sql.Stmt
-	broken error // what ended the transaction; see fail
+	conn    *sql.Conn
+	stmts   []*sql.Stmt // of sqlstore.Texts
+	control []*sql.Stmt
+	broken  error // what ended the transaction; see fail
 }
 
-func (s *session) prepare(ctx context.Context, settings []string) error {
+var _ sqlstore.Connection = (*session)(nil)
+
+func (s *session) prepare(ctx context.Context, settings []string) (err error) {
 	for _, setting := range settings {
 		if _, err := s.conn.ExecContext(ctx, setting); err != nil {
 			return fmt.Errorf("%s: %w", setting, err)
 		}
 	}
+	if s.stmts, err = s.prepareAll(ctx, sqlstore.Texts()); err != nil {
+		return err
+	}
+	s.control, err = s.prepareAll(ctx, control)
+	return err
+}
+
+// prepareAll also returns those that it prepared before one that failed.
+func (s *session) prepareAll(ctx context.Context, texts []string) ([]*sql.Stmt, error) {
+	var stmts []*sql.Stmt
 	for _, text := range texts {
 		stmt, err := s.conn.PrepareContext(ctx, text)
 		if err != nil {
-			return fmt.Errorf("prepare %s: %w", text, err)
+			return stmts, fmt.Errorf("prepare %s: %w", text, err)
 		}
-		s.stmts = append(s.stmts, stmt)
+		stmts = append(stmts, stmt)
 	}
-	return nil
+	return stmts, nil
 }
 
 // close gives the connection back to its database, which closes it. database/sql does
@@ -62,24 +67,33 @@ func (s *session) prepare(ctx context.Context, settings []string) error {
 // the files open as long as there is one.
 func (s *session) close() error {
 	var err error
-	for _, stmt := range s.stmts {
+	for _, stmt := range append(s.stmts, s.control...) {
 		err = errors.Join(err, stmt.Close())
 	}
 	return errors.Join(err, s.conn.Close())
 }
 
-// exec runs a statement that returns no rows. A key that is taken is ErrExists.
-func (s *session) exec(st statement, args ...any) error {
-	_, err := s.change(st, args...)
+// Write runs a statement at once.
+func (s *session) Write(st sqlstore.Statement, args ...any) error {
+	_, err := s.Change(st, args...)
 	return err
 }
 
-// change is exec that returns how many rows it changed.
-func (s *session) change(st statement, args ...any) (int64, error) {
+// Change runs a statement and says how many rows it changed.
+func (s *session) Change(st sqlstore.Statement, args ...any) (int64, error) {
+	return s.run(s.stmts[st], args...)
+}
+
+func (s *session) exec(control int) error {
+	_, err := s.run(s.control[control])
+	return err
+}
+
+func (s *session) run(stmt *sql.Stmt, args ...any) (int64, error) {
 	if s.broken != nil {
 		return 0, s.broken
 	}
-	result, err := s.stmts[st].Exec(args...)
+	result, err := stmt.Exec(args...)
 	if err != nil {
 		return 0, s.fail(err)
 	}
@@ -90,11 +104,8 @@ func (s *session) change(st statement, args ...any) (int64, error) {
 	return n, nil
 }
 
-// scanner reads the columns of a row.
-type scanner func(columns ...any) error
-
-// rows calls row for each row of a query, and stops at its first error.
-func (s *session) rows(st statement, row func(scanner) error, args ...any) error {
+// Query calls row for each row of a query, and stops at its first error.
+func (s *session) Query(st sqlstore.Statement, row func(sqlstore.Scanner) error, args ...any) error {
 	if s.broken != nil {
 		return s.broken
 	}
@@ -113,37 +124,53 @@ func (s *session) rows(st statement, row func(scanner) error, args ...any) error
 	return nil
 }
 
-// value reads one column of the first row, and reports whether there is a row.
-func (s *session) value(st statement, column any, args ...any) (found bool, err error) {
-	err = s.rows(st, func(scan scanner) error {
-		found = true
-		return scan(column)
-	}, args...)
-	return found, err
-}
-
-// fail says what an error of SQLite means. Only after a key that was taken is the
-// transaction as it was. After any other error SQLite may have rolled it back whole
-// (https://www.sqlite.org/lang_transaction.html, "Response To Errors"), and what came
-// then would be committed one by one: so nothing may come.
+// fail says what an error of SQLite means. After any SQLite may have rolled the transaction
+// back whole (https://www.sqlite.org/lang_transaction.html, "Response To Errors"), and what
+// came then would be committed one by one: so nothing may come.
 func (s *session) fail(err error) error {
 	var e *sqlite.Error
-	if errors.As(err, &e) {
-		switch e.Code() {
-		case sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE:
-			return fmt.Errorf("%w: %w", store.ErrExists, err)
-		case sqlite3.SQLITE_FULL:
-			err = fmt.Errorf("%w: %w", store.ErrFull, err)
-		}
+	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_FULL {
+		err = fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
 	s.broken = err
 	return err
 }
 
-// rollback ends the transaction, if there still is one, and makes the session usable.
-func (s *session) rollback() error {
+// Failure is what broke the transaction, if something did, and forgets it.
+func (s *session) Failure() error {
+	err := s.broken
 	s.broken = nil
-	_, err := s.stmts[rollback].Exec()
+	return err
+}
+
+// Begin takes the lock for writing at once.
+func (s *session) Begin() error     { return s.exec(beginImmediate) }
+func (s *session) Savepoint() error { return s.exec(savepoint) }
+func (s *session) Release() error   { return s.exec(release) }
+
+// RollbackTo undoes what came after the savepoint, and forgets that.
+func (s *session) RollbackTo() error {
+	return errors.Join(s.exec(rollbackTo), s.exec(release))
+}
+
+// Commit makes the transaction durable. After a failure for want of space SQLite has rolled
+// back; after any other it cannot be known what a restart would find.
+func (s *session) Commit() error {
+	err := s.exec(commit)
+	if err == nil {
+		return nil
+	}
+	undone := s.Rollback()
+	if errors.Is(err, store.ErrFull) && undone == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnknownOutcome, errors.Join(err, undone))
+}
+
+// Rollback ends the transaction, if there still is one, and makes the session usable.
+func (s *session) Rollback() error {
+	s.broken = nil
+	_, err := s.control[rollback].Exec()
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_ERROR {
 		return nil // "no transaction is active": SQLite was first

@@ -7,15 +7,16 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"testing/fstest"
 	"testing/synctest"
 
 	"go.uber.org/goleak"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/sqlstore"
 	"github.com/stavily/agents/orchestrator/internal/store/storetest"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -143,21 +144,6 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestMigrationsAreNumbered(t *testing.T) {
-	if all, err := readMigrations(migrations); err != nil || len(all) == 0 {
-		t.Errorf("ours: %v, %v", all, err)
-	}
-	for _, names := range [][]string{{"0002_a.sql"}, {"0001_a.sql", "0001_b.sql"}, {"0001_a.sql", "0003_b.sql"}, {"first.sql"}} {
-		dir := fstest.MapFS{}
-		for _, name := range names {
-			dir["migrations/"+name] = &fstest.MapFile{}
-		}
-		if all, err := readMigrations(dir); err == nil {
-			t.Errorf("%v: %v, want an error", names, all)
-		}
-	}
-}
-
 // behindOne runs the functions in one group, in their order, behind one that does
 // nothing, and returns their errors.
 func behindOne(t *testing.T, s *Store, fns ...func(store.Tx) error) []error {
@@ -182,7 +168,7 @@ func behindOne(t *testing.T, s *Store, fns ...func(store.Tx) error) []error {
 func TestGroupSharesACommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := with(t)
-		fns := make([]func(store.Tx) error, maxGroup-1)
+		fns := make([]func(store.Tx) error, sqlstore.MaxGroup-1)
 		for n := range fns {
 			fns[n] = func(tx store.Tx) error {
 				if got := len(notes(t, s)); got != 0 {
@@ -200,14 +186,24 @@ func TestGroupSharesACommit(t *testing.T) {
 	})
 }
 
+// statementOf finds the statement that begins with a text.
+func statementOf(t *testing.T, begin string) sqlstore.Statement {
+	t.Helper()
+	n := slices.IndexFunc(sqlstore.Texts(), func(text string) bool { return strings.HasPrefix(text, begin) })
+	if n < 0 {
+		t.Fatalf("no statement begins with %s", begin)
+	}
+	return sqlstore.Statement(n)
+}
+
 // A function that breaks a statement has no effect, even if it hides the error. Those
 // beside it have theirs.
 func TestBrokenStatement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := with(t)
 		errs := behindOne(t, s, note("before"), func(tx store.Tx) error {
-			first := s.writer.session.exec(addAudit, "o", nil, "{}")
-			second := s.writer.session.exec(addOrg, "p")
+			first := s.writing.Write(statementOf(t, `INSERT INTO audit`), "o", nil, "{}")
+			second := s.writing.Write(statementOf(t, `INSERT INTO orgs`), "p")
 			if first == nil || !errors.Is(second, first) {
 				t.Errorf("writes = %v, %v; want the second refused for the first", first, second)
 			}
@@ -226,7 +222,7 @@ func TestFullInTheMiddle(t *testing.T) {
 		s := with(t)
 		limit := func(pages string) {
 			t.Helper()
-			if _, err := s.writer.session.conn.ExecContext(t.Context(), "PRAGMA max_page_count = "+pages); err != nil {
+			if _, err := s.writing.conn.ExecContext(t.Context(), "PRAGMA max_page_count = "+pages); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -250,7 +246,7 @@ func TestFullInTheMiddle(t *testing.T) {
 func TestLostTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := with(t)
-		undo := func(store.Tx) error { return s.writer.session.exec(rollback) }
+		undo := func(store.Tx) error { return s.writing.exec(rollback) }
 		if errs := behindOne(t, s, note("lost"), undo); errs[0] == nil || errs[1] == nil {
 			t.Errorf("errors %v; want one for each, as nothing of them remains", errs)
 		}
@@ -269,11 +265,11 @@ func TestFunctionThatExits(t *testing.T) {
 		runtime.Goexit()
 		return nil
 	})
-	if !errors.Is(err, errExited) {
-		t.Errorf("Update = %v, want %v", err, errExited)
+	if !errors.Is(err, sqlstore.ErrExited) {
+		t.Errorf("Update = %v, want %v", err, sqlstore.ErrExited)
 	}
-	if err := s.Org("o").Update(t.Context(), note("x")); !errors.Is(err, errExited) {
-		t.Errorf("the next one = %v, want %v", err, errExited)
+	if err := s.Org("o").Update(t.Context(), note("x")); !errors.Is(err, sqlstore.ErrExited) {
+		t.Errorf("the next one = %v, want %v", err, sqlstore.ErrExited)
 	}
 }
 

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"encoding/json"
@@ -47,7 +47,7 @@ var errEnough = errors.New("enough")
 func (r reader) Offerable(agent store.Agent, now time.Time, limit int) ([]instruction.Instruction, error) {
 	var ids []api.InstructionID
 	limit = store.PageSize(limit)
-	err := r.session.rows(pending, func(scan scanner) error {
+	err := r.session.Query(pending, func(scan Scanner) error {
 		var id api.InstructionID
 		var plugin api.PluginID
 		var text []byte

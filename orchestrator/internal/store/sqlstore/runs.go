@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"time"
@@ -12,8 +12,8 @@ var (
 	// Two texts, so that each can use its index.
 	runsOfAll      = prepare(`SELECT doc FROM runs WHERE org = ?1 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
 	runsOfWorkflow = prepare(`SELECT doc FROM runs WHERE org = ?1 AND workflow = ?5 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
-	runsFrom       = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND id >= ?3 LIMIT ?4)`)
-	runsOfKeyFrom  = prepare(`SELECT status, COUNT(*) FROM (SELECT status FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5) GROUP BY status`)
+	runsFrom       = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND id >= ?3 LIMIT ?4) AS some`)
+	runsOfKeyFrom  = prepare(`SELECT status, COUNT(*) FROM (SELECT status FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5) AS some GROUP BY status`)
 	// The index is of these two states only.
 	runsOfLane    = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status IN ('running', 'queued') AND status = ?4 ORDER BY id LIMIT ?5`)
 	hostsWorkedOn = prepare(`SELECT DISTINCT host FROM runs WHERE org = ?1 AND workflow = ?2 AND status IN ('running', 'queued') AND status = 'running' ORDER BY host`)
@@ -30,7 +30,7 @@ var (
 	dropApproval = prepare(`DELETE FROM approvals WHERE org = ?1 AND run = ?2 AND step = ?3`)
 
 	windowByKey = prepare(`SELECT doc FROM windows WHERE org = ?1 AND workflow = ?2 AND key = ?3`)
-	windowsOpen = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM windows WHERE org = ?1 AND workflow = ?2 LIMIT ?3)`)
+	windowsOpen = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM windows WHERE org = ?1 AND workflow = ?2 LIMIT ?3) AS some`)
 	dueWindows  = prepare(`SELECT doc FROM windows WHERE org = ?1 AND closes <= ?2 ORDER BY closes, workflow, key LIMIT ?3`)
 	nextWindow  = prepare(`SELECT closes FROM windows WHERE org = ?1 ORDER BY closes LIMIT 1`)
 	putWindow   = prepare(`INSERT INTO windows (org, workflow, key, closes, doc) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -44,7 +44,7 @@ var (
 	dropAlarm = prepare(`DELETE FROM alarms WHERE org = ?1 AND run = ?2 AND step = ?3 AND try = ?4`)
 
 	historyOfRun = prepare(`SELECT doc FROM history WHERE org = ?1 AND run = ?2 ORDER BY seq`)
-	addHistory   = prepare(`INSERT INTO history (org, run, seq, doc) VALUES (?1, ?2, ?3, ?4)`)
+	addHistory   = prepare(`INSERT INTO history (org, run, seq, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING`)
 
 	logsOfAll         = prepare(`SELECT doc FROM logs WHERE org = ?1 AND n > ?2 ORDER BY n LIMIT ?3`)
 	logsOfRun         = prepare(`SELECT doc FROM logs WHERE org = ?1 AND n > ?2 AND run = ?4 AND run <> '' ORDER BY n LIMIT ?3`)
@@ -69,13 +69,13 @@ func (r reader) Runs(q store.RunQuery) ([]store.Run, error) {
 }
 
 func (r reader) RunsFrom(workflow string, from api.RunID, limit int) (n int, err error) {
-	_, err = r.session.value(runsFrom, &n, r.org, workflow, from, limit)
+	_, err = value(r.session, runsFrom, &n, r.org, workflow, from, limit)
 	return n, err
 }
 
 func (r reader) RunsOfKeyFrom(workflow, key string, from api.RunID, limit int) (map[string]int, error) {
 	out := map[string]int{}
-	err := r.session.rows(runsOfKeyFrom, func(scan scanner) error {
+	err := r.session.Query(runsOfKeyFrom, func(scan Scanner) error {
 		var status string
 		var n int
 		err := scan(&status, &n)
@@ -94,8 +94,8 @@ func (r reader) HostsWorkedOn(workflow string) ([]string, error) {
 }
 
 // column reads the only column of a query.
-func column[T any](r reader, st statement, args ...any) (out []T, err error) {
-	err = r.session.rows(st, func(scan scanner) error {
+func column[T any](r reader, st Statement, args ...any) (out []T, err error) {
+	err = r.session.Query(st, func(scan Scanner) error {
 		var value T
 		err := scan(&value)
 		out = append(out, value)
@@ -106,11 +106,15 @@ func column[T any](r reader, st statement, args ...any) (out []T, err error) {
 
 func (r reader) RunActive(workflow, key string) (bool, error) {
 	var one int
-	return r.session.value(activeRun, &one, r.org, workflow, key)
+	return value(r.session, activeRun, &one, r.org, workflow, key)
 }
 
 func (t *tx) PutRun(r store.Run) error {
-	return t.put(putRun, r, r.ID, r.Workflow, r.Key, r.Lane, r.Host, r.Status, r.FinishedAt.IsZero())
+	active := 0
+	if r.FinishedAt.IsZero() {
+		active = 1
+	}
+	return t.put(putRun, r, r.ID, r.Workflow, r.Key, r.Lane, r.Host, r.Status, active)
 }
 
 func (r reader) Waits() ([]store.Wait, error) { return all[store.Wait](r, waits) }
@@ -126,9 +130,9 @@ func (r reader) DueAlarms(now time.Time, limit int) ([]store.Alarm, error) {
 func (r reader) NextAlarm() (time.Time, bool, error) { return r.next(nextAlarm) }
 
 // next is the time that a query finds, if it finds one.
-func (r reader) next(st statement) (time.Time, bool, error) {
+func (r reader) next(st Statement) (time.Time, bool, error) {
 	var at int64
-	found, err := r.session.value(st, &at, r.org)
+	found, err := value(r.session, st, &at, r.org)
 	if err != nil || !found {
 		return time.Time{}, false, err
 	}
@@ -146,7 +150,7 @@ func (r reader) Window(workflow, key string) (store.Window, error) {
 }
 
 func (r reader) WindowsOpen(workflow string, limit int) (n int, err error) {
-	_, err = r.session.value(windowsOpen, &n, r.org, workflow, limit)
+	_, err = value(r.session, windowsOpen, &n, r.org, workflow, limit)
 	return n, err
 }
 
@@ -174,7 +178,7 @@ func (r reader) History(run api.RunID) ([]store.History, error) {
 	return all[store.History](r, historyOfRun, run)
 }
 
-func (t *tx) AddHistory(h store.History) error { return t.put(addHistory, h, h.Run, h.Seq) }
+func (t *tx) AddHistory(h store.History) error { return t.add(addHistory, h, h.Run, h.Seq) }
 
 func (r reader) Logs(q store.LogQuery) ([]store.Log, error) {
 	limit := store.PageSize(q.Limit)

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"time"
@@ -43,7 +43,7 @@ func (r reader) WorkflowVersions(name string, limit int) ([]store.Workflow, erro
 }
 
 func (t *tx) AddWorkflow(w store.Workflow) (int, error) {
-	if _, err := t.session.value(lastVersion, &w.Version, t.org, w.Name); err != nil {
+	if _, err := value(t.session, lastVersion, &w.Version, t.org, w.Name); err != nil {
 		return 0, err
 	}
 	w.Version++
@@ -51,7 +51,7 @@ func (t *tx) AddWorkflow(w store.Workflow) (int, error) {
 }
 
 func (t *tx) DeleteWorkflow(name string) error {
-	n, err := t.session.change(deleteWorkflow, t.org, name)
+	n, err := t.session.Change(deleteWorkflow, t.org, name)
 	if err == nil && n == 0 {
 		return store.ErrNotFound
 	}
@@ -60,7 +60,7 @@ func (t *tx) DeleteWorkflow(name string) error {
 
 func (r reader) CooldownUntil(workflow, key string) (time.Time, bool, error) {
 	var until int64
-	found, err := r.session.value(cooldownByKey, &until, r.org, workflow, key)
+	found, err := value(r.session, cooldownByKey, &until, r.org, workflow, key)
 	if err != nil || !found {
 		return time.Time{}, false, err
 	}

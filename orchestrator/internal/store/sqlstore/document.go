@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 // reader reads one organisation's records. By convention ?1 of every statement is the
 // organisation, and a record is read from a column of its JSON.
 type reader struct {
-	session *session
+	session Session
 	org     api.OrgID
 }
 
@@ -23,15 +23,15 @@ var _ store.Reader = reader{}
 type tx struct {
 	reader
 	known bool                // the organisation is in table orgs
-	next  map[statement]int64 // by the statement that finds them: the next free numbers
+	next  map[Statement]int64 // by the statement that finds them: the next free numbers
 }
 
 var _ store.Tx = (*tx)(nil)
 
 // all reads the records of a query whose only column is their JSON.
-func all[T any](r reader, st statement, args ...any) ([]T, error) {
+func all[T any](r reader, st Statement, args ...any) ([]T, error) {
 	var out []T
-	err := r.session.rows(st, func(scan scanner) error {
+	err := r.session.Query(st, func(scan Scanner) error {
 		var doc []byte
 		if err := scan(&doc); err != nil {
 			return err
@@ -47,7 +47,7 @@ func all[T any](r reader, st statement, args ...any) ([]T, error) {
 }
 
 // one reads the only record of a query, and is ErrNotFound when there is none.
-func one[T any](r reader, st statement, args ...any) (T, error) {
+func one[T any](r reader, st Statement, args ...any) (T, error) {
 	records, err := all[T](r, st, args...)
 	if err != nil || len(records) == 0 {
 		var none T
@@ -62,18 +62,23 @@ func one[T any](r reader, st statement, args ...any) (T, error) {
 var addOrg = prepare(`INSERT INTO orgs (org) VALUES (?1) ON CONFLICT DO NOTHING`)
 
 // write runs a statement that writes, with args after the organisation.
-func (t *tx) write(st statement, args ...any) error {
-	if !t.known {
-		if err := t.session.exec(addOrg, t.org); err != nil {
-			return err
-		}
-		t.known = true
+func (t *tx) write(st Statement, args ...any) error {
+	if err := t.addOrg(); err != nil {
+		return err
 	}
-	return t.session.exec(st, append([]any{t.org}, args...)...)
+	return t.session.Write(st, append([]any{t.org}, args...)...)
+}
+
+func (t *tx) addOrg() error {
+	if t.known {
+		return nil
+	}
+	t.known = true
+	return t.session.Write(addOrg, t.org)
 }
 
 // put writes a record, with its columns in args.
-func (t *tx) put(st statement, record any, args ...any) error {
+func (t *tx) put(st Statement, record any, args ...any) error {
 	doc, err := encode(record)
 	if err != nil {
 		return err
@@ -81,12 +86,28 @@ func (t *tx) put(st statement, record any, args ...any) error {
 	return t.write(st, append(args, doc)...)
 }
 
+// add is put for a statement that does nothing when the key is taken, and then ErrExists.
+func (t *tx) add(st Statement, record any, args ...any) error {
+	doc, err := encode(record)
+	if err != nil {
+		return err
+	}
+	if err := t.addOrg(); err != nil {
+		return err
+	}
+	n, err := t.session.Change(st, append(append([]any{t.org}, args...), doc)...)
+	if err == nil && n == 0 {
+		return store.ErrExists
+	}
+	return err
+}
+
 // number gives the next free number of a table; last finds the highest in use. It asks
 // once in a transaction.
-func (t *tx) number(last statement) (int64, error) {
+func (t *tx) number(last Statement) (int64, error) {
 	n, asked := t.next[last]
 	if !asked {
-		if _, err := t.session.value(last, &n, t.org); err != nil {
+		if _, err := value(t.session, last, &n, t.org); err != nil {
 			return 0, err
 		}
 		n++

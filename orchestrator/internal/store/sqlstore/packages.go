@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"time"
@@ -12,7 +12,7 @@ var (
 	packagesOf       = prepare(`SELECT doc FROM packages WHERE org = ?1 AND id = ?2 ORDER BY published DESC, version`)
 	allPackages      = prepare(`SELECT doc FROM packages WHERE org = ?1 ORDER BY id, published DESC, version`)
 	packageByDigest  = prepare(`SELECT 1 FROM packages WHERE org = ?1 AND digest = ?2 LIMIT 1`)
-	addPackage       = prepare(`INSERT INTO packages (org, id, version, digest, published, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)`)
+	addPackage       = prepare(`INSERT INTO packages (org, id, version, digest, published, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING`)
 	putPackage       = prepare(`INSERT INTO packages (org, id, version, digest, published, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 		ON CONFLICT (org, id, version) DO UPDATE SET digest = excluded.digest, published = excluded.published, doc = excluded.doc`)
 	deletePackage = prepare(`DELETE FROM packages WHERE org = ?1 AND id = ?2 AND version = ?3`)
@@ -45,11 +45,11 @@ func (r reader) Packages(id api.PluginID) ([]store.Package, error) {
 
 func (r reader) HasFile(digest string) (bool, error) {
 	var one int
-	return r.session.value(packageByDigest, &one, r.org, digest)
+	return value(r.session, packageByDigest, &one, r.org, digest)
 }
 
 func (t *tx) AddPackage(p store.Package) error {
-	return t.put(addPackage, p, p.ID, p.Version, p.Digest, p.PublishedAt.UnixNano())
+	return t.add(addPackage, p, p.ID, p.Version, p.Digest, p.PublishedAt.UnixNano())
 }
 
 func (t *tx) PutPackage(p store.Package) error {
@@ -74,7 +74,7 @@ func (r reader) DueAssignments(now time.Time) ([]store.Assignment, error) {
 
 func (r reader) NextDueAssignment() (time.Time, bool, error) {
 	var at int64
-	found, err := r.session.value(nextAssignment, &at, r.org)
+	found, err := value(r.session, nextAssignment, &at, r.org)
 	if err != nil || !found {
 		return time.Time{}, false, err
 	}
@@ -104,8 +104,8 @@ func (t *tx) DeletePublisher(fingerprint string) error {
 }
 
 // remove deletes one record, and is ErrNotFound when there is none.
-func (t *tx) remove(st statement, key ...any) error {
-	n, err := t.session.change(st, append([]any{t.org}, key...)...)
+func (t *tx) remove(st Statement, key ...any) error {
+	n, err := t.session.Change(st, append([]any{t.org}, key...)...)
 	if err == nil && n == 0 {
 		return store.ErrNotFound
 	}

@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ var (
 	eventsAfter  = prepare(`SELECT doc FROM events WHERE org = ?1 AND n > ?2 AND (?3 = '' OR type = ?3) AND (?4 = '' OR agent = ?4) ORDER BY n LIMIT ?5`)
 	newestEvents = prepare(`SELECT doc FROM events WHERE org = ?1 AND n > ?2 AND (?3 = '' OR type = ?3) AND (?4 = '' OR agent = ?4) ORDER BY n DESC LIMIT ?5`)
 	lastEvent    = prepare(`SELECT COALESCE(MAX(n), 0) FROM events WHERE org = ?1`)
-	addEvent     = prepare(`INSERT INTO events (org, n, agent, id, type, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)`)
+	addEvent     = prepare(`INSERT INTO events (org, n, agent, id, type, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING`)
 
 	// Through the index, agent by agent: an index of its own would cost every event.
 	eventsWithID = prepare(`SELECT doc FROM events WHERE org = ?1 AND agent IN (SELECT id FROM agents WHERE org = ?1 UNION ALL SELECT '` + string(store.OwnSender) + `') AND id = ?2 ORDER BY agent`)
@@ -71,7 +71,7 @@ func (t *tx) AddEvent(e store.Event) (err error) {
 	if e.Cursor, err = t.number(lastEvent); err != nil {
 		return err
 	}
-	return t.put(addEvent, e, e.Cursor, e.Agent, e.ID, e.Type)
+	return t.add(addEvent, e, e.Cursor, e.Agent, e.ID, e.Type)
 }
 
 func (r reader) Gaps(agent api.AgentID) ([]store.Gap, error) {

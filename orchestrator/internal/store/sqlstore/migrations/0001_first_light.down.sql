@@ -1,0 +1,13 @@
+DROP TABLE audit;
+DROP TABLE logs;
+DROP TABLE instructions;
+DROP TABLE history;
+DROP TABLE runs;
+DROP TABLE cooldowns;
+DROP TABLE workflows;
+DROP TABLE gaps;
+DROP TABLE events;
+DROP TABLE streams;
+DROP TABLE tokens;
+DROP TABLE agents;
+DROP TABLE orgs;

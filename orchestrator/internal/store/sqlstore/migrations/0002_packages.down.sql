@@ -1,0 +1,3 @@
+DROP TABLE publishers;
+DROP TABLE assignments;
+DROP TABLE packages;

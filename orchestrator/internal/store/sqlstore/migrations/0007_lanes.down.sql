@@ -1,0 +1,4 @@
+DROP INDEX runs_key;
+DROP INDEX runs_lane;
+ALTER TABLE runs DROP COLUMN host;
+ALTER TABLE runs DROP COLUMN lane;

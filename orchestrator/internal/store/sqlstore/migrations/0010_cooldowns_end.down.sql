@@ -1,0 +1,1 @@
+DROP INDEX cooldowns_until;
