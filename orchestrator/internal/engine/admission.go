@@ -72,12 +72,7 @@ func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, cert *x509.C
 	case serial == agent.NextSerial:
 		return e.activate(ctx, id, serial)
 	case serial != agent.Serial:
-		superseded := api.Errorf(api.CodeBadCertificate, "This certificate was replaced by a newer one that is in use; if the agent has not got that one, somebody else has: enrol it again with a token for its id.")
-		if serial == agent.RetiredSerial && e.now().Sub(agent.ActivatedAt) < retireGrace {
-			return superseded // its own call, which the first one with the new certificate overtook: it asks again
-		}
-		e.Refused(ctx, id, "superseded certificate "+serial, superseded)
-		return superseded
+		return e.superseded(ctx, id, agent, serial)
 	case e.now().Sub(agent.LastSeen) > seenResolution:
 		return e.seen(ctx, id)
 	}

@@ -21,6 +21,15 @@ import (
 	"github.com/stavily/agents/shared/pkg/pki"
 )
 
+// admits is what an agent that shows a certificate is told.
+func (w world) admits(cert *x509.Certificate) error {
+	_, _, release, err := w.Admit(w.t.Context(), cert)
+	if err == nil {
+		release()
+	}
+	return err
+}
+
 // audit lists the records of an action.
 func (w world) audit(action string) (found []store.Audit) {
 	w.t.Helper()
@@ -132,37 +141,60 @@ func TestStolenTokenIsOnRecord(t *testing.T) {
 	})
 }
 
-func TestCopiedCertificateIsOnRecordOnceAMinute(t *testing.T) {
+// A certificate that was renewed away is refused; where it goes on being used, two have the
+// agent's keys, and both are shut out until it is enrolled anew.
+func TestCopiedCertificateShutsBothOut(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		old := w.enrol(api.Sensor, "s", "h")
 		answer, err := w.Renew(t.Context(), old.Identity, api.CertificateRequest{CSRPEM: csr(t, old.key)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		admit := func(cert *x509.Certificate) error {
-			_, _, release, err := w.Admit(t.Context(), cert)
-			if err == nil {
-				release()
-			}
-			return err
+		renewed := certificate(t, answer.CertificatePEM)
+		waits, _, release, err := w.Admit(t.Context(), renewed)
+		if err != nil {
+			t.Fatal(err)
 		}
-		w.wantCode("the new certificate", admit(certificate(t, answer.CertificatePEM)), "")
-		w.wantCode("the old one, of a call under way", admit(old.cert), api.CodeBadCertificate)
+		defer release()
+		w.wantCode("the old one, of a call under way", w.admits(old.cert), api.CodeBadCertificate)
 		if found := w.audit("refused"); len(found) != 0 {
 			t.Errorf("a call that the new certificate overtook is an alarm: %+v", found)
 		}
 		time.Sleep(retireGrace)
 		for range 3 {
-			w.wantCode("the old one", admit(old.cert), api.CodeBadCertificate)
+			w.wantCode("the old one, held up", w.admits(old.cert), api.CodeBadCertificate)
 		}
-		if found := w.audit("refused"); len(found) != 1 {
-			t.Errorf("on record %d times within a minute, want once", len(found))
+		w.wantCode("the new one", w.admits(renewed), "")
+		if refused, revoked := w.audit("refused"), w.audit("agent.revoke"); len(refused) != 1 || len(revoked) != 0 {
+			t.Errorf("after a call that was held up %d refusals and %d revocations are on record, want 1 and 0", len(refused), len(revoked))
 		}
-		time.Sleep(refusalPause)
-		w.wantCode("the old one", admit(old.cert), api.CodeBadCertificate)
-		if found := w.audit("refused"); len(found) != 2 {
-			t.Errorf("on record %d times after a minute, want twice", len(found))
+		time.Sleep(retireGrace)
+		w.wantCode("the old one again", w.admits(old.cert), api.CodeRevoked)
+		w.wantCode("the new one", w.admits(renewed), api.CodeRevoked)
+		w.wantCode("a request that waits", context.Cause(waits), api.CodeRevoked)
+		if revoked := w.audit("agent.revoke"); len(revoked) != 1 || !strings.Contains(revoked[0].Detail, ca.Serial(old.cert)) {
+			t.Errorf("on record is %+v", revoked)
 		}
+	})
+}
+
+// Who goes on with the certificate of a host that was replaced shuts nobody out. It is on
+// record once a minute.
+func TestReplacedHostShutsNobodyOut(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		old := w.enrol(api.Sensor, "s", "h")
+		replaced := w.enrol(api.Sensor, "s", "h")
+		for minute := range 3 {
+			for range 3 {
+				w.wantCode("the old host", w.admits(old.cert), api.CodeBadCertificate)
+				time.Sleep(retireGrace)
+			}
+			if found := w.audit("refused"); len(found) != minute+1 {
+				t.Errorf("on record %d times in minute %d", len(found), minute)
+			}
+			time.Sleep(refusalPause)
+		}
+		w.wantCode("the new host", w.admits(replaced.cert), "")
 	})
 }
 

@@ -60,6 +60,7 @@ type Engine struct {
 	events     pulse                                    // an event was stored
 	runs       pulse                                    // a run, its history or its logs changed
 	refusals   refusals
+	strays     strays
 	alarm      *alarm
 	programs   programs
 	waits      cache[[]waitingStep]
