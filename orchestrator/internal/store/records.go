@@ -230,6 +230,7 @@ type EventQuery struct {
 	Agent  api.AgentID
 	After  int64 // only those with a higher cursor
 	Newest bool  // the newest first instead
+	Before int64 // of the newest, only those with a lower cursor; 0: all
 	Limit  int   // see PageSize
 }
 
@@ -246,6 +247,7 @@ type LogQuery struct {
 	Run         api.RunID // "": any
 	Instruction api.InstructionID
 	After       int64 // only those with a higher cursor
+	Newest      bool  // of a run only: the last lines, in their order all the same
 	Limit       int   // see PageSize
 }
 

@@ -50,6 +50,8 @@ type Reader interface {
 	PackageReader
 	// Audit lists records with a higher Seq, oldest first, at most PageSize(limit).
 	Audit(after int64, limit int) ([]Audit, error)
+	// AuditBefore lists records with a lower Seq, or of all where that is 0, newest first.
+	AuditBefore(before int64, limit int) ([]Audit, error)
 }
 
 // AgentReader reads agents and their tokens.

@@ -1,6 +1,9 @@
 package sqlstore
 
 import (
+	"cmp"
+	"math"
+
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -16,9 +19,10 @@ var (
 	putToken    = prepare(`INSERT INTO tokens (org, hash, created, doc) VALUES (?1, ?2, ?3, ?4)
 		ON CONFLICT (org, hash) DO UPDATE SET created = excluded.created, doc = excluded.doc`)
 
-	auditAfter = prepare(`SELECT doc FROM audit WHERE org = ?1 AND n > ?2 ORDER BY n LIMIT ?3`)
-	lastAudit  = prepare(`SELECT COALESCE(MAX(n), 0) FROM audit WHERE org = ?1`)
-	addAudit   = prepare(`INSERT INTO audit (org, n, doc) VALUES (?1, ?2, ?3)`)
+	auditAfter  = prepare(`SELECT doc FROM audit WHERE org = ?1 AND n > ?2 ORDER BY n LIMIT ?3`)
+	auditBefore = prepare(`SELECT doc FROM audit WHERE org = ?1 AND n < ?2 ORDER BY n DESC LIMIT ?3`)
+	lastAudit   = prepare(`SELECT COALESCE(MAX(n), 0) FROM audit WHERE org = ?1`)
+	addAudit    = prepare(`INSERT INTO audit (org, n, doc) VALUES (?1, ?2, ?3)`)
 )
 
 func (r reader) Agent(id api.AgentID) (store.Agent, error) { return one[store.Agent](r, agentByID, id) }
@@ -35,6 +39,10 @@ func (t *tx) PutToken(k store.Token) error {
 
 func (r reader) Audit(after int64, limit int) ([]store.Audit, error) {
 	return all[store.Audit](r, auditAfter, after, store.PageSize(limit))
+}
+
+func (r reader) AuditBefore(before int64, limit int) ([]store.Audit, error) {
+	return all[store.Audit](r, auditBefore, cmp.Or(before, math.MaxInt64), store.PageSize(limit))
 }
 
 func (t *tx) AddAudit(a store.Audit) (err error) {

@@ -1,7 +1,9 @@
 package sqlstore
 
 import (
+	"cmp"
 	"errors"
+	"math"
 
 	"github.com/stavily/agents/orchestrator/internal/delivery"
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -15,7 +17,7 @@ var (
 
 	eventByID    = prepare(`SELECT doc FROM events WHERE org = ?1 AND agent = ?2 AND id = ?3`)
 	eventsAfter  = prepare(`SELECT doc FROM events WHERE org = ?1 AND n > ?2 AND (?3 = '' OR type = ?3) AND (?4 = '' OR agent = ?4) ORDER BY n LIMIT ?5`)
-	newestEvents = prepare(`SELECT doc FROM events WHERE org = ?1 AND n > ?2 AND (?3 = '' OR type = ?3) AND (?4 = '' OR agent = ?4) ORDER BY n DESC LIMIT ?5`)
+	newestEvents = prepare(`SELECT doc FROM events WHERE org = ?1 AND n > ?2 AND (?3 = '' OR type = ?3) AND (?4 = '' OR agent = ?4) AND n < ?6 ORDER BY n DESC LIMIT ?5`)
 	lastEvent    = prepare(`SELECT COALESCE(MAX(n), 0) FROM events WHERE org = ?1`)
 	addEvent     = prepare(`INSERT INTO events (org, n, agent, id, type, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING`)
 
@@ -48,11 +50,10 @@ func (r reader) Event(agent api.AgentID, id api.EventID) (store.Event, error) {
 }
 
 func (r reader) Events(q store.EventQuery) ([]store.Event, error) {
-	query := eventsAfter
 	if q.Newest {
-		query = newestEvents
+		return all[store.Event](r, newestEvents, q.After, q.Type, q.Agent, store.PageSize(q.Limit), cmp.Or(q.Before, math.MaxInt64))
 	}
-	return all[store.Event](r, query, q.After, q.Type, q.Agent, store.PageSize(q.Limit))
+	return all[store.Event](r, eventsAfter, q.After, q.Type, q.Agent, store.PageSize(q.Limit))
 }
 
 func (r reader) EventsWithID(id api.EventID) ([]store.Event, error) {

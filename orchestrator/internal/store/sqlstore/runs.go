@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"slices"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -48,6 +49,7 @@ var (
 
 	logsOfAll         = prepare(`SELECT doc FROM logs WHERE org = ?1 AND n > ?2 ORDER BY n LIMIT ?3`)
 	logsOfRun         = prepare(`SELECT doc FROM logs WHERE org = ?1 AND n > ?2 AND run = ?4 AND run <> '' ORDER BY n LIMIT ?3`)
+	lastLogsOfRun     = prepare(`SELECT doc FROM logs WHERE org = ?1 AND n > ?2 AND run = ?4 AND run <> '' ORDER BY n DESC LIMIT ?3`)
 	logsOfInstruction = prepare(`SELECT doc FROM logs WHERE org = ?1 AND n > ?2 AND instruction = ?4 AND instruction <> '' AND (?5 = '' OR run = ?5) ORDER BY n LIMIT ?3`)
 	lastLog           = prepare(`SELECT COALESCE(MAX(n), 0) FROM logs WHERE org = ?1`)
 	addLog            = prepare(`INSERT INTO logs (org, n, run, instruction, doc) VALUES (?1, ?2, ?3, ?4, ?5)`)
@@ -185,6 +187,10 @@ func (r reader) Logs(q store.LogQuery) ([]store.Log, error) {
 	switch {
 	case q.Instruction != "":
 		return all[store.Log](r, logsOfInstruction, q.After, limit, q.Instruction, q.Run)
+	case q.Run != "" && q.Newest:
+		lines, err := all[store.Log](r, lastLogsOfRun, q.After, limit, q.Run)
+		slices.Reverse(lines)
+		return lines, err
 	case q.Run != "":
 		return all[store.Log](r, logsOfRun, q.After, limit, q.Run)
 	}

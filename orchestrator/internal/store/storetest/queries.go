@@ -44,6 +44,8 @@ func testEventPages(f *fixture) {
 		{store.EventQuery{After: 6}, "[]"},
 		{store.EventQuery{Limit: 2, Newest: true}, "[E5 E4]"},
 		{store.EventQuery{Newest: true, After: 4}, "[E5 E4]"},
+		{store.EventQuery{Limit: 2, Newest: true, Before: 4}, "[E2 E1]"},
+		{store.EventQuery{Newest: true, Before: 1}, "[]"},
 		{store.EventQuery{Type: "b.b"}, "[E1 E3 E5]"},
 		{store.EventQuery{Agent: "y"}, "[E2 E3]"},
 		{store.EventQuery{Agent: "y", Type: "a.a", Newest: true}, "[E2]"},
@@ -118,6 +120,8 @@ func testLogPages(f *fixture) {
 		{store.LogQuery{After: 1, Limit: 2}, "[L1 L2]"},
 		{store.LogQuery{Run: "r"}, "[L0 L1]"},
 		{store.LogQuery{Run: "r", After: 1}, "[L1]"},
+		{store.LogQuery{Run: "r", Newest: true}, "[L0 L1]"},
+		{store.LogQuery{Run: "r", Newest: true, Limit: 1}, "[L1]"},
 		{store.LogQuery{Instruction: "i"}, "[L0 L3]"},
 		{store.LogQuery{Instruction: "i", Run: "r"}, "[L0]"},
 		{store.LogQuery{Instruction: "i", Limit: 1}, "[L0]"},
@@ -134,6 +138,10 @@ func testAuditPages(f *fixture) {
 	got := read(f, org, func(r store.Reader) ([]store.Audit, error) { return r.Audit(1, 1) })
 	if len(got) != 1 || got[0].Detail != "A1" || got[0].Seq != 2 {
 		f.Errorf("Audit(1, 1) = %+v, want A1 with seq 2", got)
+	}
+	for before, want := range map[int64]string{0: "[A2 A1]", 3: "[A1 A0]", 1: "[]"} {
+		got := read(f, org, func(r store.Reader) ([]store.Audit, error) { return r.AuditBefore(before, 2) })
+		f.equal(fmt.Sprintf("AuditBefore(%d, 2)", before), fmt.Sprint(keys(got, func(a store.Audit) string { return a.Detail })), want)
 	}
 }
 
