@@ -18,8 +18,8 @@ type ids struct {
 
 func newIDs() *ids { return &ids{entropy: ulid.Monotonic(rand.Reader, 0)} }
 
-// firstID is before every identifier of that time and later.
-func firstID(at time.Time) api.RunID {
+// FirstID is before the id of every run of that time and later.
+func FirstID(at time.Time) api.RunID {
 	var id ulid.ULID
 	if ms := at.UnixMilli(); ms > 0 {
 		_ = id.SetTime(uint64(ms)) // fails in the year 10889

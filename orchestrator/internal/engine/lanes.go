@@ -15,11 +15,11 @@ import (
 func limitsOf(r store.Reader, def *workflow.Definition, d workflow.Decision, now time.Time, past *workflow.Past) (err error) {
 	l := def.Limits
 	if l.Runs > 0 {
-		past.Runs, err = r.RunsFrom(def.Name, firstID(now.Add(-l.Per)), l.Runs)
+		past.Runs, err = r.RunsFrom(def.Name, FirstID(now.Add(-l.Per)), l.Runs)
 	}
 	if a := l.Attempts; a.Count > 0 && err == nil {
 		var by map[string]int
-		by, err = r.RunsOfKeyFrom(def.Name, d.Key, firstID(now.Add(-a.Per)), 2*a.Count)
+		by, err = r.RunsOfKeyFrom(def.Name, d.Key, FirstID(now.Add(-a.Per)), 2*a.Count)
 		for status, n := range by {
 			if status == string(workflow.Escalated) {
 				past.Escalated = true

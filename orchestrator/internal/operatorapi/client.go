@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -52,6 +55,51 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 		return err
 	}
 	return c.exchange(ctx, method, path, query, body, out)
+}
+
+// List reads a list page by page until there are no more, or most items where that is
+// above 0.
+func List[T any](ctx context.Context, c *Client, path string, query url.Values, most int) ([]T, error) {
+	items := []T{}
+	query = maps.Clone(query)
+	if query == nil {
+		query = url.Values{}
+	}
+	for {
+		left := maxLimit
+		if most > 0 {
+			left = min(left, most-len(items))
+		}
+		query.Set("limit", strconv.Itoa(left))
+		var page []T
+		next, err := c.page(ctx, path, query, &page)
+		items = append(items, page...)
+		if err != nil || next == "" || len(items) == most {
+			return items, err
+		}
+		query.Set("cursor", next)
+	}
+}
+
+// page reads one page and returns the cursor of the next; empty when there is none.
+func (c *Client) page(ctx context.Context, path string, query url.Values, out any) (next string, err error) {
+	resp, err := c.send(ctx, http.MethodGet, path, query, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if err := limits.DecodeJSON(resp.Body, maxAnswer, out); err != nil {
+		return "", fmt.Errorf("answer to GET %s: %w", path, err)
+	}
+	link, isNext := strings.CutSuffix(resp.Header.Get("Link"), `>; rel="next"`)
+	if !isNext {
+		return "", nil
+	}
+	u, err := url.Parse(strings.TrimPrefix(link, "<"))
+	if err != nil {
+		return "", fmt.Errorf("answer to GET %s: header Link: %w", path, err)
+	}
+	return u.Query().Get("cursor"), nil
 }
 
 // Upload posts a body as it is.

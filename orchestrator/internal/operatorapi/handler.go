@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -174,8 +175,17 @@ func (o operators) tokenList(ctx context.Context, c *route.Call) (any, error) {
 	return list(ctx, o, c, store.Reader.Tokens, viewToken)
 }
 
+// agentList lists agents by id, all of them unless pages are asked for.
 func (o operators) agentList(ctx context.Context, c *route.Call) (any, error) {
-	return list(ctx, o, c, store.Reader.Agents, viewAgent)
+	typ, status, tag, plugin := api.AgentType(c.Query.Get("type")), c.Query.Get("status"), c.Query.Get("tag"), api.PluginID(c.Query.Get("plugin"))
+	key := func(a store.Agent) string { return string(a.ID) }
+	return pager[store.Agent, Agent]{
+		read: window(store.Reader.Agents, key), key: key, view: viewAgent,
+		keep: func(a Agent) bool {
+			return (typ == "" || a.Type == typ) && (status == "" || a.Status == status) && (tag == "" || slices.Contains(a.Tags, tag)) &&
+				(plugin == "" || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool { return p.ID == plugin }))
+		},
+	}.page(ctx, o, c, everything)
 }
 
 func (o operators) agentShow(ctx context.Context, c *route.Call) (any, error) {
@@ -220,11 +230,16 @@ func (o operators) workflowApply(ctx context.Context, c *route.Call) (any, error
 	return Applied{Name: w.Name, Version: w.Version, Changed: changed}, err
 }
 
+// workflowList lists workflows by name, all of them unless pages are asked for.
 func (o operators) workflowList(ctx context.Context, c *route.Call) (any, error) {
-	return list(ctx, o, c, store.Reader.Workflows, func(w store.Workflow) Workflow {
-		w.Text = ""
-		return viewWorkflow(w)
-	})
+	key := func(w store.Workflow) string { return w.Name }
+	return pager[store.Workflow, Workflow]{
+		read: window(store.Reader.Workflows, key), key: key,
+		view: func(w store.Workflow) Workflow {
+			w.Text = ""
+			return viewWorkflow(w)
+		},
+	}.page(ctx, o, c, everything)
 }
 
 func (o operators) workflowShow(ctx context.Context, c *route.Call) (any, error) {

@@ -3,9 +3,11 @@ package operatorapi
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,7 +96,17 @@ const about = `The API for the people who run the orchestrator, which the comman
 
 **Fields** may be added; a reader ignores those that it does not know. Names and states never change their meaning.
 
-**Times** are RFC 3339 with milliseconds, UTC; null means none.`
+**Times** are RFC 3339 with milliseconds, UTC; null means none.
+
+**Lists** are arrays. Those that have the parameter cursor come in pages: the header Link has the address of the next
+page with rel="next", and no such header means that there is none. A page can be shorter than its limit, or empty, and
+still have a next one, where a filter let little through.
+
+**Streams** are newline-delimited JSON, or server-sent events for who asks with Accept: text/event-stream: data is
+what a line would be, id goes into Last-Event-ID to go on after it, and the event "end" says that nothing will follow.
+
+**Entity tags.** Answers to GET that are one document have an ETag; If-None-Match with it gets 304 for what has not
+changed.`
 
 var inPath = regexp.MustCompile(`\{(\w+)\}`)
 
@@ -126,6 +138,18 @@ func (s *schemas) operation(row route.Row, op operation) object {
 	if op.stream {
 		content = object{"application/x-ndjson": object{"schema": schema}, "text/event-stream": object{"schema": object{"type": "string"}}}
 	}
-	responses["200"] = object{"description": "Done.", "content": content}
+	answer := object{"description": "Done.", "content": content}
+	headers := object{}
+	if row.Method == http.MethodGet && !op.stream {
+		headers["ETag"] = object{"description": "names what the answer says", "schema": object{"type": "string"}}
+		responses["304"] = object{"description": "The client has it: If-None-Match names it."}
+	}
+	if slices.Contains(op.query, paramCursor) {
+		headers["Link"] = object{"description": "rel=\"next\": the next page, if there is one", "schema": object{"type": "string"}}
+	}
+	if len(headers) > 0 {
+		answer["headers"] = headers
+	}
+	responses["200"] = answer
 	return out
 }

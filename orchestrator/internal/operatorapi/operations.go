@@ -43,36 +43,50 @@ var (
 	paramLimit  = parameter{"limit", "integer", fmt.Sprintf("at most so many, 1 to %d; by default %d", maxLimit, defaultLimit)}
 	paramType   = parameter{"type", "string", "only events of this type"}
 	paramAgent  = parameter{"agent", "string", "only events of the agent of this id"}
+	paramCursor = parameter{"cursor", "string", "the page after the one whose header Link has this"}
+	paramPlace  = parameter{"cursor", "integer", "go on after the item of this id; the header Last-Event-ID says the same"}
+	paramSince  = parameter{"since", "string", "none from before this time"}
+	paramUntil  = parameter{"until", "string", "none from this time on"}
+	paramEvery  = parameter{"limit", "integer", fmt.Sprintf("at most so many, 1 to %d; by default all", maxLimit)}
 	paramFollow = parameter{"follow", "boolean", "true: go on until the run ends"}
 )
 
 var operations = map[route.ID]operation{
-	route.Health:           {tag: "server", about: "Tell what the server is and how it is", gives: Health{}},
-	route.APIDocument:      {tag: "server", about: "This document", gives: json.RawMessage(nil)},
-	route.TokenCreate:      {tag: "agents", about: "Make an enrolment token", takes: TokenRequest{}, gives: NewToken{}},
-	route.TokenList:        {tag: "agents", about: "List the enrolment tokens that were made, newest first", gives: []Token{}},
-	route.AgentList:        {tag: "agents", about: "List agents by id", gives: []Agent{}},
+	route.Health:      {tag: "server", about: "Tell what the server is and how it is", gives: Health{}},
+	route.APIDocument: {tag: "server", about: "This document", gives: json.RawMessage(nil)},
+	route.TokenCreate: {tag: "agents", about: "Make an enrolment token", takes: TokenRequest{}, gives: NewToken{}},
+	route.TokenList:   {tag: "agents", about: "List the enrolment tokens that were made, newest first", gives: []Token{}},
+	route.AgentList: {tag: "agents", about: "List agents by id", query: []parameter{
+		paramEvery, paramCursor, {"type", "string", "only agents of this type"}, {"status", "string", "only agents of this status"},
+		{"tag", "string", "only agents that have this tag"}, {"plugin", "string", "only agents that have this plugin"},
+	}, gives: []Agent{}},
 	route.AgentShow:        {tag: "agents", about: "Show one agent", gives: Agent{}},
 	route.AgentRevoke:      {tag: "agents", about: "Refuse an agent from now on", takes: RevokeRequest{}},
 	route.WorkflowApply:    {tag: "workflows", about: "Check a workflow, run the tests that it brings and put it into effect", takes: ApplyRequest{}, gives: Applied{}},
-	route.WorkflowList:     {tag: "workflows", about: "List the workflows in effect by name, without their texts", gives: []Workflow{}},
+	route.WorkflowList:     {tag: "workflows", about: "List the workflows in effect by name, without their texts", query: []parameter{paramEvery, paramCursor}, gives: []Workflow{}},
 	route.WorkflowShow:     {tag: "workflows", about: "Show a workflow as it is in effect", gives: Workflow{}},
 	route.WorkflowDelete:   {tag: "workflows", about: "Let a workflow start no more runs"},
 	route.WorkflowVersions: {tag: "workflows", about: "List the versions of a workflow with their texts, newest first", query: []parameter{paramLimit}, gives: []Workflow{}},
 	route.WorkflowRollback: {tag: "workflows", about: "Put an earlier version into effect again, as a new one", takes: RollbackRequest{}, gives: Applied{}},
 	route.WorkflowRun:      {tag: "workflows", about: "Start a run by hand, if what decides on events lets it", takes: StartRequest{}, gives: Evaluation{}},
 	route.RunList: {tag: "runs", about: "List runs, newest first", query: []parameter{
-		paramLimit, {"workflow", "string", "only runs of the workflow of this name"}, {"status", "string", "only runs of this status"},
+		paramLimit, paramCursor, paramSince, paramUntil, {"workflow", "string", "only runs of the workflow of this name"}, {"status", "string", "only runs of this status"},
+		{"event", "string", "only runs that events of this id started"},
 	}, gives: []Run{}},
-	route.RunShow:       {tag: "runs", about: "Show a run: its steps, their results and its history", gives: RunDetail{}},
-	route.RunLogs:       {tag: "runs", about: "Stream what the plugins of a run wrote", query: []parameter{paramFollow}, gives: Log{}, stream: true},
-	route.RunFollow:     {tag: "runs", about: "Stream the history of a run until it ends", gives: History{}, stream: true},
-	route.RunCancel:     {tag: "runs", about: "Cancel a run", gives: Run{}},
-	route.EventList:     {tag: "events", about: "List events, newest first", query: []parameter{paramLimit, paramType, paramAgent}, gives: []Event{}},
-	route.EventFollow:   {tag: "events", about: "Stream events as they are stored", query: []parameter{paramType, paramAgent, {"tail", "integer", "begin with the last so many"}}, gives: Event{}, stream: true},
-	route.EventExplain:  {tag: "events", about: "Say what became of an event, clause by clause; one for each agent that gave an event this id", gives: []Explanation{}},
-	route.EventReplay:   {tag: "events", about: "Say what a workflow would make of an event; nothing is executed", takes: ReplayRequest{}, gives: Evaluation{}},
-	route.AuditList:     {tag: "audit", about: "List what is on record, oldest first", query: []parameter{paramLimit, {"after", "integer", "only records with a higher number"}}, gives: []Audit{}},
+	route.RunShow:   {tag: "runs", about: "Show a run: its steps, their results and its history", gives: RunDetail{}},
+	route.RunLogs:   {tag: "runs", about: "Stream what the plugins of a run wrote", query: []parameter{paramPlace, paramFollow}, gives: Log{}, stream: true},
+	route.RunFollow: {tag: "runs", about: "Stream the history of a run until it ends", query: []parameter{paramPlace}, gives: History{}, stream: true},
+	route.RunCancel: {tag: "runs", about: "Cancel a run", gives: Run{}},
+	route.EventList: {tag: "events", about: "List events, newest first", query: []parameter{
+		paramLimit, paramCursor, paramSince, paramType, paramAgent, {"severity", "string", "only events of this severity"},
+	}, gives: []Event{}},
+	route.EventFollow:  {tag: "events", about: "Stream events as they are stored", query: []parameter{paramPlace, paramType, paramAgent, {"tail", "integer", "begin with the last so many"}}, gives: Event{}, stream: true},
+	route.EventExplain: {tag: "events", about: "Say what became of an event, clause by clause; one for each agent that gave an event this id", gives: []Explanation{}},
+	route.EventReplay:  {tag: "events", about: "Say what a workflow would make of an event; nothing is executed", takes: ReplayRequest{}, gives: Evaluation{}},
+	route.AuditList: {tag: "audit", about: "List what is on record, oldest first", query: []parameter{
+		paramLimit, paramCursor, paramSince, {"after", "integer", "only records with a higher number"},
+		{"actor", "string", "only what this one did"}, {"action", "string", "only this action"}, {"object", "string", "only what was done to this"},
+	}, gives: []Audit{}},
 	route.ApprovalList:  {tag: "approvals", about: "List the steps that wait for people", gives: []Approval{}},
 	route.ApprovalJudge: {tag: "approvals", about: "Approve or deny what a step would do, by the digest of what was shown", takes: JudgeRequest{}, gives: Run{}},
 }

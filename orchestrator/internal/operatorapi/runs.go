@@ -3,6 +3,9 @@ package operatorapi
 import (
 	"cmp"
 	"context"
+	"errors"
+	"slices"
+	"strconv"
 
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/route"
@@ -10,13 +13,52 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
+// runList lists runs, newest first. Ids of runs sort by the time at which they were made.
 func (o operators) runList(ctx context.Context, c *route.Call) (any, error) {
-	limit, err := whole(c, "limit", defaultLimit, 1, maxLimit)
+	from, err := instant(c, "since")
 	if err != nil {
 		return nil, err
 	}
-	query := store.RunQuery{Workflow: c.Query.Get("workflow"), Status: c.Query.Get("status"), Limit: int(limit)}
-	return list(ctx, o, c, func(r store.Reader) ([]store.Run, error) { return r.Runs(query) }, viewRun)
+	until, err := instant(c, "until")
+	if err != nil {
+		return nil, err
+	}
+	query := store.RunQuery{Workflow: c.Query.Get("workflow"), Status: c.Query.Get("status")}
+	p := pager[store.Run, Run]{
+		read: func(r store.Reader, cursor string, n int) ([]store.Run, error) {
+			query.Before, query.Limit = api.RunID(cursor), n
+			if cursor == "" && !until.IsZero() {
+				query.Before = engine.FirstID(until)
+			}
+			return r.Runs(query)
+		},
+		key: func(r store.Run) string { return string(r.ID) }, view: viewRun,
+		end: func(r store.Run) bool { return r.CreatedAt.Before(from) },
+	}
+	if event := api.EventID(c.Query.Get("event")); event != "" {
+		p.read = window(func(r store.Reader) ([]store.Run, error) { return runsOf(r, event) }, p.key)
+		p.keep = func(r Run) bool {
+			return (query.Workflow == "" || r.Workflow == query.Workflow) && (query.Status == "" || r.Status == query.Status) && (until.IsZero() || r.CreatedAt.Before(until))
+		}
+		p.end = func(store.Run) bool { return false }
+	}
+	return p.page(ctx, o, c, defaultLimit)
+}
+
+// runsOf lists the runs that the events with an id started, by id.
+func runsOf(r store.Reader, event api.EventID) ([]store.Run, error) {
+	evaluations, err := r.Evaluations(event)
+	runs := []store.Run{}
+	for _, e := range evaluations {
+		if e.Run == "" {
+			continue
+		}
+		run, failure := r.Run(e.Run)
+		err = errors.Join(err, failure)
+		runs = append(runs, run)
+	}
+	slices.SortFunc(runs, func(a, b store.Run) int { return cmp.Compare(a.ID, b.ID) })
+	return runs, err
 }
 
 func (o operators) runShow(ctx context.Context, c *route.Call) (any, error) {
@@ -87,8 +129,12 @@ func (o operators) runFollow(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := 0
-	return follow(o, id, o.engine.RunsChanged, func(r store.Reader) (fresh []History, last bool, err error) {
+	place, err := number(c.Place())
+	if err != nil {
+		return nil, err
+	}
+	seen := int(place)
+	return follow(o, id, o.engine.RunsChanged, func(r store.Reader) (fresh []route.Item, last bool, err error) {
 		if run, err = r.Run(run.ID); err != nil {
 			return nil, false, err
 		}
@@ -96,7 +142,7 @@ func (o operators) runFollow(ctx context.Context, c *route.Call) (any, error) {
 		for _, h := range history {
 			if h.Seq > seen {
 				seen = h.Seq
-				fresh = append(fresh, viewHistory(h))
+				fresh = append(fresh, route.Item{Place: strconv.Itoa(h.Seq), Value: viewHistory(h)})
 			}
 		}
 		return fresh, !run.FinishedAt.IsZero(), err
@@ -111,15 +157,18 @@ func (o operators) runLogs(ctx context.Context, c *route.Call) (any, error) {
 		return nil, err
 	}
 	goOn := c.Query.Get("follow") == "true"
-	var after int64
-	return follow(o, id, o.engine.RunsChanged, func(r store.Reader) (lines []Log, last bool, err error) {
+	after, err := number(c.Place())
+	if err != nil {
+		return nil, err
+	}
+	return follow(o, id, o.engine.RunsChanged, func(r store.Reader) (lines []route.Item, last bool, err error) {
 		if run, err = r.Run(run.ID); err != nil {
 			return nil, false, err
 		}
 		rows, err := r.Logs(store.LogQuery{Run: run.ID, After: after, Limit: followPage})
 		for _, row := range rows {
 			after = row.Cursor
-			lines = append(lines, viewLog(row))
+			lines = append(lines, route.Item{Place: strconv.FormatInt(row.Cursor, 10), Value: viewLog(row)})
 		}
 		return lines, len(rows) < followPage && (!goOn || !run.FinishedAt.IsZero()), err
 	}), nil

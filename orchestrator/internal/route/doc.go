@@ -24,7 +24,7 @@
 //     wait as long as it likes in between: that is a long poll. An upload is bounded and
 //     read by its handler, a file is written as fast as the client takes it; neither may
 //     stand still for 30 s.
-//   - Every answer is JSON or newline-delimited JSON or a file or has no body. Every error has
+//   - Every answer is JSON, newline-delimited JSON, server-sent events, a file, or has no body. Every error has
 //     the shape of [api.ErrorBody] with a request id that the log has too.
 //   - A panic of a handler is a 500 and a log record, not the end of the server.
 //

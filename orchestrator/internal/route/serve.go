@@ -24,14 +24,9 @@ import (
 const transferLimit = 30 * time.Second
 
 // Handler answers one call. The value becomes the JSON body of a 200; nil is a 204
-// without a body; a [Stream] is written value by value, a [*File] in the range that was
+// without a body; an [Answer] has more to say of it; a [Stream] is written value by value, a [*File] in the range that was
 // asked for. An [*api.Error] becomes the answer as it is, any other error a 500 that tells the client nothing.
 type Handler func(ctx context.Context, c *Call) (any, error)
-
-// Stream is an answer of unknown length: it calls emit for each value until it has
-// no more, ctx is done or emit fails. Each value is one line of JSON and is sent
-// at once.
-type Stream func(ctx context.Context, emit func(v any) error) error
 
 // Call is one admitted request with its whole body.
 type Call struct {
@@ -63,6 +58,8 @@ type endpoint struct {
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	reply := newReply(w)
+	// Agents ask for news, which they would not get if it were no other than before; and they ask often.
+	reply.tagged = e.row.Listener != Agents && r.Method == http.MethodGet
 	log := e.site.log.With("route", e.row.ID.String(), "request", reply.id)
 	defer func() {
 		if p := recover(); p == http.ErrAbortHandler {
