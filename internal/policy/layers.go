@@ -42,7 +42,7 @@ var Layers = []Layer{
 	{"orchestrator/internal/delivery", []string{"shared/pkg/api"}},
 	{"orchestrator/internal/instruction", []string{"shared/pkg/api", "internal/limits"}},
 	{"orchestrator/internal/diagram", nil},
-	{"orchestrator/internal/workflow", []string{"shared/pkg/api", "orchestrator/internal/diagram", "internal"}},
+	{"orchestrator/internal/workflow", []string{"shared/pkg/api", "shared/pkg/plugin", "orchestrator/internal/diagram", "internal"}},
 	{"orchestrator/internal/depot", []string{"shared/pkg/api", "internal"}},
 	{"orchestrator/internal/rollout", []string{"shared/pkg/api"}},
 	{"orchestrator/internal/store", []string{"shared/pkg/api", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/rollout", "internal"}},

@@ -28,12 +28,14 @@ func workflowsCommand(o *options) *cobra.Command {
 
 func workflowsApply(o *options) *cobra.Command {
 	var file string
+	var missing bool
 	c := &cobra.Command{
 		Use:   "apply -f FILE|-",
 		Short: "Check a workflow and put it into effect",
 		Long: `Check a workflow, run the tests that it brings, and put it into effect as a new version.
 Runs that have begun stay on the version they began with. Every mistake, and every test that
-fails, is printed as file:line:column.`,
+fails, is printed as file:line:column: also plugins and agents that are not there, values that
+a published plugin does not take, and fields that its events do not have.`,
 		Example: "  stavily workflows apply -f disk-full.yaml\n  generate-workflow | stavily workflows apply -f -",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,6 +43,7 @@ fails, is printed as file:line:column.`,
 			if err != nil {
 				return err
 			}
+			r.AllowMissing = missing
 			var applied operatorapi.Applied
 			err = o.client().Do(cmd.Context(), http.MethodPost, pathWorkflows, nil, r, &applied)
 			var mistakes *api.Error
@@ -50,9 +53,13 @@ fails, is printed as file:line:column.`,
 			if err != nil {
 				return err
 			}
+			for _, w := range applied.Warnings {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s (warning)\n", w)
+			}
 			return tellApplied(cmd.OutOrStdout(), o, applied)
 		},
 	}
+	c.Flags().BoolVar(&missing, "allow-missing", false, "only warn of plugins and agents that are not there")
 	c.Flags().StringVarP(&file, "file", "f", "", "`file` with the workflow, or - for standard input (required)")
 	return c
 }

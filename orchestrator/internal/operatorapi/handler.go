@@ -226,8 +226,12 @@ func (o operators) workflowApply(ctx context.Context, c *route.Call) (any, error
 	if err != nil {
 		return nil, err
 	}
+	warnings, err := o.engine.Check(ctx, id, r.File, []byte(r.Text), r.AllowMissing)
+	if err != nil {
+		return nil, err
+	}
 	w, changed, err := o.engine.Apply(ctx, id, r.File, []byte(r.Text))
-	return Applied{Name: w.Name, Version: w.Version, Changed: changed}, err
+	return Applied{Name: w.Name, Version: w.Version, Changed: changed, Warnings: warnings}, err
 }
 
 // workflowList lists workflows by name, all of them unless pages are asked for.

@@ -88,10 +88,12 @@ type RevokeRequest struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// ApplyRequest is the text of a workflow. File names it in errors.
+// ApplyRequest is the text of a workflow. File names it in errors. AllowMissing takes one that
+// names plugins or agents that are not there yet.
 type ApplyRequest struct {
-	File string `json:"file"`
-	Text string `json:"text"`
+	File         string `json:"file"`
+	Text         string `json:"text"`
+	AllowMissing bool   `json:"allow_missing,omitempty"`
 }
 
 // RollbackRequest names an earlier version of a workflow; 0 is the one before the current.
@@ -110,6 +112,8 @@ type Applied struct {
 	Name    string `json:"name"`
 	Version int    `json:"version"`
 	Changed bool   `json:"changed"` // false: the text is that of the current version
+	// Warnings are sentences with file, line and column about what is not there and may come.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Workflow is the current version of one workflow; Text is set when one is shown.

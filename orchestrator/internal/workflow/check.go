@@ -48,6 +48,11 @@ type checker struct {
 	errs        strictyaml.Errors
 	expressions int
 	reading     []string // ids of the steps that what is compiled reads
+
+	known    *Known            // nil: the document is checked by itself
+	warnings strictyaml.Errors // what is not there, and may come
+	data     map[string]string // fields of event.data by type, where they are known
+	untyped  *expr.Env         // env without those; nil where they are not known
 }
 
 func (c *checker) fail(path []any, format string, args ...any) {
@@ -61,12 +66,14 @@ func (c *checker) definition(text document) {
 	c.header(text)
 	c.variables(c.inputs(text.Triggers))
 	c.triggers(text.Triggers)
+	c.eventsKnown()
 	c.def.Cooldown = c.duration([]any{"cooldown"}, text.Cooldown, 0, time.Second, maxCooldown)
 	c.gather(text)
 	c.duplicates(text.Dedupe)
 	c.limits(text.Limits)
 	c.def.when = c.condition([]any{"when"}, text.When, deciding)
 	c.steps(text)
+	c.acquainted(text)
 	c.tests(text.Tests)
 }
 

@@ -198,15 +198,20 @@ var later = map[string][]string{
 // strictyaml.Errors with everything that is wrong, by file, line and column: keys,
 // types, names, references, cycles, expressions. file is only used in messages.
 func Parse(file string, src []byte) (*Definition, error) {
+	d, _, err := checked(file, src, nil)
+	return d, err
+}
+
+func checked(file string, src []byte, known *Known) (d *Definition, warnings strictyaml.Errors, err error) {
 	if len(src) > MaxBytes {
-		return nil, strictyaml.Errors{{File: file, Message: fmt.Sprintf("is larger than %d bytes: split it into several workflows", MaxBytes)}}
+		return nil, nil, strictyaml.Errors{{File: file, Message: fmt.Sprintf("is larger than %d bytes: split it into several workflows", MaxBytes)}}
 	}
 	var text document
 	doc, err := strictyaml.Load(file, src, &text, strictyaml.WarnUnknown())
 	if doc == nil {
-		return nil, err
+		return nil, nil, err
 	}
-	c := checker{doc: doc, src: string(src), def: &Definition{digest: digestOf(src), read: map[string]bool{}}}
+	c := checker{doc: doc, src: string(src), known: known, def: &Definition{digest: digestOf(src), read: map[string]bool{}}}
 	c.unknownKeys()
 	if err == nil {
 		c.definition(text)
@@ -215,9 +220,9 @@ func Parse(file string, src []byte) (*Definition, error) {
 		err = append(c.errs, errs...).Sort()
 	}
 	if err != nil {
-		return nil, err
+		return nil, c.warnings.Sort(), err
 	}
-	return c.def, nil
+	return c.def, c.warnings.Sort(), nil
 }
 
 // unknownKeys reports the keys that nothing reads, those of a later version as

@@ -201,7 +201,10 @@ func (c *checker) expressionsOf(text document) {
 			s.Undo.with = c.with([]any{"actions", i, "undo", "with"}, scope(ids, ids))
 		}
 		if s.Wait != nil {
+			env := c.env
+			c.env = c.awaiting(s.Wait)
 			s.Wait.where = c.condition([]any{"actions", i, "wait_for", "where"}, text.Actions[i].WaitFor.Where, here)
+			c.env = env
 		}
 	}
 	c.approvals(upstream)

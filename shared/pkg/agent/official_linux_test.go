@@ -17,6 +17,7 @@ import (
 
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
 // official is a host with one official plugin as it ships: its manifest, its code, and
@@ -25,6 +26,8 @@ type official struct {
 	*host
 	id  api.PluginID
 	dir string // a place on the host beside the agent's, which tests give plugins
+
+	events []plugin.EventType // of its manifest
 }
 
 // newOfficial installs the plugin in a directory of plugins/ on a host of this level, and
@@ -60,7 +63,11 @@ func newOfficial(t *testing.T, level sandbox.Level, folder, settings string, env
 		}
 	}
 	environ = append(environ, "STAVILY_SECURITY_SANDBOX_LEVEL="+string(level), portLevel)
-	o := &official{newHost(t, typ, files, environ...), api.PluginID(id), dir}
+	declared, _, err := plugin.ParseManifest(source, []byte(read(t, filepath.Join(source, "plugin.yaml"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &official{newHost(t, typ, files, environ...), api.PluginID(id), dir, declared.Events}
 	if o.posture.Level != level {
 		t.Skipf("this host gives %s", &o.posture)
 	}
@@ -120,6 +127,7 @@ func (o *official) watch(t *testing.T, changes ...func()) []told {
 			_, err := s.Detect(t.Context()) // what it emits comes before the answer
 			got.mu.Lock()
 			all = append(all, told{slices.Clone(got.all[before:]), err})
+			o.declared(t, got.all[before:])
 			got.mu.Unlock()
 			if i == len(changes) {
 				return nil
@@ -128,6 +136,23 @@ func (o *official) watch(t *testing.T, changes ...func()) []told {
 		}
 	})
 	return all
+}
+
+// declared holds events to what the manifest says of them, where it does.
+func (o *official) declared(t *testing.T, got []api.Event) {
+	t.Helper()
+	for _, e := range got {
+		i := slices.IndexFunc(o.events, func(d plugin.EventType) bool { return d.Type == e.Type })
+		if i < 0 && len(o.events) > 0 {
+			t.Errorf("%s is sent and not declared under events of the manifest", e.Type)
+		}
+		if i < 0 {
+			continue
+		}
+		if _, err := o.events[i].Data.Apply(e.Data); err != nil {
+			t.Errorf("%s is not as the manifest declares it: %v", e.Type, err)
+		}
+	}
 }
 
 // run executes the action or output with these parameters, which are JSON.

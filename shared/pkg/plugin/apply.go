@@ -87,6 +87,12 @@ func isNull(raw json.RawMessage) bool {
 	return len(t) == 0 || string(t) == "null"
 }
 
+// Fits says what is wrong with a value, if anything.
+func (p Property) Fits(raw json.RawMessage) error {
+	_, err := p.check(raw)
+	return err
+}
+
 // check converts one value to the property's type and holds it to its limits.
 func (p *Property) check(raw json.RawMessage) (json.RawMessage, error) {
 	var v any

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/stavily/agents/internal/destination"
 	"github.com/stavily/agents/internal/strictyaml"
@@ -26,6 +27,7 @@ type manifestFile struct {
 	Runtime       runtimeFile             `yaml:"runtime"`
 	Configuration map[string]propertyFile `yaml:"configuration"`
 	Parameters    map[string]propertyFile `yaml:"parameters"`
+	Events        yaml.Node               `yaml:"events"`
 	Limits        struct {
 		Memory        any `yaml:"memory"`
 		CPU           any `yaml:"cpu"`
@@ -92,6 +94,7 @@ func decodeManifest(file string, src []byte) (*decoder, error) {
 	d.runtime(&f)
 	d.manifest.Configuration = d.schema("configuration", f.Configuration)
 	d.manifest.Parameters = d.schema("parameters", f.Parameters)
+	d.events(&f)
 	d.limits(&f)
 	d.permissions(&f)
 	return d, d.errs.Err()

@@ -49,8 +49,9 @@ type Manifest struct {
 	Kind        Kind
 	Runtime     Runtime
 
-	Configuration Schema // set once, by the agent's operator
-	Parameters    Schema // given with each call of an action or output
+	Configuration Schema      // set once, by the agent's operator
+	Parameters    Schema      // given with each call of an action or output
+	Events        []EventType // that a sensor may send, as far as the manifest tells
 
 	Limits      Limits
 	Permissions Permissions
@@ -58,6 +59,12 @@ type Manifest struct {
 
 	Tags       []string
 	Categories []string
+}
+
+// EventType is a type of events and what is in the data of one.
+type EventType struct {
+	Type string
+	Data Schema
 }
 
 // Runtime says how the plugin is run.

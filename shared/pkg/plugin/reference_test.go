@@ -71,6 +71,7 @@ var entries = []entry{
 	{"permissions.system_calls", texts, "For people to read; nothing checks it."},
 	{"configuration", "", "What the host's owner sets, once for each monitor or for the plugin: name → property. Without it, everything is passed on unchecked."},
 	{"parameters", "", "What each call of an action or output gives: name → property."},
+	{"events", "", "Of a sensor: what it sends, type → name → property, as in `disk.space.high: {mount: {type: string}}`. Workflows are held to it when they are applied: a field that no event has is a mistake with line and column. It changes nothing of what runs."},
 	{"*.type", `{"enum": ["string", "integer", "number", "boolean", "array", "object", "any", "str", "text", "int", "float", "double", "bool", "list", "dict", "map"]}`, "`string`, `integer`, `number`, `boolean`, `array`, `object` or `any`. A value of another type is converted where nothing is lost: `\"85\"` to 85."},
 	{"*.description", text, "What it is for."},
 	{"*.default", `{}`, "Taken where no value is set; checked like one."},
@@ -95,7 +96,7 @@ func keysOf(t reflect.Type, prefix string) (out []string) {
 		f := t.Field(i)
 		key := prefix + f.Tag.Get("yaml")
 		out = append(out, key)
-		if f.Type.Kind() == reflect.Struct {
+		if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[yaml.Node]() {
 			out = append(out, keysOf(f.Type, key+".")...)
 		}
 	}
@@ -133,6 +134,10 @@ func jsonSchemaOf(prefix string) map[string]any {
 		switch {
 		case e.key == "configuration" || e.key == "parameters":
 			s = map[string]any{"type": "object", "additionalProperties": map[string]any{"$ref": "#/$defs/property"}}
+		case e.key == "events":
+			s = map[string]any{"type": "object", "additionalProperties": map[string]any{
+				"type": "object", "additionalProperties": map[string]any{"$ref": "#/$defs/property"},
+			}}
 		case e.schema == "":
 			s = jsonSchemaOf(e.key + ".")
 		default:
@@ -199,12 +204,12 @@ func referencePage() []byte {
 	}
 	top := func(key string) string { first, _, _ := strings.Cut(key, "."); return first }
 	table("What it is", "", func(k string) bool {
-		return !strings.Contains(k, ".") && !slices.Contains([]string{"runtime", "limits", "permissions", "configuration", "parameters", "input"}, k)
+		return !strings.Contains(k, ".") && !slices.Contains([]string{"runtime", "limits", "permissions", "configuration", "parameters", "events", "input"}, k)
 	})
 	table("How it is run", "", func(k string) bool { return top(k) == "runtime" || k == "input" })
 	table("What it needs", "", func(k string) bool { return top(k) == "limits" || top(k) == "permissions" })
-	table("What it takes", "", func(k string) bool { return k == "configuration" || k == "parameters" })
-	table("A property", "Of `configuration` and `parameters`, and of `items`. The SDK prints these lines from a dataclass: `python3 -m stavily.manifest main.py`.\n\n", func(k string) bool { return top(k) == "*" })
+	table("What it takes, and what it sends", "", func(k string) bool { return k == "configuration" || k == "parameters" || k == "events" })
+	table("A property", "Of `configuration`, `parameters` and `events`, and of `items`. The SDK prints these lines from a dataclass: `python3 -m stavily.manifest main.py`.\n\n", func(k string) bool { return top(k) == "*" })
 	out.WriteString("Examples: [disk-space](../../plugins/sensors/disk-space/plugin.yaml), [run-command](../../plugins/actions/run-command/plugin.yaml), [webhook](../../plugins/outputs/webhook/plugin.yaml).\n")
 	return out.Bytes()
 }

@@ -91,13 +91,17 @@ type propertyFile struct {
 
 // schema converts one section of the manifest, in the order in which it is written.
 func (d *decoder) schema(section string, files map[string]propertyFile) Schema {
+	return d.schemaAt(d.at(section), files)
+}
+
+func (d *decoder) schemaAt(at place, files map[string]propertyFile) Schema {
 	names := make([]string, 0, len(files))
 	for name := range files {
 		names = append(names, name)
 	}
 	slices.SortFunc(names, func(a, b string) int {
-		lineA, columnA := d.doc.Pos(d.at(section, a).path)
-		lineB, columnB := d.doc.Pos(d.at(section, b).path)
+		lineA, columnA := d.doc.Pos(at.key1(a).path)
+		lineB, columnB := d.doc.Pos(at.key1(b).path)
 		if lineA != lineB {
 			return lineA - lineB
 		}
@@ -105,7 +109,7 @@ func (d *decoder) schema(section string, files map[string]propertyFile) Schema {
 	})
 	var s Schema
 	for _, name := range names {
-		p := d.property(d.at(section, name), files[name])
+		p := d.property(at.key1(name), files[name])
 		p.Name = name
 		s = append(s, p)
 	}

@@ -71,6 +71,9 @@ func (e *Env) Compile(source string, scope Scope) (*Program, []Problem) {
 	for _, err := range issues.Errors() {
 		problems = append(problems, e.typeProblem(source, parsed.NativeRep(), err))
 	}
+	if len(problems) == 0 {
+		problems = e.heldToData(source, parsed)
+	}
 	if len(problems) > 0 {
 		return nil, problems
 	}

@@ -65,6 +65,10 @@ type Env struct {
 	cel       *cel.Env
 	variables []string // names, sorted
 	inputs    []string
+	objects   map[string]map[string]*cel.Type
+
+	strict *cel.Env // knows the fields of event.data; nil: nobody does
+	data   []string // names of those, sorted
 }
 
 // base is the part that all documents share; making it takes longer than all else.
@@ -109,7 +113,7 @@ func NewEnv(variables, inputs map[string]any) (*Env, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the environment of expressions: %w", err)
 	}
-	return &Env{cel: env, variables: slices.Sorted(maps.Keys(variables)), inputs: slices.Sorted(maps.Keys(inputs))}, nil
+	return &Env{cel: env, objects: known, variables: slices.Sorted(maps.Keys(variables)), inputs: slices.Sorted(maps.Keys(inputs))}, nil
 }
 
 // typeOf is the type of a variable by its value. The items of lists and mappings

@@ -140,6 +140,9 @@ func (e *Env) fieldSentence(field string, node celast.Expr, info *celast.SourceI
 	if object == Inputs {
 		return fmt.Sprintf("unknown input %q%s: inputs are declared by a trigger manual", field, suggest(field, e.inputs))
 	}
+	if e.strict != nil && isData(object) {
+		return e.fieldOfData(object, field)
+	}
 	if isEvent := object == Event || object == Trigger; isEvent && strictyaml.Nearest(field, fieldsOf(object)) == "" {
 		return fmt.Sprintf("%s has no field %q: what the plugin sent is in %s.data", object, field, object)
 	}
