@@ -68,6 +68,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"agents", "show", "nobody"}, exitFailed, "nobody"},
 		{[]string{"agents", "revoke", "nobody"}, exitFailed, "nobody"},
 		{[]string{"runs", "logs", "nothing"}, exitFailed, "nothing"},
+		{[]string{"runs", "retry", "nothing"}, exitFailed, "nothing"},
 		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "48h"}, exitFailed, "24h"},
 		{[]string{"workflows", "apply", "-f", "no-such-file"}, exitFailed, "no-such-file: no such file"},
 		{[]string{"workflows", "apply", "-f", bad}, exitFailed, bad + ":2:1: "},
@@ -196,6 +197,10 @@ func TestOperating(t *testing.T) {
 	step("runs show "+run, "cleaner", "run_started")
 	step("runs cancel "+run, "cancelled")
 	step("runs follow "+run, "run_finished")
+	step("runs retry "+run, "of clean (version 1) is running")
+	again := string(s.Runs()[0].ID)
+	step("runs show "+again, "Retry of:", run)
+	step("runs cancel "+again, "cancelled")
 	step("runs logs " + run)
 	step("tokens list", "used", "sensor-1")
 	step("agents revoke sensor-1 --reason test", "Agent sensor-1 is revoked.")
@@ -221,7 +226,7 @@ func TestOperating(t *testing.T) {
 	step("workflows list", "No workflows.")
 	step("audit list", "agent.revoke", "workflow.rollback", "workflow.delete", "run.cancel", "operator")
 	var runs []operatorapi.Run
-	if err := json.Unmarshal([]byte(step("runs list -o json")), &runs); err != nil || len(runs) != 1 || runs[0].Status != "cancelled" {
+	if err := json.Unmarshal([]byte(step("runs list -o json")), &runs); err != nil || len(runs) != 2 || runs[0].Status != "cancelled" {
 		t.Errorf("runs list -o json = %+v, %v", runs, err)
 	}
 	if got := step("workflows list -o json"); got != "[]\n" {

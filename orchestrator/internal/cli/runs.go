@@ -20,8 +20,8 @@ import (
 const pathRuns = "/api/v1/runs"
 
 func runsCommand(o *options) *cobra.Command {
-	return group("runs", "List, show, follow and cancel runs of workflows",
-		runsList(o), runsShow(o), runsLogs(o), runsFollow(o), runsCancel(o))
+	return group("runs", "List, show, follow, cancel and retry runs of workflows",
+		runsList(o), runsShow(o), runsLogs(o), runsFollow(o), runsCancel(o), runsRetry(o))
 }
 
 func runsList(o *options) *cobra.Command {
@@ -87,7 +87,7 @@ func runsShow(o *options) *cobra.Command {
 
 func showRun(w io.Writer, o *options, r operatorapi.RunDetail) error {
 	err := facts(w, [2]string{"Run", string(r.ID)}, [2]string{"Workflow", fmt.Sprintf("%s (version %d)", r.Workflow, r.Version)},
-		[2]string{"Status", r.Status}, [2]string{"Event", string(r.EventID)}, [2]string{"Key", r.Key},
+		[2]string{"Status", r.Status}, [2]string{"Retry of", string(r.RetryOf)}, [2]string{"Event", string(r.EventID)}, [2]string{"Key", r.Key},
 		[2]string{"Started", full(r.StartedAt)}, [2]string{"Took", took(r.StartedAt, r.FinishedAt)})
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func runsLogs(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "logs ID",
 		Short:   "Print what the plugins of a run wrote",
-		Example: "  stavily runs logs 01JD8Z6T5V0000000000000000 --follow",
+		Example: "  stavily runs logs 01JD8Z6T5V0000000000000000 -f",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := url.Values{"follow": {strconv.FormatBool(follow)}}
@@ -178,7 +178,7 @@ func runsLogs(o *options) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&follow, "follow", false, "go on until the run ends")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run ends")
 	return c
 }
 
@@ -226,6 +226,29 @@ is told at its next progress report and stops the plugin.`,
 				return err
 			}
 			_, err := fmt.Fprintf(cmd.ErrOrStderr(), "Run %s is asked to stop; it is %s.\n", r.ID, r.Status)
+			return err
+		},
+	}
+}
+
+func runsRetry(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "retry ID",
+		Short: "Run a workflow again for what a run that has ended was for",
+		Long: `Run the workflow in effect again, from its first step, for the event of a run that has
+ended. That you ask lets cooldown, duplicates, throttle and attempts count for nothing; the
+condition, freezes and the other limits hold, and where they do, they say so.`,
+		Example: "  stavily runs retry 01JD8Z6T5V0000000000000000\n  stavily runs follow $(stavily runs retry 01JD8Z6T5V0000000000000000 -o json | jq -r .id)",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var r operatorapi.Run
+			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathRuns, args[0], "retry"), nil, nil, &r); err != nil {
+				return err
+			}
+			if o.output == "json" {
+				return showJSON(cmd.OutOrStdout(), r)
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "Run %s of %s (version %d) is %s.\n", r.ID, r.Workflow, r.Version, r.Status)
 			return err
 		},
 	}

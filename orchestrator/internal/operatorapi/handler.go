@@ -55,6 +55,7 @@ func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error)
 		route.RunLogs:          o.runLogs,
 		route.RunFollow:        o.runFollow,
 		route.RunCancel:        o.runCancel,
+		route.RunRetry:         o.runRetry,
 		route.EventList:        o.eventList,
 		route.EventFollow:      o.eventFollow,
 		route.EventExplain:     o.eventExplain,

@@ -76,6 +76,7 @@ var operations = map[route.ID]operation{
 	route.RunShow:   {tag: "runs", about: "Show a run: its steps, their results and its history", gives: RunDetail{}},
 	route.RunLogs:   {tag: "runs", about: "Stream what the plugins of a run wrote", query: []parameter{paramPlace, paramFollow}, gives: Log{}, stream: true},
 	route.RunFollow: {tag: "runs", about: "Stream the history of a run until it ends", query: []parameter{paramPlace}, gives: History{}, stream: true},
+	route.RunRetry:  {tag: "runs", about: "Run the workflow in effect again for what a run that has ended was for", gives: Run{}},
 	route.RunCancel: {tag: "runs", about: "Cancel a run", gives: Run{}},
 	route.EventList: {tag: "events", about: "List events, newest first", query: []parameter{
 		paramLimit, paramCursor, paramSince, paramType, paramAgent, {"severity", "string", "only events of this severity"},

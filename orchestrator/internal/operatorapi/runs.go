@@ -109,6 +109,15 @@ func (o operators) runCancel(ctx context.Context, c *route.Call) (any, error) {
 	return viewRun(run), missing(c, err)
 }
 
+func (o operators) runRetry(ctx context.Context, c *route.Call) (any, error) {
+	id, err := org(c)
+	if err != nil {
+		return nil, err
+	}
+	run, err := o.engine.RetryRun(ctx, id, api.RunID(c.PathValue("id")))
+	return viewRun(run), missing(c, err)
+}
+
 // run finds the run that the path names, so that a follower of nothing gets a 404.
 func (o operators) run(ctx context.Context, c *route.Call) (api.OrgID, store.Run, error) {
 	id, err := org(c)

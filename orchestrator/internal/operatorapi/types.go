@@ -133,7 +133,8 @@ type Run struct {
 	Status     string      `json:"status"`
 	EventID    api.EventID `json:"event_id,omitempty"`
 	Key        string      `json:"key,omitempty"`
-	Error      string      `json:"error,omitempty"` // of the first step that failed
+	Error      string      `json:"error,omitempty"`    // of the first step that failed
+	RetryOf    api.RunID   `json:"retry_of,omitempty"` // another run, which people had repeated
 	CreatedAt  api.Time    `json:"created_at"`
 	StartedAt  api.Time    `json:"started_at"`
 	FinishedAt api.Time    `json:"finished_at"`

@@ -57,7 +57,7 @@ func viewWorkflow(w store.Workflow) Workflow {
 
 func viewRun(r store.Run) Run {
 	return Run{
-		ID: r.ID, Workflow: r.Workflow, Version: r.Version, Status: r.Status, EventID: r.EventID, Key: r.Key, Error: r.Error,
+		ID: r.ID, Workflow: r.Workflow, Version: r.Version, Status: r.Status, EventID: r.EventID, Key: r.Key, Error: r.Error, RetryOf: r.RetryOf,
 		CreatedAt: api.At(r.CreatedAt), StartedAt: api.At(r.StartedAt), FinishedAt: api.At(r.FinishedAt),
 	}
 }

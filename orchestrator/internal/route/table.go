@@ -70,6 +70,7 @@ var (
 	RunLogs          = ID{"run_logs"}
 	RunFollow        = ID{"run_follow"}
 	RunCancel        = ID{"run_cancel"}
+	RunRetry         = ID{"run_retry"}
 	EventList        = ID{"event_list"}
 	EventFollow      = ID{"event_follow"}
 	EventExplain     = ID{"event_explain"}
@@ -164,6 +165,7 @@ var table = slices.Concat([]Row{
 	Row{ID: RunLogs, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}/logs"},
 	Row{ID: RunFollow, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}/follow"},
 	Row{ID: RunCancel, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/cancel", MaxBody: small},
+	Row{ID: RunRetry, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/retry", MaxBody: small},
 	Row{ID: EventList, Method: http.MethodGet, Pattern: "/api/v1/events"},
 	Row{ID: EventFollow, Method: http.MethodGet, Pattern: "/api/v1/events/follow"},
 	Row{ID: EventExplain, Method: http.MethodGet, Pattern: "/api/v1/events/{id}/explanation"},

@@ -137,11 +137,12 @@ type Run struct {
 	Version    int
 	Status     string
 	EventID    api.EventID
-	Key        string // of its cooldown
-	Lane       string `json:",omitempty"` // in which a number of runs go on at a time
-	Host       string `json:",omitempty"` // that its event is from
-	Cancelled  bool   `json:",omitempty"` // its end was asked for
-	Error      string `json:",omitempty"` // of the first step that failed
+	Key        string    // of its cooldown
+	Lane       string    `json:",omitempty"` // in which a number of runs go on at a time
+	Host       string    `json:",omitempty"` // that its event is from
+	Cancelled  bool      `json:",omitempty"` // its end was asked for
+	Error      string    `json:",omitempty"` // of the first step that failed
+	RetryOf    api.RunID `json:",omitempty"` // another run, which people had repeated
 	CreatedAt  time.Time
 	StartedAt  time.Time
 	FinishedAt time.Time       // zero: it is active
