@@ -42,6 +42,7 @@ type Log struct {
 	size   int64      // of the file as we left it
 	head   Head
 	known  bool    // head is what was written or read, not merely where a chain begins
+	wrote  bool    // and it was this process that wrote it: nothing of ours is behind it
 	cut    []entry // tells of bytes that were cut off, until that is durable
 	broken error   // once nothing can be written any more
 	told   error   // what Changed heard last
@@ -238,7 +239,7 @@ func (l *Log) flush(entries []entry) error {
 		return errors.Join(l.broken, l.shut())
 	}
 	l.size += int64(len(b))
-	l.head, l.known, l.cut = head, true, nil
+	l.head, l.known, l.wrote, l.cut = head, true, true, nil
 	return l.mark()
 }
 

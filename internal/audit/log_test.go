@@ -98,6 +98,37 @@ func TestATornEndIsCutOffAndTold(t *testing.T) {
 	}
 }
 
+// A power cut keeps any sectors of a write: whole lines, even records, may stand behind a
+// damaged one.
+func TestATornMiddleIsCutOffAndTold(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "whole.log")
+	write(t, whole, 6)
+	lines := strings.SplitAfter(string(read(t, whole)), "\n")
+	hole := strings.Repeat("\x00", len(lines[3])-20) + lines[3][len(lines[3])-20:]
+	for name, marker := range map[string]bool{"with what was confirmed": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.log")
+			write(t, path, 3)
+			if !marker {
+				must(t, os.Remove(path+headSuffix))
+			}
+			before := read(t, path)
+			own := strings.SplitAfter(string(before), "\n")[:3]
+			appendTo(t, path, hole+lines[4]+lines[5])
+			write(t, path, 1)
+			if got, want := kinds(t, path), "tested tested tested audit_repaired tested"; got != want {
+				t.Errorf("records %q, want %q", got, want)
+			}
+			if !strings.HasPrefix(string(read(t, path)), strings.Join(own, "")) {
+				t.Error("what was confirmed has changed")
+			}
+			if r := verify(t, path); len(r.Findings) != 0 {
+				t.Errorf("found %v after the repair", r.Findings)
+			}
+		})
+	}
+}
+
 func TestAConfirmedEndIsNotTakenForTorn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	write(t, path, 3)

@@ -120,19 +120,19 @@ func (l *Log) continueFile() ([]entry, error) {
 	if l.size == 0 {
 		return l.newFile(), nil
 	}
-	last, rest, err := l.end()
+	b, err := l.window()
 	if err != nil {
 		return nil, err
 	}
-	r, wrong := parse(last)
+	head, rest, found := l.soundEnd(b)
 	switch {
-	case wrong == nil && r.Seq >= l.head.Seq && (r.Seq > l.head.Seq || r.Hash == l.head.Hash):
-		l.head, l.known = Head{r.Seq, r.Hash}, true
+	case found && !(l.wrote && bytes.IndexByte(rest, '\n') >= 0):
+		l.head, l.known = head, true
 		return nil, l.cutTorn(rest)
-	case len(last) == 0 && !l.known:
-		return nil, l.cutTorn(rest)
+	case !l.known && bytes.IndexByte(b, '\n') < 0:
+		return nil, l.cutTorn(b)
 	}
-	return l.damaged(r, wrong, rest)
+	return l.damaged(b)
 }
 
 // newFile is what an empty file begins with.
@@ -143,18 +143,35 @@ func (l *Log) newFile() []entry {
 	return []entry{l.entry(KindContinued, slog.Uint64("after", l.head.Seq))}
 }
 
-// end returns the last whole line and the bytes after it.
-func (l *Log) end() (last, rest []byte, err error) {
+// window is the end of the file, with more than what is written at a time.
+func (l *Log) window() ([]byte, error) {
 	from := max(0, l.size-2*MaxLine)
 	b := make([]byte, l.size-from)
-	if _, err := l.file.ReadAt(b, from); err != nil {
-		return nil, nil, err
+	_, err := l.file.ReadAt(b, from)
+	return b, err
+}
+
+// soundEnd goes from the record that FILE.head names, or a later one, on as far as the
+// chain is whole. What is behind that was never confirmed: a loss of power leaves of a
+// write any of its sectors, so that whole lines may stand behind a damaged one.
+func (l *Log) soundEnd(b []byte) (head Head, rest []byte, found bool) {
+	for {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			return head, b, found
+		}
+		r, wrong := parse(b[:i])
+		switch {
+		case !found:
+			found = wrong == nil && (!l.known || r.Seq > l.head.Seq || r.Seq == l.head.Seq && r.Hash == l.head.Hash)
+		case wrong != nil || r.Seq != head.Seq+1 || r.Prev != head.Hash:
+			return head, b, true
+		}
+		if found {
+			head = Head{r.Seq, r.Hash}
+		}
+		b = b[i+1:]
 	}
-	i := bytes.LastIndexByte(b, '\n')
-	if i < 0 {
-		return nil, b, nil
-	}
-	return b[bytes.LastIndexByte(b[:i], '\n')+1 : i], b[i+1:], nil
 }
 
 // cutTorn removes what a write left that was never confirmed.
@@ -172,8 +189,11 @@ func (l *Log) cutTorn(rest []byte) error {
 }
 
 // damaged keeps everything as it is found and goes on behind it, in the chain that
-// FILE.head names.
-func (l *Log) damaged(last Record, wrong error, rest []byte) ([]entry, error) {
+// FILE.head names. b is the end of the file.
+func (l *Log) damaged(b []byte) ([]entry, error) {
+	lines, rest := b[:bytes.LastIndexByte(b, '\n')+1], b[bytes.LastIndexByte(b, '\n')+1:]
+	lines = bytes.TrimSuffix(lines, []byte("\n"))
+	last, wrong := parse(lines[bytes.LastIndexByte(lines, '\n')+1:])
 	found := "the last line " + fmt.Sprint(wrong)
 	if wrong == nil {
 		found = fmt.Sprintf("the file ends with record %d", last.Seq)
