@@ -147,6 +147,11 @@ SEQUENCES ?= 1000
 sequences: ## SEQUENCES (1000) random lives of a server: inputs, lost answers, silent agents, restarts
 	$(GO) test -count=1 -timeout 120m -run TestAnySequence ./orchestrator/internal/engine -rapid.checks=$(SEQUENCES)
 
+.PHONY: power
+CUTS ?= 200
+power: ## CUTS (200) power cuts under each durable store, on a disk that forgets what was not flushed (needs root)
+	STAVILY_POWER_CUTS=$(CUTS) $(GO) test -count=1 -timeout 60m -run 'Cuts$$' -v ./internal/lossyfs ./internal/audit ./shared/internal/spool ./shared/internal/execution ./orchestrator/internal/store/sqlite
+
 attack: build ## Hostile plugins against live agents in every kind of host; into docs/security/sandbox.md (needs root)
 	$(GO) run ./test/attack -docs docs/security/sandbox.md
 

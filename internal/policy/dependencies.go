@@ -11,6 +11,7 @@ var Dependencies = map[string]string{
 	"github.com/getkin/kin-openapi":            "tests only: the OpenAPI document is valid and its examples fit",
 	"github.com/golang-jwt/jwt/v5":             "JSON Web Tokens on the server, with the algorithm fixed and every claim checked",
 	"github.com/google/go-cmp":                 "tests only: readable differences",
+	"github.com/hanwen/go-fuse/v2":             "tests only: a file system that forgets at a power cut what was not flushed",
 	"github.com/hiddeco/sshsig":                "SSH signatures over plugin packages, the ones of ssh-keygen -Y, so that nobody needs another kind of key",
 	"github.com/netresearch/go-cron":           "the parser of schedules: robfig's, which panics on some, kept up",
 	"github.com/oklog/ulid/v2":                 "ids that sort by time and need no coordination",

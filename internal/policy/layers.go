@@ -17,6 +17,7 @@ var Layers = []Layer{
 	{"internal/atomicfile", nil},
 	{"internal/audit", []string{"internal/limits", "internal/atomicfile"}},
 	{"internal/removal", nil},
+	{"internal/lossyfs", []string{"internal/limits"}},
 	{"internal/lockfile", []string{"internal/limits"}},
 	{"internal/destination", nil},
 	{"internal/terminal", nil},
