@@ -13,6 +13,7 @@ var Dependencies = map[string]string{
 	"github.com/google/go-cmp":                 "tests only: readable differences",
 	"github.com/hanwen/go-fuse/v2":             "tests only: a file system that forgets at a power cut what was not flushed",
 	"github.com/hiddeco/sshsig":                "SSH signatures over plugin packages, the ones of ssh-keygen -Y, so that nobody needs another kind of key",
+	"github.com/jackc/pgx/v5":                  "PostgreSQL: pipelines, notifications and pools, written in Go and kept up; the protocol has no other client as whole",
 	"github.com/netresearch/go-cron":           "the parser of schedules: robfig's, which panics on some, kept up",
 	"github.com/oklog/ulid/v2":                 "ids that sort by time and need no coordination",
 	"github.com/prometheus/client_golang":      "tests only: the linter of the text format, and a second implementation of it",

@@ -16,6 +16,7 @@ var Layers = []Layer{
 	{"internal/strictyaml", nil},
 	{"internal/atomicfile", nil},
 	{"internal/audit", []string{"internal/limits", "internal/atomicfile"}},
+	{"internal/pgtest", []string{"internal/limits"}},
 	{"internal/removal", nil},
 	{"internal/lossyfs", []string{"internal/limits"}},
 	{"internal/lockfile", []string{"internal/limits"}},

@@ -15,6 +15,7 @@ var (
 	ErrNotFound       = errors.New("not found")
 	ErrExists         = errors.New("exists already")
 	ErrFull           = errors.New("no space is left for the database: free some; what waits is tried again")
+	ErrUnavailable    = errors.New("the database cannot be reached: see that it runs; what waits is tried again")
 	ErrUnknownOutcome = errors.New("the outcome of a commit is unknown: restart to recover")
 	ErrClosed         = errors.New("the store is closed")
 )
@@ -27,6 +28,30 @@ type Store interface {
 	Orgs(context.Context) ([]api.OrgID, error)
 	// Close waits for what runs; what waits to run gets ErrClosed.
 	Close() error
+}
+
+// Shared is a store that several servers may use at a time.
+type Shared interface {
+	Store
+	// Follow calls f for what the other servers tell, until ctx is done or the store is
+	// closed. f must not block.
+	Follow(ctx context.Context, f func(Notice))
+	// Lead reports whether this server is the one that does what one must do, and keeps or
+	// takes that office for [LeaseLife]. Another may have taken it meanwhile, so what a leader
+	// does must be harmless twice.
+	Lead(context.Context) (bool, error)
+}
+
+// LeaseLife is how long a leader that has vanished is waited for. Ask again at a third.
+const LeaseLife = 15 * time.Second
+
+// Notice is what another server told with a commit of an organisation. Without an
+// organisation it says that some were not heard, and if it is deaf that none will be until
+// the next; without a text, that it was too long.
+type Notice struct {
+	Org  api.OrgID
+	Text []byte
+	Deaf bool
 }
 
 // Scope is everything of one organisation.
@@ -163,6 +188,12 @@ type PackageReader interface {
 // taken, and then the transaction can go on.
 type Tx interface {
 	Reader
+
+	// Others reports whether what this process remembers of the organisation may be out of
+	// date: another server wrote since its last Update, or that Update was undone.
+	Others() bool
+	// Tell gives the other servers a notice, with the commit of this transaction.
+	Tell([]byte) error
 
 	PutAgent(Agent) error
 	PutToken(Token) error

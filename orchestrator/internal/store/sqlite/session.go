@@ -143,6 +143,12 @@ func (s *session) Failure() error {
 	return err
 }
 
+// Others is false: nobody else writes.
+func (s *session) Others() bool { return false }
+
+// Tell has nobody to tell.
+func (s *session) Tell([]byte) error { return nil }
+
 // Begin takes the lock for writing at once.
 func (s *session) Begin() error     { return s.exec(beginImmediate) }
 func (s *session) Savepoint() error { return s.exec(savepoint) }

@@ -23,7 +23,7 @@
 //   - Parameters are ?1, ?2, …, of which ?1 is the organisation.
 //   - An Add… says ON CONFLICT DO NOTHING and goes through tx.add, which tells the caller:
 //     after a failed statement the transaction of PostgreSQL would be over.
-//   - A subquery in FROM has a name (AS some), and a truth value is 0 or 1.
+//   - A subquery in FROM has a name (AS found), and a truth value is 0 or 1.
 //
 // # Invariants
 //

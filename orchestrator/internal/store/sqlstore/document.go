@@ -24,7 +24,13 @@ type tx struct {
 	reader
 	known bool                // the organisation is in table orgs
 	next  map[Statement]int64 // by the statement that finds them: the next free numbers
+
+	others bool
+	tell   func([]byte) error
 }
+
+func (t *tx) Others() bool           { return t.others }
+func (t *tx) Tell(text []byte) error { return t.tell(text) }
 
 var _ store.Tx = (*tx)(nil)
 

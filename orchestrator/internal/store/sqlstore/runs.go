@@ -13,8 +13,8 @@ var (
 	// Two texts, so that each can use its index.
 	runsOfAll      = prepare(`SELECT doc FROM runs WHERE org = ?1 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
 	runsOfWorkflow = prepare(`SELECT doc FROM runs WHERE org = ?1 AND workflow = ?5 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
-	runsFrom       = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND id >= ?3 LIMIT ?4) AS some`)
-	runsOfKeyFrom  = prepare(`SELECT status, COUNT(*) FROM (SELECT status FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5) AS some GROUP BY status`)
+	runsFrom       = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND id >= ?3 LIMIT ?4) AS found`)
+	runsOfKeyFrom  = prepare(`SELECT status, COUNT(*) FROM (SELECT status FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5) AS found GROUP BY status`)
 	// The index is of these two states only.
 	runsOfLane    = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status IN ('running', 'queued') AND status = ?4 ORDER BY id LIMIT ?5`)
 	hostsWorkedOn = prepare(`SELECT DISTINCT host FROM runs WHERE org = ?1 AND workflow = ?2 AND status IN ('running', 'queued') AND status = 'running' ORDER BY host`)
@@ -31,7 +31,7 @@ var (
 	dropApproval = prepare(`DELETE FROM approvals WHERE org = ?1 AND run = ?2 AND step = ?3`)
 
 	windowByKey = prepare(`SELECT doc FROM windows WHERE org = ?1 AND workflow = ?2 AND key = ?3`)
-	windowsOpen = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM windows WHERE org = ?1 AND workflow = ?2 LIMIT ?3) AS some`)
+	windowsOpen = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM windows WHERE org = ?1 AND workflow = ?2 LIMIT ?3) AS found`)
 	dueWindows  = prepare(`SELECT doc FROM windows WHERE org = ?1 AND closes <= ?2 ORDER BY closes, workflow, key LIMIT ?3`)
 	nextWindow  = prepare(`SELECT closes FROM windows WHERE org = ?1 ORDER BY closes LIMIT 1`)
 	putWindow   = prepare(`INSERT INTO windows (org, workflow, key, closes, doc) VALUES (?1, ?2, ?3, ?4, ?5)

@@ -29,6 +29,10 @@ type Connection interface {
 	Rollback() error
 	// Failure is what broke the function that runs, if something did, and forgets it.
 	Failure() error
+	// Others reports whether another server wrote since this writer's last commit.
+	Others() bool
+	// Tell tells the other servers, with the commit.
+	Tell([]byte) error
 }
 
 // Writer runs all functions that write, one after the other, in one goroutine.
@@ -40,12 +44,13 @@ type Writer struct {
 	stopped chan struct{} // closed by stop
 	ended   chan struct{} // closed when the goroutine has ended
 	fatal   atomic.Pointer[error]
+	undone  bool // the last group, and so what its functions may have remembered
 }
 
 // job is one call of update.
 type job struct {
 	gaveUp   func() error // the error of the caller's context
-	fn       func(Session) error
+	fn       func(c Connection, others bool) error
 	err      error
 	panicked any
 	answered chan struct{} // closed once err and panicked are set for good
@@ -82,7 +87,7 @@ func (w *Writer) Refusal() error {
 func (w *Writer) Ended() <-chan struct{} { return w.ended }
 
 // update runs fn in a transaction and returns when that is durable or undone.
-func (w *Writer) update(ctx context.Context, fn func(Session) error) error {
+func (w *Writer) update(ctx context.Context, fn func(c Connection, others bool) error) error {
 	j := &job{gaveUp: ctx.Err, fn: fn, answered: make(chan struct{})}
 	select {
 	case w.jobs <- j:
@@ -128,12 +133,8 @@ var ErrExited = errors.New("a function given to Update ended the store's gorouti
 
 // group runs the first job and those that wait behind it in one transaction.
 func (w *Writer) group(first *job) {
-	members := []*job{first}
-	c, err := w.take()
-	if err == nil {
-		members, err = w.transaction(c, first)
-		w.give(c)
-	}
+	members, err := w.together(first)
+	w.undone = err != nil
 	for _, j := range members {
 		if err != nil {
 			j.err, j.panicked = err, nil
@@ -142,13 +143,22 @@ func (w *Writer) group(first *job) {
 	}
 }
 
+func (w *Writer) together(first *job) ([]*job, error) {
+	c, err := w.take()
+	if err != nil {
+		return []*job{first}, err
+	}
+	defer w.give(c)
+	return w.transaction(c, first)
+}
+
 // transaction returns who took part, and the error that is everybody's.
 func (w *Writer) transaction(c Connection, first *job) (members []*job, err error) {
 	err = c.Begin()
 	for j := first; j != nil; j = w.waiting(len(members)) {
 		members = append(members, j)
 		if err == nil {
-			err = attempt(c, j)
+			err = w.attempt(c, j)
 		}
 		if err != nil {
 			return members, errors.Join(err, c.Rollback())
@@ -176,14 +186,14 @@ func (w *Writer) waiting(members int) *job {
 
 // attempt runs a job in a savepoint. It returns an error only if that costs the others
 // their transaction.
-func attempt(c Connection, j *job) error {
+func (w *Writer) attempt(c Connection, j *job) error {
 	if j.err = j.gaveUp(); j.err != nil {
 		return nil
 	}
 	if err := c.Savepoint(); err != nil {
 		return err
 	}
-	j.call(c)
+	j.call(c, w.undone || c.Others())
 	if j.err == nil && j.panicked == nil {
 		j.err = c.Release()
 	}
@@ -200,11 +210,11 @@ func attempt(c Connection, j *job) error {
 }
 
 // call runs the function. Its panic is the caller's, with the stack of here.
-func (j *job) call(s Session) {
+func (j *job) call(c Connection, others bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			j.panicked = fmt.Sprintf("%v\n\nin a function given to Update:\n%s", v, debug.Stack())
 		}
 	}()
-	j.err = j.fn(s)
+	j.err = j.fn(c, others)
 }
