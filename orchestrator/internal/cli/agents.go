@@ -17,14 +17,15 @@ func agentsCommand(o *options) *cobra.Command {
 }
 
 func agentsList(o *options) *cobra.Command {
-	return &cobra.Command{
+	var l *lister
+	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List the enrolled agents",
-		Example: "  stavily agents list\n  stavily agents list -o json | jq -r '.[].id'",
+		Example: "  stavily agents list --watch\n  stavily agents list --status lost\n  stavily agents list -o json | jq -r '.[].id'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var agents []operatorapi.Agent
-			if err := o.client().Do(cmd.Context(), http.MethodGet, pathAgents, nil, nil, &agents); err != nil {
+			agents, err := readList[operatorapi.Agent](cmd, o, pathAgents, l)
+			if err != nil {
 				return err
 			}
 			return show(cmd.OutOrStdout(), o, agents, "No agents. Enrol one with: stavily tokens create --type sensor",
@@ -33,6 +34,12 @@ func agentsList(o *options) *cobra.Command {
 				})
 		},
 	}
+	l = newLister(c, 0)
+	l.filter(c, "type", "only `sensor` or action agents")
+	l.filter(c, "status", "only agents that are: online, draining, offline, lost or revoked")
+	l.filter(c, "tag", "only agents that have this `tag`")
+	l.filter(c, "plugin", "only agents that have the plugin of this `id`")
+	return c
 }
 
 func agentsShow(o *options) *cobra.Command {
@@ -46,8 +53,8 @@ func agentsShow(o *options) *cobra.Command {
 			if err := o.client().Do(cmd.Context(), http.MethodGet, pathOf(pathAgents, args[0]), nil, nil, &a); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), a)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), a)
 			}
 			return showAgent(cmd, o, a)
 		},

@@ -34,8 +34,8 @@ func approvalsList(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), all)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), all)
 			}
 			if len(all) == 0 {
 				_, err := fmt.Fprintln(cmd.ErrOrStderr(), "Nothing waits for an approval.")

@@ -81,8 +81,8 @@ got it ready by --deadline. See: stavily plugins rollout show ID`,
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathPlugins, id, "assignments"), nil, r, &a); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), a)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), a)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is assigned to %s in the range %s, now %s.\n", a.Plugin, a.Selector, a.Range, a.Package.Version)
 			return errors.Join(showGrowth(cmd.OutOrStdout(), a.Package), showRollouts(cmd.OutOrStdout(), o, []operatorapi.Rollout{a.Rollout}))
@@ -143,7 +143,7 @@ func rolloutShow(o *options) *cobra.Command {
 				return err
 			}
 			w := cmd.OutOrStdout()
-			if err := showRollouts(w, o, rollouts); err != nil || o.output == "json" || len(args) == 0 {
+			if err := showRollouts(w, o, rollouts); err != nil || o.structured() || len(args) == 0 {
 				return err
 			}
 			for _, r := range rollouts {
@@ -197,8 +197,8 @@ func rolloutTell(o *options, command, short, long string) *cobra.Command {
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathPlugins, args[0], "rollout"), nil, operatorapi.RolloutRequest{Selector: selector, Command: command}, &r); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), r)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), r)
 			}
 			return showRollouts(cmd.OutOrStdout(), o, []operatorapi.Rollout{r})
 		},

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"net/http"
-	"net/url"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -15,17 +13,23 @@ func auditCommand(o *options) *cobra.Command {
 }
 
 func auditList(o *options) *cobra.Command {
-	var limit int
-	var after int64
+	var l *lister
+	var newest bool
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List audit records, oldest first",
-		Example: "  stavily audit list\n  stavily audit list --after 500 --limit 500   # the next page",
+		Example: "  stavily audit list --newest\n  stavily audit list --action agent.revoke --since 720h\n  stavily audit list --after 500 --limit 500   # the next page",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{"limit": {strconv.Itoa(limit)}, "after": {strconv.FormatInt(after, 10)}}
-			var rows []operatorapi.Audit
-			if err := o.client().Do(cmd.Context(), http.MethodGet, "/api/v1/audit", query, nil, &rows); err != nil {
+			query, err := l.query()
+			if err != nil {
+				return err
+			}
+			if newest {
+				query.Set("newest", "true")
+			}
+			rows, err := operatorapi.List[operatorapi.Audit](cmd.Context(), o.client(), "/api/v1/audit", query, l.limit)
+			if err != nil {
 				return err
 			}
 			return show(cmd.OutOrStdout(), o, rows, "Nothing is on record.",
@@ -34,7 +38,12 @@ func auditList(o *options) *cobra.Command {
 				})
 		},
 	}
-	c.Flags().Int64Var(&after, "after", 0, "only records after this `SEQ`")
-	c.Flags().IntVar(&limit, "limit", 50, "at most this many, 1 to 500")
+	l = newLister(c, 50)
+	l.filter(c, "after", "only records after this `SEQ`")
+	l.filter(c, "actor", "only what this `one` did, for example operator or agent web-01")
+	l.filter(c, "action", "only this `action`, for example workflow.apply")
+	l.filter(c, "object", "only what was done to this `object`")
+	l.time(c, "since", "only records from this `time` on")
+	c.Flags().BoolVar(&newest, "newest", false, "the newest first")
 	return c
 }

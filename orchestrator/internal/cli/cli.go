@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -55,15 +56,21 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
   stavily events list --follow`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return o.check() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateFlagGroups(); err != nil { // which cobra looks at too, but as no wrong usage
+				return usageError{err}
+			}
+			return o.check()
+		},
 	}
 	onlyHolds(root)
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.dataDir, "data-dir", defaultDataDir(), "`directory` of the server's data and socket (environment: "+envDataDir+")")
 	flags.StringVar(&o.org, "org", "default", "organisation to operate in")
-	flags.StringVarP(&o.output, "output", "o", "table", "output `format`: table or json")
+	flags.StringVarP(&o.output, "output", "o", "table", "output `format`: table, json or yaml")
 	root.AddCommand(serverCommand(o), versionCommand(o),
 		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o), eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o))
+	addWatch(root)
 	return root
 }
 
@@ -77,8 +84,8 @@ func (e usageError) Unwrap() error { return e.error }
 type placesError struct{ error }
 
 func (o *options) check() error {
-	if o.output != "table" && o.output != "json" {
-		return usageError{fmt.Errorf("--output %q: must be table or json", o.output)}
+	if !slices.Contains([]string{"table", "json", "yaml"}, o.output) {
+		return usageError{fmt.Errorf("--output %q: must be table, json or yaml", o.output)}
 	}
 	if err := api.OrgID(o.org).Validate(); err != nil {
 		return usageError{fmt.Errorf("--org: %w", err)}

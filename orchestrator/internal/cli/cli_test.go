@@ -54,7 +54,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"agents", "list", "--bogus"}, exitUsage, "unknown flag"},
 		{[]string{"agents", "list", "extra"}, exitUsage, "unknown command"},
 		{[]string{"agents", "show"}, exitUsage, "accepts 1 arg"},
-		{[]string{"agents", "list", "-o", "xml"}, exitUsage, "must be table or json"},
+		{[]string{"agents", "list", "-o", "xml"}, exitUsage, "must be table, json or yaml"},
 		{[]string{"agents", "list", "--org", "Not An Org"}, exitUsage, "organization id"},
 		{[]string{"tokens", "create"}, exitUsage, "must be sensor or action"},
 		{[]string{"workflows", "apply"}, exitUsage, "--file is required"},

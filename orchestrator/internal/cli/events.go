@@ -2,9 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"net/http"
-	"net/url"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -17,33 +14,24 @@ func eventsCommand(o *options) *cobra.Command {
 	return group("events", "List and follow events", eventsList(o))
 }
 
-// eventFilter are the flags that choose events.
-type eventFilter struct{ typ, agent string }
-
-func (f *eventFilter) flags(c *cobra.Command) {
-	c.Flags().StringVar(&f.typ, "type", "", "only events of this `type`")
-	c.Flags().StringVar(&f.agent, "agent", "", "only events of the agent of this `id`")
-}
-
-func (f *eventFilter) query() url.Values { return url.Values{"type": {f.typ}, "agent": {f.agent}} }
-
 func eventsList(o *options) *cobra.Command {
-	var filter eventFilter
-	var limit int
+	var l *lister
 	var follow bool
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List events, newest first, or print them as they arrive",
-		Example: "  stavily events list --type disk.space.high --agent web-01\n  stavily events list --follow -o json",
+		Example: "  stavily events list --type disk.space.high --agent web-01\n  stavily events list --severity critical --since 24h\n  stavily events list --follow -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if follow {
-				return followLines(cmd, o, pathEvents+"/follow", filter.query(), eventLine)
+				query, err := l.query()
+				if err != nil {
+					return err
+				}
+				return followLines(cmd, o, pathEvents+"/follow", query, eventLine)
 			}
-			query := filter.query()
-			query.Set("limit", strconv.Itoa(limit))
-			var events []operatorapi.Event
-			if err := o.client().Do(cmd.Context(), http.MethodGet, pathEvents, query, nil, &events); err != nil {
+			events, err := readList[operatorapi.Event](cmd, o, pathEvents, l)
+			if err != nil {
 				return err
 			}
 			return show(cmd.OutOrStdout(), o, events, "No events. Sensors send one when a monitor notices something.",
@@ -52,9 +40,15 @@ func eventsList(o *options) *cobra.Command {
 				})
 		},
 	}
-	filter.flags(c)
-	c.Flags().IntVar(&limit, "limit", 50, "at most this many, 1 to 500; all with --follow")
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "print the latest and then each new one, until interrupted")
+	l = newLister(c, 50)
+	l.filter(c, "type", "only events of this `type`")
+	l.filter(c, "agent", "only events of the agent of this `id`")
+	l.filter(c, "severity", "only events that are: low, medium, high or critical")
+	l.time(c, "since", "only events received from this `time` on")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "print each new one, until interrupted")
+	for _, name := range []string{"limit", "severity", "since"} {
+		c.MarkFlagsMutuallyExclusive("follow", name)
+	}
 	return c
 }
 

@@ -29,8 +29,8 @@ it is told how its steps stand and what they wait for.`,
 			if err := o.client().Do(cmd.Context(), http.MethodGet, pathOf(pathEvents, args[0], "explanation"), nil, nil, &all); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), all)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), all)
 			}
 			for _, e := range all {
 				if err := explain(cmd.OutOrStdout(), e); err != nil {
@@ -67,8 +67,8 @@ which steps a run would begin with. Nothing is executed and nothing is stored.`,
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathEvents, args[0], "replay"), nil, r, &v); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), v)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), v)
 			}
 			v.Decision.Shadow = true // for the words: nothing was executed
 			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)

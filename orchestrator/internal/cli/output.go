@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,18 +10,20 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"go.yaml.in/yaml/v4"
+
 	"github.com/stavily/agents/internal/terminal"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// show prints rows as JSON, or for people as a table under titles, which are
+// show prints rows for programs, or for people as a table under titles, which are
 // separated by "|". Without rows people get the sentence none.
 func show[T any](w io.Writer, o *options, rows []T, none, titles string, cells func(T) []string) error {
-	if o.output == "json" {
+	if o.structured() {
 		if rows == nil {
 			rows = []T{}
 		}
-		return showJSON(w, rows)
+		return o.print(w, rows)
 	}
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(w, none)
@@ -38,11 +41,49 @@ func show[T any](w io.Writer, o *options, rows []T, none, titles string, cells f
 	return tw.Flush()
 }
 
-func showJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+// structured reports whether the output is for programs.
+func (o *options) structured() bool { return o.output != "table" }
+
+// print writes a value for programs, as JSON or as YAML with the same names and order.
+func (o *options) print(w io.Writer, v any) error {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	if o.output == "yaml" {
+		return writeYAML(w, text.Bytes())
+	}
+	_, err := w.Write(text.Bytes())
+	return err
+}
+
+// writeYAML writes JSON as YAML in blocks: JSON is YAML in another style.
+func writeYAML(w io.Writer, text []byte) error {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return fmt.Errorf("write YAML: %w", err)
+	}
+	block(&doc)
+	enc := yaml.NewEncoder(w)
+	enc.SetIndent(2)
+	if err := enc.Encode(&doc); err != nil {
+		return fmt.Errorf("write YAML: %w", err)
+	}
+	return enc.Close()
+}
+
+// block lets the encoder choose the style of a node and of all below it. Empty ones stay as
+// they are: a block has no way to write nothing.
+func block(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode || len(n.Content) > 0 {
+		n.Style = 0
+	}
+	for _, c := range n.Content {
+		block(c)
+	}
 }
 
 // facts prints lines of a name and a value, leaving out empty values.

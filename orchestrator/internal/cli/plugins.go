@@ -50,8 +50,8 @@ approved one is given to nobody before it is approved.`,
 			if err := o.client().Upload(cmd.Context(), pathPlugins, io.LimitReader(f, api.MaxPackageBytes+1), &p); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), p)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), p)
 			}
 			said := "%s %s was published before, with the same content.\n"
 			if p.Changed {
@@ -128,8 +128,8 @@ func pluginsShow(o *options) *cobra.Command {
 				return err
 			}
 			w := cmd.OutOrStdout()
-			if o.output == "json" {
-				return showJSON(w, p)
+			if o.structured() {
+				return o.print(w, p)
 			}
 			for _, v := range p.Versions {
 				err := facts(w, [2]string{"Version", v.Version}, [2]string{"Type", v.Type}, [2]string{"Package", v.Digest}, [2]string{"Directory", v.TreeDigest},
@@ -171,8 +171,8 @@ still decides what its agent grants.`,
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathPlugins, id, "versions", version, "approve"), nil, nil, &p); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), p)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), p)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s %s is approved.\n", p.ID, p.Version)
 			return showGrowth(cmd.OutOrStdout(), p)

@@ -25,17 +25,15 @@ func runsCommand(o *options) *cobra.Command {
 }
 
 func runsList(o *options) *cobra.Command {
-	var workflow, status string
-	var limit int
+	var l *lister
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List runs, newest first",
-		Example: "  stavily runs list\n  stavily runs list --workflow disk-full --status failed",
+		Example: "  stavily runs list --watch\n  stavily runs list --workflow disk-full --status failed --since 24h",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{"limit": {strconv.Itoa(limit)}, "workflow": {workflow}, "status": {status}}
-			var runs []operatorapi.Run
-			if err := o.client().Do(cmd.Context(), http.MethodGet, pathRuns, query, nil, &runs); err != nil {
+			runs, err := readList[operatorapi.Run](cmd, o, pathRuns, l)
+			if err != nil {
 				return err
 			}
 			return show(cmd.OutOrStdout(), o, runs, "No runs. Workflows run when an event that they name arrives.",
@@ -44,10 +42,12 @@ func runsList(o *options) *cobra.Command {
 				})
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&workflow, "workflow", "", "only runs of the workflow of this `name`")
-	f.StringVar(&status, "status", "", "only runs that are: running, completed, failed, cancelled …")
-	f.IntVar(&limit, "limit", 50, "at most this many, 1 to 500")
+	l = newLister(c, 50)
+	l.filter(c, "workflow", "only runs of the workflow of this `name`")
+	l.filter(c, "status", "only runs that are: running, completed, failed, cancelled …")
+	l.filter(c, "event", "only runs that the event of this `id` started")
+	l.time(c, "since", "only runs made from this `time` on")
+	l.time(c, "until", "only runs made before this `time`")
 	return c
 }
 
@@ -77,8 +77,8 @@ func runsShow(o *options) *cobra.Command {
 			if err := o.client().Do(cmd.Context(), http.MethodGet, pathOf(pathRuns, args[0]), nil, nil, &r); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), r)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), r)
 			}
 			return showRun(cmd.OutOrStdout(), o, r)
 		},
@@ -199,9 +199,13 @@ func runsFollow(o *options) *cobra.Command {
 // followLines prints every value of a stream as one line.
 func followLines[T any](cmd *cobra.Command, o *options, path string, query url.Values, line func(T) string) error {
 	return o.client().Follow(cmd.Context(), path, query, func(raw json.RawMessage) error {
-		if o.output == "json" {
+		switch o.output {
+		case "json":
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", raw)
 			return err
+		case "yaml":
+			fmt.Fprintln(cmd.OutOrStdout(), "---")
+			return writeYAML(cmd.OutOrStdout(), raw)
 		}
 		var v T
 		if err := limits.UnmarshalJSON(raw, &v); err != nil {
@@ -245,8 +249,8 @@ condition, freezes and the other limits hold, and where they do, they say so.`,
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathRuns, args[0], "retry"), nil, nil, &r); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), r)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), r)
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "Run %s of %s (version %d) is %s.\n", r.ID, r.Workflow, r.Version, r.Status)
 			return err

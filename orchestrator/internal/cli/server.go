@@ -83,8 +83,8 @@ func versionCommand(o *options) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := map[string]string{"version": api.Version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), v)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), v)
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "stavily %s (%s, %s)\n", v["version"], v["go"], v["platform"])
 			return err

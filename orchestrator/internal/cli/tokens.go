@@ -40,8 +40,8 @@ that id that is already enrolled with another key.`,
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathTokens, nil, r, &t); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), t)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), t)
 			}
 			if r.JWT {
 				return showJWT(cmd, t)

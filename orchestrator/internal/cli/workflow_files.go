@@ -117,7 +117,7 @@ executed, and no server is needed.`,
 }
 
 func tell(w io.Writer, o *options, all []tried) error {
-	if o.output == "json" {
+	if o.structured() {
 		return show(w, o, all, "", "", nil)
 	}
 	passed, failed := 0, 0

@@ -29,8 +29,8 @@ as on any other; where it does not start, they say why, and the command fails.`,
 			if v.Run == nil && !v.Decision.Shadow {
 				refused = errors.New("no run was started: " + v.Decision.Reason)
 			}
-			if o.output == "json" {
-				return errors.Join(refused, showJSON(cmd.OutOrStdout(), v))
+			if o.structured() {
+				return errors.Join(refused, o.print(cmd.OutOrStdout(), v))
 			}
 			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintf(tw, "Event %s\n", v.Event)

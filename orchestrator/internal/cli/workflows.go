@@ -65,8 +65,8 @@ a published plugin does not take, and fields that its events do not have.`,
 }
 
 func tellApplied(w io.Writer, o *options, applied operatorapi.Applied) error {
-	if o.output == "json" {
-		return showJSON(w, applied)
+	if o.structured() {
+		return o.print(w, applied)
 	}
 	said := "Workflow %s is unchanged at version %d.\n"
 	if applied.Changed {
@@ -128,8 +128,8 @@ func workflowsShow(o *options) *cobra.Command {
 			if err := o.client().Do(cmd.Context(), http.MethodGet, pathOf(pathWorkflows, args[0]), nil, nil, &w); err != nil {
 				return err
 			}
-			if o.output == "json" {
-				return showJSON(cmd.OutOrStdout(), w)
+			if o.structured() {
+				return o.print(cmd.OutOrStdout(), w)
 			}
 			_, err := io.WriteString(cmd.OutOrStdout(), w.Text)
 			return err

@@ -92,7 +92,7 @@ func (o operators) eventFollow(ctx context.Context, c *route.Call) (any, error) 
 }
 
 // auditList lists audit records, oldest first, from after the sequence number that
-// the query parameter after names.
+// the query parameter after names, or the newest first.
 func (o operators) auditList(ctx context.Context, c *route.Call) (any, error) {
 	after, err := whole(c, "after", 0, 0, math.MaxInt64)
 	if err != nil {
@@ -102,6 +102,7 @@ func (o operators) auditList(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	newest := c.Query.Get("newest") == "true"
 	actor, action, object := c.Query.Get("actor"), c.Query.Get("action"), c.Query.Get("object")
 	return pager[store.Audit, Audit]{
 		read: func(r store.Reader, cursor string, n int) ([]store.Audit, error) {
@@ -109,9 +110,13 @@ func (o operators) auditList(ctx context.Context, c *route.Call) (any, error) {
 			if err != nil {
 				return nil, err
 			}
+			if newest {
+				return r.AuditBefore(seen, n)
+			}
 			return r.Audit(max(seen, after), n)
 		},
 		key: func(a store.Audit) string { return strconv.FormatInt(a.Seq, 10) }, view: viewAudit,
+		end: func(a store.Audit) bool { return newest && a.Seq <= after },
 		keep: func(a Audit) bool {
 			return !a.At.Before(from) && (actor == "" || a.Actor == actor) && (action == "" || a.Action == action) && (object == "" || a.Object == object)
 		},

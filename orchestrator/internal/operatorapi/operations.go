@@ -84,9 +84,9 @@ var operations = map[route.ID]operation{
 	route.EventFollow:  {tag: "events", about: "Stream events as they are stored", query: []parameter{paramPlace, paramType, paramAgent, {"tail", "integer", "begin with the last so many"}}, gives: Event{}, stream: true},
 	route.EventExplain: {tag: "events", about: "Say what became of an event, clause by clause; one for each agent that gave an event this id", gives: []Explanation{}},
 	route.EventReplay:  {tag: "events", about: "Say what a workflow would make of an event; nothing is executed", takes: ReplayRequest{}, gives: Evaluation{}},
-	route.AuditList: {tag: "audit", about: "List what is on record, oldest first", query: []parameter{
+	route.AuditList: {tag: "audit", about: "List what is on record, oldest first unless newest is asked for", query: []parameter{
 		paramLimit, paramCursor, paramSince, {"after", "integer", "only records with a higher number"},
-		{"actor", "string", "only what this one did"}, {"action", "string", "only this action"}, {"object", "string", "only what was done to this"},
+		{"newest", "boolean", "true: the newest first"}, {"actor", "string", "only what this one did"}, {"action", "string", "only this action"}, {"object", "string", "only what was done to this"},
 	}, gives: []Audit{}},
 	route.ApprovalList:  {tag: "approvals", about: "List the steps that wait for people", gives: []Approval{}},
 	route.ApprovalJudge: {tag: "approvals", about: "Approve or deny what a step would do, by the digest of what was shown", takes: JudgeRequest{}, gives: Run{}},

@@ -113,6 +113,9 @@ func TestPages(t *testing.T) {
 		{"runs", url.Values{"event": {"E1"}}, 4, ""},
 		{"audit", url.Values{"action": {"workflow.apply"}, "object": {"clean"}, "actor": {"operator"}, "since": {past}}, 1, "workflow.apply"},
 		{"audit", url.Values{"since": {future}}, 1, ""},
+		{"audit", url.Values{}, 2, "token.create agent.enroll|workflow.apply"},
+		{"audit", url.Values{"newest": {"true"}}, 2, "workflow.apply agent.enroll|token.create"},
+		{"audit", url.Values{"newest": {"true"}, "after": {"1"}}, 2, "workflow.apply agent.enroll"},
 	} {
 		var pages []string
 		switch path := "/api/v1/" + c.path; c.path {
