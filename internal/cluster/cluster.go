@@ -148,7 +148,7 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 }
 
 func (c *Cluster) startServer(ctx context.Context) error {
-	args := append([]string{"server", "--data-dir", c.DataDir(), "--listen", c.addr, "--hostname", "127.0.0.1"}, c.opts.Args...)
+	args := append([]string{"server", "--data-dir", c.DataDir(), "--listen", c.addr, "--web-listen", "127.0.0.1:0", "--hostname", "127.0.0.1"}, c.opts.Args...)
 	p, err := c.spawn(ServerName, "stavily", args...)
 	if err != nil {
 		return err

@@ -49,7 +49,8 @@ var Layers = []Layer{
 	{"orchestrator/internal/rollout", []string{"shared/pkg/api"}},
 	{"orchestrator/internal/store", []string{"shared/pkg/api", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/rollout", "internal"}},
 	{"orchestrator/internal/ca", []string{"shared/pkg/api", "shared/pkg/pki", "internal"}},
-	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/depot", "orchestrator/internal/rollout", "orchestrator/internal/ca", "internal"}},
+	{"orchestrator/internal/account", []string{"shared/pkg/api", "orchestrator/internal/store", "internal"}},
+	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/depot", "orchestrator/internal/rollout", "orchestrator/internal/ca", "orchestrator/internal/account", "internal"}},
 	{"orchestrator/cmd", []string{"orchestrator", "kit"}},
 	{"orchestrator", []string{"shared/pkg/api", "shared/pkg/pki", "shared/pkg/plugin", "shared/pkg/bundle", "shared/pkg/telemetry", "shared/pkg/trace", "orchestrator", "plugins", "internal"}},
 

@@ -234,7 +234,7 @@ func TestWhoDoesNotBelongHere(t *testing.T) {
 	command(t, "sensor-agent", ready...).want(t, "first agent", 0)
 
 	pid = fmt.Sprintf("held by process %d", w.Process(cluster.ServerName).Pid())
-	command(t, "stavily", "server", "--data-dir", w.DataDir(), "--listen", "127.0.0.1:0").want(t, "second server", 1, pid, w.DataDir(), "stop it, or use another directory")
+	command(t, "stavily", "server", "--data-dir", w.DataDir(), "--listen", "127.0.0.1:0", "--web-listen", "127.0.0.1:0").want(t, "second server", 1, pid, w.DataDir(), "stop it, or use another directory")
 	command(t, "stavily", "--data-dir", w.DataDir(), "agents", "show", "here-s").want(t, "first server", 0)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/server"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -36,6 +37,9 @@ the requests in flight, with exit code 0.`,
 				return usageError{err}
 			}
 			so.DataDir, so.Logger = o.dataDir, log
+			so.FirstAdmin = func(link string) {
+				fmt.Fprintf(cmd.OutOrStdout(), "\nThere is no admin yet. Open this link once, within %s, to become it:\n\n  %s\n\n", account.InvitationLife, link)
+			}
 			if so.Collector == "" {
 				so.Collector = os.Getenv(trace.EnvEndpoint)
 			}
@@ -49,6 +53,9 @@ the requests in flight, with exit code 0.`,
 	f.StringVar(&so.Listen, "listen", ":8443", "`address` that agents connect to")
 	f.StringArrayVar(&so.Hostnames, "hostname", nil, "`name` or IP address that agents reach this server by; the first is shown in enrolment commands (default: this host's name and localhost)")
 	f.StringVar(&so.TrustDomain, "trust-domain", "", "trust domain of a CA that is made at this start (default \"stavily\")")
+	f.StringVar(&so.WebListen, "web-listen", "127.0.0.1:8444", "`address` of the dashboard and the API for people and programs, over HTTPS; \"\": none")
+	f.StringVar(&so.WebCertificate, "web-certificate", "", "`file` of the certificate, with its chain, that browsers see (default: one of the own authority)")
+	f.StringVar(&so.WebKey, "web-key", "", "`file` of the key of --web-certificate")
 	f.StringVar(&so.MetricsListen, "metrics-listen", "", "`address` that Prometheus scrapes, for example 127.0.0.1:9464; there is no login (default: none)")
 	f.StringVar(&so.Collector, "otlp-endpoint", "", "`URL` of an OpenTelemetry collector that spans go to, for example http://127.0.0.1:4318 (default: "+trace.EnvEndpoint+"; tracing is off without)")
 	f.StringVar(&so.Sampler, "trace-sampler", trace.AlwaysOn, "which traces that begin here are recorded: always_on, always_off or traceidratio:0.1")

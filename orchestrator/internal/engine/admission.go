@@ -126,7 +126,7 @@ func (e *Engine) Revoke(ctx context.Context, org api.OrgID, id api.AgentID, reas
 			return err
 		}
 		a.State, a.RevokedAt, a.RevokedReason = store.Revoked, t.now, reason
-		return errors.Join(t.PutAgent(a), t.audit(operator, "agent.revoke", string(id), reason))
+		return errors.Join(t.PutAgent(a), t.audit(t.actor, "agent.revoke", string(id), reason))
 	})
 	if err != nil {
 		return err
@@ -191,7 +191,5 @@ func (r *refusals) first(what string, now time.Time) bool {
 	return true
 }
 
-// Actors of audit records.
-const operator = "operator"
-
+// actor is how audit records name an agent.
 func actor(id pki.Identity) string { return "agent " + string(id.Agent) }

@@ -56,7 +56,7 @@ func (e *Engine) Judge(ctx context.Context, org api.OrgID, id api.RunID, v workf
 		if v.Approve {
 			action = "approval.approve"
 		}
-		err = errors.Join(t.advance(id, v), t.audit(operator, action, string(id)+" "+v.Step, fmt.Sprintf("by %s, of %s %s", v.By, v.Digest, v.Reason)))
+		err = errors.Join(t.advance(id, v), t.audit(t.actor, action, string(id)+" "+v.Step, fmt.Sprintf("by %s, of %s %s", v.By, v.Digest, v.Reason)))
 		if err != nil {
 			return err
 		}

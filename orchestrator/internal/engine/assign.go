@@ -85,14 +85,14 @@ func (t *tx) assign(s AssignSpec) (store.Assignment, error) {
 	}
 	a.Range, a.Plan = s.Range, s.Plan
 	if first(published) {
-		if err := t.approve(&best, operator); err != nil {
+		if err := t.approve(&best, t.actor); err != nil {
 			return a, err
 		}
 	}
 	detail := fmt.Sprintf("%s, now %s", s.Range, best.Version)
 	// It is there before the steps, which ask which assignment holds for an agent; another
 	// one of the plugin may lose agents to it.
-	err = errors.Join(t.PutAssignment(a), t.audit(operator, "plugin.assign", string(a.Plugin)+" to "+string(a.Selector), detail), t.stepPlugin(a.Plugin))
+	err = errors.Join(t.PutAssignment(a), t.audit(t.actor, "plugin.assign", string(a.Plugin)+" to "+string(a.Selector), detail), t.stepPlugin(a.Plugin))
 	if err != nil {
 		return a, err
 	}
@@ -168,7 +168,7 @@ func highest(published []store.Package, within string) (store.Package, error) {
 func (e *Engine) Unassign(ctx context.Context, org api.OrgID, id api.PluginID, s store.Selector) error {
 	return e.update(ctx, org, func(t *tx) error {
 		t.delivered = true
-		return errors.Join(t.DeleteAssignment(id, s), t.audit(operator, "plugin.unassign", string(id)+" from "+string(s), ""), t.stepPlugin(id))
+		return errors.Join(t.DeleteAssignment(id, s), t.audit(t.actor, "plugin.unassign", string(id)+" from "+string(s), ""), t.stepPlugin(id))
 	})
 }
 

@@ -86,7 +86,7 @@ func (e *Engine) CreateJWT(ctx context.Context, org api.OrgID, spec TokenSpec) (
 		if a.Serial == "" { // nothing else says how long it is let in
 			a.NotAfter = token.NotAfter
 		}
-		return errors.Join(t.PutAgent(a), t.audit(operator, "jwt.create", string(a.ID), "token "+token.ID+", until "+token.NotAfter.UTC().Format(time.RFC3339)+": less than a certificate, which cannot be stolen without its key"))
+		return errors.Join(t.PutAgent(a), t.audit(t.actor, "jwt.create", string(a.ID), "token "+token.ID+", until "+token.NotAfter.UTC().Format(time.RFC3339)+": less than a certificate, which cannot be stolen without its key"))
 	})
 	return token, err
 }

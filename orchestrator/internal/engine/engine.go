@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/instruction"
@@ -96,6 +97,7 @@ type tx struct {
 	engine *Engine
 	org    api.OrgID
 	now    time.Time
+	actor  string // whom audit records name where the server does something for somebody
 
 	waiting []instruction.Target // work that waits for an agent
 	due     time.Time            // the earliest lease, expiry or look at a roll-out that was set
@@ -121,7 +123,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	var t *tx
 	begin := time.Now()
 	err := e.store.Org(org).Update(ctx, func(st store.Tx) error {
-		t = &tx{Tx: st, engine: e, org: org, now: e.now()}
+		t = &tx{Tx: st, engine: e, org: org, now: e.now(), actor: account.Actor(ctx)}
 		return f(t)
 	})
 	e.counts.transactions.WithLabelValues(outcome(err)).Observe(time.Since(begin).Seconds())
@@ -169,6 +171,14 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 // View runs f on one consistent state of an organisation.
 func (e *Engine) View(ctx context.Context, org api.OrgID, f func(store.Reader) error) error {
 	return e.store.Org(org).View(ctx, f)
+}
+
+// Change runs f in one transition, for what the engine has no part in. What audit is told is
+// recorded in the name of the context's actor.
+func (e *Engine) Change(ctx context.Context, org api.OrgID, f func(tx store.Tx, audit func(action, object, detail string) error) error) error {
+	return e.update(ctx, org, func(t *tx) error {
+		return f(t.Tx, func(action, object, detail string) error { return t.audit(t.actor, action, object, detail) })
+	})
 }
 
 // EventsChanged returns a channel that is closed when the next event is stored. Take

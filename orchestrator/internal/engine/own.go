@@ -65,7 +65,7 @@ func (e *Engine) Start(ctx context.Context, org api.OrgID, name string, inputs m
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(t.consider(p, ev), t.audit(operator, "workflow.run", name, "by "+by+", event "+string(ev.ID))); err != nil {
+		if err := errors.Join(t.consider(p, ev), t.audit(t.actor, "workflow.run", name, "by "+by+", event "+string(ev.ID))); err != nil {
 			return err
 		}
 		all, err := t.Evaluations(ev.ID)

@@ -71,7 +71,7 @@ func (t *tx) publish(p *store.Package) (fresh bool, err error) {
 	}
 	return true, errors.Join(
 		t.AddPackage(*p),
-		t.audit(operator, "package.publish", string(p.ID)+"@"+p.Version, p.Digest+", signer "+orNone(p.Signer)),
+		t.audit(t.actor, "package.publish", string(p.ID)+"@"+p.Version, p.Digest+", signer "+orNone(p.Signer)),
 		t.stepPlugin(p.ID),
 	)
 }
@@ -156,7 +156,7 @@ func (e *Engine) Approve(ctx context.Context, org api.OrgID, id api.PluginID, ve
 		if p, err = t.Package(id, version); err != nil || !p.ApprovedAt.IsZero() {
 			return err
 		}
-		if err := t.approve(&p, operator); err != nil {
+		if err := t.approve(&p, t.actor); err != nil {
 			return err
 		}
 		return t.stepPlugin(id)
@@ -213,7 +213,7 @@ func (e *Engine) RemovePackage(ctx context.Context, org api.OrgID, id api.Plugin
 				return api.Errorf(api.CodeConflict, "Agents are to have %s %s (assigned to %s); assign another version or unassign it first.", id, version, a.Selector)
 			}
 		}
-		return errors.Join(t.DeletePackage(id, version), t.audit(operator, "package.remove", string(id)+"@"+version, p.Digest), t.stepPlugin(id))
+		return errors.Join(t.DeletePackage(id, version), t.audit(t.actor, "package.remove", string(id)+"@"+version, p.Digest), t.stepPlugin(id))
 	})
 	if err != nil {
 		return err
@@ -289,7 +289,7 @@ func (e *Engine) Trust(ctx context.Context, org api.OrgID, text string) ([]store
 		for _, k := range keys {
 			p := store.Publisher{Fingerprint: k.Fingerprint(), Line: k.Line(), TrustedAt: t.now}
 			added = append(added, p)
-			if err := errors.Join(t.PutPublisher(p), t.audit(operator, "publisher.trust", p.Fingerprint, k.Comment)); err != nil {
+			if err := errors.Join(t.PutPublisher(p), t.audit(t.actor, "publisher.trust", p.Fingerprint, k.Comment)); err != nil {
 				return err
 			}
 		}
@@ -301,6 +301,6 @@ func (e *Engine) Trust(ctx context.Context, org api.OrgID, text string) ([]store
 // Distrust takes a key away again. What it signed and is published stays.
 func (e *Engine) Distrust(ctx context.Context, org api.OrgID, fingerprint string) error {
 	return e.update(ctx, org, func(t *tx) error {
-		return errors.Join(t.DeletePublisher(fingerprint), t.audit(operator, "publisher.distrust", fingerprint, ""))
+		return errors.Join(t.DeletePublisher(fingerprint), t.audit(t.actor, "publisher.distrust", fingerprint, ""))
 	})
 }

@@ -34,7 +34,7 @@ func (e *Engine) RetryRun(ctx context.Context, org api.OrgID, id api.RunID) (run
 		if run, err = t.retry(p, before); err != nil {
 			return err
 		}
-		return t.audit(operator, "run.retry", string(id), fmt.Sprintf("%s, as run %s", run.Workflow, run.ID))
+		return t.audit(t.actor, "run.retry", string(id), fmt.Sprintf("%s, as run %s", run.Workflow, run.ID))
 	})
 	return run, err
 }

@@ -133,7 +133,7 @@ func (e *Engine) Rollout(ctx context.Context, org api.OrgID, id api.PluginID, s 
 		if err != nil {
 			return err
 		}
-		if err := t.stepRollout(a, MembersOf(agents, assignments, a, t.now), c, operator); err != nil {
+		if err := t.stepRollout(a, MembersOf(agents, assignments, a, t.now), c, t.actor); err != nil {
 			return err
 		}
 		a, err = t.Assignment(a.Plugin, a.Selector)

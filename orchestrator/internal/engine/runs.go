@@ -297,7 +297,7 @@ func (e *Engine) CancelRun(ctx context.Context, org api.OrgID, id api.RunID) (ru
 		if run, err = t.Run(id); err != nil {
 			return err
 		}
-		return t.audit(operator, "run.cancel", string(id), run.Workflow)
+		return t.audit(t.actor, "run.cancel", string(id), run.Workflow)
 	})
 	return run, err
 }

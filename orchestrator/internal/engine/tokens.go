@@ -64,7 +64,7 @@ func (e *Engine) CreateToken(ctx context.Context, org api.OrgID, spec TokenSpec)
 			Hash: tokenHash(token), Type: spec.Type, AgentID: spec.Agent,
 			CreatedAt: t.now, ExpiresAt: t.now.Add(spec.TTL), Note: spec.Note,
 		}
-		if err := t.audit(operator, "token.create", record.Hash[:12], string(spec.Type)+" "+string(spec.Agent)); err != nil {
+		if err := t.audit(t.actor, "token.create", record.Hash[:12], string(spec.Type)+" "+string(spec.Agent)); err != nil {
 			return err
 		}
 		return t.PutToken(record)

@@ -127,7 +127,7 @@ func (t *tx) putIntoEffect(d *workflow.Definition, text []byte, action string) (
 	if err := t.schedules(d, false); err != nil {
 		return w, false, err
 	}
-	return w, true, t.audit(operator, action, d.Name, fmt.Sprintf("version %d, %s", w.Version, w.Digest))
+	return w, true, t.audit(t.actor, action, d.Name, fmt.Sprintf("version %d, %s", w.Version, w.Digest))
 }
 
 // Rollback puts the text of an earlier version into effect again, as a new version; 0 is
@@ -161,7 +161,7 @@ func (e *Engine) Rollback(ctx context.Context, org api.OrgID, name string, versi
 // are pinned to them. [store.ErrNotFound] says that there is no such workflow.
 func (e *Engine) Delete(ctx context.Context, org api.OrgID, name string) error {
 	err := e.update(ctx, org, func(t *tx) error {
-		return errors.Join(t.DeleteWorkflow(name), t.audit(operator, "workflow.delete", name, ""), t.schedules(&workflow.Definition{Name: name}, true))
+		return errors.Join(t.DeleteWorkflow(name), t.audit(t.actor, "workflow.delete", name, ""), t.schedules(&workflow.Definition{Name: name}, true))
 	})
 	e.programs.current.drop(org)
 	return err

@@ -42,8 +42,12 @@ func (o operators) approvalJudge(ctx context.Context, c *route.Call) (any, error
 	if err != nil {
 		return nil, err
 	}
+	by, err := person(c, r.By)
+	if err != nil {
+		return nil, err
+	}
 	run, err := o.engine.Judge(ctx, id, api.RunID(c.PathValue("id")), workflow.Verdict{
-		Step: c.PathValue("step"), Digest: r.Digest, By: r.By, Approve: r.Approve, Reason: r.Reason,
+		Step: c.PathValue("step"), Digest: r.Digest, By: by, Approve: r.Approve, Reason: r.Reason,
 	})
 	return viewRun(run), missing(c, err)
 }

@@ -1,6 +1,6 @@
 // Package operatorapi is the API for the people who run the orchestrator, and the
 // client of it that the command line uses. It is served on a Unix socket in the data
-// directory.
+// directory, and over HTTPS where there is a web listener.
 //
 // It owns the shape of what people see (the types of this package are what
 // `stavily … -o json` prints, and only gain fields) and refuses to decide anything:
@@ -8,9 +8,10 @@
 //
 // # Who may
 //
-// Whoever can open the socket: it has mode 0600 in a directory of mode 0700, so that
-// is the user that the server runs as, and root. No password or token guards it in
-// this version, and it is not reachable over a network.
+// Whoever can open the socket: it has mode 0600 in a directory of mode 0700, so that is the
+// user that the server runs as, and root, as admin of every organisation. And, on the web
+// listener, users with the role that the route's row asks for, each in one organisation; see
+// packages account and route.
 //
 // # Shape
 //

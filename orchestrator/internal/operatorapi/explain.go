@@ -122,7 +122,11 @@ func (o operators) workflowRun(ctx context.Context, c *route.Call) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	e, err := o.engine.Start(ctx, id, c.PathValue("id"), r.Inputs, r.By)
+	by, err := person(c, r.By)
+	if err != nil {
+		return nil, err
+	}
+	e, err := o.engine.Start(ctx, id, c.PathValue("id"), r.Inputs, by)
 	if err != nil {
 		return nil, missing(c, err)
 	}

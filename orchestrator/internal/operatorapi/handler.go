@@ -3,22 +3,18 @@ package operatorapi
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
-	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 )
-
-// defaultOrg is the organisation of a request that names none.
-const defaultOrg = "default"
 
 // Pages of lists.
 const (
@@ -28,12 +24,15 @@ const (
 
 // Server is what operators are told about the server itself.
 type Server struct {
-	BaseURL string // where agents connect
-	CA      *ca.Authority
+	BaseURL  string // where agents connect
+	WebURL   string // where people connect; empty: nowhere
+	CA       *ca.Authority
+	Accounts *account.Accounts
 }
 
-// Handler returns the handler of the operator socket.
-func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error) {
+// Handlers returns the handlers of the operators' routes, which the socket and the web share,
+// and those that only the web has.
+func Handlers(e *engine.Engine, s Server) (shared, web map[route.ID]route.Handler, err error) {
 	o := operators{e, s}
 	handlers := map[route.ID]route.Handler{
 		route.Health:           o.health,
@@ -65,11 +64,12 @@ func Handler(e *engine.Engine, s Server, log *slog.Logger) (http.Handler, error)
 		route.ApprovalJudge:    o.approvalJudge,
 	}
 	maps.Copy(handlers, o.plugins())
-	handlers, err := described(handlers)
-	if err != nil {
-		return nil, err
+	maps.Copy(handlers, o.accountHandlers())
+	if shared, err = described(handlers); err != nil {
+		return nil, nil, err
 	}
-	return route.Build(route.Operator, handlers, route.Options{Logger: log})
+	web, err = described(o.sessionHandlers())
+	return shared, web, err
 }
 
 // operators are the handlers.
@@ -79,16 +79,7 @@ type operators struct {
 }
 
 // org is the organisation that a request is about.
-func org(c *route.Call) (api.OrgID, error) {
-	id := api.OrgID(c.Query.Get("org"))
-	if id == "" {
-		return defaultOrg, nil
-	}
-	if err := id.Validate(); err != nil {
-		return "", api.Errorf(api.CodeInvalid, "Query parameter org: %v.", err)
-	}
-	return id, nil
-}
+func org(c *route.Call) (api.OrgID, error) { return c.Organisation() }
 
 // whole reads a query parameter that is a whole number from least to most.
 func whole(c *route.Call, name string, absent, least, most int64) (int64, error) {
@@ -135,7 +126,7 @@ func list[Record, View any](ctx context.Context, o operators, c *route.Call, rea
 
 func (o operators) health(context.Context, *route.Call) (any, error) {
 	return Health{
-		Status: "ok", Version: api.Version, ServerTime: api.At(time.Now()), BaseURL: o.server.BaseURL,
+		Status: "ok", Version: api.Version, ServerTime: api.At(time.Now()), BaseURL: o.server.BaseURL, WebURL: o.server.WebURL,
 		TrustDomain: o.server.CA.TrustDomain(), CAFingerprint: o.server.CA.Fingerprint(), CANotAfter: api.At(o.server.CA.NotAfter()),
 	}, nil
 }

@@ -39,7 +39,7 @@ type parameter struct {
 
 // Parameters that several routes have.
 var (
-	paramOrg    = parameter{"org", "string", "the organisation; by default \"" + defaultOrg + "\""}
+	paramOrg    = parameter{"org", "string", "the organisation; by default \"" + string(route.DefaultOrg) + "\", and for a user the only one"}
 	paramLimit  = parameter{"limit", "integer", fmt.Sprintf("at most so many, 1 to %d; by default %d", maxLimit, defaultLimit)}
 	paramType   = parameter{"type", "string", "only events of this type"}
 	paramAgent  = parameter{"agent", "string", "only events of the agent of this id"}
@@ -107,6 +107,23 @@ var pluginOperations = map[route.ID]operation{
 	route.PublisherDistrust: {tag: "plugins", about: "Trust a key no more", takes: DistrustRequest{}},
 }
 
+var accountOperations = map[route.ID]operation{
+	route.SessionShow:    {tag: "access", about: "Say who calls", gives: Session{}},
+	route.UserList:       {tag: "access", about: "List the users of the organisation by name", gives: []User{}},
+	route.UserAdd:        {tag: "access", about: "Add a user, who has no password yet", takes: UserRequest{}, gives: User{}},
+	route.UserChange:     {tag: "access", about: "Give a user another role, other groups, or take the user out of use", takes: UserRequest{}, gives: User{}},
+	route.UserRemove:     {tag: "access", about: "Remove a user with all sessions and tokens"},
+	route.UserInvite:     {tag: "access", about: "Make a one-time link with which a user chooses a password", gives: Invitation{}},
+	route.APITokenCreate: {tag: "access", about: "Make an API token, which is shown only now", takes: APITokenRequest{}, gives: NewAPIToken{}},
+	route.APITokenList:   {tag: "access", about: "List one's API tokens, or for an admin those of all, newest first", gives: []APIToken{}},
+	route.APITokenRevoke: {tag: "access", about: "End an API token"},
+
+	route.SessionBegin:    {tag: "access", about: "Log in: begin a session, whose cookie is in the answer's header", takes: LoginRequest{}, gives: Session{}},
+	route.SessionAccept:   {tag: "access", about: "Choose a password with a one-time link, and log in", takes: AcceptRequest{}, gives: Session{}},
+	route.SessionEnd:      {tag: "access", about: "Log out: end the session"},
+	route.SessionPassword: {tag: "access", about: "Choose another password; all other sessions end", takes: PasswordRequest{}, gives: Session{}},
+}
+
 // upload stands for a body that is a package as it is, not JSON.
 type upload struct{}
 
@@ -136,7 +153,7 @@ func described(handlers map[route.ID]route.Handler) (map[route.ID]route.Handler,
 }
 
 func operationOf(id route.ID) (operation, bool) {
-	for _, table := range []map[route.ID]operation{operations, pluginOperations} {
+	for _, table := range []map[route.ID]operation{operations, pluginOperations, accountOperations} {
 		if op, ok := table[id]; ok {
 			return op, true
 		}

@@ -19,6 +19,7 @@ type Health struct {
 	TrustDomain   string   `json:"trust_domain"`
 	CAFingerprint string   `json:"ca_fingerprint"`
 	CANotAfter    api.Time `json:"ca_not_after"`
+	WebURL        string   `json:"web_url,omitempty"` // where people connect; empty: nowhere
 }
 
 // TokenRequest asks for an enrolment token.

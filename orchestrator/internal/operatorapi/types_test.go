@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the golden file")
 func TestTypesOnlyGainFields(t *testing.T) {
 	now := map[string]bool{}
 	var lines []string
-	for _, v := range []any{Health{}, NewToken{}, Token{}, Agent{}, Applied{}, Workflow{}, RunDetail{}, Log{}, Event{}, Audit{},
+	for _, v := range []any{Health{}, NewToken{}, Token{}, Agent{}, Applied{}, Workflow{}, RunDetail{}, Log{}, Event{}, Audit{}, Session{}, User{}, Invitation{}, NewAPIToken{}, APIToken{},
 		Published{}, Plugin{}, Assigned{}, Publisher{}} {
 		for _, line := range fields(reflect.TypeOf(v).Name(), reflect.TypeOf(v)) {
 			now[line] = true

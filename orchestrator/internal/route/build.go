@@ -13,24 +13,34 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// Principal is who calls. Agent and Org come from the certificate, or from a token that
-// the server signed, alone and are set for agents only.
+// Principal is who calls. What it says comes from the credential alone: for an agent Org and
+// Agent from its certificate, or from a token that the server signed; for a user Org, Name
+// and Role from the record of the session or token that was shown.
 type Principal struct {
 	Kind  Kind
-	Org   api.OrgID
+	Org   api.OrgID // empty for the operator socket, which has all
 	Agent api.AgentID
 
-	Bearer bool // came with a token instead of a certificate
+	Bearer bool // an agent that came with a token instead of a certificate
+
+	Name  string       // of a user
+	Role  account.Role // Admin on the operator socket
+	Token string       // name of the API token that a user's program came with
+	Areas []string     // parts of the API that this token is for; none: all
 }
 
 func (p Principal) String() string {
-	if p.Agent == "" {
-		return string(p.Kind)
+	switch {
+	case p.Agent != "":
+		return string(p.Kind) + " " + string(p.Org) + "/" + string(p.Agent)
+	case p.Name != "":
+		return string(p.Kind) + " " + string(p.Org) + "/" + p.Name
 	}
-	return string(p.Kind) + " " + string(p.Org) + "/" + string(p.Agent)
+	return string(p.Kind)
 }
 
 // Gate admits agents. It is asked on every request.
@@ -48,10 +58,21 @@ type Gate interface {
 	Refused(ctx context.Context, p Principal, row Row, reason *api.Error)
 }
 
+// People recognises users on the web listener. It is asked on every request.
+type People interface {
+	// Recognise says who comes with a credential of a kind of package account. Its error,
+	// context and release are as those of [Gate.Admit].
+	Recognise(ctx context.Context, kind, text, address string) (context.Context, account.Caller, func(), error)
+}
+
 // Options are what all routes of a listener share.
 type Options struct {
-	Gate   Gate // needed by the agent listener only
+	Gate   Gate     // needed by the agent listener only
+	People People   // needed by the web listener only
+	Hosts  []string // names and addresses by which the web listener may be called
 	Logger *slog.Logger
+	// ErrorPage makes what a browser shows of an error of a row with Page; nil: JSON.
+	ErrorPage func(*Call, *api.Error) *Document
 	// Observe hears of each request: its row, how it ended ("ok", "client_gone" or the code
 	// of the error), and how long it took, with the time it was held open for. nil hears nothing.
 	Observe func(row, outcome string, took time.Duration)
@@ -63,15 +84,18 @@ func Build(l Listener, handlers map[ID]Handler, o Options) (http.Handler, error)
 	if o.Observe == nil {
 		o.Observe = func(string, string, time.Duration) {}
 	}
-	s := &site{gate: o.Gate, log: o.Logger, observe: o.Observe, flight: newFlight()}
+	s := &site{listener: l, gate: o.Gate, people: o.People, errorPage: o.ErrorPage, log: o.Logger, observe: o.Observe, flight: newFlight()}
 	rest := maps.Clone(handlers)
 	byPattern := map[string]methods{}
 	var errs []error
 	if l == Agents && o.Gate == nil {
 		errs = append(errs, errors.New("routes of agents need a gate"))
 	}
+	if l == Web && o.People == nil {
+		errs = append(errs, errors.New("routes of the web need to know people"))
+	}
 	for _, row := range table {
-		if row.Listener != l {
+		if !row.servedOn(l) {
 			continue
 		}
 		h := rest[row.ID]
@@ -95,16 +119,22 @@ func Build(l Listener, handlers map[ID]Handler, o Options) (http.Handler, error)
 		s.mux.Handle(pattern, s.byMethod(m))
 	}
 	s.mux.HandleFunc("/", s.notFound)
+	if l == Web {
+		return front(s, o.Hosts), nil
+	}
 	return s, nil
 }
 
 // site is one listener's routes.
 type site struct {
-	mux     http.ServeMux
-	gate    Gate
-	log     *slog.Logger
-	flight  *flight
-	observe func(row, outcome string, took time.Duration)
+	listener  Listener
+	mux       http.ServeMux
+	gate      Gate
+	people    People
+	errorPage func(*Call, *api.Error) *Document
+	log       *slog.Logger
+	flight    *flight
+	observe   func(row, outcome string, took time.Duration)
 }
 
 // methods are the endpoints of one pattern.

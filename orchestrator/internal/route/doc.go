@@ -17,6 +17,10 @@
 //   - An agent is admitted anew on every request ([Gate]), never once for a
 //     connection: an expired, superseded or revoked certificate is refused on the
 //     connection that it opened while it was good.
+//   - On the web listener the same rows are served as on the operator socket, to users whose
+//     role includes the row's, in their own organisation alone. What passes for one is asked
+//     of [People] on each request. Requests that name another host, or come from the page of
+//     another site, are refused before anything is read of them.
 //   - {agent_id} in a path is only compared with the certificate. A difference is
 //     403 identity_mismatch and reported to [Gate.Refused], which audits it.
 //   - A body is read whole before the handler runs, bounded on the wire and again

@@ -51,6 +51,8 @@ func (r *reply) answer(ctx context.Context, request *http.Request, v any) error 
 		return r.value(request, v.Value, v.Tag)
 	case *File:
 		return r.file(request, v)
+	case *Document:
+		return r.page(v)
 	}
 	return r.value(request, v, "")
 }

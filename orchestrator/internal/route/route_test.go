@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -129,7 +130,7 @@ func send(t *testing.T, srv *httptest.Server, method, path string, body io.Reade
 }
 
 func TestTable(t *testing.T) {
-	var withoutCertificate []ID
+	var withoutCertificate, withoutLogin []ID
 	seen := map[string]bool{}
 	for _, r := range Table() {
 		key := string(r.Listener) + r.Method + r.Pattern
@@ -137,8 +138,14 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: twice in the table", r.ID)
 		}
 		seen[key], seen[r.ID.String()] = true, true
-		if len(r.Allow) == 0 || r.Allows(Anonymous) {
-			t.Errorf("%s: allows %v: a row names its callers", r.ID, r.Allow)
+		if len(r.Allow) == 0 {
+			t.Errorf("%s: allows nobody: a row names its callers", r.ID)
+		}
+		if needs := r.Role != account.Nobody; needs == r.Allows(Anonymous) && r.Listener != Agents || r.Listener == Agents && needs {
+			t.Errorf("%s: allows %v and needs the role %q", r.ID, r.Allow, r.Role)
+		}
+		if r.Allows(Anonymous) {
+			withoutLogin = append(withoutLogin, r.ID)
 		}
 		if r.InFlight < 1 {
 			t.Errorf("%s: nobody can call it", r.ID)
@@ -151,6 +158,9 @@ func TestTable(t *testing.T) {
 		case r.Listener == Agents && !strings.Contains(r.Pattern, "/{agent_id}/"):
 			t.Errorf("%s: its path does not name the agent", r.ID)
 		}
+	}
+	if want := []ID{SessionBegin, SessionAccept, SessionEnd}; !slices.Equal(withoutLogin, want) {
+		t.Errorf("routes %v need no login, want %v", withoutLogin, want)
 	}
 	if want := []ID{Enroll, Download}; !slices.Equal(withoutCertificate, want) {
 		t.Errorf("routes %v need no certificate, want %v: all that a token is for", withoutCertificate, want)

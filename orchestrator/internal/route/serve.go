@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -24,8 +25,9 @@ import (
 const transferLimit = 30 * time.Second
 
 // Handler answers one call. The value becomes the JSON body of a 200; nil is a 204
-// without a body; an [Answer] has more to say of it; a [Stream] is written value by value, a [*File] in the range that was
-// asked for. An [*api.Error] becomes the answer as it is, any other error a 500 that tells the client nothing.
+// without a body; an [Answer] has more to say of it; a [Stream] is written value by value, a
+// [*File] in the range that was asked for, a [*Document] as it is. An [*api.Error] becomes the
+// answer as it is, any other error a 500 that tells the client nothing.
 type Handler func(ctx context.Context, c *Call) (any, error)
 
 // Call is one admitted request with its whole body.
@@ -35,6 +37,7 @@ type Call struct {
 	Body      []byte
 	Upload    io.Reader // instead of Body, of a row with MaxUpload: read it to its end
 	Query     url.Values
+	Session   string // the credential of the session that a browser came with, good or not
 	request   *http.Request
 }
 
@@ -78,8 +81,18 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		answer := e.public(r.Context(), log, err)
 		outcome = string(answer.Code)
-		reply.fail(answer)
+		e.fail(reply, r, answer)
 	}
+}
+
+// fail answers with an error, in the form that the row's callers read.
+func (e *endpoint) fail(reply *reply, r *http.Request, answer *api.Error) {
+	if e.row.Page && e.site.errorPage != nil && !reply.begun {
+		if page := e.site.errorPage(&Call{request: r, Query: r.URL.Query()}, answer); page != nil && reply.page(page) == nil {
+			return
+		}
+	}
+	reply.fail(answer)
 }
 
 // internal is all that a client learns of an error that is not its own.
@@ -137,13 +150,16 @@ func (e *endpoint) serve(reply *reply, r *http.Request) error {
 	return err
 }
 
-// admit finds out who calls. Which credential counts is the row's: the operator
-// socket's file permission, a token where the row asks for one, else the certificate.
+// admit finds out who calls. Which credential counts is the listener's and the row's: the
+// operator socket's file permission; on the web a session or an API token; for agents a token
+// where the row asks for one, else the certificate.
 func (e *endpoint) admit(r *http.Request) (context.Context, *Call, func(), error) {
 	c := &Call{request: r, Query: r.URL.Query()}
 	switch {
-	case e.row.Allows(LocalOperator):
-		c.Principal = Principal{Kind: LocalOperator}
+	case e.site.listener == Web:
+		return e.recognise(r, c)
+	case e.site.listener == Operator:
+		c.Principal = Principal{Kind: LocalOperator, Role: account.Admin}
 		return r.Context(), c, func() {}, nil
 	case e.row.Allows(EnrolmentToken):
 		c.Token = bearer(r)
@@ -171,6 +187,9 @@ func (e *endpoint) admit(r *http.Request) (context.Context, *Call, func(), error
 func (e *endpoint) authorize(c *Call) *api.Error {
 	if !e.row.Allows(c.Principal.Kind) {
 		return api.Errorf(api.CodeForbidden, "A %s may not use this route; it is for: %s.", c.Principal.Kind, join(e.row.Allow))
+	}
+	if e.site.listener != Agents {
+		return e.authorizePerson(c)
 	}
 	if named := c.PathValue("agent_id"); named != "" && named != string(c.Principal.Agent) {
 		return api.Errorf(api.CodeIdentityMismatch, "The caller is agent %q, the path names %.80q; correct the agent's id or enrol it under that name.", c.Principal.Agent, named)
@@ -205,9 +224,14 @@ func bearer(r *http.Request) string {
 // caller is whom requests in flight are counted for: a token is not yet anybody,
 // so its requests count for the address.
 func caller(p Principal, r *http.Request) string {
-	if p.Kind != EnrolmentToken {
+	if p.Kind != EnrolmentToken && p.Kind != Anonymous {
 		return p.String()
 	}
+	return address(r)
+}
+
+// address is the IP address that a request comes from.
+func address(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr

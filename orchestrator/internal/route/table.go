@@ -4,16 +4,19 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// Listener is a door of the orchestrator: a row is served behind exactly one.
+// Listener is a door of the orchestrator: a row is served behind the one that it names, and
+// those of [Operator] behind [Web] as well, so that both always answer the same.
 type Listener string
 
 // The listeners.
 const (
 	Agents   Listener = "agents"   // TLS, for agents
 	Operator Listener = "operator" // Unix socket, for the people of this machine
+	Web      Listener = "web"      // HTTPS, for people and programs anywhere
 )
 
 // Kind is a class of callers.
@@ -26,6 +29,8 @@ const (
 	SensorAgent    Kind = "sensor"          // a current certificate of a sensor agent
 	ActionAgent    Kind = "action"          // a current certificate of an action agent
 	LocalOperator  Kind = "operator"        // may open the operator socket
+	User           Kind = "user"            // a session of a browser
+	APIToken       Kind = "api_token"       // a program, with a token of a user
 )
 
 // ID names one row of the table. Only this package makes values of it.
@@ -91,6 +96,24 @@ var (
 	PublisherTrust    = ID{"publisher_trust"}
 	PublisherList     = ID{"publisher_list"}
 	PublisherDistrust = ID{"publisher_distrust"}
+
+	UserList       = ID{"user_list"}
+	UserAdd        = ID{"user_add"}
+	UserChange     = ID{"user_change"}
+	UserRemove     = ID{"user_remove"}
+	UserInvite     = ID{"user_invite"}
+	APITokenCreate = ID{"api_token_create"}
+	APITokenList   = ID{"api_token_list"}
+	APITokenRevoke = ID{"api_token_revoke"}
+	SessionShow    = ID{"session_show"}
+)
+
+// The routes of the web alone.
+var (
+	SessionBegin    = ID{"session_begin"}
+	SessionEnd      = ID{"session_end"}
+	SessionPassword = ID{"session_password"}
+	SessionAccept   = ID{"session_accept"}
 )
 
 // Row is one route: what is served, to whom, and within which bounds.
@@ -100,6 +123,11 @@ type Row struct {
 	Method   string
 	Pattern  string // of net/http.ServeMux; {agent_id} must be the caller's own
 	Allow    []Kind
+	// Role is the least that a user needs; Nobody: whoever comes may. The operator socket
+	// has every role in every organisation.
+	Role account.Role
+	// Page is a row of which browsers show the answers: its errors are documents.
+	Page bool
 
 	MaxBody     int64 // bytes of a body on the wire; 0: a body is refused
 	MaxExpanded int64 // bytes after gzip; 0: gzip is refused
@@ -109,6 +137,11 @@ type Row struct {
 
 // Allows reports whether a caller of kind k may use the route.
 func (r Row) Allows(k Kind) bool { return slices.Contains(r.Allow, k) }
+
+// servedOn reports whether the row is served behind a listener.
+func (r Row) servedOn(l Listener) bool {
+	return r.Listener == l || r.Listener == Operator && l == Web
+}
 
 // Bounds of bodies and of requests in flight.
 const (
@@ -126,71 +159,100 @@ var (
 	sensor   = []Kind{SensorAgent}
 	action   = []Kind{ActionAgent}
 	anyAgent = []Kind{SensorAgent, ActionAgent}
-	operator = []Kind{LocalOperator}
+	operator = []Kind{LocalOperator, User, APIToken}
+	anybody  = []Kind{Anonymous, User, APIToken}
+	browser  = []Kind{User}
 )
 
 // Table returns every row of every listener, agents first.
 func Table() []Row { return slices.Clone(table) }
 
 var table = slices.Concat([]Row{
-	{Enroll, Agents, http.MethodPost, api.PathEnroll, []Kind{EnrolmentToken}, small, 0, 0, few},
-	{Download, Agents, http.MethodGet, api.PathDownload, []Kind{EnrolmentToken}, 0, 0, 0, few},
-	{Renew, Agents, http.MethodPost, api.PathCertificate, anyAgent, small, 0, 0, few},
-	{Refresh, Agents, http.MethodPost, api.PathToken, anyAgent, small, 0, 0, few},
-	{Heartbeat, Agents, http.MethodPost, api.PathHeartbeat, anyAgent, large, large, 0, few},
-	{Instructions, Agents, http.MethodGet, api.PathInstructions, action, 0, 0, 0, few},
-	{Progress, Agents, http.MethodPut, api.PathInstruction, action, large, large, 0, perRun},
-	{Result, Agents, http.MethodPost, api.PathResult, action, 2 * large, 2 * large, 0, perRun},
-	{Events, Agents, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, 0, few},
-	{Logs, Agents, http.MethodPost, api.PathLogs, anyAgent, large, large, 0, few},
-	{Assignments, Agents, http.MethodGet, api.PathPlugins, anyAgent, 0, 0, 0, few},
-	{Package, Agents, http.MethodGet, api.PathPackage, anyAgent, 0, 0, 0, few},
+	ofAgents(Enroll, http.MethodPost, api.PathEnroll, []Kind{EnrolmentToken}, small, 0, few),
+	ofAgents(Download, http.MethodGet, api.PathDownload, []Kind{EnrolmentToken}, 0, 0, few),
+	ofAgents(Renew, http.MethodPost, api.PathCertificate, anyAgent, small, 0, few),
+	ofAgents(Refresh, http.MethodPost, api.PathToken, anyAgent, small, 0, few),
+	ofAgents(Heartbeat, http.MethodPost, api.PathHeartbeat, anyAgent, large, large, few),
+	ofAgents(Instructions, http.MethodGet, api.PathInstructions, action, 0, 0, few),
+	ofAgents(Progress, http.MethodPut, api.PathInstruction, action, large, large, perRun),
+	ofAgents(Result, http.MethodPost, api.PathResult, action, 2*large, 2*large, perRun),
+	ofAgents(Events, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, few),
+	ofAgents(Logs, http.MethodPost, api.PathLogs, anyAgent, large, large, few),
+	ofAgents(Assignments, http.MethodGet, api.PathPlugins, anyAgent, 0, 0, few),
+	ofAgents(Package, http.MethodGet, api.PathPackage, anyAgent, 0, 0, few),
 }, operatorRows(
-	Row{ID: Health, Method: http.MethodGet, Pattern: "/api/v1/health"},
-	Row{ID: APIDocument, Method: http.MethodGet, Pattern: "/api/v1/openapi.json"},
-	Row{ID: TokenCreate, Method: http.MethodPost, Pattern: "/api/v1/tokens", MaxBody: small},
-	Row{ID: TokenList, Method: http.MethodGet, Pattern: "/api/v1/tokens"},
-	Row{ID: AgentList, Method: http.MethodGet, Pattern: "/api/v1/agents"},
-	Row{ID: AgentShow, Method: http.MethodGet, Pattern: "/api/v1/agents/{id}"},
-	Row{ID: AgentRevoke, Method: http.MethodPost, Pattern: "/api/v1/agents/{id}/revoke", MaxBody: small},
-	Row{ID: WorkflowApply, Method: http.MethodPost, Pattern: "/api/v1/workflows", MaxBody: 2 * large},
-	Row{ID: WorkflowList, Method: http.MethodGet, Pattern: "/api/v1/workflows"},
-	Row{ID: WorkflowShow, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}"},
-	Row{ID: WorkflowDelete, Method: http.MethodDelete, Pattern: "/api/v1/workflows/{id}"},
-	Row{ID: WorkflowVersions, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}/versions"},
-	Row{ID: WorkflowRollback, Method: http.MethodPost, Pattern: "/api/v1/workflows/{id}/rollback", MaxBody: small},
-	Row{ID: WorkflowRun, Method: http.MethodPost, Pattern: "/api/v1/workflows/{id}/run", MaxBody: 2 * small},
-	Row{ID: RunList, Method: http.MethodGet, Pattern: "/api/v1/runs"},
-	Row{ID: RunShow, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}"},
-	Row{ID: RunLogs, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}/logs"},
-	Row{ID: RunFollow, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}/follow"},
-	Row{ID: RunCancel, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/cancel", MaxBody: small},
-	Row{ID: RunRetry, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/retry", MaxBody: small},
-	Row{ID: EventList, Method: http.MethodGet, Pattern: "/api/v1/events"},
-	Row{ID: EventFollow, Method: http.MethodGet, Pattern: "/api/v1/events/follow"},
-	Row{ID: EventExplain, Method: http.MethodGet, Pattern: "/api/v1/events/{id}/explanation"},
-	Row{ID: EventReplay, Method: http.MethodPost, Pattern: "/api/v1/events/{id}/replay", MaxBody: 2 * large},
-	Row{ID: ApprovalList, Method: http.MethodGet, Pattern: "/api/v1/approvals"},
-	Row{ID: ApprovalJudge, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/approvals/{step}", MaxBody: small},
-	Row{ID: AuditList, Method: http.MethodGet, Pattern: "/api/v1/audit"},
-	Row{ID: PackagePublish, Method: http.MethodPost, Pattern: "/api/v1/plugins", MaxUpload: api.MaxPackageBytes, InFlight: few},
-	Row{ID: PackageList, Method: http.MethodGet, Pattern: "/api/v1/plugins"},
-	Row{ID: PackageShow, Method: http.MethodGet, Pattern: "/api/v1/plugins/{id}"},
-	Row{ID: PackageApprove, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/versions/{version}/approve"},
-	Row{ID: PackageRemove, Method: http.MethodDelete, Pattern: "/api/v1/plugins/{id}/versions/{version}"},
-	Row{ID: Assign, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/assignments", MaxBody: small},
-	Row{ID: Unassign, Method: http.MethodDelete, Pattern: "/api/v1/plugins/{id}/assignments", MaxBody: small},
-	Row{ID: RolloutList, Method: http.MethodGet, Pattern: "/api/v1/rollouts"},
-	Row{ID: RolloutCommand, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/rollout", MaxBody: small},
-	Row{ID: PublisherTrust, Method: http.MethodPost, Pattern: "/api/v1/publishers", MaxBody: small},
-	Row{ID: PublisherList, Method: http.MethodGet, Pattern: "/api/v1/publishers"},
-	Row{ID: PublisherDistrust, Method: http.MethodDelete, Pattern: "/api/v1/publishers", MaxBody: small},
+	Row{ID: Health, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/health"},
+	Row{ID: APIDocument, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/openapi.json"},
+	Row{ID: TokenCreate, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/tokens", MaxBody: small},
+	Row{ID: TokenList, Role: account.Operator, Method: http.MethodGet, Pattern: "/api/v1/tokens"},
+	Row{ID: AgentList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/agents"},
+	Row{ID: AgentShow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/agents/{id}"},
+	Row{ID: AgentRevoke, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/agents/{id}/revoke", MaxBody: small},
+	Row{ID: WorkflowApply, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/workflows", MaxBody: 2 * large},
+	Row{ID: WorkflowList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/workflows"},
+	Row{ID: WorkflowShow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}"},
+	Row{ID: WorkflowDelete, Role: account.Admin, Method: http.MethodDelete, Pattern: "/api/v1/workflows/{id}"},
+	Row{ID: WorkflowVersions, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}/versions"},
+	Row{ID: WorkflowRollback, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/workflows/{id}/rollback", MaxBody: small},
+	Row{ID: WorkflowRun, Role: account.Operator, Method: http.MethodPost, Pattern: "/api/v1/workflows/{id}/run", MaxBody: 2 * small},
+	Row{ID: RunList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/runs"},
+	Row{ID: RunShow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}"},
+	Row{ID: RunLogs, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}/logs"},
+	Row{ID: RunFollow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/runs/{id}/follow"},
+	Row{ID: RunCancel, Role: account.Operator, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/cancel", MaxBody: small},
+	Row{ID: RunRetry, Role: account.Operator, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/retry", MaxBody: small},
+	Row{ID: EventList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/events"},
+	Row{ID: EventFollow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/events/follow"},
+	Row{ID: EventExplain, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/events/{id}/explanation"},
+	Row{ID: EventReplay, Role: account.Operator, Method: http.MethodPost, Pattern: "/api/v1/events/{id}/replay", MaxBody: 2 * large},
+	Row{ID: ApprovalList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/approvals"},
+	Row{ID: ApprovalJudge, Role: account.Approver, Method: http.MethodPost, Pattern: "/api/v1/runs/{id}/approvals/{step}", MaxBody: small},
+	Row{ID: AuditList, Role: account.Admin, Method: http.MethodGet, Pattern: "/api/v1/audit"},
+	Row{ID: PackagePublish, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/plugins", MaxUpload: api.MaxPackageBytes, InFlight: few},
+	Row{ID: PackageList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/plugins"},
+	Row{ID: PackageShow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/plugins/{id}"},
+	Row{ID: PackageApprove, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/versions/{version}/approve"},
+	Row{ID: PackageRemove, Role: account.Admin, Method: http.MethodDelete, Pattern: "/api/v1/plugins/{id}/versions/{version}"},
+	Row{ID: Assign, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/assignments", MaxBody: small},
+	Row{ID: Unassign, Role: account.Admin, Method: http.MethodDelete, Pattern: "/api/v1/plugins/{id}/assignments", MaxBody: small},
+	Row{ID: RolloutList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/rollouts"},
+	Row{ID: RolloutCommand, Role: account.Operator, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/rollout", MaxBody: small},
+	Row{ID: PublisherTrust, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/publishers", MaxBody: small},
+	Row{ID: PublisherList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/publishers"},
+	Row{ID: PublisherDistrust, Role: account.Admin, Method: http.MethodDelete, Pattern: "/api/v1/publishers", MaxBody: small},
+	Row{ID: UserList, Role: account.Admin, Method: http.MethodGet, Pattern: "/api/v1/users"},
+	Row{ID: UserAdd, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/users", MaxBody: small},
+	Row{ID: UserChange, Role: account.Admin, Method: http.MethodPut, Pattern: "/api/v1/users/{id}", MaxBody: small},
+	Row{ID: UserRemove, Role: account.Admin, Method: http.MethodDelete, Pattern: "/api/v1/users/{id}"},
+	Row{ID: UserInvite, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/users/{id}/invitation"},
+	Row{ID: APITokenCreate, Role: account.Viewer, Method: http.MethodPost, Pattern: "/api/v1/api-tokens", MaxBody: small},
+	Row{ID: APITokenList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/api-tokens"},
+	Row{ID: APITokenRevoke, Role: account.Viewer, Method: http.MethodDelete, Pattern: "/api/v1/api-tokens/{id}"},
+	Row{ID: SessionShow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/session"},
+), webRows(
+	Row{ID: SessionBegin, Method: http.MethodPost, Pattern: "/api/v1/session", Allow: anybody, MaxBody: small, InFlight: few},
+	Row{ID: SessionAccept, Method: http.MethodPost, Pattern: "/api/v1/session/accept", Allow: anybody, MaxBody: small, InFlight: few},
+	Row{ID: SessionEnd, Method: http.MethodDelete, Pattern: "/api/v1/session", Allow: anybody},
+	Row{ID: SessionPassword, Method: http.MethodPost, Pattern: "/api/v1/session/password", Allow: browser, Role: account.Viewer, MaxBody: small, InFlight: few},
 ))
 
+// ofAgents is a row of the agents' listener.
+func ofAgents(id ID, method, pattern string, allow []Kind, body, expanded int64, inFlight int) Row {
+	return Row{ID: id, Listener: Agents, Method: method, Pattern: pattern, Allow: allow, MaxBody: body, MaxExpanded: expanded, InFlight: inFlight}
+}
+
 // operatorRows completes rows with what all routes of operators share.
-func operatorRows(rows ...Row) []Row {
+func operatorRows(rows ...Row) []Row { return completed(Operator, operator, rows) }
+
+// webRows completes those that only the web has.
+func webRows(rows ...Row) []Row { return completed(Web, browser, rows) }
+
+func completed(l Listener, allow []Kind, rows []Row) []Row {
 	for i := range rows {
-		rows[i].Listener, rows[i].Allow = Operator, operator
+		rows[i].Listener = l
+		if rows[i].Allow == nil {
+			rows[i].Allow = allow
+		}
 		if rows[i].InFlight == 0 {
 			rows[i].InFlight = perOperator
 		}

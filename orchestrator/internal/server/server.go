@@ -16,11 +16,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stavily/agents/internal/lockfile"
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/agentapi"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
@@ -34,6 +36,9 @@ type Options struct {
 	Hostnames        []string      // names and IP addresses of the server; empty: the host's name and the loopback ones
 	TrustDomain      string        // see ca.Options
 	Lifetime         time.Duration // of certificates, see ca.Options
+	WebListen        string        // address of the HTTPS listener for people; empty: none
+	WebCertificate   string        // file of its certificate with its chain, PEM; empty: one of the own CA
+	WebKey           string        // file of the key of WebCertificate
 	MetricsListen    string        // address of the metrics endpoint; empty: none
 	Collector        string        // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
 	CollectorHeaders map[string]string
@@ -41,7 +46,10 @@ type Options struct {
 	AllowJWT         bool   // agents may come with a token instead of a certificate
 	GiveKeys         bool   // private keys may be made here and downloaded once
 	Logger           *slog.Logger
-	Ready            func(addr net.Addr) // called once both listeners accept; may be nil
+	Ready            func(addr net.Addr) // called once all listeners accept; may be nil
+	// FirstAdmin is told the one-time link of the first admin, where there is none yet and
+	// people can connect; may be nil. It is a secret: it belongs before a person, not in a log.
+	FirstAdmin func(link string)
 }
 
 // Run runs a server until ctx is done, and returns nil then, or until a part of it
@@ -95,59 +103,80 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := e.SweepPackages(ctx); err != nil {
 		return err
 	}
-	agents, operators, err := listen(ctx, o)
+	l, err := listen(ctx, o, authority)
 	if err != nil {
 		return err
 	}
-	defer agents.Close()
-	defer operators.Close()
-	info := operatorapi.Server{BaseURL: baseURL(hosts[0], agents.Addr()), CA: authority}
-	return run(ctx, o, e, info, agents, operators, tracer.Run, serveMetrics(o, registry, metrics))
+	defer l.close()
+	info := operatorapi.Server{
+		BaseURL: baseURL(hosts[0], l.agents.Addr()), WebURL: webURL(hosts[0], l.web), CA: authority, Accounts: account.New(e, o.Logger, nil),
+	}
+	return run(ctx, o, e, info, hosts, l, tracer.Run, serveMetrics(o, registry, metrics))
 }
 
-// run serves on both listeners until ctx is done or a part fails.
-func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Server, agents, operators net.Listener, more ...func(context.Context) error) error {
+// run serves on all listeners until ctx is done or a part fails.
+func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Server, hosts []string, l listeners, more ...func(context.Context) error) error {
 	agentHandler, err := agentapi.Handler(e, o.Logger)
 	if err != nil {
 		return err
 	}
-	operatorHandler, err := operatorapi.Handler(e, info, o.Logger)
+	shared, web, err := people(o, e, info, hosts)
 	if err != nil {
 		return err
 	}
-	agentServer := agentapi.Server(agentHandler, o.Logger)
-	operatorServer := &http.Server{Handler: operatorHandler, ReadHeaderTimeout: 10 * time.Second}
+	operatorServer := &http.Server{Handler: shared, ReadHeaderTimeout: 10 * time.Second}
 	tlsConfig := pki.ServerTLS(info.CA.ServerCertificate, info.CA.Pool())
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.Run(ctx) })
+	group.Go(func() error { return info.Accounts.Run(ctx) })
 	for _, part := range more {
 		group.Go(func() error { return part(ctx) })
 	}
-	group.Go(func() error { return serve(ctx, agentServer, agentapi.Listener(agents, tlsConfig)) })
-	group.Go(func() error { return serve(ctx, operatorServer, operators) })
-	o.Logger.Info("listening", "address", agents.Addr().String(), "base_url", info.BaseURL)
+	group.Go(func() error {
+		return serve(ctx, agentapi.Server(agentHandler, o.Logger), agentapi.Listener(l.agents, tlsConfig))
+	})
+	group.Go(func() error { return serve(ctx, operatorServer, l.operators) })
+	if l.web != nil {
+		group.Go(func() error { return serve(ctx, route.WebServer(web, o.Logger), l.web) })
+	}
+	o.Logger.Info("listening", "address", l.agents.Addr().String(), "base_url", info.BaseURL, "web", info.WebURL)
 	o.Logger.Info("certificate authority", "fingerprint", info.CA.Fingerprint(), "not_after", info.CA.NotAfter())
-	o.Logger.Info("operator socket", "path", operators.Addr().String())
+	o.Logger.Info("operator socket", "path", l.operators.Addr().String())
+	group.Go(func() error { return inviteFirst(ctx, o, info) })
 	if o.Ready != nil {
-		o.Ready(agents.Addr())
+		o.Ready(l.agents.Addr())
 	}
 	return group.Wait()
 }
 
-// listen opens both listeners or neither.
-func listen(ctx context.Context, o Options) (agents, operators net.Listener, err error) {
+// listeners are the open doors of a server.
+type listeners struct{ agents, operators, web net.Listener } // web: nil when it is off
+
+func (l listeners) close() {
+	for _, one := range []net.Listener{l.agents, l.operators, l.web} {
+		if one != nil {
+			one.Close()
+		}
+	}
+}
+
+// listen opens all listeners or none.
+func listen(ctx context.Context, o Options, authority *ca.Authority) (l listeners, err error) {
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
 	var lc net.ListenConfig
-	agents, err = lc.Listen(ctx, "tcp", o.Listen)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen for agents: %w; choose another address with --listen", err)
+	if l.agents, err = lc.Listen(ctx, "tcp", o.Listen); err != nil {
+		return l, fmt.Errorf("listen for agents: %w; choose another address with --listen", err)
 	}
-	operators, err = listenOperators(ctx, filepath.Join(o.DataDir, operatorapi.SocketName))
-	if err != nil {
-		agents.Close()
-		return nil, nil, err
+	if l.web, err = listenWeb(ctx, o, authority); err != nil {
+		return l, err
 	}
-	return agents, operators, nil
+	l.operators, err = listenOperators(ctx, filepath.Join(o.DataDir, operatorapi.SocketName))
+	return l, err
 }
 
 // listenOperators opens the operator socket. The lock on the data directory says

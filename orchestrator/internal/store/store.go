@@ -73,6 +73,7 @@ type Reader interface {
 	RunReader
 	InstructionReader
 	PackageReader
+	AccountReader
 	// Audit lists records with a higher Seq, oldest first, at most PageSize(limit).
 	Audit(after int64, limit int) ([]Audit, error)
 	// AuditBefore lists records with a lower Seq, or of all where that is 0, newest first.
@@ -188,6 +189,7 @@ type PackageReader interface {
 // taken, and then the transaction can go on.
 type Tx interface {
 	Reader
+	AccountWriter
 
 	// Others reports whether what this process remembers of the organisation may be out of
 	// date: another server wrote since its last Update, or that Update was undone.

@@ -21,6 +21,7 @@ const (
 	CodeRevoked          Code = "agent_revoked"     // this agent was revoked
 	CodeIdentityMismatch Code = "identity_mismatch" // path or body names another agent
 	CodeForbidden        Code = "forbidden"         // the principal may not use this route
+	CodeUnauthenticated  Code = "unauthenticated"   // no user is logged in; operators only, never an agent
 	CodeNotFound         Code = "not_found"
 	CodeConflict         Code = "conflict"  // stale lease or attempt, or already exists
 	CodeGone             Code = "gone"      // already final with another outcome
@@ -40,6 +41,7 @@ var statusOf = map[Code]int{
 	CodeRevoked:          http.StatusForbidden,
 	CodeIdentityMismatch: http.StatusForbidden,
 	CodeForbidden:        http.StatusForbidden,
+	CodeUnauthenticated:  http.StatusUnauthorized,
 	CodeNotFound:         http.StatusNotFound,
 	CodeConflict:         http.StatusConflict,
 	CodeGone:             http.StatusGone,

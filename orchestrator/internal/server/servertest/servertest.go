@@ -85,7 +85,7 @@ func (s *Server) start() {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
 	options := server.Options{
-		DataDir: s.DataDir, Listen: s.Addr, Hostnames: []string{"127.0.0.1"},
+		DataDir: s.DataDir, Listen: s.Addr, WebListen: "127.0.0.1:0", Hostnames: []string{"127.0.0.1"},
 		Logger: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ready:  func(a net.Addr) { ready <- a },
 	}

@@ -176,6 +176,8 @@ func everything(note string) func(store.Tx) error {
 	return write(
 		func(tx store.Tx) error { return tx.PutAgent(sampleAgent(note)) },
 		func(tx store.Tx) error { return tx.PutToken(sampleToken(note)) },
+		func(tx store.Tx) error { return tx.PutUser(sampleUser(note)) },
+		func(tx store.Tx) error { return tx.PutCredential(sampleCredential(note)) },
 		func(tx store.Tx) error { return tx.AddEvent(sampleEvent(note)) },
 		func(tx store.Tx) error { return tx.PutEvaluation(sampleEvaluation(note)) },
 		func(tx store.Tx) error { return tx.PutStream("web-1", sampleStream(uint64(len(note)))) },
@@ -227,6 +229,8 @@ func listed[V any](ask func(store.Reader) ([]V, error)) func(store.Reader) (any,
 func probes() []probe {
 	agent := func(n string) any { return sampleAgent(n) }
 	token := func(n string) any { return sampleToken(n) }
+	user := func(n string) any { return sampleUser(n) }
+	credential := func(n string) any { return sampleCredential(n) }
 	event := func(n string) any { return sampleEvent(n) }
 	workflow := func(n string) any { return sampleWorkflow(n) }
 	run := func(n string) any { return sampleRun(n) }
@@ -239,6 +243,11 @@ func probes() []probe {
 		{"agents", listed(store.Reader.Agents), agent},
 		{"token", found(func(r store.Reader) (store.Token, error) { return r.Token("ab12") }), token},
 		{"tokens", listed(store.Reader.Tokens), token},
+		{"user", found(func(r store.Reader) (store.User, error) { return r.User("ann") }), user},
+		{"users", listed(store.Reader.Users), user},
+		{"credential", found(func(r store.Reader) (store.Credential, error) { return r.Credential("cd34") }), credential},
+		{"credentials", listed(func(r store.Reader) ([]store.Credential, error) { return r.Credentials("") }), credential},
+		{"credentials of user", listed(func(r store.Reader) ([]store.Credential, error) { return r.Credentials("ann") }), credential},
 		{"event", found(func(r store.Reader) (store.Event, error) { return r.Event("web-1", "01EVENT") }), event},
 		{"events", listed(func(r store.Reader) ([]store.Event, error) { return r.Events(store.EventQuery{}) }), event},
 		{"events with an id", listed(func(r store.Reader) ([]store.Event, error) { return r.EventsWithID("01EVENT") }), event},

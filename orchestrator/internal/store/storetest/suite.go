@@ -42,6 +42,7 @@ func Run(t *testing.T, open Opener) {
 		{"approvals", testApprovals},
 		{"schedules", testSchedules},
 		{"waits", testWaits},
+		{"accounts", testAccounts},
 		{"versions of packages", testPackages},
 		{"assignments that are due", testDueAssignments},
 		{"an error undoes all", testError},
