@@ -141,8 +141,9 @@ func (e *Engine) seen(ctx context.Context, id pki.Identity) error {
 		if err != nil {
 			return err
 		}
-		a.LastSeen = t.now
-		return t.PutAgent(a)
+		before := a
+		a.LastSeen, a.Lost = t.now, false
+		return errors.Join(t.PutAgent(a), t.heard(before, a))
 	})
 }
 

@@ -65,6 +65,7 @@ type Engine struct {
 	alarm      *alarm
 	programs   programs
 	waits      cache[[]waitingStep]
+	looks      map[api.OrgID]look // at agents, by the reaper alone
 	ids        *ids
 
 	fatalOnce sync.Once
@@ -85,7 +86,7 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 	}
 	e := &Engine{
 		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot, trace: o.Trace,
-		alarm: newAlarm(), ids: newIDs(), fatal: make(chan struct{}),
+		alarm: newAlarm(), ids: newIDs(), looks: map[api.OrgID]look{}, fatal: make(chan struct{}),
 	}
 	e.counts = newCounts(o.Metrics, e)
 	return e

@@ -182,7 +182,7 @@ func (t *tx) admitAgent(token store.Token, existing store.Agent, a application) 
 	agent := store.Agent{
 		ID: a.AgentID, Type: a.AgentType, Name: a.Name, Hostname: strings.ToLower(a.Hostname), Version: a.Version, Tags: a.Tags,
 		Status: StatusOffline, State: store.Active, KeyHash: a.keyHash, Serial: issued.Serial, CertificatePEM: issued.PEM,
-		NotAfter: issued.NotAfter, EnrolledAt: t.now, LastSeen: existing.LastSeen, Sandbox: a.Sandbox,
+		NotAfter: issued.NotAfter, EnrolledAt: t.now, LastSeen: existing.LastSeen, Lost: existing.Lost, Sandbox: a.Sandbox,
 	}
 	return issued, errors.Join(
 		t.PutToken(token),

@@ -63,8 +63,8 @@ func (a *alarm) due(now time.Time) (bool, time.Duration) {
 }
 
 // Run reaps until ctx is done: it ends offers and executions whose lease ran out and
-// instructions that expired, rings the alarms of runs, closes windows, and looks at roll-outs when they are
-// due. It returns nil when ctx is done, and an error when a commit had an unknown outcome and
+// instructions that expired, rings the alarms of runs, closes windows, looks at roll-outs when they are
+// due, and at agents that fall silent. It returns nil when ctx is done, and an error when a commit had an unknown outcome and
 // the process must exit.
 func (e *Engine) Run(ctx context.Context) error {
 	e.alarm.set(e.now()) // what ran out while nobody looked
@@ -93,7 +93,7 @@ func (e *Engine) reap(ctx context.Context) time.Time {
 	orgs, err := e.store.Orgs(ctx)
 	var next time.Time
 	for _, org := range orgs {
-		for _, look := range []func(context.Context, api.OrgID) (time.Time, error){e.reapOrg, e.ring, e.tickRollouts} {
+		for _, look := range []func(context.Context, api.OrgID) (time.Time, error){e.reapOrg, e.ring, e.tickRollouts, e.lookAtAgents} {
 			at, failure := look(ctx, org)
 			err = errors.Join(err, failure)
 			next = earlier(next, at)

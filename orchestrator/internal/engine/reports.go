@@ -41,8 +41,9 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 		if err := t.postureChanged(id, a.Sandbox, h.Sandbox); err != nil {
 			return err
 		}
+		before := a
 		gained = h.Sandbox.String() != a.Sandbox.String()
-		a.LastSeen, a.Status, a.Version = t.now, h.Status, h.Version
+		a.LastSeen, a.Lost, a.Status, a.Version = t.now, false, h.Status, h.Version
 		a.Health, a.Sandbox, a.Monitors = h.Health, h.Sandbox, h.Monitors
 		if h.Tags != nil {
 			gained = gained || !slices.Equal(a.Tags, h.Tags)
@@ -52,7 +53,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 			gained = gained || !slices.Equal(a.Plugins, h.Plugins)
 			a.Plugins = h.Plugins
 		}
-		return errors.Join(t.reported(&a, h.Assigned), t.PutAgent(a))
+		return errors.Join(t.reported(&a, h.Assigned), t.PutAgent(a), t.heard(before, a))
 	})
 	if err != nil {
 		return api.HeartbeatResponse{}, err

@@ -127,6 +127,9 @@ func (t *tx) putIntoEffect(d *workflow.Definition, text []byte, action string) (
 	if err := t.schedules(d, false); err != nil {
 		return w, false, err
 	}
+	if triggersBy(d, workflow.Conditions...) {
+		t.due = earlier(t.due, t.now) // from now on somebody has to look
+	}
 	return w, true, t.audit(t.actor, action, d.Name, fmt.Sprintf("version %d, %s", w.Version, w.Digest))
 }
 

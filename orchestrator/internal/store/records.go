@@ -52,6 +52,9 @@ type Agent struct {
 	Health   *api.Health
 	Sandbox  *api.Posture
 
+	Lost       bool      `json:",omitzero"` // it fell silent, and workflows were told
+	ExpiryTold time.Time `json:",omitzero"` // NotAfter of the certificate of which workflows were told that it ends
+
 	TakesPackages bool           // it has asked which packages it is to have
 	Assigned      []PackageState // what became of those
 }

@@ -159,7 +159,7 @@ func (d *Decision) trigger(def *Definition, e Event) {
 		d.add(triggers[0].String(), e.Type, false)
 	}
 	for _, t := range triggers {
-		if t.Pattern != "" && t.near(def, e) {
+		if (t.Pattern != "" || t.Agent != "") && t.near(def, e) {
 			d.refuse("the trigger takes events of agents %s, and not of %s", t.Agents.String(), e.Agent.ID)
 		}
 	}

@@ -72,6 +72,7 @@ type Trigger struct {
 	Schedule *Schedule
 	Ended    *Ended
 	Manual   bool
+	Agent    Condition // of one of Agents
 
 	pattern pattern
 }

@@ -90,6 +90,7 @@ type trigger struct {
 	Schedule string    `yaml:"schedule"`
 	Timezone string    `yaml:"timezone"`
 	Missed   string    `yaml:"missed"`
+	Agent    string    `yaml:"agent"`
 	Workflow string    `yaml:"workflow"`
 	On       []string  `yaml:"on"`
 	Manual   struct {
@@ -190,7 +191,7 @@ type selection struct {
 // have. They are refused by name: a document that asks for an approval must not
 // run without one.
 var later = map[string][]string{
-	"triggers": {"agent", "monitor", "webhook"},
+	"triggers": {"monitor", "webhook"},
 	"approval": {"group"},
 }
 

@@ -64,7 +64,9 @@ func (c *checker) acquainted(text document) {
 	}
 	for i, t := range text.Triggers {
 		path := []any{"triggers", i}
-		c.agentsKnown(at(path, "agents"), t.Agents, api.Sensor)
+		if t.Agent == "" { // else it may be of either type
+			c.agentsKnown(at(path, "agents"), t.Agents, api.Sensor)
+		}
 		if t.Workflow != "" && !slices.Contains(c.known.Workflows, t.Workflow) {
 			c.missing(at(path, "workflow"), false, "there is no workflow %s yet%s", t.Workflow, near(t.Workflow, c.known.Workflows))
 		}
@@ -306,6 +308,8 @@ func (t Trigger) ownData() map[string]string {
 	switch {
 	case t.Schedule != nil:
 		return map[string]string{"scheduled": "string"}
+	case t.Agent != "":
+		return dataOfConditions[t.Agent]
 	case t.Ended != nil:
 		return map[string]string{"workflow": "string", "run": "string", "status": "string", "error": "string", "event": "string"}
 	}

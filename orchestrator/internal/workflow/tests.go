@@ -112,10 +112,12 @@ func (c *checker) testEvents(path []any, t test) []TestEvent {
 
 // own completes an event of the server's own with what the server says.
 func (c *checker) own(e *Event) {
-	if e.Own = slices.Contains([]string{TypeManual, TypeSchedule, TypeEnded}, e.Type); !e.Own {
+	if e.Own = slices.Contains(ownTypes, e.Type); !e.Own {
 		return
 	}
-	e.Agent.ID = ""
+	if !slices.ContainsFunc(Conditions, func(c Condition) bool { return c.Type() == e.Type }) {
+		e.Agent.ID = ""
+	}
 	if e.Source == "" {
 		e.Source = c.def.Name
 	}

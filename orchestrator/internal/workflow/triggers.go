@@ -73,19 +73,19 @@ var cronParser = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Mo
 func (c *checker) triggered(i int, t trigger) Trigger {
 	path := []any{"triggers", i}
 	var said []string
-	for _, kind := range []string{"event", "schedule", "manual", "workflow"} {
+	for _, kind := range kinds {
 		if c.doc.Has(at(path, kind)) {
 			said = append(said, kind)
 		}
 	}
-	for key, kind := range map[string]string{"agents": "event", "timezone": "schedule", "missed": "schedule", "on": "workflow"} {
-		if c.doc.Has(at(path, key)) && len(said) == 1 && said[0] != kind {
-			c.fail(at(path, key), "%s is for a trigger by %s: leave it out", key, kind)
+	for key, of := range map[string][]string{"agents": {"event", "agent"}, "timezone": {"schedule"}, "missed": {"schedule"}, "on": {"workflow"}} {
+		if c.doc.Has(at(path, key)) && len(said) == 1 && !slices.Contains(of, said[0]) {
+			c.fail(at(path, key), "%s is for a trigger by %s: leave it out", key, strings.Join(of, " or "))
 		}
 	}
 	out := Trigger{ID: t.ID}
 	if len(said) > 1 {
-		c.fail(path, "a trigger is by one of event, schedule, manual and workflow, and this one by %s: write several", strings.Join(said, " and "))
+		c.fail(path, "a trigger is by one of %s, and this one by %s: write several", strings.Join(kinds, ", "), strings.Join(said, " and "))
 		return out
 	}
 	kind := "event" // and what is missing is told of it
@@ -106,9 +106,17 @@ func (c *checker) triggered(i int, t trigger) Trigger {
 		out.Manual = true
 	case "workflow":
 		out.Ended = c.ended(path, t)
+	case "agent":
+		if out.Agent = Condition(t.Agent); !slices.Contains(Conditions, out.Agent) {
+			c.fail(at(path, "agent"), "agent %q: must be lost, returned, certificate_expiring or sandbox_degraded", t.Agent)
+		}
+		out.Agents = c.selector(at(path, "agents"), t.Agents, c.doc.Has(at(path, "agents")))
 	}
 	return out
 }
+
+// kinds are what a trigger can be by.
+var kinds = []string{"event", "agent", "schedule", "manual", "workflow"}
 
 func (c *checker) schedule(path []any, t trigger) *Schedule {
 	s := &Schedule{Cron: strings.Join(strings.Fields(t.Schedule), " "), Zone: t.Timezone, RunOnce: t.Missed == "run_once", location: time.UTC}
@@ -294,7 +302,7 @@ func (t Trigger) takes(d *Definition, e Event) bool {
 		_ = json.Unmarshal(e.Data["status"], &status) // none, where it is no text
 		return e.Own && e.Type == TypeEnded && e.Source == t.Ended.Workflow && slices.Contains(t.Ended.On, status)
 	}
-	return !e.Own && t.pattern.match(e.Type) && t.Agents.Picks(e.Agent)
+	return t.near(d, e) && t.Agents.Picks(e.Agent)
 }
 
 // near reports whether the event may be for the trigger: only its agent, or the status, can
@@ -305,6 +313,9 @@ func (t Trigger) near(d *Definition, e Event) bool {
 	}
 	if t.Ended != nil {
 		return e.Own && e.Type == TypeEnded && e.Source == t.Ended.Workflow
+	}
+	if t.Agent != "" {
+		return e.Own && e.Type == t.Agent.Type()
 	}
 	return t.takes(d, e)
 }
@@ -320,10 +331,14 @@ func (t Trigger) String() string {
 	case t.Ended != nil:
 		return said + " when " + t.Ended.Workflow + " has " + endsOf(t.Ended.On)
 	}
-	if agents := t.Agents.String(); agents != "" {
-		return said + " takes " + t.Pattern + " of agents " + agents
+	takes := t.Pattern
+	if t.Agent != "" {
+		takes = t.Agent.Type()
 	}
-	return said + " takes " + t.Pattern
+	if agents := t.Agents.String(); agents != "" {
+		return said + " takes " + takes + " of agents " + agents
+	}
+	return said + " takes " + takes
 }
 
 // hostless holds that what has no sensor runs on no sensor's host.

@@ -137,12 +137,13 @@ func TestMistakesInTriggers(t *testing.T) {
 		{"{schedule: '0 3 * * *', timezone: Mars/Olympus}", `timezone "Mars/Olympus": is not known`},
 		{"{schedule: '0 3 * * *', missed: all}", `missed "all": must be run_once or skip`},
 		{"{schedule: '0 3 * * *', on: [failed]}", "on is for a trigger by workflow"},
-		{"{event: a, schedule: '0 3 * * *'}", "f:2:12: a trigger is by one of event, schedule, manual and workflow, and this one by event and schedule"},
+		{"{event: a, schedule: '0 3 * * *'}", "f:2:12: a trigger is by one of event, agent, schedule, manual, workflow, and this one by event and schedule"},
 		{"{workflow: w}", `workflow "w": must be the name of another workflow`},
 		{"{workflow: o, on: [done]}", `"done": must be completed, failed, cancelled or escalated`},
 		{"{manual: {inputs: {a-b: {}}}}", `input "a-b": must be`},
 		{"{manual: {inputs: {a: {type: date}}}}", `type "date": must be string, integer, number or boolean`},
 		{"{manual: {inputs: {a: {type: integer, default: x}}}}", `default "x": must be of type integer`},
+		{"{agent: gone}", `agent "gone": must be lost, returned, certificate_expiring or sandbox_degraded`},
 		{"{}", "is empty: name an event type"},
 	} {
 		_, err := Parse("f", []byte("name: w\ntriggers: ["+c.say+"]\noutputs: [{plugin: p}]"))

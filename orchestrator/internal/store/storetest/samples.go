@@ -24,7 +24,7 @@ func sampleAgent(note string) store.Agent {
 		ID: "web-1", Type: api.Action, State: store.Revoked, Name: note, Hostname: "web-1.example", Tags: []string{"role:web", "a<b&c>d"},
 		Version: "1.2.3", Status: "online", KeyHash: "sha256:1", Serial: "01", CertificatePEM: "pem", NotAfter: after(1),
 		NextKeyHash: "sha256:2", RetiredSerial: "00", ActivatedAt: after(4), TokensFrom: after(5), NextSerial: "02", NextCertificatePEM: "pem 2", NextNotAfter: after(2),
-		EnrolledAt: start, LastSeen: after(3), RevokedAt: after(4), RevokedReason: "stolen",
+		EnrolledAt: start, LastSeen: after(3), Lost: true, ExpiryTold: after(5), RevokedAt: after(4), RevokedReason: "stolen",
 		Plugins:  []api.PluginInfo{{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3", Type: "action", State: "ready", Message: "m"}},
 		Monitors: []api.MonitorInfo{{Name: "root", Plugin: "disk", State: "running", Message: "m", LastRun: api.At(start)}},
 		Health:   &api.Health{Status: "degraded", Conditions: []api.Condition{{Name: "spool", Status: "degraded", Since: api.At(start), Message: "m", Remedy: "r"}}},
