@@ -1,9 +1,11 @@
 package sqlstore
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
@@ -14,12 +16,12 @@ import (
 var (
 	instructionByID   = prepare(`SELECT doc FROM instructions WHERE org = ?1 AND id = ?2`)
 	instructionsOfRun = prepare(`SELECT doc FROM instructions WHERE org = ?1 AND run = ?2 ORDER BY id`)
-	pending           = prepare(`SELECT id, plugin, target FROM instructions WHERE org = ?1 AND status = 'pending' AND due > ?2 ORDER BY priority DESC, id`)
+	pending           = prepare(`SELECT priority, id, plugin, target FROM instructions WHERE org = ?1 AND status = 'pending' AND place = ?3 AND due > ?2 ORDER BY priority DESC, id`)
 	dueBy             = prepare(`SELECT doc FROM instructions WHERE org = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3`)
 	nextDue           = prepare(`SELECT due FROM instructions WHERE org = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1`)
-	putInstruction    = prepare(`INSERT INTO instructions (org, id, run, status, priority, due, plugin, target, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+	putInstruction    = prepare(`INSERT INTO instructions (org, id, run, status, priority, due, plugin, target, place, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
 		ON CONFLICT (org, id) DO UPDATE SET run = excluded.run, status = excluded.status, priority = excluded.priority, due = excluded.due,
-			plugin = excluded.plugin, target = excluded.target, doc = excluded.doc`)
+			plugin = excluded.plugin, target = excluded.target, place = excluded.place, doc = excluded.doc`)
 )
 
 // ranks sort priorities; what is none of them counts as normal.
@@ -38,44 +40,81 @@ func (t *tx) PutInstruction(i instruction.Instruction) error {
 	if err != nil {
 		return err
 	}
-	return t.put(putInstruction, i, i.ID, i.RunID, i.Status, ranks[i.Priority], nanos(i.Due()), i.Plugin, target)
+	return t.put(putInstruction, i, i.ID, i.RunID, i.Status, ranks[i.Priority], nanos(i.Due()), i.Plugin, target, placeOf(i.Target))
+}
+
+// placeOf is where an agent finds what has this target: under its own id or host where
+// nobody else can take it, and else where all look.
+func placeOf(t instruction.Target) string {
+	switch {
+	case len(t.Agents) == 1:
+		return placeOfAgent(t.Agents[0])
+	case len(t.Agents) == 0 && t.Host != "":
+		return placeOfHost(t.Host)
+	}
+	return ""
+}
+
+func placeOfAgent(id api.AgentID) string { return "agent " + string(id) }
+func placeOfHost(name string) string     { return "host " + name }
+
+// candidate is an instruction that an agent can take.
+type candidate struct {
+	priority int
+	id       api.InstructionID
 }
 
 // errEnough stops a walk.
 var errEnough = errors.New("enough")
 
 func (r reader) Offerable(agent store.Agent, now time.Time, limit int) ([]instruction.Instruction, error) {
-	var ids []api.InstructionID
+	var all []candidate
 	limit = store.PageSize(limit)
-	err := r.session.Query(pending, func(scan Scanner) error {
-		var id api.InstructionID
-		var plugin api.PluginID
-		var text []byte
-		if err := scan(&id, &plugin, &text); err != nil {
-			return err
+	for _, place := range []string{placeOfAgent(agent.ID), placeOfHost(agent.Hostname), ""} {
+		some, err := r.pendingAt(place, agent, now, limit)
+		if err != nil {
+			return nil, err
 		}
-		var target instruction.Target
-		if err := json.Unmarshal(text, &target); err != nil {
-			return fmt.Errorf("target of instruction %s: %w", id, err)
-		}
-		if agent.CanTake(plugin, target) {
-			ids = append(ids, id)
-		}
-		if len(ids) == limit {
-			return errEnough
-		}
-		return nil
-	}, r.org, now.UnixNano())
-	if err != nil && !errors.Is(err, errEnough) {
-		return nil, err
+		all = append(all, some...)
 	}
-	found := make([]instruction.Instruction, len(ids))
-	for n, id := range ids {
-		if found[n], err = r.Instruction(id); err != nil {
+	slices.SortFunc(all, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.id, b.id))
+	})
+	found := make([]instruction.Instruction, min(len(all), limit))
+	for n := range found {
+		var err error
+		if found[n], err = r.Instruction(all[n].id); err != nil {
 			return nil, err
 		}
 	}
 	return found, nil
+}
+
+// pendingAt lists what an agent can take of one place, at most limit.
+func (r reader) pendingAt(place string, agent store.Agent, now time.Time, limit int) (found []candidate, err error) {
+	err = r.session.Query(pending, func(scan Scanner) error {
+		var c candidate
+		var plugin api.PluginID
+		var text []byte
+		if err := scan(&c.priority, &c.id, &plugin, &text); err != nil {
+			return err
+		}
+		var target instruction.Target
+		if err := json.Unmarshal(text, &target); err != nil {
+			return fmt.Errorf("target of instruction %s: %w", c.id, err)
+		}
+		if agent.CanTake(plugin, target) {
+			found = append(found, c)
+		}
+		if len(found) == limit {
+			return errEnough
+		}
+		return nil
+	}, r.org, now.UnixNano(), place)
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return found, err
 }
 
 func (r reader) Due(now time.Time, limit int) ([]instruction.Instruction, error) {

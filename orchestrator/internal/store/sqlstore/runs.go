@@ -15,7 +15,8 @@ var (
 	runsOfWorkflow = prepare(`SELECT doc FROM runs WHERE org = ?1 AND workflow = ?5 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
 	runsFrom       = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND id >= ?3 LIMIT ?4) AS found`)
 	runsOfKeyFrom  = prepare(`SELECT status, COUNT(*) FROM (SELECT status FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5) AS found GROUP BY status`)
-	// The index is of these two states only.
+	// The index is of these two states only; few are queued, and have one of their own.
+	queuedOfLane  = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status = 'queued' ORDER BY id LIMIT ?4`)
 	runsOfLane    = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status IN ('running', 'queued') AND status = ?4 ORDER BY id LIMIT ?5`)
 	hostsWorkedOn = prepare(`SELECT DISTINCT host FROM runs WHERE org = ?1 AND workflow = ?2 AND status IN ('running', 'queued') AND status = 'running' ORDER BY host`)
 	activeRun     = prepare(`SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND active = 1 LIMIT 1`)
@@ -88,6 +89,9 @@ func (r reader) RunsOfKeyFrom(workflow, key string, from api.RunID, limit int) (
 }
 
 func (r reader) RunsOfLane(workflow, lane, status string, limit int) ([]api.RunID, error) {
+	if status == "queued" {
+		return column[api.RunID](r, queuedOfLane, workflow, lane, limit)
+	}
 	return column[api.RunID](r, runsOfLane, workflow, lane, status, limit)
 }
 

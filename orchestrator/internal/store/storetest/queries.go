@@ -286,9 +286,14 @@ func testOfferOrder(f *fixture) {
 	}
 	expired := offered("I7", func(s *instruction.Spec) { s.ExpiresAt = start })
 	taken, _, _ := instruction.Step(offered("I8", priority(api.PriorityHigh)), instruction.Offer{Agent: "a", Now: start, TTL: 1})
+	// Whom they are for does not change the order.
+	own := offered("I6", func(s *instruction.Spec) {
+		s.Priority, s.Target = api.PriorityHigh, instruction.Target{Agents: []api.AgentID{"a"}}
+	})
+	host := offered("I3", func(s *instruction.Spec) { s.Target = instruction.Target{Host: "h"} })
 	f.put(offered("I4", priority(api.PriorityNormal)), offered("I1", priority(api.PriorityLow)), offered("I5", priority(api.PriorityHigh)),
-		offered("I6", priority(api.PriorityHigh)), offered("I3", priority(api.PriorityNormal)), expired, taken)
-	agent := store.Agent{ID: "a", Type: api.Action}
+		own, host, expired, taken)
+	agent := store.Agent{ID: "a", Type: api.Action, Hostname: "h"}
 	for limit, want := range map[int]string{10: "[I5 I6 I3 I4 I1]", 3: "[I5 I6 I3]"} {
 		got := read(f, org, func(r store.Reader) ([]instruction.Instruction, error) { return r.Offerable(agent, start, limit) })
 		f.equal(fmt.Sprint("Offerable, at most ", limit), fmt.Sprint(keys(got, func(i instruction.Instruction) api.InstructionID { return i.ID })), want)
