@@ -79,14 +79,6 @@ func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, cert *x509.C
 	return nil
 }
 
-func (e *Engine) agent(ctx context.Context, id pki.Identity) (a store.Agent, err error) {
-	err = e.View(ctx, id.Org, func(r store.Reader) (err error) {
-		a, err = r.Agent(id.Agent)
-		return err
-	})
-	return a, err
-}
-
 func revoked(a store.Agent) *api.Error {
 	return api.Errorf(api.CodeRevoked, "Agent %s was revoked at %s; to let it in again, enrol it with a token made for its id.", a.ID, a.RevokedAt.UTC().Format(time.RFC3339))
 }

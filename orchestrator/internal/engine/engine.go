@@ -13,6 +13,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 	"github.com/stavily/agents/shared/pkg/trace"
@@ -64,6 +65,7 @@ type Engine struct {
 	strays     strays
 	alarm      *alarm
 	programs   programs
+	roster     roster
 	waits      cache[[]waitingStep]
 	looks      map[api.OrgID]look // at agents, by the reaper alone
 	ids        *ids
@@ -107,6 +109,8 @@ type tx struct {
 
 	waitsChange bool // steps begin or end to wait for events
 
+	agents []api.AgentID // whose records changed
+
 	replaced api.AgentID // was enrolled again: what is open with its old key ends
 
 	delivered bool // agents are to have other packages than before
@@ -142,6 +146,9 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	if err != nil {
 		return err
 	}
+	for _, id := range t.agents {
+		e.ForgetAgent(org, id)
+	}
 	for _, span := range t.spans {
 		span.End()
 	}
@@ -152,7 +159,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		e.end(agentKey{org, t.replaced}, api.Errorf(api.CodeBadCertificate, "Agent %s was enrolled again with another key.", t.replaced))
 	}
 	for _, target := range t.waiting {
-		e.wake(org, func(a store.Agent) bool { return target.Fits(a.ID, a.Hostname, a.Tags) })
+		e.wake(org, func(a workflow.Agent) bool { return target.Fits(a.ID, a.Host, a.Tags) })
 	}
 	if !t.due.IsZero() {
 		e.alarm.set(t.due)

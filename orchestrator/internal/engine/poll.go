@@ -19,7 +19,7 @@ func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, 
 	}
 	// There before the first look at the store, so that what is committed after the look
 	// wakes it.
-	waiting := &poll{agent: agent, woken: make(chan struct{}, 1)}
+	waiting := &poll{agent: sensorOf(agent), woken: make(chan struct{}, 1)}
 	defer e.polls.enter(id.Org, waiting)()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

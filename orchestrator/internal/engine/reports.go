@@ -3,9 +3,12 @@ package engine
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 )
@@ -31,6 +34,9 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	}
 	if err := checkReports(h.Assigned); err != nil {
 		return api.HeartbeatResponse{}, err
+	}
+	if known, err := e.agent(ctx, id); err == nil && tellsNothing(known, h, e.now()) {
+		return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil
 	}
 	gained := false
 	err := e.update(ctx, id.Org, func(t *tx) error {
@@ -59,9 +65,22 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 		return api.HeartbeatResponse{}, err
 	}
 	if gained { // work that waited for a plugin or a sandbox may have found its agent
-		e.wake(id.Org, func(a store.Agent) bool { return a.ID == id.Agent })
+		e.wake(id.Org, func(a workflow.Agent) bool { return a.ID == id.Agent })
 	}
 	return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil
+}
+
+// beatResolution is how old the time may be that an agent was seen at, when a heartbeat says
+// nothing else: of the usual ones, half a minute apart, every second is written.
+const beatResolution = 40 * time.Second
+
+// tellsNothing reports whether a heartbeat says only what is known, and that as of lately.
+func tellsNothing(a store.Agent, h api.Heartbeat, now time.Time) bool {
+	since := now.Sub(a.LastSeen)
+	return since >= 0 && since < beatResolution && h.Assigned == nil && len(a.Assigned) == 0 &&
+		a.Status == h.Status && a.Version == h.Version &&
+		reflect.DeepEqual(a.Sandbox, h.Sandbox) && reflect.DeepEqual(a.Health, h.Health) && reflect.DeepEqual(a.Monitors, h.Monitors) &&
+		(h.Tags == nil || slices.Equal(a.Tags, h.Tags)) && (h.Plugins == nil || reflect.DeepEqual(a.Plugins, h.Plugins))
 }
 
 // Logs keeps lines that plugins of the agent wrote. A line about an instruction that

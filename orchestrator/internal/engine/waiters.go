@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -69,12 +69,12 @@ func (e *Engine) end(key agentKey, answer *api.Error) {
 // poll is one agent that waits for work, as it was enrolled. woken has room for one
 // signal, so that waking never blocks and none is lost between two looks at the store.
 type poll struct {
-	agent store.Agent
+	agent workflow.Agent
 	woken chan struct{}
 }
 
 // wake signals the polls of agents that fit: usually one, of thousands that wait.
-func (e *Engine) wake(org api.OrgID, fits func(store.Agent) bool) {
+func (e *Engine) wake(org api.OrgID, fits func(workflow.Agent) bool) {
 	e.polls.each(org, func(p *poll) {
 		if fits(p.agent) {
 			p.wake()

@@ -52,6 +52,13 @@ func (p *programs) compiled(key versionKey, compile func() (*workflow.Definition
 	return d, nil
 }
 
+// known is the definition of a version that was compiled before, or nil.
+func (p *programs) known(key versionKey) *workflow.Definition {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.versions[key]
+}
+
 // inEffect lists the workflows that events can trigger. It runs in transactions only:
 // the store lets one run at a time, so a list that it read is older than every change
 // that is still to drop it.
@@ -78,6 +85,9 @@ func (t *tx) inEffect() ([]program, error) {
 
 // definition is the one that a run is pinned to.
 func (t *tx) definition(r store.Run) (*workflow.Definition, error) {
+	if d := t.engine.programs.known(versionKey{t.org, r.Workflow, r.Version}); d != nil {
+		return d, nil
+	}
 	w, err := t.WorkflowVersion(r.Workflow, r.Version)
 	if err != nil {
 		return nil, fmt.Errorf("workflow %s version %d: %w", r.Workflow, r.Version, err)

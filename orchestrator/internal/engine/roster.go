@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+// roster keeps the records of agents that have called: every request looks at one, and to
+// read and decode it would cost more than the rest of a poll. A record leaves it once a
+// transaction that changed it is committed and before anybody hears of that, so that who
+// was told of a revocation meets it. Certificates are left out, which nobody needs here.
+type roster struct {
+	mu      sync.Mutex // guards the fields below
+	changes uint64     // counts what made a record that is being read old
+	known   map[agentKey]store.Agent
+}
+
+func (r *roster) find(key agentKey) (a store.Agent, changes uint64, found bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a, found = r.known[key]
+	return a, r.changes, found
+}
+
+// keep takes a record that was read after find, unless any has changed since.
+func (r *roster) keep(key agentKey, a store.Agent, changes uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if changes != r.changes {
+		return
+	}
+	if r.known == nil {
+		r.known = map[agentKey]store.Agent{}
+	}
+	a.CertificatePEM, a.NextCertificatePEM = "", ""
+	r.known[key] = a
+}
+
+// ForgetAgent has an agent's record read anew: it has changed.
+func (e *Engine) ForgetAgent(org api.OrgID, id api.AgentID) {
+	e.roster.mu.Lock()
+	defer e.roster.mu.Unlock()
+	e.roster.changes++
+	delete(e.roster.known, agentKey{org, id})
+}
+
+// ForgetAgents has all records read anew: some may have changed unseen.
+func (e *Engine) ForgetAgents() {
+	e.roster.mu.Lock()
+	defer e.roster.mu.Unlock()
+	e.roster.changes++
+	e.roster.known = nil
+}
+
+// agent is the record of an agent, without its certificates. Nobody changes what is in it.
+func (e *Engine) agent(ctx context.Context, id pki.Identity) (store.Agent, error) {
+	key := agentKey{id.Org, id.Agent}
+	a, changes, found := e.roster.find(key)
+	if found {
+		return a, nil
+	}
+	err := e.View(ctx, id.Org, func(r store.Reader) (err error) {
+		a, err = r.Agent(id.Agent)
+		return err
+	})
+	if err == nil {
+		e.roster.keep(key, a, changes)
+	}
+	return a, err
+}
+
+// PutAgent notes whose record changes.
+func (t *tx) PutAgent(a store.Agent) error {
+	t.agents = append(t.agents, a.ID)
+	return t.Tx.PutAgent(a)
+}

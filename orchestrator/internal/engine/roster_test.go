@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// TestARecordThatChangedWhileItWasReadIsNotKept holds that a look that began before a
+// change does not put the record from before into the roster.
+func TestARecordThatChangedWhileItWasReadIsNotKept(t *testing.T) {
+	var e Engine
+	key := agentKey{"o", "a"}
+	_, changes, found := e.roster.find(key)
+	if found {
+		t.Fatal("a new roster has somebody")
+	}
+	e.ForgetAgent("o", "a")
+	e.roster.keep(key, store.Agent{ID: "a", State: store.Active}, changes)
+	if _, _, found := e.roster.find(key); found {
+		t.Error("the record from before the change was kept")
+	}
+	_, changes, _ = e.roster.find(key)
+	e.roster.keep(key, store.Agent{ID: "a", CertificatePEM: "x", NextCertificatePEM: "y"}, changes)
+	if a, _, found := e.roster.find(key); !found || a.CertificatePEM+a.NextCertificatePEM != "" {
+		t.Errorf("kept %+v, %v; want the record without its certificates", a, found)
+	}
+	if e.ForgetAgents(); len(e.roster.known) != 0 {
+		t.Error("some are remembered")
+	}
+}
+
+// TestAHeartbeatThatTellsNothingIsNotWritten holds that of heartbeats half a minute apart
+// every second is, so that an agent is never seen later than a minute, and that whatever
+// one says is written at once.
+func TestAHeartbeatThatTellsNothingIsNotWritten(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		a := w.enrol(api.Action, "a", "h")
+		seen := func(h api.Heartbeat) (at time.Time) {
+			if _, err := w.Heartbeat(t.Context(), a.Identity, h); err != nil {
+				t.Fatal(err)
+			}
+			w.read(func(r store.Reader) error {
+				record, err := r.Agent("a")
+				at = record.LastSeen
+				return err
+			})
+			return at
+		}
+		same := api.Heartbeat{Status: StatusOnline, Sandbox: posture(api.SandboxFull), Health: &api.Health{Status: "ok"}, Plugins: []api.PluginInfo{{ID: "p"}}}
+		first := seen(same)
+		for _, c := range []struct {
+			what    string
+			after   time.Duration
+			h       func(*api.Heartbeat)
+			written bool
+		}{
+			{"the same after half a minute", 30 * time.Second, func(*api.Heartbeat) {}, false},
+			{"the same after a minute", 30 * time.Second, func(*api.Heartbeat) {}, true},
+			{"another health", time.Second, func(h *api.Heartbeat) { h.Health = &api.Health{Status: "degraded"} }, true},
+			{"another sandbox", time.Second, func(h *api.Heartbeat) { h.Sandbox = posture(api.SandboxLimited) }, true},
+			{"another plugin", time.Second, func(h *api.Heartbeat) { h.Plugins = []api.PluginInfo{{ID: "q"}} }, true},
+			{"another tag", time.Second, func(h *api.Heartbeat) { h.Tags = []string{"new"} }, true},
+			{"a monitor", time.Second, func(h *api.Heartbeat) { h.Monitors = []api.MonitorInfo{{Name: "m"}} }, true},
+			{"a package", time.Second, func(h *api.Heartbeat) { h.Assigned = []api.AssignedState{} }, true},
+			{"another status", time.Second, func(h *api.Heartbeat) { h.Status = StatusDraining }, true},
+		} {
+			time.Sleep(c.after)
+			c.h(&same)
+			now := seen(same)
+			if written := now.After(first); written != c.written {
+				t.Errorf("%s: written: %v, want %v", c.what, written, c.written)
+			}
+			first = now
+		}
+	})
+}
