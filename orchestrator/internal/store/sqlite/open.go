@@ -37,8 +37,10 @@ type Store struct {
 	sessions []*session // all there are
 	writing  *session   // by the writer
 	writer   *sqlstore.Writer
-	readers  chan *session // those not in use
-	close    func() error  // once
+	looks    chan *look     // for the goroutines that read
+	reading  sync.WaitGroup // those
+	closing  chan struct{}  // ends them
+	close    func() error   // once
 }
 
 var _ store.Store = (*Store)(nil)
@@ -65,7 +67,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, readers: make(chan *session, min(max(runtime.GOMAXPROCS(0), 2), maxReaders))}
+	s := &Store{db: db, looks: make(chan *look), closing: make(chan struct{})}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.disconnect())
 	}
@@ -77,12 +79,13 @@ func (s *Store) start(ctx context.Context) error {
 	if err := migrate(ctx, s.db); err != nil {
 		return err
 	}
-	for range cap(s.readers) {
+	for range min(max(runtime.GOMAXPROCS(0), 2), maxReaders) {
 		r, err := s.connect(ctx, "PRAGMA query_only = ON")
 		if err != nil {
 			return err
 		}
-		s.readers <- r
+		s.reading.Add(1)
+		go s.read(r)
 	}
 	w, err := s.connect(ctx)
 	if err != nil {
@@ -104,6 +107,8 @@ func (s *Store) connect(ctx context.Context, settings ...string) (*session, erro
 }
 
 func (s *Store) disconnect() error {
+	close(s.closing)
+	s.reading.Wait()
 	var err error
 	for _, c := range s.sessions {
 		err = errors.Join(err, c.close())
@@ -152,9 +157,6 @@ func (s *Store) Close() error { return s.close() }
 
 func (s *Store) shut() error {
 	s.writer.Close()
-	for range cap(s.readers) {
-		<-s.readers
-	}
 	return s.disconnect()
 }
 
@@ -170,24 +172,4 @@ func (s scope) View(ctx context.Context, fn func(store.Reader) error) error {
 
 func (s scope) Update(ctx context.Context, fn func(store.Tx) error) error {
 	return sqlstore.Update(ctx, s.store.writer, s.org, fn)
-}
-
-func (s *Store) view(ctx context.Context, fn func(*session) error) (err error) {
-	if err := errors.Join(ctx.Err(), s.writer.Refusal()); err != nil {
-		return err
-	}
-	var r *session
-	select {
-	case r = <-s.readers:
-	case <-s.writer.Ended():
-		return s.writer.Refusal()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { s.readers <- r }()
-	if err := r.exec(begin); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Rollback()) }()
-	return fn(r)
 }
