@@ -32,6 +32,10 @@ const (
 	pingAfter   = 15 * time.Second
 	pingTimeout = 15 * time.Second
 
+	// noTable keeps HTTP/2 from remembering headers, in bytes: of an agent that calls thrice a
+	// minute it would keep 3 kB, request ids for the most part, to save 200 bytes a call.
+	noTable = 1
+
 	// maxUnknown is how many connections of one address may be without a good certificate.
 	maxUnknown = 64
 )
@@ -44,15 +48,78 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnContext:       withConnection,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout,
+			MaxDecoderHeaderTableSize: noTable, MaxEncoderHeaderTableSize: noTable,
+		},
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: withConnection,
 	}
 }
 
-// Listener adds the cap of unknown connections for each address, and TLS, to l.
-func Listener(l net.Listener, conf *tls.Config) net.Listener {
-	return tls.NewListener(&capped{Listener: l, unknown: map[string]int{}}, conf)
+// Listener adds the cap of unknown connections for each address, and TLS, to l. It ends
+// with ctx, at the latest when it is closed.
+func Listener(ctx context.Context, l net.Listener, conf *tls.Config) net.Listener {
+	h := &handshakes{Listener: &capped{Listener: l, unknown: map[string]int{}}, conf: conf, ready: make(chan net.Conn), failed: make(chan error)}
+	h.running, h.end = context.WithCancel(ctx)
+	return h
+}
+
+// handshakes accepts connections whose handshake is over. Each has a goroutine for it,
+// which ends with it: cryptography takes a deep stack, that the goroutine of a connection
+// would keep as long as the agent is there. One that failed is handed on as well, so that
+// the server says in its log what it was.
+type handshakes struct {
+	net.Listener
+	conf    *tls.Config
+	begin   sync.Once
+	ready   chan net.Conn
+	failed  chan error
+	running context.Context // until Close
+	end     context.CancelFunc
+}
+
+func (h *handshakes) Accept() (net.Conn, error) {
+	h.begin.Do(func() { go h.run() })
+	select {
+	case c := <-h.ready:
+		return c, nil
+	case err := <-h.failed:
+		return nil, err
+	case <-h.running.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handshakes) run() {
+	for h.running.Err() == nil {
+		c, err := h.Listener.Accept()
+		if err == nil {
+			go h.shake(c)
+			continue
+		}
+		select {
+		case h.failed <- err:
+		case <-h.running.Done():
+		}
+	}
+}
+
+func (h *handshakes) shake(c net.Conn) {
+	ctx, cancel := context.WithTimeout(h.running, headerTimeout)
+	defer cancel()
+	t := tls.Server(c, h.conf)
+	_ = t.HandshakeContext(ctx) // the connection keeps the error and gives it to whom asks next
+	select {
+	case h.ready <- t:
+	case <-h.running.Done():
+		t.Close()
+	}
+}
+
+func (h *handshakes) Close() error {
+	h.end()
+	return h.Listener.Close()
 }
 
 // capped closes connections of an address that has too many unknown ones.

@@ -63,12 +63,13 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	reply := newReply(w)
 	// Agents ask for news, which they would not get if it were no other than before; and they ask often.
 	reply.tagged = e.row.Listener != Agents && r.Method == http.MethodGet
-	log := e.site.log.With("route", e.row.ID.String(), "request", reply.id)
+	// Made when it is needed: a poll would hold it for a minute.
+	log := func() *slog.Logger { return e.site.log.With("route", e.row.ID.String(), "request", reply.id) }
 	defer func() {
 		if p := recover(); p == http.ErrAbortHandler {
 			panic(p)
 		} else if p != nil {
-			log.ErrorContext(r.Context(), "panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
+			log().ErrorContext(r.Context(), "panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
 			reply.fail(internal)
 		}
 	}()
@@ -99,14 +100,14 @@ func (e *endpoint) fail(reply *reply, r *http.Request, answer *api.Error) {
 var internal = api.Errorf(api.CodeInternal, "The orchestrator could not do this; its log has the reason under this request id. Try again later.")
 
 // public turns any error into one for the client, and logs what the client is not told.
-func (e *endpoint) public(ctx context.Context, log *slog.Logger, err error) *api.Error {
+func (e *endpoint) public(ctx context.Context, log func() *slog.Logger, err error) *api.Error {
 	var known *api.Error
 	answered := errors.As(err, &known)
 	if answered && (known.Status() < 500 || err == error(known)) {
 		return known // it says all there is to say
 	}
 	if ctx.Err() == nil { // else the client went away, and nobody is there to be told
-		log.ErrorContext(ctx, "request failed", "error", err)
+		log().ErrorContext(ctx, "request failed", "error", err)
 	}
 	if answered {
 		return known

@@ -134,7 +134,7 @@ func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Serv
 		group.Go(func() error { return part(ctx) })
 	}
 	group.Go(func() error {
-		return serve(ctx, agentapi.Server(agentHandler, o.Logger), agentapi.Listener(l.agents, tlsConfig))
+		return serve(ctx, agentapi.Server(agentHandler, o.Logger), agentapi.Listener(ctx, l.agents, tlsConfig))
 	})
 	group.Go(func() error { return serve(ctx, operatorServer, l.operators) })
 	if l.web != nil {
