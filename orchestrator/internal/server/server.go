@@ -129,6 +129,7 @@ func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Serv
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.Run(ctx) })
+	group.Go(func() error { return keepReserve(ctx) })
 	group.Go(func() error { return info.Accounts.Run(ctx) })
 	for _, part := range more {
 		group.Go(func() error { return part(ctx) })
