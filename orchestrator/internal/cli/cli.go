@@ -54,8 +54,8 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
   stavily tokens create --type sensor --agent-id web-01
   stavily workflows apply -f disk-full.yaml
   stavily events list --follow`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
+		SilenceErrors: true,
+		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := cmd.ValidateFlagGroups(); err != nil { // which cobra looks at too, but as no wrong usage
 				return usageError{err}
@@ -69,7 +69,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 	flags.StringVar(&o.org, "org", "default", "organisation to operate in")
 	flags.StringVarP(&o.output, "output", "o", "table", "output `format`: table, json or yaml")
 	root.AddCommand(serverCommand(o), versionCommand(o),
-		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o), eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o))
+		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o), eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o), doctorCommand(o))
 	addWatch(root)
 	return root
 }

@@ -42,7 +42,7 @@ func show[T any](w io.Writer, o *options, rows []T, none, titles string, cells f
 }
 
 // structured reports whether the output is for programs.
-func (o *options) structured() bool { return o.output != "table" }
+func (o *options) structured() bool { return o.output == "json" || o.output == "yaml" }
 
 // print writes a value for programs, as JSON or as YAML with the same names and order.
 func (o *options) print(w io.Writer, v any) error {

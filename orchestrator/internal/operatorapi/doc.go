@@ -22,7 +22,8 @@
 //
 // The query parameter org names the organisation, by default "default". A follow
 // route answers newline-delimited JSON or server-sent events for as long as the client
-// reads; a follower of a run ends with the run. A long list comes in pages (pages.go). A query parameter that a route does not have is refused.
+// reads; a follower of a run ends with the run. A long list comes in pages (pages.go). A
+// query parameter that a route does not have is refused.
 // Errors are those of the Agent API.
 //
 // # How to debug it

@@ -26,6 +26,7 @@ const (
 type Server struct {
 	BaseURL  string // where agents connect
 	WebURL   string // where people connect; empty: nowhere
+	DataDir  string
 	CA       *ca.Authority
 	Accounts *account.Accounts
 }
@@ -37,6 +38,7 @@ func Handlers(e *engine.Engine, s Server) (shared, web map[route.ID]route.Handle
 	handlers := map[route.ID]route.Handler{
 		route.Health:           o.health,
 		route.APIDocument:      o.apiDocument,
+		route.Doctor:           o.doctor,
 		route.TokenCreate:      o.tokenCreate,
 		route.TokenList:        o.tokenList,
 		route.AgentList:        o.agentList,

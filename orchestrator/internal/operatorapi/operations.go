@@ -54,6 +54,7 @@ var (
 var operations = map[route.ID]operation{
 	route.Health:      {tag: "server", about: "Tell what the server is and how it is", gives: Health{}},
 	route.APIDocument: {tag: "server", about: "This document", gives: json.RawMessage(nil)},
+	route.Doctor:      {tag: "server", about: "Check certificates, clock, disk, database and agents, and say what to do", gives: []Check{}},
 	route.TokenCreate: {tag: "agents", about: "Make an enrolment token", takes: TokenRequest{}, gives: NewToken{}},
 	route.TokenList:   {tag: "agents", about: "List the enrolment tokens that were made, newest first", gives: []Token{}},
 	route.AgentList: {tag: "agents", about: "List agents by id", query: []parameter{

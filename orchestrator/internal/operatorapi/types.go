@@ -22,6 +22,14 @@ type Health struct {
 	WebURL        string   `json:"web_url,omitempty"` // where people connect; empty: nowhere
 }
 
+// Check is one thing that the doctor looked at.
+type Check struct {
+	Name    string `json:"name"`
+	Status  string `json:"status"` // ok | warning | failed
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"` // what to do
+}
+
 // TokenRequest asks for an enrolment token.
 type TokenRequest struct {
 	AgentType  api.AgentType `json:"agent_type"`

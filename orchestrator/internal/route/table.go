@@ -58,6 +58,7 @@ var (
 var (
 	Health           = ID{"health"}
 	APIDocument      = ID{"api_document"}
+	Doctor           = ID{"doctor"}
 	TokenCreate      = ID{"token_create"}
 	TokenList        = ID{"token_list"}
 	AgentList        = ID{"agent_list"}
@@ -183,6 +184,7 @@ var table = slices.Concat([]Row{
 }, operatorRows(
 	Row{ID: Health, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/health"},
 	Row{ID: APIDocument, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/openapi.json"},
+	Row{ID: Doctor, Role: account.Operator, Method: http.MethodGet, Pattern: "/api/v1/doctor"},
 	Row{ID: TokenCreate, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/tokens", MaxBody: small},
 	Row{ID: TokenList, Role: account.Operator, Method: http.MethodGet, Pattern: "/api/v1/tokens"},
 	Row{ID: AgentList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/agents"},

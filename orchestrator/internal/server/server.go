@@ -108,7 +108,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer l.close()
-	info := operatorapi.Server{
+	info := operatorapi.Server{DataDir: o.DataDir,
 		BaseURL: baseURL(hosts[0], l.agents.Addr()), WebURL: webURL(hosts[0], l.web), CA: authority, Accounts: account.New(e, o.Logger, nil),
 	}
 	return run(ctx, o, e, info, hosts, l, tracer.Run, serveMetrics(o, registry, metrics))

@@ -1,0 +1,15 @@
+//go:build unix
+
+package operatorapi
+
+import "golang.org/x/sys/unix"
+
+// diskSpace tells what ordinary users may still store on the file system of a path, and how
+// much it has in all.
+func diskSpace(path string) (free, total int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, 0, err
+	}
+	return int64(st.Bavail) * int64(st.Bsize), int64(st.Blocks) * int64(st.Bsize), nil
+}
