@@ -94,6 +94,10 @@ test-python: ## The SDK's and the plugins' tests
 test-plugins: ## Every official plugin through `stavily plugin test`, at its declared permissions
 	STAVILY_TEST_PLUGINS=1 PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 20m -run TestOfficialPlugins ./kit
 
+.PHONY: test-browser
+test-browser: ## The dashboard in a real Chromium (apt-get install chromium); SCREENSHOTS=dir keeps pictures
+	STAVILY_SCREENSHOTS=$(abspath $(SCREENSHOTS)) PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 10m ./test/browser
+
 .PHONY: test-archives
 ARCHIVES ?= 100000
 test-archives: ## ARCHIVES (100000) mutated plugin packages: refused or as signed, nothing touched around them; memory of bombs

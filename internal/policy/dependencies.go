@@ -6,6 +6,8 @@ var Dependencies = map[string]string{
 	"github.com/DeRuina/timberjack":            "log rotation by size, age and count; the maintained successor of lumberjack",
 	"github.com/Masterminds/semver/v3":         "plugin versions and the ranges that ask for them",
 	"github.com/aymanbagabas/go-udiff":         "differences between two texts, as git shows them: the Go project's own algorithm, kept up",
+	"github.com/chromedp/cdproto":              "tests only: the types of the protocol that chromedp speaks",
+	"github.com/chromedp/chromedp":             "tests only: drives the dashboard in a real Chromium, in Go and without a driver beside it",
 	"github.com/creachadair/jrpc2":             "JSON-RPC 2.0 on the agent socket",
 	"github.com/fsnotify/fsnotify":             "told of changed files on every system, with the quirks of each handled",
 	"github.com/getkin/kin-openapi":            "tests only: the OpenAPI document is valid and its examples fit",

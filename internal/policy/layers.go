@@ -77,4 +77,6 @@ var Never = [][2]string{
 	{"action-agent", "orchestrator"},
 	{"orchestrator/internal/agentapi", "orchestrator/internal/operatorapi"},
 	{"orchestrator/internal/operatorapi", "orchestrator/internal/agentapi"},
+	{"orchestrator/internal/web", "orchestrator/internal/operatorapi"},
+	{"orchestrator/internal/web", "orchestrator/internal/agentapi"},
 }

@@ -14,6 +14,8 @@ type Node struct {
 	Title  string
 	Detail string // may be empty
 	Shape  Shape
+	State  string // becomes a class of a node that is drawn inline, beside what Detail says of it
+	Link   string // where the node leads inline; may be empty
 }
 
 // Shape tells kinds of nodes apart, without colour alone.
@@ -55,12 +57,22 @@ const style = `.node rect,.node path{fill:#f6f8fa;stroke:#57606a}.node text{fill
 
 type place struct{ x, y int }
 
-// SVG writes the graph as one svg element, from left to right.
-func (g Graph) SVG(w io.Writer) error {
+// SVG writes the graph as one svg element, from left to right, with its own style.
+func (g Graph) SVG(w io.Writer) error { return g.draw(w, "<style>"+style+"</style>", false) }
+
+// Inline writes the graph for a page that has the style of its classes, and whose policy lets
+// nothing bring its own.
+func (g Graph) Inline(w io.Writer) error { return g.draw(w, "", true) }
+
+func (g Graph) draw(w io.Writer, style string, inline bool) error {
 	places, width, height := g.layout()
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img"><title>%s</title><desc>%s</desc><style>%s</style>`,
-		width, height, width, height, html.EscapeString(g.Title), html.EscapeString(g.words()), style)
+	role := "img"
+	if inline {
+		role = "group" // its nodes can be links
+	}
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 %d %d" width="%d" height="%d" role="%s"><title>%s</title><desc>%s</desc>%s`,
+		width, height, width, height, role, html.EscapeString(g.Title), html.EscapeString(g.words()), style)
 	b.WriteString(`<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>`)
 	for _, e := range g.edges(places) {
 		from, to := places[e.From], places[e.To]
@@ -73,15 +85,23 @@ func (g Graph) SVG(w io.Writer) error {
 		fmt.Fprintf(&b, `<path class="edge"%s d="M%d %dC%d %d %d %d %d %d" marker-end="url(#tip)"/>`, dash, x1, y1, x1+bend, y1, x2-bend, y2, x2, y2)
 	}
 	for _, n := range g.Nodes {
-		n.draw(&b, places[n.ID])
+		n.draw(&b, places[n.ID], inline)
 	}
 	b.WriteString("</svg>\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func (n Node) draw(b *strings.Builder, at place) {
-	fmt.Fprintf(b, `<g class="node"><title>%s</title>`, html.EscapeString(strings.TrimSpace(n.Title+" "+n.Detail)))
+func (n Node) draw(b *strings.Builder, at place, inline bool) {
+	class, end := "node", "</g>"
+	if inline && n.State != "" {
+		class += " is-" + html.EscapeString(n.State)
+	}
+	if inline && n.Link != "" {
+		fmt.Fprintf(b, `<a href="%s">`, html.EscapeString(n.Link))
+		end += "</a>"
+	}
+	fmt.Fprintf(b, `<g class="%s"><title>%s</title>`, class, html.EscapeString(strings.TrimSpace(n.Title+" "+n.Detail)))
 	switch n.Shape {
 	case Slanted:
 		fmt.Fprintf(b, `<path d="M%d %dh%dl-12 %dh-%dz"/>`, at.x+12, at.y, boxWidth-12, boxHeight, boxWidth-12)
@@ -95,7 +115,7 @@ func (n Node) draw(b *strings.Builder, at place) {
 		line = 21
 		fmt.Fprintf(b, `<text class="detail" x="%d" y="%d" text-anchor="middle">%s</text>`, at.x+boxWidth/2, at.y+38, html.EscapeString(clip(n.Detail, maxDetail)))
 	}
-	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="middle">%s</text></g>`, at.x+boxWidth/2, at.y+line, html.EscapeString(clip(n.Title, maxTitle)))
+	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="middle">%s</text>%s`, at.x+boxWidth/2, at.y+line, html.EscapeString(clip(n.Title, maxTitle)), end)
 }
 
 // layout places nodes in columns: each behind all that lead to it.

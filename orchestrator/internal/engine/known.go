@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/stavily/agents/internal/strictyaml"
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
@@ -17,23 +19,30 @@ import (
 // stays good when a plugin or an agent goes. lenient takes what is not there, with a warning;
 // each is a sentence with file, line and column.
 func (e *Engine) Check(ctx context.Context, org api.OrgID, file string, text []byte, lenient bool) (warnings []string, err error) {
+	_, missing, err := e.ParseKnowing(ctx, org, file, text, lenient)
+	for _, w := range missing {
+		warnings = append(warnings, w.Error())
+	}
+	var mistakes strictyaml.Errors
+	if errors.As(err, &mistakes) {
+		return warnings, api.Errorf(api.CodeInvalid, "%v", err)
+	}
+	return warnings, err
+}
+
+// ParseKnowing is [workflow.ParseKnowing] with what the organisation has: what is wrong with a
+// text is a strictyaml.Errors.
+func (e *Engine) ParseKnowing(ctx context.Context, org api.OrgID, file string, text []byte, lenient bool) (d *workflow.Definition, missing strictyaml.Errors, err error) {
 	var known workflow.Known
 	err = e.View(ctx, org, func(r store.Reader) (err error) {
 		known, err = knownIn(r)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	known.Lenient = lenient
-	_, missing, err := workflow.ParseKnowing(file, text, known)
-	for _, w := range missing {
-		warnings = append(warnings, w.Error())
-	}
-	if err != nil {
-		return warnings, api.Errorf(api.CodeInvalid, "%v", err)
-	}
-	return warnings, nil
+	return workflow.ParseKnowing(file, text, known)
 }
 
 // knownIn is what documents are held to.

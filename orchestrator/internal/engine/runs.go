@@ -23,6 +23,15 @@ type saved struct {
 	State   workflow.State `json:"state"`
 }
 
+// StateOf is where a run and each of its steps stand.
+func StateOf(run store.Run) (workflow.State, error) {
+	var was saved
+	if err := json.Unmarshal(run.State, &was); err != nil {
+		return was.State, fmt.Errorf("state of run %s: %w", run.ID, err)
+	}
+	return was.State, nil
+}
+
 // start begins a run. That it cannot begin is logged, and no id is returned.
 func (t *tx) start(p program, ev workflow.Event, decision workflow.Decision, all []workflow.Event) (api.RunID, error) {
 	run := store.Run{

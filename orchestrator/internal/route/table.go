@@ -236,7 +236,7 @@ var table = slices.Concat([]Row{
 	Row{ID: SessionAccept, Method: http.MethodPost, Pattern: "/api/v1/session/accept", Allow: anybody, MaxBody: small, InFlight: few},
 	Row{ID: SessionEnd, Method: http.MethodDelete, Pattern: "/api/v1/session", Allow: anybody},
 	Row{ID: SessionPassword, Method: http.MethodPost, Pattern: "/api/v1/session/password", Allow: browser, Role: account.Viewer, MaxBody: small, InFlight: few},
-))
+), pages)
 
 // ofAgents is a row of the agents' listener.
 func ofAgents(id ID, method, pattern string, allow []Kind, body, expanded int64, inFlight int) Row {

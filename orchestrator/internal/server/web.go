@@ -16,6 +16,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/route"
+	pages "github.com/stavily/agents/orchestrator/internal/web"
 )
 
 // people makes what the operator socket and the web listener serve.
@@ -29,7 +30,12 @@ func people(o Options, e *engine.Engine, info operatorapi.Server, hosts []string
 	}
 	all := maps.Clone(shared)
 	maps.Copy(all, sessions)
-	web, err = route.Build(route.Web, all, route.Options{Logger: o.Logger, People: info.Accounts, Hosts: hosts})
+	dashboard, err := pages.New(e, pages.Options{Accounts: info.Accounts, BaseURL: info.BaseURL, WebURL: info.WebURL, CAFingerprint: info.CA.Fingerprint()})
+	if err != nil {
+		return nil, nil, err
+	}
+	maps.Copy(all, dashboard.Handlers())
+	web, err = route.Build(route.Web, all, route.Options{Logger: o.Logger, People: info.Accounts, Hosts: hosts, ErrorPage: dashboard.ErrorPage})
 	return socket, web, err
 }
 

@@ -1,0 +1,153 @@
+package web
+
+import (
+	"context"
+	"html/template"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/engine"
+	"github.com/stavily/agents/orchestrator/internal/route"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+const (
+	lostAfter   = 90 * time.Second   // three of an agent's heartbeats
+	certificate = 7 * 24 * time.Hour // how long before its end a certificate is something to look at
+	agentsPage1 = 200                // rows of the list
+)
+
+type agentsPage struct {
+	frame
+	Find, Status string
+	Statuses     []string
+	Agents       []agentRow
+	Counts       map[string]int
+	More         int
+}
+
+func (*agentsPage) template() string { return "agents.html" }
+
+// agentRow is an agent and what it amounts to now.
+type agentRow struct {
+	store.Agent
+	Now string // status
+}
+
+// statusOf is what an agent said last, unless it cannot be true any more.
+func statusOf(a store.Agent, now time.Time) string {
+	switch {
+	case a.State == store.Revoked:
+		return "revoked"
+	case a.Status != engine.StatusOffline && now.Sub(a.LastSeen) > lostAfter:
+		return "lost"
+	case a.Status == "online" && a.Health != nil && a.Health.Status != "ok":
+		return a.Health.Status
+	}
+	return a.Status
+}
+
+// Ends reports whether the certificate of the agent needs a look.
+func (a agentRow) Ends() bool {
+	return a.Now != "revoked" && time.Until(a.NotAfter) < min(certificate, a.NotAfter.Sub(a.ActivatedAt)/4)
+}
+
+// agents lists the agents, those that need a look first.
+func (s *Site) agents(ctx context.Context, c *route.Call) (view, error) {
+	p := &agentsPage{
+		frame: frame{Title: "Agents", Section: "agents"}, Find: strings.TrimSpace(c.Query.Get("find")), Status: c.Query.Get("status"),
+		Statuses: []string{"online", "degraded", "failing", "lost", "draining", "offline", "revoked"}, Counts: map[string]int{},
+	}
+	return p, s.read(ctx, c, func(r store.Reader) error {
+		all, err := r.Agents()
+		now := time.Now()
+		for _, a := range all {
+			row := agentRow{a, statusOf(a, now)}
+			p.Counts[row.Now]++
+			if (p.Status == "" || p.Status == row.Now) && found(a, p.Find) {
+				p.Agents = append(p.Agents, row)
+			}
+		}
+		slices.SortStableFunc(p.Agents, func(a, b agentRow) int { return urgency(a.Now) - urgency(b.Now) })
+		p.More = max(0, len(p.Agents)-agentsPage1)
+		p.Agents = p.Agents[:len(p.Agents)-p.More]
+		return err
+	})
+}
+
+func urgency(status string) int {
+	return map[string]int{"bad": 0, "warn": 1, "go": 2, "wait": 2, "ok": 3, "off": 4}[kind(status)]
+}
+
+// found reports whether an agent is what somebody looks for.
+func found(a store.Agent, text string) bool {
+	text = strings.ToLower(text)
+	has := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
+	return text == "" || has(string(a.ID)) || has(a.Name) || has(a.Hostname) || slices.ContainsFunc(a.Tags, has)
+}
+
+type agentPage struct {
+	frame
+	Agent  agentRow
+	Lacks  []string
+	Gaps   []store.Gap
+	Events []store.Event
+	Spark  template.HTML
+}
+
+func (*agentPage) template() string { return "agent.html" }
+
+// recentEvents is of how many events of a sensor the bars are.
+const recentEvents = 500
+
+// agent shows one agent.
+func (s *Site) agent(ctx context.Context, c *route.Call) (view, error) {
+	id := api.AgentID(c.PathValue("id"))
+	p := &agentPage{frame: frame{Title: string(id), Section: "agents"}}
+	return p, s.read(ctx, c, func(r store.Reader) error {
+		a, err := r.Agent(id)
+		if err != nil {
+			return err
+		}
+		p.Agent = agentRow{a, statusOf(a, time.Now())}
+		if a.Sandbox != nil {
+			p.Lacks = a.Sandbox.Lacks()
+		}
+		if p.Gaps, err = r.Gaps(id); err != nil || a.Type != api.Sensor {
+			return err
+		}
+		if p.Events, err = r.Events(store.EventQuery{Agent: id, Newest: true, Limit: recentEvents}); err != nil {
+			return err
+		}
+		p.Spark, err = inline(hourly(p.Events, time.Now()).svg)
+		p.Events = p.Events[:min(len(p.Events), 10)]
+		return err
+	})
+}
+
+// hourly counts events by the hour, of the last day.
+func hourly(events []store.Event, now time.Time) spark {
+	const hours = 24
+	bars := make([]sparkBar, hours)
+	n := 0
+	for _, e := range events {
+		if ago := int(now.Sub(e.ReceivedAt) / time.Hour); ago < hours {
+			n++
+			bars[hours-1-max(ago, 0)].All++
+		}
+	}
+	title := plural(n, "event") + " in the last 24 hours, by the hour"
+	if len(events) == recentEvents {
+		title = "the last " + strconv.Itoa(recentEvents) + " events, by the hour"
+	}
+	return spark{Title: title, Bars: bars}
+}
+
+// agentRevoke lets an agent do nothing more.
+func (s *Site) agentRevoke(ctx context.Context, c *route.Call, f form) (string, error) {
+	id := c.PathValue("id")
+	return "/agents/" + id, s.engine.Revoke(ctx, c.Principal.Org, api.AgentID(id), f.text("reason"))
+}

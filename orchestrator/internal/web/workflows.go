@@ -1,0 +1,228 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"html/template"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/route"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+type workflowsPage struct {
+	frame
+	Workflows []workflowRow
+}
+
+func (*workflowsPage) template() string { return "workflows.html" }
+
+// workflowRow is a workflow in effect and how its last runs went.
+type workflowRow struct {
+	store.Workflow
+	Description, Owner, Mode string
+	Problem                  string // this release cannot read it
+	Triggers                 []string
+	Last                     *store.Run
+	Recent                   template.HTML
+}
+
+// recentRuns is how many runs the bars beside a workflow are about.
+const recentRuns = 20
+
+// workflows lists what is in effect.
+func (s *Site) workflows(ctx context.Context, c *route.Call) (view, error) {
+	p := &workflowsPage{frame: frame{Title: "Workflows", Section: "workflows"}}
+	return p, s.read(ctx, c, func(r store.Reader) error {
+		all, err := r.Workflows()
+		if err != nil {
+			return err
+		}
+		for _, w := range all {
+			row, err := rowOf(r, w)
+			if err != nil {
+				return err
+			}
+			p.Workflows = append(p.Workflows, row)
+		}
+		return nil
+	})
+}
+
+func rowOf(r store.Reader, w store.Workflow) (workflowRow, error) {
+	row := workflowRow{Workflow: w}
+	if d, err := workflow.Parse(w.Name, []byte(w.Text)); err != nil {
+		row.Problem = err.Error()
+	} else {
+		row.Description, row.Owner, row.Mode = d.Description, d.Owner, string(d.Mode)
+		for _, line := range d.Outline() {
+			if on, ok := strings.CutPrefix(line, "  on    "); ok {
+				row.Triggers = append(row.Triggers, on)
+			}
+		}
+	}
+	runs, err := r.Runs(store.RunQuery{Workflow: w.Name, Limit: recentRuns})
+	if err != nil {
+		return row, err
+	}
+	if len(runs) > 0 {
+		row.Last = &runs[0]
+	}
+	row.Recent, err = inline(recentOf(runs).svg)
+	return row, err
+}
+
+// recentOf draws the last runs of a workflow, a bar each: how long it took against the others.
+func recentOf(runs []store.Run) spark {
+	failed := 0
+	bars := make([]sparkBar, recentRuns)
+	for i, run := range runs {
+		if i >= recentRuns {
+			break
+		}
+		ms := 1
+		if !run.FinishedAt.IsZero() {
+			ms = int(run.FinishedAt.Sub(run.CreatedAt)/time.Millisecond) + 1
+		}
+		bar := sparkBar{All: ms}
+		if kind(run.Status) == "bad" {
+			bar.Bad = ms
+			failed++
+		}
+		bars[recentRuns-1-i] = bar
+	}
+	return spark{Title: "the last " + plural(len(runs), "run") + " by how long they took, " + strconv.Itoa(failed) + " failed", Bars: bars}
+}
+
+type workflowPage struct {
+	frame
+	Tab       string
+	Workflow  store.Workflow
+	Current   int // version in effect; 0: it was deleted
+	Problem   string
+	Facts     *workflow.Definition
+	Graph     template.HTML
+	Lines     []string
+	Trials    []workflow.Trial
+	Schedules []store.Schedule
+	Runs      []store.Run
+	Versions  []store.Workflow
+	Inputs    []field // of a run by hand
+	Manual    bool
+}
+
+func (*workflowPage) template() string { return "workflow.html" }
+
+// field is an input of a run by hand as the form shows it.
+type field struct {
+	workflow.InputDefinition
+	Value string
+}
+
+// workflow shows one workflow, or an earlier version of it.
+func (s *Site) workflow(ctx context.Context, c *route.Call) (view, error) {
+	name := c.PathValue("id")
+	version, err := strconv.Atoi("0" + c.Query.Get("version"))
+	if err != nil {
+		return nil, api.Errorf(api.CodeInvalid, "Query parameter version=%.40q: must be a whole number.", c.Query.Get("version"))
+	}
+	p := &workflowPage{frame: frame{Title: name, Section: "workflows"}}
+	return p, s.read(ctx, c, func(r store.Reader) error {
+		current, err := r.Workflow(name)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		p.Current, p.Workflow = current.Version, current
+		if version > 0 || p.Current == 0 {
+			if p.Workflow, err = versionOf(r, name, version); err != nil {
+				return err
+			}
+		}
+		if p.Schedules, err = r.Schedules(name); err != nil {
+			return err
+		}
+		if p.Runs, err = r.Runs(store.RunQuery{Workflow: name, Limit: 10}); err != nil {
+			return err
+		}
+		return p.define()
+	})
+}
+
+// versionOf is a version of a workflow; 0 is the last one, also of one that was deleted.
+func versionOf(r store.Reader, name string, version int) (store.Workflow, error) {
+	if version > 0 {
+		return r.WorkflowVersion(name, version)
+	}
+	versions, err := r.WorkflowVersions(name, 1)
+	if err == nil && len(versions) == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return store.Workflow{}, err
+	}
+	return versions[0], nil
+}
+
+// define adds what the text of the workflow says.
+func (p *workflowPage) define() error {
+	p.Lines = strings.Split(strings.TrimSuffix(p.Workflow.Text, "\n"), "\n")
+	d, err := workflow.Parse(p.Workflow.Name, []byte(p.Workflow.Text))
+	if err != nil {
+		p.Problem = err.Error()
+		return nil
+	}
+	p.Facts = d
+	for _, test := range d.Tests() {
+		p.Trials = append(p.Trials, d.Try(test))
+	}
+	for _, t := range d.Triggers {
+		p.Manual = p.Manual || t.Manual
+	}
+	for _, in := range d.Inputs {
+		f := field{InputDefinition: in}
+		if text, err := pretty(in.Default); err == nil {
+			f.Value = strings.Trim(text, `"`)
+		}
+		p.Inputs = append(p.Inputs, f)
+	}
+	p.Graph, err = inline(d.Diagram().Inline)
+	return err
+}
+
+// workflowRun starts a run by hand.
+func (s *Site) workflowRun(ctx context.Context, c *route.Call, f form) (string, error) {
+	inputs := map[string]string{}
+	for name := range f.Values {
+		if input, ok := strings.CutPrefix(name, "input."); ok && f.Get(name) != "" {
+			inputs[input] = f.Get(name)
+		}
+	}
+	e, err := s.engine.Start(ctx, c.Principal.Org, c.PathValue("id"), inputs, c.Principal.Name)
+	if err != nil {
+		return "", err
+	}
+	if e.Run == "" {
+		return "/events/" + string(e.Event), nil // which says why it did not run
+	}
+	return "/runs/" + string(e.Run), nil
+}
+
+// workflowRollback puts an earlier version into effect again.
+func (s *Site) workflowRollback(ctx context.Context, c *route.Call, f form) (string, error) {
+	name := c.PathValue("id")
+	version, err := f.number("version", 0, 0)
+	if err != nil {
+		return "", err
+	}
+	_, _, err = s.engine.Rollback(ctx, c.Principal.Org, name, version)
+	return "/workflows/" + name, err
+}
+
+// workflowDelete lets a workflow start no more runs.
+func (s *Site) workflowDelete(ctx context.Context, c *route.Call, _ form) (string, error) {
+	return "/workflows", s.engine.Delete(ctx, c.Principal.Org, c.PathValue("id"))
+}
