@@ -67,6 +67,7 @@ type Engine struct {
 	programs   programs
 	roster     roster
 	waits      cache[[]waitingStep]
+	shares     shares
 	looks      map[api.OrgID]look // at agents, by the reaper alone
 	ids        *ids
 
@@ -127,10 +128,15 @@ func (t *tx) count(f func()) { t.counted = append(t.counted, f) }
 func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) error {
 	var t *tx
 	begin := time.Now()
-	err := e.store.Org(org).Update(ctx, func(st store.Tx) error {
+	leave, err := e.shares.enter(ctx, org)
+	if err != nil {
+		return err
+	}
+	err = e.store.Org(org).Update(ctx, func(st store.Tx) error {
 		t = &tx{Tx: st, engine: e, org: org, now: e.now(), actor: account.Actor(ctx)}
 		return f(t)
 	})
+	leave()
 	e.counts.transactions.WithLabelValues(outcome(err)).Observe(time.Since(begin).Seconds())
 	if errors.Is(err, store.ErrUnknownOutcome) {
 		e.fatalOnce.Do(func() {

@@ -45,6 +45,7 @@ func (t *tx) retry(p program, before store.Run) (store.Run, error) {
 		return store.Run{}, fmt.Errorf("state of run %s: %w", before.ID, err)
 	}
 	ev := was.State.Event
+	ev.Now = t.now
 	decision := p.Decide(ev)
 	past := workflow.Past{Host: hostOf(ev)}
 	if err := limitsOf(t, p.Definition, decision, t.now, &past); err != nil {

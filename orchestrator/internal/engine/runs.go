@@ -74,6 +74,7 @@ func (t *tx) advance(id api.RunID, in workflow.Input) error {
 	if err := json.Unmarshal(run.State, &was); err != nil {
 		return t.abandon(run, err)
 	}
+	was.State.Now = t.now
 	next, effects, err := workflow.Step(d, was.State, in)
 	if err != nil {
 		return t.abandon(run, err)
@@ -129,7 +130,7 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, effect workflow.Effect) error {
 	switch effect := effect.(type) {
 	case workflow.Dispatch:
-		return t.dispatch(run, ev, effect, d.Limits.ExpiresAfter)
+		return t.dispatch(run, ev, effect, d)
 	case workflow.Ask:
 		return t.ask(run, effect)
 	case workflow.StopAsking:
@@ -158,9 +159,10 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 	return nil
 }
 
-// dispatch makes the instruction of a step. An action does not start later than within after
-// the run did, where that is not 0.
-func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, within time.Duration) error {
+// dispatch makes the instruction of a step. An action does not start later after the run did
+// than the definition lets it.
+func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of *workflow.Definition) error {
+	within := of.Limits.ExpiresAfter
 	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags, Sandbox: d.Sandbox, Installs: d.Type == api.TypeInstall}
 	if d.Target.SameHost {
 		target.Host = ev.Agent.Host
@@ -186,7 +188,7 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, wit
 	spec := instruction.Spec{
 		ID: api.InstructionID(t.engine.ids.next(t.now)), RunID: run.ID, Workflow: run.Workflow, Step: d.Step, Try: d.Try, EventID: run.EventID,
 		Plugin: d.Plugin, Version: d.Version, Input: d.Input, Timeout: d.Timeout, Target: target, Idempotent: d.Idempotent,
-		Type: d.Type, Setup: d.Setup,
+		Type: d.Type, Setup: d.Setup, Priority: of.Priority,
 	}
 	switch {
 	case d.Output, d.Undo:

@@ -33,6 +33,7 @@ func (t *tx) trigger(ev workflow.Event) error {
 
 // consider lets one workflow decide on an event, alone or with those that it has gathered.
 func (t *tx) consider(p program, ev workflow.Event) error {
+	ev.Now = t.now
 	if p.Gather != nil {
 		if err := t.closeOverdue(p, p.Decide(ev)); err != nil {
 			return err
@@ -121,7 +122,8 @@ func (e *Engine) Replay(ctx context.Context, org api.OrgID, d *workflow.Definiti
 		if err != nil {
 			return err
 		}
-		v, err := decide(r, d, ev, e.now())
+		ev.Now = e.now()
+		v, err := decide(r, d, ev, ev.Now)
 		decision = v.Decision
 		if err != nil || !decision.Run {
 			return err
@@ -161,6 +163,7 @@ type verdict struct {
 
 // decide is the definition's decision with what the store knows of the past.
 func decide(r store.Reader, def *workflow.Definition, ev workflow.Event, now time.Time) (verdict, error) {
+	ev.Now = now
 	v := verdict{Decision: def.Decide(ev)}
 	if !v.Run {
 		return v, nil

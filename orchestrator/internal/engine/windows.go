@@ -129,6 +129,7 @@ func (t *tx) fire(p program, g workflow.Gathered) error {
 		return nil
 	}
 	last := v.events[len(v.events)-1]
+	last.Now = t.now
 	v.Decision = p.Decide(last)
 	if v.Run {
 		v.Decision = v.Gathered(g)

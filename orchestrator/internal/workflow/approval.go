@@ -220,6 +220,9 @@ func (c *checker) approvals(upstream map[string]map[string]bool) {
 				continue
 			}
 			needed = true
+			if s.timed {
+				c.fail([]any{"actions", j, "with"}, "with reads now, which is another time when approval %s is given: use event.timestamp", a.ID)
+			}
 			for _, id := range s.reads {
 				if !upstream[a.ID][id] {
 					c.fail([]any{"actions", j, "with"}, "with reads step %s, which may end after approval %s: let the approval need it, so that people see what they approve", id, a.ID)

@@ -48,6 +48,7 @@ type checker struct {
 	errs        strictyaml.Errors
 	expressions int
 	reading     []string // ids of the steps that what is compiled reads
+	timed       bool     // what is compiled reads now
 
 	known    *Known            // nil: the document is checked by itself
 	warnings strictyaml.Errors // what is not there, and may come
@@ -77,6 +78,9 @@ func (c *checker) definition(text document) {
 	c.tests(text.Tests)
 }
 
+// priorities are those of instructions.
+var priorities = []string{api.PriorityLow, api.PriorityNormal, api.PriorityHigh}
+
 func (c *checker) header(text document) {
 	d := c.def
 	d.Name, d.Description, d.Version, d.Owner, d.Runbook = text.Name, text.Description, text.Version, text.Owner, text.Runbook
@@ -90,6 +94,10 @@ func (c *checker) header(text document) {
 		if len(value) > maxText {
 			c.fail([]any{key}, "%s is %d bytes long, at most %d", key, len(value), maxText)
 		}
+	}
+	d.Priority = text.Priority
+	if c.doc.Has([]any{"priority"}) && !slices.Contains(priorities, text.Priority) {
+		c.fail([]any{"priority"}, "priority %q: must be low, normal or high", text.Priority)
 	}
 	switch d.Mode = Mode(text.Mode); d.Mode {
 	case Live, Shadow, Off:

@@ -75,24 +75,25 @@ func (d *Definition) Decide(e Event) Decision {
 		decision.refuse("%v", err)
 		return decision
 	}
+	fresh := func() expr.Values { return d.values(event, e.at()) }
 	if d.when != nil {
-		decision.condition(d, event)
+		decision.condition(d, fresh)
 	}
-	decision.Duplicate = decision.joined("dedupe.key", d, d.duplicate, event)
+	decision.Duplicate = decision.joined("dedupe.key", d.duplicate, fresh)
 	if d.grouped {
-		decision.Group = decision.joined("key", d, d.group, event)
+		decision.Group = decision.joined("key", d.group, fresh)
 	}
 	if p := d.lane; p != nil {
-		decision.Lane = decision.joined("limits.concurrency.key", d, []*expr.Program{p}, event)
+		decision.Lane = decision.joined("limits.concurrency.key", []*expr.Program{p}, fresh)
 	}
 	return decision
 }
 
 // joined computes the values that together are a key; what says where they stand.
-func (d *Decision) joined(what string, def *Definition, programs []*expr.Program, event map[string]any) string {
+func (d *Decision) joined(what string, programs []*expr.Program, fresh func() expr.Values) string {
 	var key []byte
 	for _, p := range programs {
-		value, err := p.Eval(def.values(event))
+		value, err := p.Eval(fresh())
 		if err == nil {
 			key, err = value.AppendJSON(append(key, ' '), maxKey)
 		}
@@ -166,8 +167,8 @@ func (d *Decision) trigger(def *Definition, e Event) {
 	d.refuse("no trigger takes events of type %s", e.Type)
 }
 
-func (d *Decision) condition(def *Definition, event map[string]any) {
-	holds, findings, err := def.when.Test(def.values(event))
+func (d *Decision) condition(def *Definition, fresh func() expr.Values) {
+	holds, findings, err := def.when.Test(fresh())
 	for _, f := range findings {
 		d.Clauses = append(d.Clauses, Clause{"when " + f.Clause, f.Read, f.Outcome})
 	}

@@ -28,6 +28,7 @@ type Definition struct {
 	Description string
 	Version     string // the document's own label; may be empty
 	Mode        Mode
+	Priority    string // of its steps where several wait for an agent; empty is normal
 	Owner       string
 	Runbook     string
 	Triggers    []Trigger
@@ -103,6 +104,7 @@ type StepDefinition struct {
 	when  *expr.Program // nil: always
 	with  []field
 	reads []string // ids of the steps that with reads
+	timed bool     // with reads now
 }
 
 // Target says where a step runs: on the host of the sensor that sent the event, on

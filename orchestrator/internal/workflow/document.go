@@ -20,6 +20,7 @@ type document struct {
 	Description string               `yaml:"description"`
 	Version     string               `yaml:"version"`
 	Mode        string               `yaml:"mode"`
+	Priority    string               `yaml:"priority"`
 	Owner       string               `yaml:"owner"`
 	Runbook     string               `yaml:"runbook"`
 	Variables   map[string]yaml.Node `yaml:"variables"`

@@ -3,6 +3,7 @@ package workflow
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -13,6 +14,16 @@ type Event struct {
 	api.Event
 	Agent Agent `json:"agent"`
 	Own   bool  `json:"own,omitempty"` // it is the server's own: no agent can send it
+
+	Now time.Time `json:"-"` // when it is decided on; zero: when it happened
+}
+
+// at is what expressions read as now where a workflow decides on the event.
+func (e Event) at() time.Time {
+	if e.Now.IsZero() {
+		return e.Timestamp.Time
+	}
+	return e.Now
 }
 
 // OwnSender stands for the sender of events that are the server's own; no agent has this id.
@@ -65,13 +76,14 @@ func payload(fields map[string]json.RawMessage) (map[string]any, error) {
 
 // values is what the expressions of d read of an event. Each evaluation of a set
 // of expressions needs its own: reading it fills in what is computed once.
-func (d *Definition) values(event map[string]any) expr.Values {
+func (d *Definition) values(event map[string]any, now time.Time) expr.Values {
 	inputs := map[string]any{}
 	if agent, _ := event["agent"].(map[string]any); agent["id"] == "" && event["type"] == TypeManual && event["source"] == d.Name {
 		inputs, _ = event["data"].(map[string]any)
 	}
 	return expr.Values{
 		expr.Inputs:    inputs,
+		expr.Now:       now,
 		expr.Event:     event,
 		expr.Trigger:   event,
 		expr.Events:    []any{event},

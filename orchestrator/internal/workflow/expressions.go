@@ -42,6 +42,7 @@ func (c *checker) report(path []any, begin int, problems []expr.Problem) {
 // noteReads remembers which results expressions read: a run keeps no others.
 func (c *checker) noteReads(p *expr.Program) *expr.Program {
 	if p != nil {
+		c.timed = c.timed || p.ReadsNow()
 		for _, id := range p.Steps() {
 			c.def.read[id] = true
 			c.reading = append(c.reading, id)

@@ -236,7 +236,7 @@ func (c *checker) selector(path []any, said selection, something bool) Selector 
 // onlyAgent is what cannot be read where agents are picked.
 var onlyAgent = func() map[string]string {
 	out := map[string]string{}
-	for _, root := range []string{expr.Event, expr.Trigger, expr.Events, expr.Steps, expr.Run, expr.Variables, expr.Inputs, expr.Workflow} {
+	for _, root := range []string{expr.Event, expr.Trigger, expr.Events, expr.Steps, expr.Run, expr.Variables, expr.Inputs, expr.Workflow, expr.Now} {
 		out[root] = "agents are picked by what they are: agent.id, agent.name, agent.host, agent.tags"
 	}
 	return out

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -411,7 +412,7 @@ func (m *machine) values() (expr.Values, error) {
 		}
 		m.event = event
 	}
-	v := m.d.values(m.event)
+	v := m.d.values(m.event, cmp.Or(m.s.Now, m.s.Event.at()))
 	if len(m.s.Events) > 0 {
 		v[expr.Events] = func() any { return eventValues(m.s.Events) }
 	}

@@ -224,8 +224,7 @@ func TestKeysOfLaterVersionsAreRefused(t *testing.T) {
 		}
 	}
 	for src, want := range map[string]string{
-		"mode: ghost\nactions: [{plugin: a}]":        `mode "ghost": must be live, shadow or off`,
-		"when: now > event.timestamp\nactions: [{}]": `"now" is not supported by this version of Stavily`,
+		"mode: ghost\nactions: [{plugin: a}]": `mode "ghost": must be live, shadow or off`,
 	} {
 		if _, err := Parse("f", []byte(head+src)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: err = %v, want %s", src, err, want)

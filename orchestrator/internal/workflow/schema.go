@@ -46,6 +46,7 @@ var words = map[string][]string{
 	"outputs.on":                    {string(Completed), string(Failed), string(Escalated), string(ApprovalNeeded)},
 	"tests.event.severity":          severities,
 	"tests.events.severity":         severities,
+	"priority":                      priorities,
 	"triggers.agent":                {string(Lost), string(Returned), string(Expiring), string(Degraded)},
 	"tests.expect.status":           {string(Completed), string(Failed)},
 }
@@ -64,6 +65,7 @@ var meanings = map[string]string{
 	"name":        "A DNS label, unique in the organisation.",
 	"version":     "A label of yours; the server numbers every applied text itself.",
 	"mode":        "live; shadow: decide and execute nothing; off.",
+	"priority":    "Of its steps where several wait for an agent: low, normal or high.",
 	"variables":   "Values that expressions read as variables.NAME.",
 	"triggers":    "Any of them starts it: event, agent, schedule, manual or workflow.",
 	"when":        "A CEL condition over event; a run starts where it is true.",

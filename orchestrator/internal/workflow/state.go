@@ -64,6 +64,8 @@ type State struct {
 	Cancelled bool                 `json:"cancelled,omitempty"`
 	Done      bool                 `json:"done"` // outputs have ended too: nothing follows
 	Steps     map[string]StepState `json:"steps"`
+
+	Now time.Time `json:"-"` // of the input that comes; zero: when the workflow decided
 }
 
 // StepState is where one step of a run stands.

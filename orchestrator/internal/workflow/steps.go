@@ -194,9 +194,9 @@ func (c *checker) expressionsOf(text document) {
 		if s.Each != nil {
 			delete(here.Absent, expr.Agent)
 		}
-		c.reading = nil
+		c.reading, c.timed = nil, false
 		s.with = c.with([]any{"actions", i, "with"}, here)
-		s.reads = c.reading
+		s.reads, s.timed = c.reading, c.timed
 		if s.Undo != nil {
 			s.Undo.with = c.with([]any{"actions", i, "undo", "with"}, scope(ids, ids))
 		}

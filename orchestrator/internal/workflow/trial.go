@@ -102,6 +102,7 @@ func (d *Definition) decideAll(events []TestEvent) (decision Decision, cause []E
 	now := testTime
 	open, known := map[string]Window{}, map[api.EventID]Event{}
 	decide := func(e Event, gathered func(Decision) Gathered) bool {
+		e.Now = now
 		decision, cause = d.Decide(e), []Event{e}
 		if !decision.Run || d.Gather == nil {
 			return decision.Run

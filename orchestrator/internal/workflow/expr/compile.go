@@ -28,6 +28,7 @@ type Program struct {
 	ast   *celast.AST
 	run   cel.Program
 	steps []string
+	timed bool
 }
 
 // String is the expression as people read it: on one line, as CEL formats it.
@@ -35,6 +36,9 @@ func (p *Program) String() string { return p.text(p.ast.Expr()) }
 
 // Steps lists the ids of the steps that the expression reads.
 func (p *Program) Steps() []string { return p.steps }
+
+// ReadsNow reports whether the expression reads the time.
+func (p *Program) ReadsNow() bool { return p.timed }
 
 // CompileCondition is [Env.Compile] for an expression that must be true or false.
 // One over foreign JSON is taken and its value is checked when it is evaluated.
@@ -82,7 +86,7 @@ func (e *Env) Compile(source string, scope Scope) (*Program, []Problem) {
 		return nil, []Problem{{0, err.Error()}}
 	}
 	slices.Sort(refs.read)
-	return &Program{ast: checked.NativeRep(), run: run, steps: slices.Compact(refs.read)}, nil
+	return &Program{ast: checked.NativeRep(), run: run, steps: slices.Compact(refs.read), timed: refs.timed}, nil
 }
 
 // checkText refuses what is not worth parsing.
@@ -106,6 +110,7 @@ type references struct {
 	problems []Problem
 	read     []string // ids of steps
 	named    []int64  // uses of "steps" that are followed by one id
+	timed    bool     // it reads now
 	macro    bool     // it uses a macro that is not there
 }
 
@@ -150,6 +155,7 @@ func (r *references) call(e celast.Expr) {
 
 func (r *references) ident(e celast.Expr) {
 	name := e.AsIdent()
+	r.timed = r.timed || name == Now
 	if why, absent := r.scope.Absent[name]; absent {
 		r.fail(r.offset(e), "%s cannot be read here: %s", name, why)
 	} else if name == Steps && !slices.Contains(r.named, e.ID()) {

@@ -20,14 +20,15 @@ const (
 	Variables = "variables"
 	Workflow  = "workflow"
 	Run       = "run"
+	Now       = "now"   // when it is evaluated
 	Agent     = "agent" // on which a step runs, or that is picked
 )
 
 // roots is every name, in the order in which messages list them.
-var roots = []string{Event, Trigger, Events, Inputs, Steps, Variables, Workflow, Run, Agent}
+var roots = []string{Event, Trigger, Events, Inputs, Steps, Variables, Workflow, Run, Agent, Now}
 
 // later are names of the whole language that this version does not have.
-var later = []string{"now", "secrets"}
+var later = []string{"secrets"}
 
 // The names of the object types begin with an article: it keeps them from being
 // written in an expression and reads well in a message ("> does not take an agent
@@ -91,6 +92,7 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable(Workflow, cel.ObjectType(workflowType)),
 		cel.Variable(Agent, cel.ObjectType(agentType)),
 		cel.Variable(Run, cel.ObjectType(runType)),
+		cel.Variable(Now, cel.TimestampType),
 	)
 })
 
