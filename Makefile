@@ -146,6 +146,11 @@ COUNT ?= 100000x
 fuzz: ## Run every fuzz target COUNT times (100000x)
 	COUNT=$(COUNT) scripts/fuzz.sh
 
+.PHONY: chaos
+chaos: COUNT := 50
+chaos: build ## COUNT (50) faults in each scenario of kills, pauses and partitions under load; CHAOS=-only …
+	$(GO) run ./test/chaos -count $(COUNT) -python $(PYTHON) $(CHAOS)
+
 .PHONY: sequences
 SEQUENCES ?= 1000
 sequences: ## SEQUENCES (1000) random lives of a server: inputs, lost answers, silent agents, restarts

@@ -181,8 +181,13 @@ func (c *Cluster) run(ctx context.Context, program string, args ...string) ([]by
 // AddAgent enrols an agent with a token of its own, as a person would, and gives
 // it the official plugins. Its health and metrics ports are free ones.
 func (c *Cluster) AddAgent(ctx context.Context, id api.AgentID, typ api.AgentType) (*Agent, error) {
+	return c.AddAgentOf(ctx, "default", id, typ)
+}
+
+// AddAgentOf does it for an organisation.
+func (c *Cluster) AddAgentOf(ctx context.Context, org api.OrgID, id api.AgentID, typ api.AgentType) (*Agent, error) {
 	a := &Agent{ID: id, Type: typ, Base: filepath.Join(c.opts.Dir, "agent-"+string(id))}
-	line, err := c.CLI(ctx, "tokens", "create", "--type", string(typ), "--agent-id", string(id), "-o", "json")
+	line, err := c.CLI(ctx, "--org", string(org), "tokens", "create", "--type", string(typ), "--agent-id", string(id), "-o", "json")
 	if err != nil {
 		return nil, err
 	}

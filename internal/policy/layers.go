@@ -48,6 +48,7 @@ var Layers = []Layer{
 	{"orchestrator/internal/depot", []string{"shared/pkg/api", "internal"}},
 	{"orchestrator/internal/rollout", []string{"shared/pkg/api"}},
 	{"orchestrator/internal/store", []string{"shared/pkg/api", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/rollout", "internal"}},
+	{"orchestrator/internal/fsck", []string{"shared/pkg/api", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store"}},
 	{"orchestrator/internal/ca", []string{"shared/pkg/api", "shared/pkg/pki", "internal"}},
 	{"orchestrator/internal/account", []string{"shared/pkg/api", "orchestrator/internal/store", "internal"}},
 	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/depot", "orchestrator/internal/rollout", "orchestrator/internal/ca", "orchestrator/internal/account", "internal"}},

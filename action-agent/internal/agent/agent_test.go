@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -153,7 +154,10 @@ func TestClaims(t *testing.T) {
 	o.on(claim, "late", always(api.Errorf(api.CodeUnavailable, "busy")))
 	late := order("late", "quick")
 	late.ExpiresInSeconds = 1
-	o.offer(order("theirs", "quick"), order("unheard", "quick"), late)
+	o.on(claim, "slow", func(int, seen) error { time.Sleep(1100 * time.Millisecond); return nil }) // a right that comes too late is none
+	slow := order("slow", "quick")
+	slow.ExpiresInSeconds = 1
+	o.offer(order("theirs", "quick"), order("unheard", "quick"), late, slow)
 
 	o.outcome("unheard", api.Completed)
 	claims := o.of(claim, "unheard")
@@ -163,6 +167,8 @@ func TestClaims(t *testing.T) {
 	}
 	same(t, "runs of unheard", 1, r.runs("unheard"))
 
+	o.outcome("slow", api.Expired)
+	same(t, "runs of slow", 0, r.runs("slow"))
 	got := o.outcome("late", api.Expired)
 	same(t, "the expired one", []any{0, 1, "lease-of-late"}, []any{r.runs("late"), got.Attempt, got.Lease})
 

@@ -119,13 +119,19 @@ func (w *worker) makeRoom(ctx context.Context, i api.Instruction, task agent.Tas
 // expired, by this host's monotonic clock.
 func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Time) error {
 	backoff := w.rt.Backoff()
+	expired := func() bool {
+		return i.ExpiresInSeconds > 0 && time.Since(received) >= time.Duration(i.ExpiresInSeconds)*time.Second
+	}
 	for {
-		if left := time.Duration(i.ExpiresInSeconds)*time.Second - time.Since(received); i.ExpiresInSeconds > 0 && left <= 0 {
+		if expired() {
 			return errExpired
 		}
 		_, err := w.rt.API.Progress(ctx, i.ID, api.Progress{Status: api.Executing, Attempt: i.Attempt, Lease: i.Lease, BootID: w.rt.BootID})
 		w.rt.NoteContact(err)
-		if err == nil || !api.Retryable(err) {
+		switch {
+		case err == nil && expired(): // the answer was long on its way: it may have been given in time, but that is over
+			return errExpired
+		case err == nil || !api.Retryable(err):
 			return err
 		}
 		select {

@@ -98,6 +98,10 @@ func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-c
 	defer end()
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
+	every := renewEvery
+	if lease := time.Duration(i.LeaseSeconds) * time.Second; lease > 0 {
+		every = min(every, lease/3)
+	}
 	last := time.Now()
 	for {
 		select {
@@ -108,7 +112,7 @@ func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-c
 		case <-tick.C:
 		}
 		lines, percent, changed := l.take()
-		if !changed && time.Since(last) < renewEvery {
+		if !changed && time.Since(last) < every {
 			continue
 		}
 		last = time.Now()

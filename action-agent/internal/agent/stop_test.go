@@ -40,6 +40,24 @@ func TestALostLeaseStopsThePlugin(t *testing.T) {
 	}
 }
 
+// A short lease is renewed more often than others are.
+func TestAShortLeaseIsKept(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"gated": gated}, "").start()
+	short := order("a", "gated")
+	short.LeaseSeconds = 3
+	o.offer(short)
+	r.file("ran-a")
+	begin := time.Now()
+	o.await(progress, "a", 2)
+	if took := time.Since(begin); took > renewEvery-time.Second {
+		t.Errorf("a lease of 3s was renewed twice within %s", took)
+	}
+	r.open("go-a")
+	o.outcome("a", api.Completed)
+}
+
 // What ends while nobody listens is told when somebody does.
 func TestTheOrchestratorIsAwayDuringTheRun(t *testing.T) {
 	t.Parallel()

@@ -69,7 +69,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 	flags.StringVar(&o.org, "org", "default", "organisation to operate in")
 	flags.StringVarP(&o.output, "output", "o", "table", "output `format`: table, json or yaml")
 	root.AddCommand(serverCommand(o), versionCommand(o),
-		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o), eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o), doctorCommand(o))
+		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o), eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o), doctorCommand(o), fsckCommand(o))
 	addWatch(root)
 	return root
 }

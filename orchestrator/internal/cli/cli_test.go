@@ -64,6 +64,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"workflows", "diff", "-f", bad}, exitFailed, bad + ":2:1: "},
 		{[]string{"workflows", "history", "nothing"}, exitFailed, "nothing"},
 		{[]string{"workflows", "rollback", "nothing"}, exitFailed, "no such version"},
+		{[]string{"server", "--lease", "2s"}, exitUsage, "at least 3s"},
 		{[]string{"server", "--log-level", "loud"}, exitUsage, "--log-level"},
 		{[]string{"agents", "show", "nobody"}, exitFailed, "nobody"},
 		{[]string{"agents", "revoke", "nobody"}, exitFailed, "nobody"},

@@ -2,7 +2,8 @@
 // which people operate it over its socket.
 //
 // It owns flags, help, tables and exit codes, and refuses to reach into the data
-// directory: what it shows comes from a running server through package operatorapi.
+// directory: what it shows comes from a running server through package operatorapi. Only
+// fsck, which is there for when no server can run, opens the database itself.
 //
 //	main ── New() ── AddCommand(…) ── Execute(ctx, root, args) ── exit code
 //

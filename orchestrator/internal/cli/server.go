@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,9 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/trace"
 )
+
+// minLease lets an agent, which renews a lease each third of it, miss one second of three.
+const minLease = 3 * time.Second
 
 func serverCommand(o *options) *cobra.Command {
 	var so server.Options
@@ -35,6 +39,9 @@ the requests in flight, with exit code 0.`,
 			log, err := newLogger(cmd.ErrOrStderr(), level, format)
 			if err != nil {
 				return usageError{err}
+			}
+			if so.Lease < minLease {
+				return usageError{fmt.Errorf("--lease %s: must be at least %s", so.Lease, minLease)}
 			}
 			so.DataDir, so.Logger = o.dataDir, log
 			so.FirstAdmin = func(link string) {
@@ -60,6 +67,7 @@ the requests in flight, with exit code 0.`,
 	f.StringVar(&so.Collector, "otlp-endpoint", "", "`URL` of an OpenTelemetry collector that spans go to, for example http://127.0.0.1:4318 (default: "+trace.EnvEndpoint+"; tracing is off without)")
 	f.StringVar(&so.Sampler, "trace-sampler", trace.AlwaysOn, "which traces that begin here are recorded: always_on, always_off or traceidratio:0.1")
 	f.DurationVar(&so.Lifetime, "certificate-lifetime", ca.DefaultLifetime, fmt.Sprintf("how long certificates of agents and server are good for, %s to %s; agents renew them at two thirds", ca.MinLifetime, ca.MaxLifetime))
+	f.DurationVar(&so.Lease, "lease", time.Minute, fmt.Sprintf("how long an agent may say nothing about an instruction that it was given, at least %s; then it is given to another where it has not begun, and told as interrupted where it has", minLease))
 	f.BoolVar(&so.AllowJWT, "allow-jwt", false, "let agents come with a signed token instead of a certificate, for networks that break mutual TLS; less safe")
 	f.BoolVar(&so.GiveKeys, "allow-key-download", false, "let tokens made for an --agent-id download a private key that this server makes, once each; less safe than enroll, where it is made on the agent")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")

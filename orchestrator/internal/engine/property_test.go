@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/fsck"
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
@@ -190,6 +191,9 @@ func (m *machine) pass(t *rapid.T) {
 
 // check holds after every step: nothing is half done.
 func (m *machine) check(t *rapid.T) {
+	if report, err := fsck.Check(context.Background(), m.store); err != nil || len(report.Findings) > 0 {
+		t.Fatalf("fsck: %v %v", report.Findings, err)
+	}
 	err := m.engine.View(context.Background(), "default", func(r store.Reader) error {
 		runs, err := r.Runs(store.RunQuery{Limit: 1000})
 		if err != nil {

@@ -18,10 +18,7 @@ import (
 const outputLifetime = 24 * time.Hour
 
 // saved is what a run's record holds as its state.
-type saved struct {
-	History int            `json:"history"` // how many history rows there are
-	State   workflow.State `json:"state"`
-}
+type saved = workflow.Saved
 
 // StateOf is where a run and each of its steps stand.
 func StateOf(run store.Run) (workflow.State, error) {
@@ -79,7 +76,7 @@ func (t *tx) advance(id api.RunID, in workflow.Input) error {
 	if err != nil {
 		return t.abandon(run, err)
 	}
-	return t.apply(run, d, saved{was.History, next}, effects)
+	return t.apply(run, d, saved{History: was.History, State: next}, effects)
 }
 
 // apply stores the new state with its history, then does what it decided on. That
@@ -242,7 +239,7 @@ func (t *tx) cancelStep(run api.RunID, step string) error {
 }
 
 // kindAbandoned is the last history row of a run that could not go on.
-const kindAbandoned = "run_abandoned"
+const kindAbandoned = string(workflow.RunAbandoned)
 
 // abandon ends a run that this program cannot take on, because it reads the workflow
 // or the state no more: it would stay "running" for ever, and the agent would send

@@ -29,6 +29,9 @@ import (
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
+// DatabaseName is the name of the SQLite database in the data directory.
+const DatabaseName = "stavily.db"
+
 // Options of a server.
 type Options struct {
 	DataDir          string
@@ -39,6 +42,7 @@ type Options struct {
 	WebListen        string        // address of the HTTPS listener for people; empty: none
 	WebCertificate   string        // file of its certificate with its chain, PEM; empty: one of the own CA
 	WebKey           string        // file of the key of WebCertificate
+	Lease            time.Duration // how long an offer or a silent execution holds; 0: a minute
 	MetricsListen    string        // address of the metrics endpoint; empty: none
 	Collector        string        // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
 	CollectorHeaders map[string]string
@@ -64,7 +68,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	defer unlock()
-	st, err := sqlite.Open(ctx, filepath.Join(o.DataDir, "stavily.db"))
+	st, err := sqlite.Open(ctx, filepath.Join(o.DataDir, DatabaseName))
 	if err != nil {
 		return err
 	}
@@ -99,7 +103,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		o.Logger.Warn("agents may come with a token instead of a certificate (--allow-jwt): whoever steals a token is that agent, and stays it by refreshing the token, until the agent is revoked")
 	}
-	e := engine.New(st, authority, engine.Options{Metrics: registry, Logger: o.Logger, Depot: packages, Trace: tracer, Tokens: tokens, GiveKeys: o.GiveKeys})
+	e := engine.New(st, authority, engine.Options{Metrics: registry, Logger: o.Logger, Depot: packages, Trace: tracer, Tokens: tokens, GiveKeys: o.GiveKeys, LeaseTTL: o.Lease})
 	if err := e.SweepPackages(ctx); err != nil {
 		return err
 	}

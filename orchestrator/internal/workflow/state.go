@@ -68,6 +68,12 @@ type State struct {
 	Now time.Time `json:"-"` // of the input that comes; zero: when the workflow decided
 }
 
+// Saved is what a run's record keeps of it.
+type Saved struct {
+	History int   `json:"history"` // how many lines of history there are
+	State   State `json:"state"`
+}
+
 // StepState is where one step of a run stands.
 type StepState struct {
 	Status StepStatus `json:"status"`
@@ -236,6 +242,7 @@ const (
 	ResultLeftOut   RecordKind = "result_left_out" // no expression can read it
 	RunEnded        RecordKind = "run_ended"       // its status is final, outputs follow
 	RunFinished     RecordKind = "run_finished"
+	RunAbandoned    RecordKind = "run_abandoned" // by the engine, which could not take it on; the state stays as it was
 )
 
 // Finished says that nothing follows: the status was final before, and the outputs

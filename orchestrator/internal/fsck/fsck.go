@@ -1,0 +1,177 @@
+package fsck
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// Finding is one thing that cannot be.
+type Finding struct {
+	Org     api.OrgID `json:"org"`
+	Object  string    `json:"object"`
+	Problem string    `json:"problem"`
+}
+
+func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.Org, f.Object, f.Problem) }
+
+// Report is what was looked at, and what is wrong with it.
+type Report struct {
+	Orgs         int       `json:"organisations"`
+	Agents       int       `json:"agents"`
+	Events       int       `json:"events"`
+	Runs         int       `json:"runs"`
+	Instructions int       `json:"instructions"`
+	Audit        int       `json:"audit_records"`
+	Findings     []Finding `json:"findings"`
+	More         int       `json:"more"` // findings that are not listed
+}
+
+// maxFindings is how many are listed: with more, what to do is the same.
+const maxFindings = 1000
+
+// Check looks at every organisation. The error is a store that cannot be read.
+func Check(ctx context.Context, s store.Store) (Report, error) {
+	r := Report{Findings: []Finding{}}
+	orgs, err := s.Orgs(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Orgs = len(orgs)
+	for _, org := range orgs {
+		err := s.Org(org).View(ctx, func(reader store.Reader) error {
+			c := check{Reader: reader, org: org, report: &r, streams: map[streamKey]*settled{}, runs: map[api.RunID]bool{}}
+			return c.all()
+		})
+		if err != nil {
+			return r, fmt.Errorf("organisation %s: %w", org, err)
+		}
+	}
+	return r, nil
+}
+
+// check is the look at one organisation.
+type check struct {
+	store.Reader
+	org    api.OrgID
+	report *Report
+
+	oldest  time.Time // event that is there
+	streams map[streamKey]*settled
+	runs    map[api.RunID]bool // that there are, by whether they go on
+	pending promises
+}
+
+// promises are what runs wait for besides instructions.
+type promises struct {
+	waits, approvals map[stepKey]bool
+	alarms           map[alarmKey]bool
+	allAlarms        bool // that there are
+}
+
+type stepKey struct {
+	run  api.RunID
+	step string
+}
+
+type alarmKey struct {
+	stepKey
+	try int
+}
+
+func (c *check) found(object, format string, args ...any) {
+	if len(c.report.Findings) == maxFindings {
+		c.report.More++
+		return
+	}
+	c.report.Findings = append(c.report.Findings, Finding{c.org, object, fmt.Sprintf(format, args...)})
+}
+
+func (c *check) all() error {
+	for _, part := range []func() error{c.agents, c.events, c.stream, c.promises, c.everyRun, c.kept, c.audit} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *check) agents() error {
+	agents, err := c.Agents()
+	for _, a := range agents {
+		c.report.Agents++
+		if a.State != store.Active && a.State != store.Revoked {
+			c.found("agent "+string(a.ID), "its state is %q", a.State)
+		}
+		if a.State == store.Revoked && a.RevokedAt.IsZero() {
+			c.found("agent "+string(a.ID), "it is revoked, and nothing says since when")
+		}
+	}
+	return err
+}
+
+// page is the largest that a store gives.
+var page = store.PageSize(1 << 30)
+
+func (c *check) audit() error {
+	var after int64
+	for {
+		records, err := c.Audit(after, page)
+		if err != nil || len(records) == 0 {
+			return err
+		}
+		for _, r := range records {
+			if after > 0 && r.Seq != after+1 {
+				c.found("audit", "record %d is followed by %d", after, r.Seq)
+			}
+			after = r.Seq
+			c.report.Audit++
+		}
+	}
+}
+
+// promises reads what runs wait for.
+func (c *check) promises() error {
+	c.pending = promises{waits: map[stepKey]bool{}, approvals: map[stepKey]bool{}, alarms: map[alarmKey]bool{}}
+	waits, err := c.Waits()
+	if err != nil {
+		return err
+	}
+	for _, w := range waits {
+		c.pending.waits[stepKey{w.Run, w.Step}] = true
+	}
+	approvals, err := c.Approvals()
+	if err != nil {
+		return err
+	}
+	for _, a := range approvals {
+		c.pending.approvals[stepKey{a.Run, a.Step}] = true
+	}
+	const ever = 200 * 365 * 24 * time.Hour // within what the columns of times hold
+	alarms, err := c.DueAlarms(time.Now().Add(ever), page)
+	for _, a := range alarms {
+		c.pending.alarms[alarmKey{stepKey{a.Run, a.Step}, a.Try}] = true
+	}
+	c.pending.allAlarms = len(alarms) < page
+	return err
+}
+
+// kept looks at what waits for runs that do not go on.
+func (c *check) kept() error {
+	for key := range c.pending.waits {
+		c.active(key, "a wait for an event")
+	}
+	for key := range c.pending.approvals {
+		c.active(key, "an approval")
+	}
+	return nil
+}
+
+func (c *check) active(key stepKey, what string) {
+	if goesOn, there := c.runs[key.run]; !there || !goesOn {
+		c.found("run "+string(key.run), "there is %s of step %s, and the run does not go on", what, key.step)
+	}
+}

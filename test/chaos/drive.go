@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stavily/agents/internal/audit"
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// recorder keeps the history while it happens.
+type recorder struct {
+	mu sync.Mutex // guards h
+	h  history
+}
+
+func (r *recorder) fault(f fault, broken []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.h.Faults = append(r.h.Faults, f)
+	r.h.Broken = append(r.h.Broken, broken...)
+}
+
+// warmUp is how long the load runs before the first fault: plugins import, pools fill.
+const warmUp = time.Second
+
+// drive runs a scenario's faults under load and returns what was seen.
+func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
+	r := &recorder{h: history{Target: w.target, Seen: map[string]string{}}}
+	dice := rand.New(rand.NewPCG(w.seed, uint64(len(s.name))))
+	time.Sleep(warmUp)
+	r.h.Began = time.Now()
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { w.watch(watching, r) })
+	err := w.cycles(ctx, s, dice, r)
+	stop()
+	watch.Wait()
+	if err != nil {
+		return &r.h, err
+	}
+	r.h.Ended = time.Now()
+	if err := w.silence(); err != nil {
+		return &r.h, err
+	}
+	w.settle(ctx, &r.h)
+	return &r.h, w.collect(ctx, &r.h)
+}
+
+func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *recorder) error {
+	for n := range w.count {
+		time.Sleep(between(dice, s.rest/2, s.rest*3/2))
+		group, ctx := errgroup.WithContext(ctx)
+		for _, p := range s.draw(dice) {
+			if w.verbose {
+				fmt.Printf("    %d/%d %s\n", n+1, w.count, p)
+			}
+			group.Go(func() error {
+				f, broken, err := w.suffer(ctx, p)
+				r.fault(f, broken)
+				if err != nil {
+					return fmt.Errorf("%s: %w", p, err)
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+	}
+	time.Sleep(s.rest)
+	return ctx.Err()
+}
+
+// watch looks at runs as an operator would, and keeps the first final status of each.
+func (w *world) watch(ctx context.Context, r *recorder) {
+	const often = 500 * time.Millisecond
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(often):
+		}
+		var page []run
+		query := url.Values{"org": {ourOrg}, "limit": {"100"}}
+		if _, err := w.operators.get(ctx, "runs", query, &page); err != nil {
+			continue // the server is down, which is what this is about
+		}
+		r.mu.Lock()
+		for _, run := range page {
+			if _, seen := r.h.Seen[run.ID]; !seen && over(run.Status) {
+				r.h.Seen[run.ID] = run.Status
+			}
+		}
+		r.mu.Unlock()
+	}
+}
+
+func over(status string) bool { return status != "running" && status != "queued" }
+
+// settle waits until all that was accepted has come to its end. What has not within the
+// time is said in the history.
+func (w *world) settle(ctx context.Context, h *history) {
+	ctx, cancel := context.WithTimeout(ctx, w.patience)
+	defer cancel()
+	for {
+		open := w.open(ctx)
+		if len(open) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			h.Unsettled = open
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// open names what is still on its way.
+func (w *world) open(ctx context.Context) (open []string) {
+	for _, who := range []struct{ agent, org string }{{sensorID, ourOrg}, {foreignID, foreignOrg}} {
+		said, err := readAccepted(w.accepted(who.agent))
+		if err != nil || len(said) == 0 {
+			return say(open, "nothing is known of what %s accepted: %v", who.agent, err)
+		}
+		last := said[len(said)-1].Event
+		if _, err := w.operators.get(ctx, "events/"+last+"/explanation", url.Values{"org": {who.org}}, &[]json.RawMessage{}); err != nil {
+			open = say(open, "event %s, the last that %s accepted, is not recorded: %v", last, who.agent, err)
+		}
+	}
+	for _, status := range []string{"running", "queued"} {
+		var runs []run
+		if _, err := w.operators.get(ctx, "runs", url.Values{"org": {ourOrg}, "status": {status}}, &runs); err != nil {
+			open = say(open, "the %s runs are not known: %v", status, err)
+		}
+		for _, r := range runs {
+			open = say(open, "run %s of %s is %s", r.ID, r.Workflow, r.Status)
+		}
+	}
+	return open
+}
+
+// collect reads what there is to know in the end.
+func (w *world) collect(ctx context.Context, h *history) (err error) {
+	if h.Accepted, err = readAccepted(w.accepted(sensorID)); err != nil {
+		return err
+	}
+	if h.ForeignSaid, err = readAccepted(w.accepted(foreignID)); err != nil {
+		return err
+	}
+	if h.Effects, err = readEffects(filepath.Join(w.ledger(), "effects")); err != nil {
+		return err
+	}
+	if h.Recorded, err = list[recorded](ctx, w.operators, ourOrg, "events", nil); err != nil {
+		return err
+	}
+	if h.Foreign, err = list[recorded](ctx, w.operators, foreignOrg, "events", nil); err != nil {
+		return err
+	}
+	if h.Runs, err = list[run](ctx, w.operators, ourOrg, "runs", nil); err != nil {
+		return err
+	}
+	if h.ForeignRuns, err = list[run](ctx, w.operators, foreignOrg, "runs", nil); err != nil {
+		return err
+	}
+	return errors.Join(w.details(ctx, h), w.gaps(ctx, h), w.readAudit(h), w.endInOrder(ctx, h))
+}
+
+// details reads the steps and the history of the runs that did something.
+func (w *world) details(ctx context.Context, h *history) error {
+	for n, r := range h.Runs {
+		if !workflowOf(r.Workflow).acts {
+			continue
+		}
+		if _, err := w.operators.get(ctx, "runs/"+r.ID, url.Values{"org": {ourOrg}}, &h.Runs[n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gaps: the spool is never full here, so that each is a loss.
+func (w *world) gaps(ctx context.Context, h *history) error {
+	var shown struct {
+		Gaps []api.Gap `json:"gaps"`
+	}
+	if _, err := w.operators.get(ctx, "agents/"+sensorID, url.Values{"org": {ourOrg}}, &shown); err != nil {
+		return err
+	}
+	for _, g := range shown.Gaps {
+		h.Gaps = say(h.Gaps, "a gap of %d events from %d: %s", g.Count, g.From, g.Reason)
+	}
+	return nil
+}
+
+// readAudit reads when the action agent wrote down that an execution starts.
+func (w *world) readAudit(h *history) error {
+	path := filepath.Join(w.Agent(actionID).Base, "logs", "audit", "audit.log")
+	report, err := audit.Verify([]string{path}, nil)
+	if err != nil {
+		return err
+	}
+	for _, f := range report.Findings {
+		h.AuditFaults = say(h.AuditFaults, "the agent's audit log: %s", f)
+	}
+	h.Audited = map[string][]moment{}
+	return audit.Read(path, func(r audit.Record) bool {
+		var of struct {
+			Instruction string `json:"instruction"`
+		}
+		if r.Kind == "instruction_started" && limits.UnmarshalJSON(r.Fields, &of) == nil {
+			h.Audited[of.Instruction] = append(h.Audited[of.Instruction], moment(r.Time.UnixNano()))
+		}
+		return true
+	})
+}
+
+// endInOrder ends the processes as an operator would, and looks at the database.
+func (w *world) endInOrder(ctx context.Context, h *history) error {
+	if err := w.close(); err != nil {
+		return err
+	}
+	h.Broken = slices.Concat(h.Broken, w.fsck(ctx, "in the end"))
+	return nil
+}

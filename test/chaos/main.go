@@ -1,0 +1,153 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/stavily/agents/internal/atomicfile"
+)
+
+// lease is short here, so that leases run out under the faults.
+const lease = 3 * time.Second
+
+// options of the bench.
+type options struct {
+	bin, python string
+	count       int // faults, or pairs of them, in each scenario
+	seed        uint64
+	keep        string // directory for what a broken run leaves
+	verbose     bool
+
+	rate     float64 // events that the sensor plugin tries to report in a second
+	target   load
+	patience time.Duration // until all that was accepted has come to its end
+}
+
+func main() {
+	o := options{patience: 2 * time.Minute}
+	flag.StringVar(&o.bin, "bin", "bin", "directory of the programs")
+	flag.StringVar(&o.python, "python", "python3", "interpreter of the plugins")
+	flag.IntVar(&o.count, "count", 5, "faults in each scenario")
+	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "what the faults are drawn from")
+	flag.StringVar(&o.keep, "keep", "", "directory to keep everything in; by default only the history of a run in which a promise was broken is kept")
+	flag.BoolVar(&o.verbose, "v", false, "print each fault")
+	flag.Float64Var(&o.rate, "rate", 200, "events that the sensor plugin tries to report in a second; three of ten start an action")
+	flag.Float64Var(&o.target.Events, "events", 100, "accepted events a second, below which the run fails")
+	flag.Float64Var(&o.target.Instructions, "instructions", 20, "actions begun a second, below which the run fails")
+	only := flag.String("only", "", "the scenario whose name begins so")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := runAll(ctx, o, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}
+
+func runAll(ctx context.Context, o options, only string) error {
+	fmt.Printf("%s/%s, %d cores, %s, seed %d\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), o.seed)
+	fmt.Printf("%-10s %-13s %7s %9s %10s %13s %12s %9s  %s\n", "scenario", "for", "faults", "events", "events/s", "instructions", "per second", "attempts", "broken")
+	var failed []string
+	ran := 0
+	for _, s := range scenarios {
+		if !strings.HasPrefix(s.name, only) {
+			continue
+		}
+		ran++
+		broken, err := runOne(ctx, o, s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if broken {
+			failed = append(failed, s.name)
+		}
+	}
+	switch {
+	case ran == 0:
+		return fmt.Errorf("-only %s: there is no such scenario", only)
+	case len(failed) > 0:
+		return fmt.Errorf("promises were broken: %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+// runOne runs a scenario in a directory of its own and prints its row.
+func runOne(ctx context.Context, o options, s scenario) (broken bool, err error) {
+	dir, err := os.MkdirTemp(o.keep, "chaos-")
+	if err != nil {
+		return false, err
+	}
+	if o.keep == "" {
+		defer os.RemoveAll(dir)
+	}
+	w, err := newWorld(ctx, o, dir)
+	if w != nil {
+		defer w.close()
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w\n%s", err, w.last())
+	}
+	h, err := w.drive(ctx, s)
+	if err != nil {
+		return false, fmt.Errorf("%w\n%s", err, w.last())
+	}
+	violations := validate(h)
+	row(s, h, violations)
+	if len(violations) == 0 {
+		return false, nil
+	}
+	fmt.Println(w.last())
+	return true, errors.Join(err, keepHistory(o, s, h))
+}
+
+func (w *world) last() string {
+	if w == nil {
+		return ""
+	}
+	return w.printed.String()
+}
+
+// shown is how many lines of a broken guarantee are printed; the history has what else
+// there is.
+const shown = 10
+
+func row(s scenario, h *history, violations []violation) {
+	reached, attempts, instructions := h.reached(), 0, 0
+	for _, r := range h.Runs {
+		for _, step := range r.Steps {
+			instructions++
+			attempts += step.Attempt
+		}
+	}
+	names := []string{"none"}
+	if len(violations) > 0 {
+		names = nil
+	}
+	for _, v := range violations {
+		names = append(names, v.Guarantee)
+	}
+	fmt.Printf("%-10s %-13s %7d %9d %10.1f %13d %12.1f %9d  %s\n", s.name, s.of, len(h.Faults), len(h.Accepted), reached.Events, instructions, reached.Instructions, attempts, strings.Join(names, " "))
+	for _, v := range violations {
+		fmt.Printf("  %s, %d times:\n    %s\n", v.Guarantee, len(v.Lines), strings.Join(v.Lines[:min(len(v.Lines), shown)], "\n    "))
+	}
+}
+
+func keepHistory(o options, s scenario, h *history) error {
+	path := filepath.Join(cmp.Or(o.keep, os.TempDir()), fmt.Sprintf("chaos-%s-%d.json", s.name, o.seed))
+	text, err := json.MarshalIndent(h, "", " ")
+	if err != nil {
+		return err
+	}
+	fmt.Println("  the history:", path)
+	return atomicfile.Write(path, append(text, '\n'), 0o600)
+}

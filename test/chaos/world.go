@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/stavily/agents/internal/cluster"
+	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+//go:embed plugins
+var plugins embed.FS
+
+// Who is in the world.
+const (
+	sensorID   = "chaos-s"
+	actionID   = "chaos-a"
+	foreignID  = "foreign-s"
+	ourOrg     = "default"
+	foreignOrg = "foreign"
+)
+
+// rule is a workflow of the bench: of which events it takes, and how its actions may run.
+type rule struct {
+	name       string
+	takes      func(number int) bool
+	when       string
+	acts       bool
+	idempotent bool
+	within     time.Duration // 0: as long as an action waits at most
+}
+
+var workflows = []rule{
+	{name: "count", takes: func(int) bool { return true }},
+	{name: "once", takes: every(10, 0), when: "event.data.n % 10 == 0", acts: true},
+	{name: "again", takes: every(10, 5), when: "event.data.n % 10 == 5", acts: true, idempotent: true},
+	{name: "soon", takes: every(10, 2), when: "event.data.n % 10 == 2", acts: true, within: 3 * time.Second},
+}
+
+func every(n, rest int) func(int) bool { return func(number int) bool { return number%n == rest } }
+
+func workflowOf(name string) rule {
+	for _, r := range workflows {
+		if r.name == name {
+			return r
+		}
+	}
+	return rule{}
+}
+
+// again reports whether an action of the workflow may be run again once it may have begun.
+func again(workflow string) bool { return workflowOf(workflow).idempotent }
+
+// text is the workflow as a document.
+func (r rule) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "name: %s\ntriggers: [{event: chaos.tick}]\n", r.name)
+	if r.when != "" {
+		fmt.Fprintf(&b, "when: %s\n", r.when)
+	}
+	if r.within > 0 {
+		fmt.Fprintf(&b, "limits: {expires_after: %s}\n", r.within)
+	}
+	if !r.acts {
+		// Nothing is done: that there is one run is all that matters.
+		return b.String() + "outputs: [{id: tell, plugin: file, on: [failed], with: {text: never}}]\n"
+	}
+	fmt.Fprintf(&b, "actions: [{id: work, plugin: chaos-action, idempotent: %t, with: {event: '${{ event.id }}', seconds: 0.01}}]\n", r.idempotent)
+	return b.String()
+}
+
+// world is the processes of one scenario.
+type world struct {
+	*cluster.Cluster
+	options
+	dir       string
+	proxies   map[string]*proxy
+	operators *operators
+	printed   cluster.LastLines
+}
+
+// environment is what agents need to carry the load: their usual limits spare a server.
+func (o options) environment() []string {
+	return []string{
+		"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + o.python, "STAVILY_API_MAX_CONCURRENT=8",
+		"STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=1000", "STAVILY_API_RATE_LIMIT_BURST=1000",
+		"STAVILY_API_RETRY_INITIAL_INTERVAL=100ms", "STAVILY_API_RETRY_MAX_INTERVAL=1s",
+	}
+}
+
+func newWorld(ctx context.Context, o options, dir string) (*world, error) {
+	w := &world{options: o, dir: dir, proxies: map[string]*proxy{}}
+	w.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: o.bin, Log: w.printed.Add, Env: o.environment(), Args: []string{"--lease", lease.String()}})
+	w.operators = newOperators(filepath.Join(w.DataDir(), "operator.sock"))
+	if err := os.Mkdir(w.ledger(), 0o700); err != nil {
+		return nil, err
+	}
+	if err := w.StartServer(ctx); err != nil {
+		return w, err
+	}
+	for _, r := range workflows {
+		if err := w.apply(ctx, ourOrg, r); err != nil {
+			return w, err
+		}
+	}
+	return w, errors.Join(w.apply(ctx, foreignOrg, workflows[0]), w.people(ctx))
+}
+
+// people enrols and starts the agents.
+func (w *world) people(ctx context.Context) error {
+	for _, a := range []struct {
+		id, org, plugin, name, settings string
+		typ                             api.AgentType
+	}{
+		{actionID, ourOrg, "chaos-action", "chaos-action", "plugin: chaos-action\nconfig: {ledger: " + w.ledger() + "}\n", api.Action},
+		{sensorID, ourOrg, "chaos-sensor", "chaos", fmt.Sprintf("plugin: chaos-sensor\nconfig: {rate: %g}\n", w.rate), api.Sensor},
+		{foreignID, foreignOrg, "chaos-sensor", "chaos", "plugin: chaos-sensor\nconfig: {rate: 5}\n", api.Sensor},
+	} {
+		agent, err := w.AddAgentOf(ctx, api.OrgID(a.org), api.AgentID(a.id), a.typ)
+		if err != nil {
+			return err
+		}
+		if err := w.behindProxy(agent); err != nil {
+			return err
+		}
+		tree, err := fs.Sub(plugins, "plugins/"+a.plugin)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(os.CopyFS(filepath.Join(agent.Base, "data", "plugins", a.plugin), tree), agent.Configure(a.name, a.settings))
+		if err != nil {
+			return err
+		}
+		if err := w.StartAgent(ctx, agent.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxConfiguration is far more than an enrolment writes.
+const maxConfiguration = 64 << 10
+
+// behindProxy lets an agent reach the server through a fault proxy of its own.
+func (w *world) behindProxy(a *cluster.Agent) error {
+	server := strings.TrimPrefix(w.URL(), "https://")
+	p, err := newProxy(server)
+	if err != nil {
+		return err
+	}
+	w.proxies[string(a.ID)] = p
+	file := filepath.Join(a.Base, "config", "agent.yaml")
+	text, err := limits.ReadFile(file, maxConfiguration)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(strings.ReplaceAll(string(text), server, p.addr())), 0o600)
+}
+
+func (w *world) ledger() string { return filepath.Join(w.dir, "ledger") }
+
+// accepted is what the sensor plugin of an agent writes.
+func (w *world) accepted(agent string) string {
+	return filepath.Join(w.Agent(api.AgentID(agent)).Base, "data", "state", "plugins", "chaos-sensor", "accepted")
+}
+
+func (w *world) apply(ctx context.Context, org string, r rule) error {
+	file := filepath.Join(w.dir, r.name+".yaml")
+	if err := os.WriteFile(file, []byte(r.text()), 0o600); err != nil {
+		return err
+	}
+	_, err := w.CLI(ctx, "--org", org, "workflows", "apply", "-f", file)
+	return err
+}
+
+// silence stops the load: the sensors notice that they have no monitor any more.
+func (w *world) silence() error {
+	return errors.Join(
+		os.Remove(filepath.Join(w.Agent(sensorID).Base, "config", "plugins", "chaos.yaml")),
+		os.Remove(filepath.Join(w.Agent(foreignID).Base, "config", "plugins", "chaos.yaml")),
+	)
+}
+
+// close ends everything, and says of what did not end by itself.
+func (w *world) close() error {
+	err := w.Close()
+	for _, p := range w.proxies {
+		p.close()
+	}
+	return err
+}
