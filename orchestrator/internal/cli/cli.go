@@ -35,6 +35,9 @@ type options struct {
 	dataDir string
 	org     string
 	output  string
+	context string
+
+	chosen contextChoice // by check
 }
 
 // New returns the whole command tree. Others may add commands to it before it is
@@ -47,7 +50,8 @@ func New() *cobra.Command {
 		Long: `stavily runs the orchestrator and operates it.
 
 Commands other than "server" talk to the server of the data directory through
-its socket, as the user that the server runs as.
+its socket, as the user that the server runs as, or over HTTPS with an API token to
+the server of a context ("stavily context --help").
 
 Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 		Example: `  stavily server --hostname orchestrator.example.com
@@ -60,16 +64,22 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 			if err := cmd.ValidateFlagGroups(); err != nil { // which cobra looks at too, but as no wrong usage
 				return usageError{err}
 			}
-			return o.check()
+			if err := o.check(); err != nil {
+				return err
+			}
+			return o.choose(cmd.Flags())
 		},
 	}
 	onlyHolds(root)
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.dataDir, "data-dir", defaultDataDir(), "`directory` of the server's data and socket (environment: "+envDataDir+")")
 	flags.StringVar(&o.org, "org", "default", "organisation to operate in")
+	flags.StringVar(&o.context, "context", "", "`name` of the server to operate, see stavily context (environment: "+envContext+")")
 	flags.StringVarP(&o.output, "output", "o", "table", "output `format`: table, json or yaml")
 	root.AddCommand(serverCommand(o), versionCommand(o),
-		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o), eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o), doctorCommand(o), fsckCommand(o))
+		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o),
+		eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o),
+		contextCommand(o), doctorCommand(o), fsckCommand(o))
 	addWatch(root)
 	return root
 }
@@ -91,10 +101,6 @@ func (o *options) check() error {
 		return usageError{fmt.Errorf("--org: %w", err)}
 	}
 	return nil
-}
-
-func (o *options) client() *operatorapi.Client {
-	return operatorapi.NewClient(filepath.Join(o.dataDir, operatorapi.SocketName), api.OrgID(o.org))
 }
 
 // Execute runs the command that args name and returns the exit code of the process.

@@ -24,6 +24,10 @@ var update = flag.Bool("update", false, "write the golden files")
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	t.Setenv(envDataDir, "")
+	t.Setenv(envContext, "")
+	if os.Getenv("XDG_CONFIG_HOME") == "" {
+		t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	}
 	var out, errs bytes.Buffer
 	root := New()
 	root.SetOut(&out)

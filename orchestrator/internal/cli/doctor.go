@@ -37,7 +37,7 @@ no server answers.`,
 		Example: "  stavily doctor\n  stavily doctor -o json | jq '.[] | select(.status != \"ok\")'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			checks, unreachable := examine(cmd.Context(), o.client())
+			checks, unreachable := examine(cmd.Context(), o.client(), o.chosen.remote != nil)
 			if err := showChecks(cmd, o, checks); err != nil {
 				return err
 			}
@@ -77,8 +77,9 @@ func showChecks(cmd *cobra.Command, o *options, checks []operatorapi.Check) erro
 	return nil
 }
 
-// examine makes all checks. unreachable is set when there is no server to ask.
-func examine(ctx context.Context, client *operatorapi.Client) (checks []operatorapi.Check, unreachable error) {
+// examine makes all checks. unreachable is set when there is no server to ask. What the server
+// serves to its own host only, nobody can look at from elsewhere.
+func examine(ctx context.Context, client *operatorapi.Client, elsewhere bool) (checks []operatorapi.Check, unreachable error) {
 	var h operatorapi.Health
 	before := time.Now()
 	if err := client.Do(ctx, http.MethodGet, "/api/v1/health", nil, nil, &h); err != nil {
@@ -88,7 +89,7 @@ func examine(ctx context.Context, client *operatorapi.Client) (checks []operator
 		return []operatorapi.Check{{Name: "server", Status: operatorapi.CheckFailed, Message: message(err), Remedy: "Where it should run, see `systemctl status stavily-server` and its log; where it runs elsewhere, use a context: `stavily context --help`."}}, unreachable
 	}
 	checks = []operatorapi.Check{versions(h), clocks(h, before, time.Now()), port(ctx, "port of agents", h.BaseURL, h.CAFingerprint)}
-	if h.WebURL != "" {
+	if h.WebURL != "" && !(elsewhere && isLoopback(h.WebURL)) {
 		checks = append(checks, port(ctx, "port of people", h.WebURL, h.CAFingerprint))
 	}
 	var own []operatorapi.Check
@@ -96,6 +97,11 @@ func examine(ctx context.Context, client *operatorapi.Client) (checks []operator
 		return append(checks, operatorapi.Check{Name: "server's own checks", Status: operatorapi.CheckFailed, Message: message(err), Remedy: "See the server's log."}), nil
 	}
 	return append(checks, own...), nil
+}
+
+func isLoopback(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && net.ParseIP(u.Hostname()).IsLoopback()
 }
 
 // message is what people read of an error.

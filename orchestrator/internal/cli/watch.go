@@ -18,6 +18,9 @@ const minWatch = 100 * time.Millisecond
 
 // addWatch gives --watch to every command that lists or shows what a server has.
 func addWatch(c *cobra.Command) {
+	if c.Name() == "context" { // which is a file's here
+		return
+	}
 	for _, sub := range c.Commands() {
 		addWatch(sub)
 	}

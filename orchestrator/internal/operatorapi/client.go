@@ -3,6 +3,7 @@ package operatorapi
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,21 +28,39 @@ var ErrUnreachable = errors.New("no server answers")
 
 // Client calls the operator API of one server. It is safe for concurrent use.
 type Client struct {
-	http   http.Client
-	socket string
-	org    api.OrgID
+	http  http.Client
+	base  string // scheme and host of every address
+	token string // empty: who opens the socket is known by that
+	org   api.OrgID
+	where string // what people read of where the server should be
+	fix   string // what they can do when it is not there
+	err   error  // why there can be no call
 }
 
 // NewClient returns a client of the server that listens on socket, for one
 // organisation. It connects when it is first used.
 func NewClient(socket string, org api.OrgID) *Client {
-	c := &Client{socket: socket, org: org}
+	c := &Client{base: "http://stavily", org: org, where: socket, fix: "start one with `stavily server`, or name its directory with --data-dir"}
 	c.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}}
 	return c
 }
+
+// NewRemote returns a client of the server at an address such as https://stavily.example.com:8444,
+// where it comes with an API token. The organisation is the token's.
+func NewRemote(address, token string, conf *tls.Config) *Client {
+	c := &Client{base: strings.TrimSuffix(address, "/"), token: token, where: address, fix: "see that it runs and listens there (--web-listen), or choose another context with `stavily context use`"}
+	c.http.Transport = &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true, Proxy: http.ProxyFromEnvironment}
+	// This API redirects nowhere, and the token is for this server alone.
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return c
+}
+
+// Refusing returns a client whose calls all fail with err: so whoever cannot know which server
+// is meant says so where one is needed, and not before.
+func Refusing(err error) *Client { return &Client{err: err} }
 
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
@@ -146,20 +165,29 @@ func (c *Client) Follow(ctx context.Context, path string, query url.Values, each
 }
 
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
-	full := url.Values{"org": {string(c.org)}}
+	if c.err != nil {
+		return nil, c.err
+	}
+	full := url.Values{}
+	if c.org != "" {
+		full.Set("org", string(c.org))
+	}
 	for k, v := range query {
 		full[k] = v
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://stavily"+path+"?"+full.Encode(), body)
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path+"?"+full.Encode(), body)
 	if err != nil {
 		return nil, err
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("%w at %s: start one with `stavily server`, or name its directory with --data-dir: %w", ErrUnreachable, c.socket, err)
+		return nil, fmt.Errorf("%w at %s: %s: %w", ErrUnreachable, c.where, c.fix, err)
 	}
 	if resp.StatusCode < 300 {
 		return resp, nil
