@@ -23,6 +23,7 @@ const minLease = 3 * time.Second
 func serverCommand(o *options) *cobra.Command {
 	var so server.Options
 	var level, format string
+	var db database
 	c := &cobra.Command{
 		Use:   "server",
 		Short: "Run the orchestrator",
@@ -30,7 +31,8 @@ func serverCommand(o *options) *cobra.Command {
 certificate authority and the operator socket.
 
 The data directory is made at the first start, with a new certificate authority.
-Only one server runs on a directory at a time. SIGTERM and SIGINT stop it after
+Only one server runs on a directory at a time; several may use one database of
+PostgreSQL, each with a --data-dir of its own and all with one --shared-dir. SIGTERM and SIGINT stop it after
 the requests in flight, with exit code 0.`,
 		Example: `  stavily server
   stavily server --listen :8443 --hostname orchestrator.example.com --hostname 10.0.0.5`,
@@ -44,6 +46,9 @@ the requests in flight, with exit code 0.`,
 				return usageError{fmt.Errorf("--lease %s: must be at least %s", so.Lease, minLease)}
 			}
 			so.DataDir, so.Logger = o.dataDir, log
+			if so.Database, err = db.resolve(); err != nil {
+				return err
+			}
 			so.FirstAdmin = func(link string) {
 				fmt.Fprintf(cmd.OutOrStdout(), "\nThere is no admin yet. Open this link once, within %s, to become it:\n\n  %s\n\n", account.InvitationLife, link)
 			}
@@ -57,6 +62,8 @@ the requests in flight, with exit code 0.`,
 		},
 	}
 	f := c.Flags()
+	db.register(f)
+	f.StringVar(&so.SharedDir, "shared-dir", "", "`directory` of the certificate authority and the packages, the same for all servers of one database (default: the data directory)")
 	f.StringVar(&so.Listen, "listen", ":8443", "`address` that agents connect to")
 	f.StringArrayVar(&so.Hostnames, "hostname", nil, "`name` or IP address that agents reach this server by; the first is shown in enrolment commands (default: this host's name and localhost)")
 	f.StringVar(&so.TrustDomain, "trust-domain", "", "trust domain of a CA that is made at this start (default \"stavily\")")

@@ -111,20 +111,15 @@ func (e *Engine) Revoke(ctx context.Context, org api.OrgID, id api.AgentID, reas
 	if len(reason) > maxText {
 		return api.Errorf(api.CodeInvalid, "The reason has %d bytes and may have %d.", len(reason), maxText)
 	}
-	var a store.Agent
-	err := e.update(ctx, org, func(t *tx) (err error) {
-		a, err = t.Agent(id)
+	return e.update(ctx, org, func(t *tx) error {
+		a, err := t.Agent(id)
 		if err != nil || a.State == store.Revoked {
 			return err
 		}
 		a.State, a.RevokedAt, a.RevokedReason = store.Revoked, t.now, reason
+		t.end(id, revoked(a))
 		return errors.Join(t.PutAgent(a), t.audit(t.actor, "agent.revoke", string(id), reason))
 	})
-	if err != nil {
-		return err
-	}
-	e.end(agentKey{org, id}, revoked(a))
-	return nil
 }
 
 func (e *Engine) seen(ctx context.Context, id pki.Identity) error {

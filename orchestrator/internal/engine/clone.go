@@ -38,6 +38,7 @@ func (e *Engine) shutOutClones(ctx context.Context, id pki.Identity, serial stri
 		}
 		a.State, a.RevokedAt = store.Revoked, t.now
 		a.RevokedReason = "certificate " + serial + " was renewed away and is used beside the new one: its keys were copied, or an old copy of its files was started"
+		t.end(id.Agent, revoked(a))
 		t.count(e.counts.clones.Inc)
 		return errors.Join(t.PutAgent(a), t.audit(orchestrator, "agent.revoke", string(id.Agent), a.RevokedReason))
 	})
@@ -48,7 +49,6 @@ func (e *Engine) shutOutClones(ctx context.Context, id pki.Identity, serial stri
 		return api.Errorf(api.CodeBadCertificate, "Agent %s was enrolled again with another key.", id.Agent)
 	}
 	e.log.ErrorContext(ctx, "an agent's keys are in two places; it was revoked", "org", id.Org, "agent", id.Agent, "certificate", serial)
-	e.end(agentKey{id.Org, id.Agent}, revoked(a))
 	return revoked(a)
 }
 

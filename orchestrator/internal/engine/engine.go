@@ -13,7 +13,6 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
-	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 	"github.com/stavily/agents/shared/pkg/trace"
@@ -64,6 +63,7 @@ type Engine struct {
 	refusals   refusals
 	strays     strays
 	alarm      *alarm
+	leads      atomic.Bool // this server reaps; always, where no other shares the store
 	programs   programs
 	roster     roster
 	waits      cache[[]waitingStep]
@@ -112,7 +112,7 @@ type tx struct {
 
 	agents []api.AgentID // whose records changed
 
-	replaced api.AgentID // was enrolled again: what is open with its old key ends
+	expelled map[api.AgentID]*api.Error // was revoked or enrolled again: what is open ends with this answer
 
 	delivered bool // agents are to have other packages than before
 
@@ -133,8 +133,14 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		return err
 	}
 	err = e.store.Org(org).Update(ctx, func(st store.Tx) error {
+		if st.Others() {
+			e.forget(org)
+		}
 		t = &tx{Tx: st, engine: e, org: org, now: e.now(), actor: account.Actor(ctx)}
-		return f(t)
+		if err := f(t); err != nil {
+			return err
+		}
+		return t.tell()
 	})
 	leave()
 	e.counts.transactions.WithLabelValues(outcome(err)).Observe(time.Since(begin).Seconds())
@@ -149,6 +155,9 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		full.RetryAfter = fullRetry
 		return errors.Join(full, err)
 	}
+	if errors.Is(err, store.ErrUnavailable) {
+		return errors.Join(unreachable(), err)
+	}
 	if err != nil {
 		return err
 	}
@@ -161,30 +170,17 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	for _, count := range t.counted {
 		count()
 	}
-	if t.replaced != "" {
-		e.end(agentKey{org, t.replaced}, api.Errorf(api.CodeBadCertificate, "Agent %s was enrolled again with another key.", t.replaced))
-	}
-	for _, target := range t.waiting {
-		e.wake(org, func(a workflow.Agent) bool { return target.Fits(a.ID, a.Host, a.Tags) })
-	}
-	if !t.due.IsZero() {
-		e.alarm.set(t.due)
-	}
-	if t.events {
-		e.events.beat()
-	}
-	if t.runs {
-		e.runs.beat()
-	}
-	if t.delivered {
-		e.deliveries.each(org, (*poll).wake)
-	}
+	e.heed(org, t.word())
 	return nil
 }
 
 // View runs f on one consistent state of an organisation.
 func (e *Engine) View(ctx context.Context, org api.OrgID, f func(store.Reader) error) error {
-	return e.store.Org(org).View(ctx, f)
+	err := e.store.Org(org).View(ctx, f)
+	if errors.Is(err, store.ErrUnavailable) {
+		return errors.Join(unreachable(), err)
+	}
+	return err
 }
 
 // Change runs f in one transition, for what the engine has no part in. What audit is told is

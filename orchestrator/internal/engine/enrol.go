@@ -141,7 +141,7 @@ func (t *tx) enroll(a application) (certificate string, err error) {
 		return "", api.Errorf(api.CodeConflict, "Agent %s is enrolled already, with another key; choose another id, or replace it with a token made for it: stavily tokens create --type %s --agent-id %s.", a.AgentID, a.AgentType, a.AgentID)
 	}
 	if enrolled {
-		t.replaced = a.AgentID
+		t.end(a.AgentID, api.Errorf(api.CodeBadCertificate, "Agent %s was enrolled again with another key.", a.AgentID))
 	}
 	issued, err := t.admitAgent(token, existing, a)
 	return issued.PEM, err

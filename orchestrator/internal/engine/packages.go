@@ -31,8 +31,11 @@ func (e *Engine) Publish(ctx context.Context, org api.OrgID, upload io.Reader) (
 		return p, false, api.Errorf(api.CodeInvalid, "The package is not taken: %v.", err)
 	}
 	p.Digest, p.Size = in.Digest, in.Size
-	e.files.Lock() // so that nobody removes the file before its record is there
-	defer e.files.Unlock()
+	release, err := e.holdFiles(ctx) // so that nobody removes the file before its record is there
+	if err != nil {
+		return p, false, err
+	}
+	defer release()
 	if err := in.Keep(); err != nil {
 		return p, false, err
 	}
@@ -197,10 +200,13 @@ func (t *tx) approve(p *store.Package, by string) error {
 
 // RemovePackage removes a version that nobody is to have.
 func (e *Engine) RemovePackage(ctx context.Context, org api.OrgID, id api.PluginID, version string) error {
-	e.files.Lock()
-	defer e.files.Unlock()
+	release, err := e.holdFiles(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var p store.Package
-	err := e.update(ctx, org, func(t *tx) (err error) {
+	err = e.update(ctx, org, func(t *tx) (err error) {
 		if p, err = t.Package(id, version); err != nil {
 			return err
 		}
@@ -221,7 +227,25 @@ func (e *Engine) RemovePackage(ctx context.Context, org api.OrgID, id api.Plugin
 	return e.discardFile(ctx, p.Digest)
 }
 
-// discardFile removes a file that no organisation has a record of. e.files is held.
+// holdFiles lets files and their records come or go together, on one server at a time.
+func (e *Engine) holdFiles(ctx context.Context) (release func(), err error) {
+	e.files.Lock()
+	shared, ok := e.store.(store.Shared)
+	if !ok {
+		return e.files.Unlock, nil
+	}
+	unlock, err := shared.Lock(ctx, "files")
+	if err != nil {
+		e.files.Unlock()
+		return nil, err
+	}
+	return func() {
+		unlock()
+		e.files.Unlock()
+	}, nil
+}
+
+// discardFile removes a file that no organisation has a record of. The files are held.
 func (e *Engine) discardFile(ctx context.Context, digest string) error {
 	wanted, err := e.wanted(ctx, digest)
 	if err != nil || wanted {
@@ -247,8 +271,11 @@ func (e *Engine) wanted(ctx context.Context, digest string) (wanted bool, err er
 
 // SweepPackages removes files that a crash has left without a record.
 func (e *Engine) SweepPackages(ctx context.Context) error {
-	e.files.Lock()
-	defer e.files.Unlock()
+	release, err := e.holdFiles(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	return e.depot.Sweep(func(digest string) (bool, error) { return e.wanted(ctx, digest) })
 }
 

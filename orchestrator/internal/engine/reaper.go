@@ -65,13 +65,17 @@ func (a *alarm) due(now time.Time) (bool, time.Duration) {
 // Run reaps until ctx is done: it ends offers and executions whose lease ran out and
 // instructions that expired, rings the alarms of runs, closes windows, looks at roll-outs when they are
 // due, and at agents that fall silent. It returns nil when ctx is done, and an error when a commit had an unknown outcome and
-// the process must exit.
+// the process must exit. Of several servers the one that leads reaps.
 func (e *Engine) Run(ctx context.Context) error {
+	defer e.meetPeers(ctx)()
 	e.alarm.set(e.now()) // what ran out while nobody looked
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		rings, sleep := e.alarm.due(e.now())
+		if rings && !e.leads.Load() {
+			continue // who leads has been told; who comes to lead looks at everything
+		}
 		if rings {
 			e.alarm.set(e.reap(ctx))
 			continue

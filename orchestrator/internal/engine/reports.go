@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
-	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 )
@@ -38,7 +38,6 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if known, err := e.agent(ctx, id); err == nil && tellsNothing(known, h, e.now()) {
 		return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil
 	}
-	gained := false
 	err := e.update(ctx, id.Org, func(t *tx) error {
 		a, err := t.Agent(id.Agent)
 		if err != nil {
@@ -48,7 +47,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 			return err
 		}
 		before := a
-		gained = h.Sandbox.String() != a.Sandbox.String()
+		gained := h.Sandbox.String() != a.Sandbox.String()
 		a.LastSeen, a.Lost, a.Status, a.Version = t.now, false, h.Status, h.Version
 		a.Health, a.Sandbox, a.Monitors = h.Health, h.Sandbox, h.Monitors
 		if h.Tags != nil {
@@ -59,13 +58,13 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 			gained = gained || !slices.Equal(a.Plugins, h.Plugins)
 			a.Plugins = h.Plugins
 		}
+		if gained { // work that waited for a plugin or a sandbox may have found its agent
+			t.waiting = append(t.waiting, instruction.Target{Agents: []api.AgentID{id.Agent}})
+		}
 		return errors.Join(t.reported(&a, h.Assigned), t.PutAgent(a), t.heard(before, a))
 	})
 	if err != nil {
 		return api.HeartbeatResponse{}, err
-	}
-	if gained { // work that waited for a plugin or a sandbox may have found its agent
-		e.wake(id.Org, func(a workflow.Agent) bool { return a.ID == id.Agent })
 	}
 	return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil
 }

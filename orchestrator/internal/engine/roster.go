@@ -12,7 +12,8 @@ import (
 // roster keeps the records of agents that have called: every request looks at one, and to
 // read and decode it would cost more than the rest of a poll. A record leaves it once a
 // transaction that changed it is committed and before anybody hears of that, so that who
-// was told of a revocation meets it. Certificates are left out, which nobody needs here.
+// was told of a revocation meets it. Where other servers may change records it is of no use:
+// what they tell comes a moment after they answer. Certificates are left out, which nobody needs here.
 type roster struct {
 	mu      sync.Mutex // guards the fields below
 	changes uint64     // counts what made a record that is being read old
@@ -60,7 +61,8 @@ func (e *Engine) ForgetAgents() {
 func (e *Engine) agent(ctx context.Context, id pki.Identity) (store.Agent, error) {
 	key := agentKey{id.Org, id.Agent}
 	a, changes, found := e.roster.find(key)
-	if found {
+	_, shared := e.store.(store.Shared)
+	if found && !shared {
 		return a, nil
 	}
 	err := e.View(ctx, id.Org, func(r store.Reader) (err error) {

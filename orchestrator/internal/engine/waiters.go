@@ -44,6 +44,17 @@ func (c *crowd[K, V]) each(key K, f func(*V)) {
 	}
 }
 
+// all calls f, which must not block, for all that are there.
+func (c *crowd[K, V]) all(f func(K, *V)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, places := range c.present {
+		for v := range places {
+			f(key, v)
+		}
+	}
+}
+
 // agentKey names an agent of any organisation.
 type agentKey struct {
 	org   api.OrgID

@@ -19,11 +19,9 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/agentapi"
 	"github.com/stavily/agents/orchestrator/internal/ca"
-	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/route"
-	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -35,6 +33,8 @@ const DatabaseName = "stavily.db"
 // Options of a server.
 type Options struct {
 	DataDir          string
+	Database         string        // URL of PostgreSQL; empty: SQLite in DataDir
+	SharedDir        string        // of the CA and the packages, the same for all servers of a database; empty: DataDir
 	Listen           string        // address of the agents' listener, for example ":8443"
 	Hostnames        []string      // names and IP addresses of the server; empty: the host's name and the loopback ones
 	TrustDomain      string        // see ca.Options
@@ -68,17 +68,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	defer unlock()
-	st, err := sqlite.Open(ctx, filepath.Join(o.DataDir, DatabaseName))
+	st, err := openStore(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	hosts := hostnames(o.Hostnames)
-	authority, err := ca.Open(filepath.Join(o.DataDir, "ca"), ca.Options{TrustDomain: o.TrustDomain, Hosts: hosts, Lifetime: o.Lifetime})
-	if err != nil {
-		return err
-	}
-	packages, err := depot.Open(filepath.Join(o.DataDir, "packages"))
+	common, err := openBelongings(ctx, st, o, hosts)
 	if err != nil {
 		return err
 	}
@@ -96,24 +92,20 @@ func Run(ctx context.Context, o Options) (err error) {
 	if metrics != nil {
 		defer metrics.Close()
 	}
-	var tokens *ca.Tokens
 	if o.AllowJWT {
-		if tokens, err = ca.OpenTokens(filepath.Join(o.DataDir, "ca"), authority); err != nil {
-			return err
-		}
 		o.Logger.Warn("agents may come with a token instead of a certificate (--allow-jwt): whoever steals a token is that agent, and stays it by refreshing the token, until the agent is revoked")
 	}
-	e := engine.New(st, authority, engine.Options{Metrics: registry, Logger: o.Logger, Depot: packages, Trace: tracer, Tokens: tokens, GiveKeys: o.GiveKeys, LeaseTTL: o.Lease})
+	e := engine.New(st, common.authority, engine.Options{Metrics: registry, Logger: o.Logger, Depot: common.packages, Trace: tracer, Tokens: common.tokens, GiveKeys: o.GiveKeys, LeaseTTL: o.Lease})
 	if err := e.SweepPackages(ctx); err != nil {
 		return err
 	}
-	l, err := listen(ctx, o, authority)
+	l, err := listen(ctx, o, common.authority)
 	if err != nil {
 		return err
 	}
 	defer l.close()
 	info := operatorapi.Server{DataDir: o.DataDir,
-		BaseURL: baseURL(hosts[0], l.agents.Addr()), WebURL: webURL(hosts[0], l.web), CA: authority, Accounts: account.New(e, o.Logger, nil),
+		BaseURL: baseURL(hosts[0], l.agents.Addr()), WebURL: webURL(hosts[0], l.web), CA: common.authority, Accounts: account.New(e, o.Logger, nil),
 	}
 	return run(ctx, o, e, info, hosts, l, tracer.Run, serveMetrics(o, registry, metrics))
 }

@@ -40,6 +40,11 @@ type Shared interface {
 	// takes that office for [LeaseLife]. Another may have taken it meanwhile, so what a leader
 	// does must be harmless twice.
 	Lead(context.Context) (bool, error)
+	// Lock waits until no other server has the lock of that name; a server that stands still
+	// loses it after a minute.
+	Lock(ctx context.Context, name string) (unlock func(), err error)
+	// Remember keeps the first value that any server gives under a name, and returns it.
+	Remember(ctx context.Context, name, value string) (string, error)
 }
 
 // LeaseLife is how long a leader that has vanished is waited for. Ask again at a third.

@@ -280,3 +280,11 @@ func (s *Server) Run(id api.RunID) operatorapi.RunDetail {
 	s.Do(http.MethodGet, "/api/v1/runs/"+string(id), nil, &run)
 	return run
 }
+
+// Reconnect returns an agent of another server of the same database, connected to this one.
+func (s *Server) Reconnect(a *Agent) *Agent {
+	s.t.Helper()
+	client := s.client(a.ID, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: a.Roots, Certificates: []tls.Certificate{a.Cert}})
+	s.t.Cleanup(client.CloseIdle)
+	return &Agent{Client: client, ID: a.ID, Key: a.Key, Cert: a.Cert, Roots: a.Roots}
+}

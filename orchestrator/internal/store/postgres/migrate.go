@@ -19,7 +19,8 @@ CREATE TABLE IF NOT EXISTS turns (
 ) WITH (fillfactor = 10);
 CREATE TABLE IF NOT EXISTS leases (
 	name TEXT PRIMARY KEY, holder TEXT NOT NULL, until TIMESTAMPTZ NOT NULL
-);`
+);
+CREATE TABLE IF NOT EXISTS remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);`
 
 // schemaLock is held by the server that changes the schema. The number is arbitrary.
 const schemaLock = 7_283_461_905

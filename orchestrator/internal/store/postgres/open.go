@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,6 +85,9 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseClearText(url, config.ConnConfig); err != nil {
+		return nil, err
+	}
 	if !poolSize.MatchString(url) {
 		config.MaxConns = connections
 	}
@@ -98,6 +104,27 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 	config.ConnConfig.ConnectTimeout = callLimit
 	config.AfterConnect = prepareAll
 	return config, nil
+}
+
+// refuseClearText refuses a way through a network without encryption, unless the URL says so
+// itself: the default of PostgreSQL's clients is to do without where the server has none.
+func refuseClearText(url string, config *pgx.ConnConfig) error {
+	if saysTLS.MatchString(url) || os.Getenv("PGSSLMODE") != "" {
+		return nil
+	}
+	clear := config.TLSConfig == nil && remote(config.Host)
+	for _, way := range config.Fallbacks {
+		clear = clear || way.TLSConfig == nil && remote(way.Host)
+	}
+	if clear {
+		return fmt.Errorf("the URL of the database at %s says no sslmode: add sslmode=verify-full (with sslrootcert=FILE for a CA of your own), or sslmode=disable where nobody else is on the network", config.Host)
+	}
+	return nil
+}
+
+func remote(host string) bool {
+	ip := net.ParseIP(host)
+	return !strings.HasPrefix(host, "/") && host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 func prepareAll(ctx context.Context, c *pgx.Conn) error {

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -125,4 +127,39 @@ func (s *Store) abdicate() error {
 		return nil // it runs out by itself
 	}
 	return err
+}
+
+// lockLimit is how long a server may stand still with a lock.
+const lockLimit = time.Minute
+
+// Lock waits until no other server has the lock of that name.
+func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error) {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return nil, s.unavailable(ctx, err)
+	}
+	for _, step := range []struct {
+		sql  string
+		args []any
+	}{
+		{"SELECT set_config('idle_in_transaction_session_timeout', $1, true)", []any{fmt.Sprint(lockLimit.Milliseconds())}},
+		{"SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || $1, 0))", []any{"." + name}},
+	} {
+		if _, err := tx.Exec(ctx, step.sql, step.args...); err != nil {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), tx.Rollback(s.ctx))
+		}
+	}
+	return func() { _ = tx.Rollback(s.ctx) }, nil // a connection that is lost has no lock
+}
+
+// Remember keeps the first value that any server gives under a name, and returns it.
+func (s *Store) Remember(ctx context.Context, name, value string) (had string, err error) {
+	_, err = s.pool.Exec(ctx, `INSERT INTO remembered (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`, name, value)
+	if err == nil {
+		err = s.pool.QueryRow(ctx, `SELECT value FROM remembered WHERE name = $1`, name).Scan(&had)
+	}
+	if err != nil {
+		return "", fmt.Errorf("remember %s: %w", name, err)
+	}
+	return had, nil
 }

@@ -22,7 +22,10 @@ var statements = func() []string {
 // name is what a statement is prepared as.
 func name(st sqlstore.Statement) string { return fmt.Sprintf("stavily_%d", st) }
 
-var poolSize = regexp.MustCompile(`\bpool_max_conns=`)
+var (
+	poolSize = regexp.MustCompile(`\bpool_max_conns=`)
+	saysTLS  = regexp.MustCompile(`\bsslmode=`)
+)
 
 // escape begins what stands for a byte that PostgreSQL does not take in text.
 const escape = '\x01'

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/depot"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/postgres"
+	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
+)
+
+// openStore opens the database that the options name.
+func openStore(ctx context.Context, o Options) (store.Store, error) {
+	if o.Database == "" {
+		return sqlite.Open(ctx, filepath.Join(o.DataDir, DatabaseName))
+	}
+	return postgres.Open(ctx, o.Database)
+}
+
+// belongings are what servers of one database have in common besides it.
+type belongings struct {
+	authority *ca.Authority
+	tokens    *ca.Tokens // nil: agents come with certificates
+	packages  *depot.Depot
+}
+
+// openBelongings opens them and makes what is not there; of several servers that start at a
+// time one does so first.
+func openBelongings(ctx context.Context, st store.Store, o Options, hosts []string) (b belongings, err error) {
+	if shared, ok := st.(store.Shared); ok {
+		unlock, err := shared.Lock(ctx, "start")
+		if err != nil {
+			return b, err
+		}
+		defer unlock()
+	}
+	dir := cmp.Or(o.SharedDir, o.DataDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return b, fmt.Errorf("shared directory: %w", err)
+	}
+	b.authority, err = ca.Open(filepath.Join(dir, "ca"), ca.Options{TrustDomain: o.TrustDomain, Hosts: hosts, Lifetime: o.Lifetime})
+	if err != nil {
+		return b, err
+	}
+	if o.AllowJWT {
+		if b.tokens, err = ca.OpenTokens(filepath.Join(dir, "ca"), b.authority); err != nil {
+			return b, err
+		}
+	}
+	b.packages, err = depot.Open(filepath.Join(dir, "packages"))
+	return b, errors.Join(err, vouch(ctx, st, b.authority))
+}
+
+// vouch refuses a CA that the servers before this one did not have: with it this server
+// would know none of the agents.
+func vouch(ctx context.Context, st store.Store, authority *ca.Authority) error {
+	shared, ok := st.(store.Shared)
+	if !ok {
+		return nil
+	}
+	had, err := shared.Remember(ctx, "ca", authority.Fingerprint())
+	if err == nil && had != authority.Fingerprint() {
+		err = fmt.Errorf("the servers of this database have the certificate authority %s and this one has %s: give all of them the same --shared-dir, or a copy of its directory ca", had, authority.Fingerprint())
+	}
+	return err
+}
