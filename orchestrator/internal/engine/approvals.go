@@ -21,7 +21,7 @@ func (t *tx) ask(run store.Run, ask workflow.Ask) error {
 	}
 	return t.PutApproval(store.Approval{
 		Run: run.ID, Step: ask.Step, Workflow: run.Workflow, Version: run.Version, EventID: run.EventID,
-		Count: ask.Count, Since: t.now, Until: t.now.Add(ask.Within), Asked: asked,
+		Group: ask.Group, Count: ask.Count, Since: t.now, Until: t.now.Add(ask.Within), Asked: asked,
 	})
 }
 
@@ -48,6 +48,13 @@ func (e *Engine) Judge(ctx context.Context, org api.OrgID, id api.RunID, v workf
 		var was saved
 		if err := json.Unmarshal(run.State, &was); err != nil {
 			return fmt.Errorf("state of run %s: %w", id, err)
+		}
+		by, err := t.User(v.By)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if v.Groups = nil; !by.Disabled {
+			v.Groups = by.Groups
 		}
 		if why := was.State.MayJudge(d, v); why != "" {
 			return api.Errorf(api.CodeConflict, "%s", why)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,38 @@ func TestApprovalOverARestart(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+// Where an approval names a group, only users in it decide, either way; one who was taken out
+// of use, or whose name only somebody says, is none.
+func TestApprovalOfAGroup(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(strings.Replace(asks, "count: 2", "group: oncall", 1))
+		w.sends(s, on(1, "/"), api.EventAccepted)
+		ap, asked := w.needed()
+		if ap.Group != "oncall" {
+			t.Errorf("the approval is for %q", ap.Group)
+		}
+		err := w.Change(t.Context(), "default", func(tx store.Tx, _ func(action, object, detail string) error) error {
+			return errors.Join(
+				tx.PutUser(store.User{Name: "ann", Role: "admin", Groups: []string{"database"}}),
+				tx.PutUser(store.User{Name: "eve", Role: "admin", Groups: []string{"oncall"}, Disabled: true}),
+				tx.PutUser(store.User{Name: "bob", Role: "approver", Groups: []string{"oncall"}}))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			by      string
+			approve bool
+			want    api.Code
+		}{{"ann", true, api.CodeConflict}, {"ann", false, api.CodeConflict}, {"eve", true, api.CodeConflict}, {"oncall", true, api.CodeConflict}, {"bob", true, ""}} {
+			// What the caller says of its groups counts for nothing.
+			_, err := w.Judge(t.Context(), "default", ap.Run, workflow.Verdict{Step: "ok", Digest: asked.Digest, By: c.by, Groups: []string{"oncall"}, Approve: c.approve})
+			w.wantCode(c.by, err, c.want)
+		}
 	})
 }
 

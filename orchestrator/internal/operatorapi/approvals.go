@@ -24,7 +24,7 @@ func (o operators) approvalList(ctx context.Context, c *route.Call) (any, error)
 				return fmt.Errorf("approval %s of run %s: %w", a.Step, a.Run, err)
 			}
 			views = append(views, Approval{
-				Run: a.Run, Step: a.Step, Workflow: a.Workflow, Version: a.Version, EventID: a.EventID, Count: a.Count,
+				Run: a.Run, Step: a.Step, Workflow: a.Workflow, Version: a.Version, EventID: a.EventID, Group: a.Group, Count: a.Count,
 				Since: api.At(a.Since), Until: api.At(a.Until), Digest: asked.Digest, Steps: asked.Steps,
 			})
 		}

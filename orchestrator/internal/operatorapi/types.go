@@ -234,7 +234,8 @@ type Approval struct {
 	Workflow string              `json:"workflow"`
 	Version  int                 `json:"version"`
 	EventID  api.EventID         `json:"event_id,omitempty"`
-	Count    int                 `json:"count"` // of people who must approve
+	Group    string              `json:"group,omitempty"` // of users who decide; empty: all who may
+	Count    int                 `json:"count"`           // of people who must approve
 	Since    api.Time            `json:"since"`
 	Until    api.Time            `json:"until"`
 	Digest   string              `json:"digest"` // of Steps

@@ -166,7 +166,8 @@ type Approval struct {
 	Workflow string
 	Version  int
 	EventID  api.EventID
-	Count    int // of people who must approve
+	Group    string `json:",omitempty"` // of people who decide; empty: all who may
+	Count    int    // of people who must approve
 	Since    time.Time
 	Until    time.Time
 	Asked    json.RawMessage

@@ -3,6 +3,7 @@ package workflow
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +15,9 @@ import (
 // Approval is a step that waits for people. It completes when enough have approved what the
 // steps that need it would do; it is rejected when one denies it.
 type Approval struct {
-	Count     int  // people who must approve
-	Self      bool // whoever started the run by hand may
+	Group     string // whose members decide; empty: everybody who may decide at all
+	Count     int    // people who must approve
+	Self      bool   // whoever started the run by hand may
 	Within    time.Duration
 	Otherwise bool // approved when nobody has decided within the time, else denied
 }
@@ -25,6 +27,9 @@ const (
 	maxApprovers    = 10
 	maxApproval     = 7 * 24 * time.Hour
 )
+
+// groupPattern is what a group of users may be called.
+var groupPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // Asked is what people are asked to approve.
 type Asked struct {
@@ -82,8 +87,8 @@ func (m *machine) ask(step StepDefinition) {
 		return
 	}
 	m.s.Steps[step.ID] = StepState{Status: StepAsking, Digest: asked.Digest}
-	m.record(StepAsks, step.ID, "for %d approvals within %s of %s", step.Approval.Count, step.Approval.Within, asked.Digest)
-	m.emit(Ask{Step: step.ID, Asked: asked, Count: step.Approval.Count, Within: step.Approval.Within})
+	m.record(StepAsks, step.ID, "for %d approvals"+of(step.Approval.Group)+" within %s of %s", step.Approval.Count, step.Approval.Within, asked.Digest)
+	m.emit(Ask{Step: step.ID, Asked: asked, Group: step.Approval.Group, Count: step.Approval.Count, Within: step.Approval.Within})
 	m.emit(SetAlarm{step.ID, 0, step.Approval.Within})
 	for _, output := range m.d.Outputs {
 		if slices.Contains(output.On, ApprovalNeeded) {
@@ -91,6 +96,14 @@ func (m *machine) ask(step StepDefinition) {
 			m.dispatch(output, true)
 		}
 	}
+}
+
+// of names the group of people who decide, where there is one. Its name has no verb of fmt.
+func of(group string) string {
+	if group == "" {
+		return ""
+	}
+	return " of the group " + group
 }
 
 // tellingOf is the id of an output that tells of an approval that is needed.
@@ -164,6 +177,8 @@ func (s State) MayJudge(d *Definition, in Verdict) string {
 		return fmt.Sprintf("Step %q of run %s does not wait for an approval.", in.Step, s.Run)
 	case step.Digest != in.Digest:
 		return fmt.Sprintf("Step %q of run %s asks for an approval of %s; look at it again.", in.Step, s.Run, step.Digest)
+	case d.step(in.Step).Approval.Group != "" && !slices.Contains(in.Groups, d.step(in.Step).Approval.Group):
+		return fmt.Sprintf("%s is not a user in the group %s, who decide on step %q; an admin can put users into groups.", in.By, d.step(in.Step).Approval.Group, in.Step)
 	case slices.Contains(step.Votes, in.By):
 		return fmt.Sprintf("%s has approved it already; somebody else must.", in.By)
 	case in.Approve && started == in.By && !d.step(in.Step).Approval.Self:
@@ -189,7 +204,10 @@ func (c *checker) approval(path []any, a action, taken map[string]bool) StepDefi
 		}
 	}
 	where, said := at(path, "approval"), a.Approval
-	out := &Approval{Count: 1, Self: said.Self, Otherwise: said.Otherwise == "approve"}
+	if c.doc.Has(at(where, "group")) && !groupPattern.MatchString(said.Group) {
+		c.fail(at(where, "group"), "group %q: must be lower-case letters, digits and . _ -, at most 64", said.Group)
+	}
+	out := &Approval{Group: said.Group, Count: 1, Self: said.Self, Otherwise: said.Otherwise == "approve"}
 	if c.doc.Has(at(where, "count")) {
 		if out.Count = said.Count; said.Count < 1 || said.Count > maxApprovers {
 			c.fail(at(where, "count"), "count %d: must be from 1 to %d", said.Count, maxApprovers)

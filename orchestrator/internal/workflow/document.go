@@ -131,6 +131,7 @@ type action struct {
 	Setup      setup    `yaml:"plugin_configuration"`
 	WaitFor    waitFor  `yaml:"wait_for"`
 	Approval   struct {
+		Group     string `yaml:"group"`
 		Count     int    `yaml:"count"`
 		Self      bool   `yaml:"self"`
 		Within    string `yaml:"within"`
@@ -193,7 +194,6 @@ type selection struct {
 // run without one.
 var later = map[string][]string{
 	"triggers": {"monitor", "webhook"},
-	"approval": {"group"},
 }
 
 // Parse checks a document whole and makes a definition of it. The error is a

@@ -128,7 +128,7 @@ func (w *walk) draw() Input {
 	switch rapid.SampledFrom(kinds).Draw(w.t, "kind") {
 	case "judge":
 		ask := rapid.SampledFrom(w.asking).Draw(w.t, "asked")
-		return Verdict{ask.Step, rapid.SampledFrom([]string{ask.Asked.Digest, "another"}).Draw(w.t, "digest"), rapid.SampledFrom([]string{"a", "b"}).Draw(w.t, "by"), rapid.IntRange(0, 3).Draw(w.t, "approve") > 0, "x\xff"}
+		return Verdict{ask.Step, rapid.SampledFrom([]string{ask.Asked.Digest, "another"}).Draw(w.t, "digest"), rapid.SampledFrom([]string{"a", "b"}).Draw(w.t, "by"), nil, rapid.IntRange(0, 3).Draw(w.t, "approve") > 0, "x\xff"}
 	case "choose":
 		return w.choose()
 	case "start":

@@ -117,7 +117,7 @@ func TestSchemaRefusesWhatIsWrong(t *testing.T) {
 		"correlate: {mode: some, within: 1m, key: []}" + rest, "limits: {concurrency: {max: 1, excess: kill}}" + rest, "actions: [{plugin: a, sandbox: strict}]",
 		"actions: [{plugin: a, retry: {backoff: random}}]", "actions: [{plugin: a, retry: {on: [done]}}]", "actions: [{plugin: a, offline: {then: panic}}]",
 		"actions: [{plugin: a, agents: {each: {tags: [x], twice: 1}}}]", "outputs: [{plugin: a, on: [done]}]", "outputs: [{plugin: a, needs: [b]}]",
-		"actions: [{id: a, approval: {otherwise: maybe}}, {plugin: p, needs: [a]}]", "actions: [{id: a, approval: {group: x}}, {plugin: p, needs: [a]}]",
+		"actions: [{id: a, approval: {otherwise: maybe}}, {plugin: p, needs: [a]}]", "actions: [{id: a, approval: {groop: x}}, {plugin: p, needs: [a]}]",
 		"actions: [{plugin: a, undo: {when: true}}]", "tests: [{name: t, event: {type: a, severity: huge}, expect: {runs: false}}]" + rest, "actions: [{plugin: a, with: 1}]",
 	} {
 		if err := valid(t, s, head+src); err == nil {

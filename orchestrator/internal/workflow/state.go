@@ -131,6 +131,7 @@ type Verdict struct {
 	Step    string
 	Digest  string // of what they were shown
 	By      string
+	Groups  []string // that By is in
 	Approve bool
 	Reason  string
 }
@@ -184,6 +185,7 @@ type Choose struct {
 type Ask struct {
 	Step   string
 	Asked  Asked
+	Group  string // of people who decide; empty: all who may
 	Count  int
 	Within time.Duration
 }

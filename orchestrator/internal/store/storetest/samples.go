@@ -97,7 +97,7 @@ func sampleSchedule(note string) store.Schedule {
 }
 
 func sampleApproval(note string) store.Approval {
-	return store.Approval{Run: "01RUN", Step: "<ok>", Workflow: "clean", Version: 3, EventID: "01EVENT", Count: 2, Since: start, Until: after(9), Asked: quoted(note)}
+	return store.Approval{Run: "01RUN", Step: "<ok>", Workflow: "clean", Version: 3, EventID: "01EVENT", Group: "oncall", Count: 2, Since: start, Until: after(9), Asked: quoted(note)}
 }
 
 func sampleWindow(note string) store.Window {
