@@ -82,7 +82,7 @@ func approvalsJudge(o *options, approve bool) *cobra.Command {
 		Short: short,
 		Long: short + `. What it would do is printed, and what is decided on is that and nothing else: it is
 refused if --digest names something else. All who can reach the socket are one user for the server, so
-who decides is what --by says; it is put on record.`,
+who decides is what --by says; it is put on record. Whoever is logged in decides in the own name.`,
 		Example: "  stavily approvals " + use + " 01K8Z5V6J3Q0M7E2W1R9T4Y8AB ok --by ann",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

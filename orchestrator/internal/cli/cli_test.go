@@ -229,6 +229,21 @@ func TestOperating(t *testing.T) {
 	}
 	step("workflows delete clean", "deleted")
 	step("workflows list", "No workflows.")
+	step("users list", "No users.")
+	step("users add ann --role admin --group oncall", "/welcome?link=svi_default_", "For ann alone")
+	step("users add ci --role operator --no-link", "User ci is operator.")
+	step("users change ann --group database", "User ann is admin, in database.")
+	step("users invite ann", "/welcome?link=svi_default_")
+	step("users list", "ann", "admin", "no password", "database")
+	step("api-tokens create deploy --user ci --role operator --area runs", "sva_default_", "Token deploy of ci, with the role operator for runs")
+	var tokens []operatorapi.APIToken
+	if err := json.Unmarshal([]byte(step("api-tokens list -o json")), &tokens); err != nil || len(tokens) != 1 {
+		t.Fatalf("api-tokens list -o json = %+v, %v", tokens, err)
+	}
+	step("api-tokens list", "deploy", "runs")
+	step("api-tokens revoke "+tokens[0].ID, "is revoked")
+	step("users rm ci", "User ci is removed.")
+	step("audit list", "user.add", "user.change", "user.invite", "api_token.create", "api_token.revoke", "user.remove")
 	step("audit list", "agent.revoke", "workflow.rollback", "workflow.delete", "run.cancel", "operator")
 	var runs []operatorapi.Run
 	if err := json.Unmarshal([]byte(step("runs list -o json")), &runs); err != nil || len(runs) != 2 || runs[0].Status != "cancelled" {

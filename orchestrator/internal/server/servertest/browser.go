@@ -25,7 +25,9 @@ const maxAnswer = 16 << 20
 type Browser struct {
 	*http.Client
 	URL   string
-	Token string // API token to come with, instead of the cookie
+
+	Token   string // API token to come with, instead of the cookie
+	Planted string // value of the session's cookie, whatever the server gave
 
 	s *Server
 }
@@ -100,10 +102,7 @@ func (b *Browser) Do(method, path string, in, out any, header ...string) (int, *
 	if err != nil {
 		b.s.t.Fatal(err)
 	}
-	req.Header.Set("Sec-Fetch-Site", "same-origin")
-	if b.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+b.Token)
-	}
+	b.sign(req)
 	for n := 0; n < len(header); n += 2 {
 		req.Header.Set(header[n], header[n+1])
 		if header[n] == "Host" {
@@ -132,6 +131,22 @@ func (b *Browser) Do(method, path string, in, out any, header ...string) (int, *
 		return resp.StatusCode, api.Errorf("", "%s", text)
 	}
 	return resp.StatusCode, e.Error
+}
+
+// Send makes a call as a page of the server itself would.
+func (b *Browser) Send(req *http.Request) (*http.Response, error) {
+	b.sign(req)
+	return b.Client.Do(req)
+}
+
+func (b *Browser) sign(req *http.Request) {
+	req.Header.Set("Sec-Fetch-Site", "same-origin")
+	if b.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+b.Token)
+	}
+	if b.Planted != "" {
+		req.Header.Set("Cookie", "__Host-stavily="+b.Planted)
+	}
 }
 
 // Cookie is the session that the browser has, or "".

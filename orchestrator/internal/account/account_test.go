@@ -1,0 +1,284 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// room is accounts over a real store.
+type room struct {
+	*Accounts
+	t  *testing.T
+	st store.Store
+}
+
+// keeper keeps accounts as the engine does.
+type keeper struct{ st store.Store }
+
+func (k keeper) View(ctx context.Context, org api.OrgID, f func(store.Reader) error) error {
+	return k.st.Org(org).View(ctx, f)
+}
+
+func (k keeper) Change(ctx context.Context, org api.OrgID, f func(store.Tx, func(action, object, detail string) error) error) error {
+	return k.st.Org(org).Update(ctx, func(tx store.Tx) error {
+		return f(tx, func(action, object, detail string) error {
+			return tx.AddAudit(store.Audit{At: time.Now(), Actor: Actor(ctx), Action: action, Object: object, Detail: detail})
+		})
+	})
+}
+
+// inRoom runs a test with a clock of its own.
+func inRoom(t *testing.T, f func(*testing.T, room)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		st, err := sqlite.Open(t.Context(), filepath.Join(dir, "db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer cancel()
+		a := New(keeper{st}, slog.New(slog.DiscardHandler), nil)
+		go func() { _ = a.Run(ctx) }()
+		f(t, room{a, t, st})
+	})
+}
+
+const good = "several words long"
+
+// user adds one with a password, and returns a session of it.
+func (r room) user(org api.OrgID, name string, role Role) Session {
+	r.t.Helper()
+	if _, err := r.AddUser(r.t.Context(), org, name, UserSpec{Role: role}); err != nil {
+		r.t.Fatal(err)
+	}
+	link, err := r.Invite(r.t.Context(), org, name)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s, err := r.Accept(r.t.Context(), link, Attempt{Password: good, Address: "192.0.2.9"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+func (r room) wants(what string, err error, code api.Code) {
+	r.t.Helper()
+	if api.CodeOf(err) != code || err != nil && code == "" {
+		r.t.Errorf("%s: %v, want %q", what, err, code)
+	}
+}
+
+func (r room) recognised(kind, text string) error {
+	_, _, release, err := r.Recognise(r.t.Context(), kind, text, "192.0.2.1")
+	if err == nil {
+		release()
+	}
+	return err
+}
+
+// TestSessionsEnd holds both ends of a session: without use, and in any case.
+func TestSessionsEnd(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		s := r.user("default", "ann", Viewer)
+		time.Sleep(SessionIdle - time.Second)
+		r.wants("just before it was idle for too long", r.recognised(KindSession, s.Token), "")
+		time.Sleep(SessionIdle - time.Second)
+		r.wants("used meanwhile", r.recognised(KindSession, s.Token), "")
+		time.Sleep(SessionIdle)
+		r.wants("idle for too long", r.recognised(KindSession, s.Token), api.CodeUnauthenticated)
+		s, err := r.Login(t.Context(), Attempt{Org: "default", Name: "ann", Password: good, Address: "192.0.2.9"})
+		r.wants("login", err, "")
+		for range int(SessionLife/(SessionIdle/2)) - 1 {
+			time.Sleep(SessionIdle / 2)
+			r.wants("in use", r.recognised(KindSession, s.Token), "")
+		}
+		time.Sleep(SessionIdle / 2)
+		r.wants("in use beyond its life", r.recognised(KindSession, s.Token), api.CodeUnauthenticated)
+	})
+}
+
+// TestTokensEnd holds what a token gives, and until when.
+func TestTokensEnd(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		r.user("default", "root", Admin)
+		r.user("default", "ann", Operator)
+		_, _, err := r.CreateToken(t.Context(), "default", "ann", TokenSpec{Name: "much", Role: Admin})
+		r.wants("more than its user has", err, api.CodeForbidden)
+		text, c, err := r.CreateToken(t.Context(), "default", "ann", TokenSpec{Name: "ci", Role: Operator, TTL: time.Hour})
+		r.wants("create", err, "")
+		_, who, release, err := r.Recognise(t.Context(), KindToken, text, "192.0.2.1")
+		if err != nil || who.Role != Operator || who.Token != "ci" || who.User != "ann" {
+			t.Fatalf("recognised %+v, %v", who, err)
+		}
+		release()
+		if _, err := r.ChangeUser(t.Context(), "default", "ann", UserSpec{Role: Viewer}); err != nil {
+			t.Fatal(err)
+		}
+		_, who, release, err = r.Recognise(t.Context(), KindToken, text, "192.0.2.1")
+		if err != nil || who.Role != Viewer {
+			t.Fatalf("after its user became viewer the token gives %s, %v", who.Role, err)
+		}
+		release()
+		time.Sleep(time.Hour)
+		r.wants("after its end", r.recognised(KindToken, text), api.CodeUnauthenticated)
+		text, _, err = r.CreateToken(t.Context(), "default", "ann", TokenSpec{Name: "ci", Role: Viewer})
+		r.wants("the name again", err, "")
+		if err := r.RevokeToken(t.Context(), "default", "root", TokenID(c)); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("another user's token: %v, want not found", err)
+		}
+		r.wants("of the organisation", r.recognised(KindToken, text), "")
+		r.wants("remove", r.RemoveUser(t.Context(), "default", "ann"), "")
+		r.wants("after its user", r.recognised(KindToken, text), api.CodeUnauthenticated)
+		r.user("default", "ann", Admin) // the same name is somebody else
+		r.wants("after another of the name", r.recognised(KindToken, text), api.CodeUnauthenticated)
+	})
+}
+
+// TestNothingIsKeptThatOpensADoor looks for passwords and credentials in all that is stored.
+func TestNothingIsKeptThatOpensADoor(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		s := r.user("default", "ann", Admin)
+		text, _, err := r.CreateToken(t.Context(), "default", "ann", TokenSpec{Name: "ci", Role: Viewer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		link, err := r.Invite(t.Context(), "default", "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.st.Org("default").View(t.Context(), func(rd store.Reader) error {
+			users, err := rd.Users()
+			all, err2 := rd.Credentials("")
+			audit, err3 := rd.Audit(0, 0)
+			kept := strings.ToLower(strings.Join([]string{sprint(users), sprint(all), sprint(audit)}, "\n"))
+			for _, secret := range []string{good, s.Token, text, link, s.Token[len("svs_default_"):], text[len("sva_default_"):], link[len("svi_default_"):]} {
+				if strings.Contains(kept, secret) {
+					t.Errorf("%q is kept", secret)
+				}
+			}
+			if !strings.Contains(kept, "$argon2id$v=19$m=19456,t=2,p=1$") {
+				t.Error("the password is not kept as argon2id")
+			}
+			return errors.Join(err, err2, err3)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestGuessing holds that guesses are slowed by the name wherever they come from, and by the
+// address whatever they name, that the right password is held up as well then, and that it
+// passes.
+func TestGuessing(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		r.user("default", "ann", Viewer)
+		r.user("default", "bob", Viewer)
+		try := func(name, password, address string) error {
+			_, err := r.Login(t.Context(), Attempt{Org: "default", Name: name, Password: password, Address: address})
+			return err
+		}
+		for n := range nameBurst {
+			r.wants("a guess", try("ann", "wrong", string(rune('a'+n))), api.CodeUnauthenticated)
+		}
+		err := try("ann", good, "another")
+		r.wants("the right one after too many", err, api.CodeRateLimited)
+		var refusal *api.Error
+		if !errors.As(err, &refusal) || refusal.RetryAfter != namePause {
+			t.Errorf("Retry-After of %v", err)
+		}
+		r.wants("somebody else", try("bob", good, "another"), "")
+		time.Sleep(namePause)
+		r.wants("after a while", try("ann", good, "another"), "")
+		for range addressBurst {
+			_ = try("nobody"+string(rune('a')), "wrong", "one")
+		}
+		r.wants("whatever it names", try("bob", good, "one"), api.CodeRateLimited)
+		r.wants("from elsewhere", try("bob", good, "two"), "")
+		_, err = r.Accept(t.Context(), "svi_default_x", Attempt{Address: "one", Password: good})
+		r.wants("a link, from the same", err, api.CodeRateLimited)
+		for range nameBurst + 2 {
+			r.wants("logins of one's own", try("bob", good, string(rune(time.Now().UnixNano()%1e6))), "")
+			time.Sleep(addressPause)
+		}
+	})
+}
+
+// TestTheLastAdmin cannot go, and the right of one in another organisation counts for nothing.
+func TestTheLastAdmin(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		r.user("default", "ann", Admin)
+		r.user("other", "bob", Admin)
+		for what, err := range map[string]error{
+			"removed":  r.RemoveUser(t.Context(), "default", "ann"),
+			"demoted":  second(r.ChangeUser(t.Context(), "default", "ann", UserSpec{Role: Approver})),
+			"disabled": second(r.ChangeUser(t.Context(), "default", "ann", UserSpec{Role: Admin, Disabled: true})),
+		} {
+			r.wants(what, err, api.CodeConflict)
+		}
+		r.user("default", "bob", Admin)
+		r.wants("with another one", r.RemoveUser(t.Context(), "default", "ann"), "")
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestWrongNamesAndPasswords lists what cannot be chosen.
+func TestWrongNamesAndPasswords(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		for _, name := range []string{"", "Ann", "ann smith", "a/b", "../x", "-a", "ann\n", strings.Repeat("a", 65), "änn"} {
+			r.wants(name, second(r.AddUser(t.Context(), "default", name, UserSpec{Role: Viewer})), api.CodeInvalid)
+		}
+		for _, spec := range []UserSpec{{}, {Role: "root"}, {Role: Viewer, Groups: []string{"On Call"}}, {Role: Viewer, Groups: make([]string, 21)}, {Role: Viewer, Subject: "ann"}} {
+			r.wants("spec", second(r.AddUser(t.Context(), "default", "x", spec)), api.CodeInvalid)
+		}
+		s := r.user("default", "annabelle", Viewer)
+		for _, password := range []string{"", "short", "elevenchars", strings.Repeat("a", 20), strings.Repeat("ab", 200), "annabelle1234", "\xff\xfe aaaaaaaaaaaaaa"} {
+			_, err := r.ChangePassword(t.Context(), Attempt{Org: "default", Name: "annabelle", Password: good, Address: time.Now().String(), Session: s.Token}, password)
+			r.wants("password "+password, err, api.CodeInvalid)
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
+// TestLinks holds that a link is good once, until another is made, and for a day.
+func TestLinks(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		old := r.user("default", "ann", Viewer)
+		first, err := r.Invite(t.Context(), "default", "ann")
+		r.wants("invite", err, "")
+		link, err := r.Invite(t.Context(), "default", "ann")
+		r.wants("invite again", err, "")
+		accept := func(link string) error {
+			_, err := r.Accept(t.Context(), link, Attempt{Password: good + "er", Address: "192.0.2.1"})
+			return err
+		}
+		r.wants("the one before", accept(first), api.CodeUnauthenticated)
+		r.wants("a session as a link", accept(old.Token), api.CodeUnauthenticated)
+		who, err := r.Invited(t.Context(), link, "192.0.2.1")
+		if err != nil || who.User != "ann" {
+			t.Fatalf("looked at: %+v, %v", who, err)
+		}
+		r.wants("after it was looked at", accept(link), "")
+		r.wants("used", accept(link), api.CodeUnauthenticated)
+		r.wants("a session from before", r.recognised(KindSession, old.Token), api.CodeUnauthenticated)
+		late, err := r.Invite(t.Context(), "default", "ann")
+		r.wants("invite", err, "")
+		time.Sleep(InvitationLife)
+		r.wants("a day later", accept(late), api.CodeUnauthenticated)
+	})
+}
