@@ -97,12 +97,13 @@ who decides is what --by says; it is put on record. Whoever is logged in decides
 			if err := showApproval(cmd.OutOrStdout(), all[n]); err != nil {
 				return err
 			}
+			o.ownName(cmd, &r.By)
 			r.Digest = cmp.Or(r.Digest, all[n].Digest)
 			var run operatorapi.Run
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathRuns, args[0], "approvals", url.PathEscape(args[1])), nil, r, &run); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Step %s of run %s is %s by %s; the run is %s.\n", args[1], run.ID, done, r.By, run.Status)
+			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Step %s of run %s is %s by %s; the run is %s.\n", args[1], run.ID, done, cmp.Or(r.By, "you"), run.Status)
 			return err
 		},
 	}
@@ -111,6 +112,14 @@ who decides is what --by says; it is put on record. Whoever is logged in decides
 	c.Flags().StringVar(&r.Digest, "digest", "", "`digest` of what was looked at before")
 	c.Flags().Lookup("by").DefValue = "the user who calls"
 	return c
+}
+
+// ownName leaves the name of who does something to the server, which knows whose token it
+// is; on the local socket it is whom --by says.
+func (o *options) ownName(cmd *cobra.Command, by *string) {
+	if o.chosen.remote != nil && !cmd.Flags().Changed("by") {
+		*by = ""
+	}
 }
 
 // person is the user who calls, also through sudo.

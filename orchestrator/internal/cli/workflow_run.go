@@ -21,6 +21,7 @@ as on any other; where it does not start, they say why, and the command fails.`,
 		Example: "  stavily workflows run cleanup --input mount=/var --input keep_days=7",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.ownName(cmd, &r.By)
 			var v operatorapi.Evaluation
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathWorkflows, args[0], "run"), nil, r, &v); err != nil {
 				return err
