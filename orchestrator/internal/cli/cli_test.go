@@ -177,6 +177,11 @@ func TestOperating(t *testing.T) {
 	step("workflows apply -f "+file, "Workflow clean is now at version 1.")
 	step("workflows apply -f "+file, "unchanged at version 1")
 	step("workflows list", "NAME", "clean")
+	for version, want := range map[string]int{"0": exitFailed, "1": exitOK, "2": exitFailed} {
+		if code, _, stderr := run(t, "--data-dir", s.DataDir, "workflows", "apply", "-f", file, "--if-version", version); code != want {
+			t.Errorf("workflows apply --if-version %s where 1 is in effect = %d %s, want %d", version, code, stderr, want)
+		}
+	}
 	if got := step("workflows show clean"); got != text {
 		t.Errorf("workflows show printed %q, want what was applied", got)
 	}

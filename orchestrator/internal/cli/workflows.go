@@ -29,6 +29,7 @@ func workflowsCommand(o *options) *cobra.Command {
 func workflowsApply(o *options) *cobra.Command {
 	var file string
 	var missing bool
+	var over int
 	c := &cobra.Command{
 		Use:   "apply -f FILE|-",
 		Short: "Check a workflow and put it into effect",
@@ -36,7 +37,7 @@ func workflowsApply(o *options) *cobra.Command {
 Runs that have begun stay on the version they began with. Every mistake, and every test that
 fails, is printed as file:line:column: also plugins and agents that are not there, values that
 a published plugin does not take, and fields that its events do not have.`,
-		Example: "  stavily workflows apply -f disk-full.yaml\n  generate-workflow | stavily workflows apply -f -",
+		Example: "  stavily workflows apply -f disk-full.yaml\n  stavily workflows apply -f disk-full.yaml --if-version 4   # nobody has changed it since\n  generate-workflow | stavily workflows apply -f -",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := readWorkflow(cmd.InOrStdin(), file)
@@ -45,7 +46,14 @@ a published plugin does not take, and fields that its events do not have.`,
 			}
 			r.AllowMissing = missing
 			var applied operatorapi.Applied
-			err = o.client().Do(cmd.Context(), http.MethodPost, pathWorkflows, nil, r, &applied)
+			client := o.client()
+			switch {
+			case cmd.Flags().Changed("if-version") && over == 0:
+				client = client.With("If-None-Match", "*")
+			case cmd.Flags().Changed("if-version"):
+				client = client.With("If-Match", fmt.Sprintf(`"v%d"`, over))
+			}
+			err = client.Do(cmd.Context(), http.MethodPost, pathWorkflows, nil, r, &applied)
 			var mistakes *api.Error
 			if errors.As(err, &mistakes) && mistakes.Code == api.CodeInvalid {
 				return placesError{errors.New(mistakes.Message)}
@@ -59,6 +67,7 @@ a published plugin does not take, and fields that its events do not have.`,
 			return tellApplied(cmd.OutOrStdout(), o, applied)
 		},
 	}
+	c.Flags().IntVar(&over, "if-version", 0, "only over this `version`, as it is in effect; 0: only where there is none")
 	c.Flags().BoolVar(&missing, "allow-missing", false, "only warn of plugins and agents that are not there")
 	c.Flags().StringVarP(&file, "file", "f", "", "`file` with the workflow, or - for standard input (required)")
 	return c

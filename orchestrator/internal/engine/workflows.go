@@ -106,6 +106,12 @@ func (t *tx) compile(w store.Workflow) (*workflow.Definition, error) {
 // text in errors, which give the line and column of every mistake and of every test that
 // fails.
 func (e *Engine) Apply(ctx context.Context, org api.OrgID, file string, text []byte) (w store.Workflow, changed bool, err error) {
+	return e.ApplyIf(ctx, org, file, text, func(int) error { return nil })
+}
+
+// ApplyIf is Apply unless the version in effect, 0 where there is none, is an error to may:
+// so nobody puts a text in the place of one that they have not seen.
+func (e *Engine) ApplyIf(ctx context.Context, org api.OrgID, file string, text []byte, may func(version int) error) (w store.Workflow, changed bool, err error) {
 	d, err := workflow.Parse(file, text)
 	if err == nil {
 		_, err = d.TryAll()
@@ -114,6 +120,13 @@ func (e *Engine) Apply(ctx context.Context, org api.OrgID, file string, text []b
 		return w, false, api.Errorf(api.CodeInvalid, "%v", err)
 	}
 	err = e.update(ctx, org, func(t *tx) error {
+		now, err := t.Workflow(d.Name)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err := may(now.Version); err != nil {
+			return err
+		}
 		w, changed, err = t.putIntoEffect(d, text, "workflow.apply")
 		return err
 	})

@@ -35,6 +35,8 @@ type Client struct {
 	where string // what people read of where the server should be
 	fix   string // what they can do when it is not there
 	err   error  // why there can be no call
+
+	header http.Header // of every call
 }
 
 // NewClient returns a client of the server that listens on socket, for one
@@ -56,6 +58,17 @@ func NewRemote(address, token string, conf *tls.Config) *Client {
 	// This API redirects nowhere, and the token is for this server alone.
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c
+}
+
+// With returns a client that sends a header with every call.
+func (c *Client) With(name, value string) *Client {
+	other := *c
+	other.header = maps.Clone(c.header)
+	if other.header == nil {
+		other.header = http.Header{}
+	}
+	other.header.Set(name, value)
+	return &other
 }
 
 // Refusing returns a client whose calls all fail with err: so whoever cannot know which server
@@ -179,6 +192,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(req.Header, c.header)
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -224,8 +225,26 @@ func (o operators) workflowApply(ctx context.Context, c *route.Call) (any, error
 	if err != nil {
 		return nil, err
 	}
-	w, changed, err := o.engine.Apply(ctx, id, r.File, []byte(r.Text))
+	w, changed, err := o.engine.ApplyIf(ctx, id, r.File, []byte(r.Text), func(version int) error { return precondition(c, version) })
 	return Applied{Name: w.Name, Version: w.Version, Changed: changed, Warnings: warnings}, err
+}
+
+// tagOf names a version of a workflow: applied texts never change.
+func tagOf(version int) string { return "v" + strconv.Itoa(version) }
+
+// precondition is what the caller thinks of the version in effect, 0 for none: that it is one of
+// those that If-Match names, or that there is none (If-None-Match: *).
+func precondition(c *route.Call, version int) error {
+	match, none := c.Header("If-Match"), c.Header("If-None-Match")
+	if (match == "" || version > 0 && route.Matches(match, tagOf(version))) && (none == "" || version == 0) {
+		return nil
+	}
+	e := api.Errorf(api.CodeConflict, "There is no version of this workflow in effect, and you want to replace one.")
+	if version > 0 {
+		e = api.Errorf(api.CodeConflict, "Version %d of this workflow is in effect, which is not what you want to replace; look at it (`stavily workflows diff`) and apply over it.", version)
+	}
+	e.HTTPStatus = http.StatusPreconditionFailed
+	return e
 }
 
 // workflowList lists workflows by name, all of them unless pages are asked for.
@@ -246,7 +265,7 @@ func (o operators) workflowShow(ctx context.Context, c *route.Call) (any, error)
 		w, err = r.Workflow(c.PathValue("id"))
 		return err
 	})
-	return viewWorkflow(w), err
+	return route.Answer{Value: viewWorkflow(w), Tag: tagOf(w.Version)}, err
 }
 
 // workflowVersions lists the versions of a workflow with their texts, the newest first.

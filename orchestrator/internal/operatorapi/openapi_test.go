@@ -14,6 +14,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -39,7 +40,7 @@ func TestOpenAPI(t *testing.T) {
 		t.Error(err)
 	}
 	for _, row := range route.Table() {
-		if row.Listener == route.Agents {
+		if !inDocument(row) {
 			continue
 		}
 		item := doc.Paths.Value(row.Pattern)
@@ -49,6 +50,9 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
+// inDocument reports whether a row is of this API: not the agents', and no page.
+func inDocument(row route.Row) bool { return strings.HasPrefix(row.Pattern, "/api/v1/") }
+
 type object = map[string]any
 
 // documentOf makes the OpenAPI document.
@@ -57,7 +61,7 @@ func documentOf(t *testing.T) []byte {
 	s := &schemas{t: t, made: object{}, sources: map[string]*source{}}
 	paths := object{}
 	for _, row := range route.Table() {
-		if row.Listener == route.Agents {
+		if !inDocument(row) {
 			continue
 		}
 		op, ok := operationOf(row.ID)
@@ -77,9 +81,13 @@ func documentOf(t *testing.T) []byte {
 		"openapi": "3.1.0",
 		"info": object{"title": "Stavily Operator API", "version": "1", "license": object{"name": "Apache-2.0", "identifier": "Apache-2.0"},
 			"description": about},
-		"servers":    []any{object{"url": "/", "description": "the operator socket in the server's data directory"}},
-		"paths":      paths,
-		"components": object{"schemas": s.made, "responses": object{"Refused": refused}},
+		"servers":  []any{object{"url": "/", "description": "the operator socket in the server's data directory"}},
+		"paths":    paths,
+		"security": []any{object{}, object{"token": []any{}}, object{"session": []any{}}},
+		"components": object{"schemas": s.made, "responses": object{"Refused": refused}, "securitySchemes": object{
+			"token":   object{"type": "http", "scheme": "bearer", "description": "an API token; `stavily api-tokens create` makes one"},
+			"session": object{"type": "apiKey", "in": "cookie", "name": "__Host-stavily"},
+		}},
 	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
@@ -106,7 +114,11 @@ still have a next one, where a filter let little through.
 what a line would be, id goes into Last-Event-ID to go on after it, and the event "end" says that nothing will follow.
 
 **Entity tags.** Answers to GET that are one document have an ETag; If-None-Match with it gets 304 for what has not
-changed.`
+changed. A workflow is applied over a version that the caller has seen with If-Match.
+
+**Who may.** Whoever opens the operator socket in the server's data directory, in every organisation. On the web
+listener: browsers with the cookie of a session, and programs with an API token in Authorization: Bearer, in the
+organisation of the user; x-role is the least role that a route asks for.`
 
 var inPath = regexp.MustCompile(`\{(\w+)\}`)
 
@@ -118,6 +130,9 @@ func (s *schemas) operation(row route.Row, op operation) object {
 	for _, p := range append(op.query, paramOrg) {
 		parameters = append(parameters, object{"name": p.name, "in": "query", "description": p.about, "schema": object{"type": p.kind}})
 	}
+	for _, p := range op.header {
+		parameters = append(parameters, object{"name": p.name, "in": "header", "description": p.about, "schema": object{"type": p.kind}})
+	}
 	out := object{
 		"operationId": row.ID.String(), "tags": []any{op.tag}, "summary": op.about, "parameters": parameters,
 		"responses": object{"default": object{"$ref": "#/components/responses/Refused"}},
@@ -127,6 +142,11 @@ func (s *schemas) operation(row route.Row, op operation) object {
 		out["requestBody"] = object{"required": true, "content": object{"application/gzip": object{"schema": object{}}}}
 	case op.takes != nil:
 		out["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": s.of(reflect.TypeOf(op.takes))}}}
+	}
+	if row.Role != account.Nobody {
+		out["x-role"] = string(row.Role)
+	} else {
+		out["security"] = []any{}
 	}
 	responses := out["responses"].(object)
 	if op.gives == nil {

@@ -25,6 +25,7 @@ type operation struct {
 	tag    string
 	about  string // a sentence without its full stop
 	query  []parameter
+	header []parameter
 	takes  any  // the zero value of the body; nil: none
 	gives  any  // the zero value of the answer; nil: 204 without a body
 	stream bool // gives is what one line of the stream has
@@ -61,9 +62,12 @@ var operations = map[route.ID]operation{
 		paramEvery, paramCursor, {"type", "string", "only agents of this type"}, {"status", "string", "only agents of this status"},
 		{"tag", "string", "only agents that have this tag"}, {"plugin", "string", "only agents that have this plugin"},
 	}, gives: []Agent{}},
-	route.AgentShow:        {tag: "agents", about: "Show one agent", gives: Agent{}},
-	route.AgentRevoke:      {tag: "agents", about: "Refuse an agent from now on", takes: RevokeRequest{}},
-	route.WorkflowApply:    {tag: "workflows", about: "Check a workflow, run the tests that it brings and put it into effect", takes: ApplyRequest{}, gives: Applied{}},
+	route.AgentShow:   {tag: "agents", about: "Show one agent", gives: Agent{}},
+	route.AgentRevoke: {tag: "agents", about: "Refuse an agent from now on", takes: RevokeRequest{}},
+	route.WorkflowApply: {tag: "workflows", about: "Check a workflow, run the tests that it brings and put it into effect", header: []parameter{
+		{"If-Match", "string", "apply only over one of these versions: entity tags as the workflow's own route has them, or *"},
+		{"If-None-Match", "string", "*: apply only where no version is in effect"},
+	}, takes: ApplyRequest{}, gives: Applied{}},
 	route.WorkflowList:     {tag: "workflows", about: "List the workflows in effect by name, without their texts", query: []parameter{paramEvery, paramCursor}, gives: []Workflow{}},
 	route.WorkflowShow:     {tag: "workflows", about: "Show a workflow as it is in effect", gives: Workflow{}},
 	route.WorkflowDelete:   {tag: "workflows", about: "Let a workflow start no more runs"},

@@ -178,6 +178,45 @@ func TestEntityTags(t *testing.T) {
 	}
 }
 
+// TestApplyOverWhatWasSeen holds that a text replaces the version that its author has seen, and
+// no other.
+func TestApplyOverWhatWasSeen(t *testing.T) {
+	s := servertest.Start(t)
+	apply := func(text, name, value string) (version int, code api.Code) {
+		t.Helper()
+		var a operatorapi.Applied
+		r := operatorapi.ApplyRequest{File: "w", Text: "name: clean\ntriggers:\n  - event: e\nactions:\n  - plugin: " + text + "\n", AllowMissing: true}
+		err := s.Operator.With(name, value).Do(t.Context(), "POST", "/api/v1/workflows", nil, r, &a)
+		var refusal *api.Error
+		if errors.As(err, &refusal) && refusal.HTTPStatus != http.StatusPreconditionFailed {
+			t.Errorf("%s: %s is refused with status %d, want 412", name, value, refusal.HTTPStatus)
+		}
+		return a.Version, api.CodeOf(err)
+	}
+	for _, c := range []struct {
+		text, name, value string
+		version           int
+		code              api.Code
+	}{
+		{"a", "If-Match", `"v1"`, 0, api.CodeConflict},
+		{"a", "If-Match", "*", 0, api.CodeConflict},
+		{"a", "If-None-Match", "*", 1, ""},
+		{"b", "If-None-Match", "*", 0, api.CodeConflict},
+		{"b", "If-Match", `"v1"`, 2, ""},
+		{"c", "If-Match", `"v1"`, 0, api.CodeConflict},
+		{"c", "If-Match", `"v1", "v2"`, 3, ""},
+		{"d", "If-Match", "*", 4, ""},
+		{"e", "X-Other", "", 5, ""},
+	} {
+		if version, code := apply(c.text, c.name, c.value); version != c.version || code != c.code {
+			t.Errorf("plugin %s with %s: %s is version %d, %q; want %d, %q", c.text, c.name, c.value, version, code, c.version, c.code)
+		}
+	}
+	if tag := get(t, s, "/api/v1/workflows/clean", nil).Header.Get("ETag"); tag != `"v5"` {
+		t.Errorf("version 5 has the tag %s", tag)
+	}
+}
+
 // eventsOf reads a stream of server-sent events until it ends or has n data lines.
 func eventsOf(t *testing.T, s *servertest.Server, path, last string, n int) (ids []string, text string) {
 	t.Helper()
