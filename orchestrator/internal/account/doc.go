@@ -34,5 +34,6 @@
 // # How to debug it
 //
 // Each login, and each that a known user's name was refused, is an audit record:
-// `stavily audit list`. `stavily users list` shows who there is and when they came last.
+// `stavily audit list`. `stavily users list` shows who there is and when they came last. See
+// docs/access.md.
 package account

@@ -16,7 +16,7 @@ import (
 func TestOneStartsInTheOwnName(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	s := servertest.Start(t)
-	s.Apply("name: deploy\ntriggers: [{manual: {}}]\nactions:\n  - {id: ok, approval: {self: false}}\n  - {plugin: p, needs: [ok]}\n")
+	s.Apply("name: deploy\ntriggers: [{manual: {}}]\nactions:\n  - {id: ok, approval: {self: false}}\n  - {plugin: p, needs: [ok], agents: {any: {tags: [x]}}}\n")
 	s.Browser("ann", account.Approver)
 	var made operatorapi.NewAPIToken
 	s.Do("POST", "/api/v1/api-tokens", operatorapi.APITokenRequest{User: "ann", Name: "laptop", Role: "approver"}, &made)
