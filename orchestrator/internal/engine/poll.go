@@ -39,34 +39,46 @@ func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, 
 }
 
 // offer takes what there is for the agent now. It looks before it writes: most polls
-// find nothing, and of many that are woken for one instruction only one can have it.
+// find nothing, and of many that are woken for one instruction only one can have it. Where
+// others were faster with all that it saw it looks again.
 func (e *Engine) offer(ctx context.Context, id pki.Identity, max int) ([]api.Instruction, error) {
-	some := false
-	err := e.View(ctx, id.Org, func(r store.Reader) error {
-		found, err := offerable(r, id, e.now(), 1)
-		some = len(found) > 0
-		return err
-	})
-	if err != nil || !some {
-		return nil, err
-	}
-	var offers []api.Instruction
-	err = e.update(ctx, id.Org, func(t *tx) error {
-		found, err := offerable(t, id, t.now, max)
-		if err != nil {
+	for {
+		var seen []instruction.Instruction
+		err := e.View(ctx, id.Org, func(r store.Reader) (err error) {
+			seen, err = offerable(r, id, e.now(), max)
 			return err
+		})
+		if err != nil || len(seen) == 0 {
+			return nil, err
 		}
-		for _, i := range fitting(found) {
-			i, err := t.step(i, instruction.Offer{Agent: id.Agent, Lease: newLease(), Now: t.now, TTL: e.ttl})
-			if err != nil {
-				return err
-			}
-			offers = append(offers, wire(i, t.now))
+		var offers []api.Instruction
+		err = e.update(ctx, id.Org, func(t *tx) (err error) {
+			offers, err = t.offerTo(id, fitting(seen))
+			return err
+		})
+		if err != nil || len(offers) > 0 {
+			return offers, err
 		}
-		return nil
-	})
+	}
+}
+
+// offerTo offers what was seen, as far as it still waits and the agent still can take it.
+func (t *tx) offerTo(id pki.Identity, seen []instruction.Instruction) (offers []api.Instruction, err error) {
+	agent, err := t.Agent(id.Agent)
 	if err != nil {
 		return nil, err
+	}
+	for _, i := range seen {
+		if i, err = t.Instruction(i.ID); err != nil {
+			return nil, err
+		}
+		if i.Status != api.Pending || !i.ExpiresAt.After(t.now) || !agent.CanTake(i.Plugin, i.Target) {
+			continue
+		}
+		if i, err = t.step(i, instruction.Offer{Agent: id.Agent, Lease: newLease(), Now: t.now, TTL: t.engine.ttl}); err != nil {
+			return nil, err
+		}
+		offers = append(offers, wire(i, t.now))
 	}
 	return offers, nil
 }

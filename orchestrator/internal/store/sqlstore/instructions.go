@@ -19,9 +19,9 @@ var (
 	pending           = prepare(`SELECT priority, id, plugin, target FROM instructions WHERE org = ?1 AND status = 'pending' AND place = ?3 AND due > ?2 ORDER BY priority DESC, id`)
 	dueBy             = prepare(`SELECT doc FROM instructions WHERE org = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3`)
 	nextDue           = prepare(`SELECT due FROM instructions WHERE org = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1`)
-	putInstruction    = prepare(`INSERT INTO instructions (org, id, run, status, priority, due, plugin, target, place, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-		ON CONFLICT (org, id) DO UPDATE SET run = excluded.run, status = excluded.status, priority = excluded.priority, due = excluded.due,
-			plugin = excluded.plugin, target = excluded.target, place = excluded.place, doc = excluded.doc`)
+	// What an instruction is to do and whom it is for never changes: no index of that is touched.
+	putInstruction = prepare(`INSERT INTO instructions (org, id, run, status, priority, due, plugin, target, place, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, due = excluded.due, doc = excluded.doc`)
 )
 
 // ranks sort priorities; what is none of them counts as normal.

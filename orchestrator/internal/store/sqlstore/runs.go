@@ -20,8 +20,9 @@ var (
 	runsOfLane    = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status IN ('running', 'queued') AND status = ?4 ORDER BY id LIMIT ?5`)
 	hostsWorkedOn = prepare(`SELECT DISTINCT host FROM runs WHERE org = ?1 AND workflow = ?2 AND status IN ('running', 'queued') AND status = 'running' ORDER BY host`)
 	activeRun     = prepare(`SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND active = 1 LIMIT 1`)
-	putRun        = prepare(`INSERT INTO runs (org, id, workflow, key, lane, host, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-		ON CONFLICT (org, id) DO UPDATE SET workflow = excluded.workflow, key = excluded.key, lane = excluded.lane, host = excluded.host, status = excluded.status, active = excluded.active, doc = excluded.doc`)
+	// What a run is of never changes: no index of that is touched.
+	putRun = prepare(`INSERT INTO runs (org, id, workflow, key, lane, host, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, active = excluded.active, doc = excluded.doc`)
 
 	waits    = prepare(`SELECT doc FROM waits WHERE org = ?1 ORDER BY run, step`)
 	putWait  = prepare(`INSERT INTO waits (org, run, step, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org, run, step) DO UPDATE SET doc = excluded.doc`)
