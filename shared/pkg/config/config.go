@@ -56,9 +56,10 @@ type API struct {
 
 const (
 	defaultTimeout = 30 * time.Second
-	// defaultPollWait stays below the 30 to 60 seconds at which proxies and NAT
-	// tables cut a silent connection; maxPollWait is where that is sure to happen.
-	defaultPollWait      = 20 * time.Second
+	// defaultPollWait is what the orchestrator holds a poll for at most, nearly: ten thousand
+	// agents that ask every 20 s would cost it three times as much. The connection is never
+	// silent for so long, since HTTP/2 is pinged; maxPollWait is beyond any proxy's patience.
+	defaultPollWait      = 55 * time.Second
 	maxPollWait          = 5 * time.Minute
 	defaultMaxConcurrent = 4
 	maxMaxConcurrent     = 64 // each may take plugins.max_memory
