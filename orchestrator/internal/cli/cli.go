@@ -76,7 +76,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 	flags.StringVar(&o.org, "org", "default", "organisation to operate in")
 	flags.StringVar(&o.context, "context", "", "`name` of the server to operate, see stavily context (environment: "+envContext+")")
 	flags.StringVarP(&o.output, "output", "o", "table", "output `format`: table, json or yaml")
-	root.AddCommand(serverCommand(o), versionCommand(o),
+	root.AddCommand(serverCommand(o), migrateCommand(o), versionCommand(o),
 		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o),
 		eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o),
 		contextCommand(o), doctorCommand(o), fsckCommand(o),

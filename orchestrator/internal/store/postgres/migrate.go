@@ -27,6 +27,43 @@ const schemaLock = 7_283_461_905
 
 // migrate brings the schema to the newest version known here, or refuses a newer one.
 func migrate(ctx context.Context, config *pgx.ConnConfig) (err error) {
+	return withSchema(ctx, config, func(conn *pgx.Conn, have int) error {
+		pending, err := sqlstore.Pending(have)
+		if err != nil {
+			return err
+		}
+		for _, m := range pending {
+			if err := inTransaction(ctx, conn, m.Up, `INSERT INTO schema_version (version, name) VALUES ($1, $2)`, m.Version, m.Name); err != nil {
+				return fmt.Errorf("migration %s: %w", m.Name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Revert takes the schema back to an earlier version, for an earlier release; what only later
+// ones keep is lost. No server may run.
+func Revert(ctx context.Context, url string, to int) error {
+	config, err := poolConfig(url)
+	if err != nil {
+		return fmt.Errorf("revert database: %w", err)
+	}
+	return withSchema(ctx, config.ConnConfig, func(conn *pgx.Conn, have int) error {
+		undo, err := sqlstore.Reverting(have, to)
+		if err != nil {
+			return fmt.Errorf("revert database: %w", err)
+		}
+		for _, m := range undo {
+			if err := inTransaction(ctx, conn, m.Down, `DELETE FROM schema_version WHERE version = $1`, m.Version); err != nil {
+				return fmt.Errorf("undo migration %s: %w", m.Name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// withSchema gives f the version of the schema, which no other server changes meanwhile.
+func withSchema(ctx context.Context, config *pgx.ConnConfig, f func(conn *pgx.Conn, have int) error) (err error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
@@ -39,16 +76,7 @@ func migrate(ctx context.Context, config *pgx.ConnConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	pending, err := sqlstore.Pending(have)
-	if err != nil {
-		return err
-	}
-	for _, m := range pending {
-		if err := inTransaction(ctx, conn, m.Up, `INSERT INTO schema_version (version, name) VALUES ($1, $2)`, m.Version, m.Name); err != nil {
-			return fmt.Errorf("migration %s: %w", m.Name, err)
-		}
-	}
-	return nil
+	return f(conn, have)
 }
 
 func version(ctx context.Context, conn *pgx.Conn) (have int, err error) {

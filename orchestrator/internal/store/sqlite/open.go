@@ -59,11 +59,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err := own(path); err != nil {
 		return nil, err
 	}
-	dsn, err := dataSource(path)
-	if err != nil {
-		return nil, err
-	}
-	db, err := sql.Open("sqlite", dsn)
+	db, err := connect(path)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +69,14 @@ func open(ctx context.Context, path string) (*Store, error) {
 	}
 	s.close = sync.OnceValue(s.shut)
 	return s, nil
+}
+
+func connect(path string) (*sql.DB, error) {
+	dsn, err := dataSource(path)
+	if err != nil {
+		return nil, err
+	}
+	return sql.Open("sqlite", dsn)
 }
 
 func (s *Store) start(ctx context.Context) error {

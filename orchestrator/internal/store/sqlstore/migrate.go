@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -67,6 +68,24 @@ func Pending(have int) ([]Migration, error) {
 		return nil, fmt.Errorf("its schema has version %d and this program knows %d: a newer stavily has written it; run that one, or restore a backup from before the upgrade", have, len(all))
 	}
 	return all[have:], nil
+}
+
+// Reverting are the migrations to undo, in that order, to take a schema of a version back to
+// an earlier one.
+func Reverting(have, to int) ([]Migration, error) {
+	if _, err := Pending(have); err != nil {
+		return nil, err
+	}
+	if to < 0 || to > have {
+		return nil, fmt.Errorf("its schema has version %d and cannot be taken back to %d", have, to)
+	}
+	all, err := Migrations()
+	if err != nil {
+		return nil, err
+	}
+	undo := all[to:have]
+	slices.Reverse(undo)
+	return undo, nil
 }
 
 var (

@@ -36,6 +36,9 @@ type Session interface {
 	Query(st Statement, row func(Scanner) error, args ...any) error
 }
 
+// Rows gives the next row of a table, and nil after the last.
+type Rows func() ([]any, error)
+
 // value reads one column of the first row, and reports whether there is a row.
 func value(s Session, st Statement, column any, args ...any) (found bool, err error) {
 	err = s.Query(st, func(scan Scanner) error {
