@@ -166,6 +166,7 @@ attack: build ## Hostile plugins against live agents in every kind of host; into
 
 bench: build ## Latency, memory, CPU and durable intake, as a table and as JSON
 	$(GO) run ./test/bench -python $(PYTHON)
+	STAVILY_BENCH=1 $(GO) test -count=1 -timeout 20m -run TestCostOfPages ./orchestrator/internal/web
 
 .PHONY: size
 size: ## Where the bytes of the agents are; fails when they grew (UPDATE=-update: take that as known)

@@ -101,6 +101,13 @@ func (t *tx) compile(w store.Workflow) (*workflow.Definition, error) {
 	})
 }
 
+// Definition is the definition of a version that was applied.
+func (e *Engine) Definition(org api.OrgID, w store.Workflow) (*workflow.Definition, error) {
+	return e.programs.compiled(versionKey{org, w.Name, w.Version}, func() (*workflow.Definition, error) {
+		return workflow.Parse(w.Name, []byte(w.Text))
+	})
+}
+
 // Apply checks a workflow, runs the tests that it brings, and puts it into effect as a new
 // version. changed is false when its text is that of the version in effect. file names the
 // text in errors, which give the line and column of every mistake and of every test that

@@ -152,6 +152,13 @@ type Run struct {
 	State      json.RawMessage `json:",omitempty"`
 }
 
+// RunMark is what tells runs apart in a picture of many.
+type RunMark struct {
+	ID       api.RunID
+	Workflow string
+	Status   string
+}
+
 // Wait is a step of a run that waits for an event of a type that fits Pattern.
 type Wait struct {
 	Run     api.RunID

@@ -126,6 +126,9 @@ type WorkflowReader interface {
 type RunReader interface {
 	Run(api.RunID) (Run, error)
 	Runs(RunQuery) ([]Run, error)
+	// RunMarks lists runs by what is beside their documents, which costs a fraction: those of a
+	// workflow, or of all where it is empty, the newest first, at most PageSize(limit).
+	RunMarks(workflow string, limit int) ([]RunMark, error)
 	// RunActive reports whether a run of the workflow with this key has not finished.
 	RunActive(workflow, key string) (bool, error)
 	// RunsFrom counts the runs of a workflow from an id on, at most limit.

@@ -51,7 +51,8 @@ func (p *overviewPage) Fine() string {
 
 const (
 	mostConcerns = 20
-	lookedAtRuns = 500 // for the chart of the last day
+	mostActive   = 10
+	lookedAtRuns = 1000 // for the chart of the last day
 	dayHours     = 24
 )
 
@@ -128,16 +129,21 @@ func (p *overviewPage) lookAtRuns(r store.Reader, now time.Time) error {
 		return err
 	}
 	p.Workflows = len(workflows)
-	all, err := r.Runs(store.RunQuery{Limit: lookedAtRuns})
+	for _, status := range []string{"running", "queued"} {
+		active, err := r.Runs(store.RunQuery{Status: status, Limit: mostActive})
+		if err != nil {
+			return err
+		}
+		p.Active = append(p.Active, active...)
+	}
+	p.Active = p.Active[:min(len(p.Active), mostActive)]
+	marks, err := r.RunMarks("", lookedAtRuns)
 	if err != nil {
 		return err
 	}
 	bars := make([]sparkBar, dayHours)
-	for _, run := range all {
-		if run.FinishedAt.IsZero() && len(p.Active) < 10 {
-			p.Active = append(p.Active, run)
-		}
-		ago := int(now.Sub(run.CreatedAt) / time.Hour)
+	for _, run := range marks {
+		ago := int(now.Sub(begunAt(run.ID)) / time.Hour)
 		if ago >= dayHours {
 			continue
 		}
@@ -148,28 +154,37 @@ func (p *overviewPage) lookAtRuns(r store.Reader, now time.Time) error {
 			p.Failed++
 		}
 	}
-	p.Runs = all[:min(len(all), 10)]
 	title := "Runs of the last 24 hours by the hour, " + strconv.Itoa(p.Failed) + " failed"
-	if len(all) == lookedAtRuns {
+	if len(marks) == lookedAtRuns {
 		title = "The last " + strconv.Itoa(lookedAtRuns) + " runs by the hour, " + strconv.Itoa(p.Failed) + " failed"
 	}
-	p.failedLately(all, now)
-	p.Chart, err = inline(spark{Title: title, Bars: bars}.svg)
-	return err
+	if p.Chart, err = inline(spark{Title: title, Bars: bars}.svg); err != nil {
+		return err
+	}
+	if p.Runs, err = r.Runs(store.RunQuery{Limit: 10}); err != nil {
+		return err
+	}
+	return p.failedLately(r, marks, now)
 }
 
-// failedLately tells of each workflow whose last run failed within the hour.
-func (p *overviewPage) failedLately(all []store.Run, now time.Time) {
+// failedLately tells of each workflow whose last run began within the hour and failed.
+func (p *overviewPage) failedLately(r store.Reader, marks []store.RunMark, now time.Time) error {
 	seen := map[string]bool{}
-	for _, run := range all {
-		if run.FinishedAt.IsZero() || seen[run.Workflow] {
+	for _, mark := range marks {
+		if seen[mark.Workflow] || kind(mark.Status) == "go" || kind(mark.Status) == "wait" {
 			continue
 		}
-		seen[run.Workflow] = true
-		if run.Status == "failed" && now.Sub(run.FinishedAt) < time.Hour {
-			p.concern("failed", "The last run of "+run.Workflow+" failed: "+clip(200, run.Error), "See the step that failed, and its log", "/runs/"+string(run.ID), run.FinishedAt)
+		seen[mark.Workflow] = true
+		if mark.Status != "failed" || now.Sub(begunAt(mark.ID)) > time.Hour || len(p.Attention) > mostConcerns {
+			continue
 		}
+		run, err := r.Run(mark.ID)
+		if err != nil {
+			return err
+		}
+		p.concern("failed", "The last run of "+run.Workflow+" failed: "+clip(200, run.Error), "See the step that failed, and its log", "/runs/"+string(run.ID), run.FinishedAt)
 	}
+	return nil
 }
 
 // change is something that somebody did to what is set up.

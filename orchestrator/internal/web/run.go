@@ -81,6 +81,7 @@ func (s *Site) run(ctx context.Context, c *route.Call) (view, error) {
 		if p.Run, err = r.Run(id); err != nil {
 			return err
 		}
+		p.Org = c.Principal.Org
 		p.Title = p.Run.Workflow + " " + short(id)
 		state, err := engine.StateOf(p.Run)
 		if err != nil {
@@ -94,7 +95,7 @@ func (s *Site) run(ctx context.Context, c *route.Call) (view, error) {
 		if p.Steps, err = stepsOf(r, state, instructions); err != nil {
 			return err
 		}
-		if err := p.draw(r, state, instructions); err != nil {
+		if err := p.draw(s.engine, r, state, instructions); err != nil {
 			return err
 		}
 		if p.Asked, err = approvalsOf(r, func(a store.Approval) bool { return a.Run == id }); err != nil {
@@ -109,12 +110,12 @@ func (s *Site) run(ctx context.Context, c *route.Call) (view, error) {
 }
 
 // draw makes the pictures of the run.
-func (p *runPage) draw(r store.Reader, state workflow.State, instructions []instruction.Instruction) error {
+func (p *runPage) draw(e *engine.Engine, r store.Reader, state workflow.State, instructions []instruction.Instruction) error {
 	w, err := r.WorkflowVersion(p.Run.Workflow, p.Run.Version)
 	if err != nil {
 		return fmt.Errorf("workflow %s version %d: %w", p.Run.Workflow, p.Run.Version, err)
 	}
-	d, err := workflow.Parse(w.Name, []byte(w.Text))
+	d, err := e.Definition(p.Org, w)
 	if err != nil {
 		return fmt.Errorf("workflow %s version %d: %w", p.Run.Workflow, p.Run.Version, err)
 	}

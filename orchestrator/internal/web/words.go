@@ -161,13 +161,34 @@ func pretty(v any) (string, error) {
 	if err := json.Indent(&b, raw, "", "  "); err != nil {
 		return string(raw), nil // what it is, as it came
 	}
-	return b.String(), nil
+	return readable(b.String()), nil
 }
 
 // oneline is a JSON document in one line.
 func oneline(v any) (string, error) {
 	text, err := json.Marshal(v)
-	return string(text), err
+	return readable(string(text)), err
+}
+
+var unescaped = map[string]string{`\u003c`: "<", `\u003e`: ">", `\u0026`: "&"}
+
+// readable undoes what package json does to JSON that stands in a script: here it is escaped
+// as what it stands in needs it.
+func readable(document string) string {
+	var b strings.Builder
+	for i := 0; i < len(document); {
+		size, text := 1, document[i:i+1]
+		if text == `\` && i+1 < len(document) { // an escape, of which the second character may be this one
+			size = 2
+			text = document[i : i+2]
+		}
+		if i+6 <= len(document) && unescaped[document[i:i+6]] != "" {
+			size, text = 6, unescaped[document[i:i+6]]
+		}
+		b.WriteString(text)
+		i += size
+	}
+	return b.String()
 }
 
 // clip cuts a text that a table or a page has no room for.

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
+	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
@@ -27,7 +30,8 @@ type workflowRow struct {
 	Description, Owner, Mode string
 	Problem                  string // this release cannot read it
 	Triggers                 []string
-	Last                     *store.Run
+	Last                     *store.RunMark
+	LastAt                   time.Time
 	Recent                   template.HTML
 }
 
@@ -43,7 +47,7 @@ func (s *Site) workflows(ctx context.Context, c *route.Call) (view, error) {
 			return err
 		}
 		for _, w := range all {
-			row, err := rowOf(r, w)
+			row, err := s.rowOf(r, c.Principal.Org, w)
 			if err != nil {
 				return err
 			}
@@ -53,9 +57,9 @@ func (s *Site) workflows(ctx context.Context, c *route.Call) (view, error) {
 	})
 }
 
-func rowOf(r store.Reader, w store.Workflow) (workflowRow, error) {
+func (s *Site) rowOf(r store.Reader, org api.OrgID, w store.Workflow) (workflowRow, error) {
 	row := workflowRow{Workflow: w}
-	if d, err := workflow.Parse(w.Name, []byte(w.Text)); err != nil {
+	if d, err := s.engine.Definition(org, w); err != nil {
 		row.Problem = err.Error()
 	} else {
 		row.Description, row.Owner, row.Mode = d.Description, d.Owner, string(d.Mode)
@@ -65,37 +69,43 @@ func rowOf(r store.Reader, w store.Workflow) (workflowRow, error) {
 			}
 		}
 	}
-	runs, err := r.Runs(store.RunQuery{Workflow: w.Name, Limit: recentRuns})
+	runs, err := r.RunMarks(w.Name, recentRuns)
 	if err != nil {
 		return row, err
 	}
 	if len(runs) > 0 {
-		row.Last = &runs[0]
+		row.Last, row.LastAt = &runs[0], begunAt(runs[0].ID)
 	}
 	row.Recent, err = inline(recentOf(runs).svg)
 	return row, err
 }
 
-// recentOf draws the last runs of a workflow, a bar each: how long it took against the others.
-func recentOf(runs []store.Run) spark {
+// recentOf draws the last runs of a workflow, a bar each: low where it goes on, red where it
+// failed.
+func recentOf(runs []store.RunMark) spark {
 	failed := 0
 	bars := make([]sparkBar, recentRuns)
 	for i, run := range runs {
-		if i >= recentRuns {
-			break
-		}
-		ms := 1
-		if !run.FinishedAt.IsZero() {
-			ms = int(run.FinishedAt.Sub(run.CreatedAt)/time.Millisecond) + 1
-		}
-		bar := sparkBar{All: ms}
-		if kind(run.Status) == "bad" {
-			bar.Bad = ms
+		bar := sparkBar{All: 2}
+		switch kind(run.Status) {
+		case "bad":
+			bar.Bad = 2
 			failed++
+		case "go", "wait":
+			bar.All = 1
 		}
 		bars[recentRuns-1-i] = bar
 	}
-	return spark{Title: "the last " + plural(len(runs), "run") + " by how long they took, " + strconv.Itoa(failed) + " failed", Bars: bars}
+	return spark{Title: "the last " + plural(len(runs), "run") + ", " + strconv.Itoa(failed) + " failed", Bars: bars}
+}
+
+// begunAt is when a run began, which its id tells.
+func begunAt(id api.RunID) time.Time {
+	u, err := ulid.ParseStrict(string(id))
+	if err != nil {
+		return time.Time{}
+	}
+	return ulid.Time(u.Time())
 }
 
 type workflowPage struct {
@@ -148,7 +158,8 @@ func (s *Site) workflow(ctx context.Context, c *route.Call) (view, error) {
 		if p.Runs, err = r.Runs(store.RunQuery{Workflow: name, Limit: 10}); err != nil {
 			return err
 		}
-		return p.define()
+		p.Org = c.Principal.Org
+		return p.define(s.engine)
 	})
 }
 
@@ -168,9 +179,9 @@ func versionOf(r store.Reader, name string, version int) (store.Workflow, error)
 }
 
 // define adds what the text of the workflow says.
-func (p *workflowPage) define() error {
+func (p *workflowPage) define(e *engine.Engine) error {
 	p.Lines = strings.Split(strings.TrimSuffix(p.Workflow.Text, "\n"), "\n")
-	d, err := workflow.Parse(p.Workflow.Name, []byte(p.Workflow.Text))
+	d, err := e.Definition(p.Org, p.Workflow)
 	if err != nil {
 		p.Problem = err.Error()
 		return nil

@@ -13,8 +13,14 @@ var (
 	// Two texts, so that each can use its index.
 	runsOfAll      = prepare(`SELECT doc FROM runs WHERE org = ?1 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
 	runsOfWorkflow = prepare(`SELECT doc FROM runs WHERE org = ?1 AND workflow = ?5 AND (?2 = '' OR status = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4`)
-	runsFrom       = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND id >= ?3 LIMIT ?4) AS found`)
-	runsOfKeyFrom  = prepare(`SELECT status, COUNT(*) FROM (SELECT status FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5) AS found GROUP BY status`)
+	// Ends that are rare have an index; what is under way has the one of its lanes. What is
+	// compared as a term, || '', is so that no index of all runs is taken for it.
+	runsEnded     = prepare(`SELECT doc FROM runs WHERE org = ?1 AND status IN ('failed', 'cancelled', 'escalated') AND status = ?2 AND id < ?3 AND (?5 = '' OR workflow || '' = ?5) ORDER BY id DESC LIMIT ?4`)
+	runsUnderWay  = prepare(`SELECT doc FROM runs WHERE org = ?1 AND status IN ('running', 'queued') AND workflow >= '' AND status = ?2 AND id || '' < ?3 AND (?5 = '' OR workflow || '' = ?5) ORDER BY id || '' DESC LIMIT ?4`)
+	marksOfRuns   = prepare(`SELECT id, workflow, status FROM runs WHERE org = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3`)
+	marksOfThese  = prepare(`SELECT id, workflow, status FROM runs WHERE org = ?1 AND workflow = ?4 AND id < ?2 ORDER BY id DESC LIMIT ?3`)
+	runsFrom      = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND id >= ?3 LIMIT ?4) AS found`)
+	runsOfKeyFrom = prepare(`SELECT status, COUNT(*) FROM (SELECT status FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5) AS found GROUP BY status`)
 	// The index is of these two states only; few are queued, and have one of their own.
 	queuedOfLane  = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status = 'queued' ORDER BY id LIMIT ?4`)
 	runsOfLane    = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status IN ('running', 'queued') AND status = ?4 ORDER BY id LIMIT ?5`)
@@ -66,10 +72,30 @@ func (r reader) Runs(q store.RunQuery) ([]store.Run, error) {
 	if q.Before == "" {
 		q.Before = afterAllIDs
 	}
+	switch q.Status {
+	case "failed", "cancelled", "escalated":
+		return all[store.Run](r, runsEnded, q.Status, q.Before, store.PageSize(q.Limit), q.Workflow)
+	case "running", "queued":
+		return all[store.Run](r, runsUnderWay, q.Status, q.Before, store.PageSize(q.Limit), q.Workflow)
+	}
 	if q.Workflow == "" {
 		return all[store.Run](r, runsOfAll, q.Status, q.Before, store.PageSize(q.Limit))
 	}
 	return all[store.Run](r, runsOfWorkflow, q.Status, q.Before, store.PageSize(q.Limit), q.Workflow)
+}
+
+func (r reader) RunMarks(workflow string, limit int) (out []store.RunMark, err error) {
+	st, args := marksOfRuns, []any{r.org, afterAllIDs, store.PageSize(limit)}
+	if workflow != "" {
+		st, args = marksOfThese, append(args, workflow)
+	}
+	err = r.session.Query(st, func(scan Scanner) error {
+		var m store.RunMark
+		err := scan(&m.ID, &m.Workflow, &m.Status)
+		out = append(out, m)
+		return err
+	}, args...)
+	return out, err
 }
 
 func (r reader) RunsFrom(workflow string, from api.RunID, limit int) (n int, err error) {

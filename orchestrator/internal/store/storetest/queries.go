@@ -88,10 +88,18 @@ func testRunPages(f *fixture) {
 		{store.RunQuery{Workflow: "a", Before: "R4", Limit: 1}, "[R2]"},
 		{store.RunQuery{Status: "failed"}, "[R5 R4 R3 R2]"},
 		{store.RunQuery{Status: "failed", Workflow: "b"}, "[R5 R3]"},
+		{store.RunQuery{Status: "failed", Workflow: "b", Before: "R5", Limit: 1}, "[R3]"},
+		{store.RunQuery{Status: "running"}, "[R1 R0]"},
+		{store.RunQuery{Status: "running", Workflow: "a"}, "[R0]"},
+		{store.RunQuery{Status: "escalated"}, "[]"},
 	} {
 		got := read(f, org, func(r store.Reader) ([]store.Run, error) { return r.Runs(c.query) })
 		f.equal(fmt.Sprintf("Runs(%+v)", c.query), fmt.Sprint(keys(got, func(r store.Run) api.RunID { return r.ID })), c.want)
 	}
+	marks := read(f, org, func(r store.Reader) ([]store.RunMark, error) { return r.RunMarks("b", 2) })
+	f.equal("RunMarks(b, 2)", marks, []store.RunMark{{ID: "R5", Workflow: "b", Status: "failed"}, {ID: "R3", Workflow: "b", Status: "failed"}})
+	marks = read(f, org, func(r store.Reader) ([]store.RunMark, error) { return r.RunMarks("", 9) })
+	f.equal("number of RunMarks", len(marks), 6)
 	for _, c := range []struct {
 		workflow    string
 		from        api.RunID
