@@ -28,7 +28,7 @@ func eventsList(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return followLines(cmd, o, pathEvents+"/follow", query, eventLine)
+				return followLines(cmd, o, pathEvents+"/follow", query, func(e operatorapi.Event) int64 { return e.Cursor }, eventLine)
 			}
 			events, err := readList[operatorapi.Event](cmd, o, pathEvents, l)
 			if err != nil {

@@ -77,6 +77,12 @@ func (s *screen) Write(b []byte) (int, error) {
 	return s.text.Write(b)
 }
 
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
 func (s *screen) shows(t *testing.T, want string) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
@@ -122,6 +128,54 @@ func TestWatch(t *testing.T) {
 	for _, args := range [][]string{{"runs", "list", "--watch", "--interval", "1ms"}, {"events", "list", "--watch", "--follow"}} {
 		if code, _, stderr := run(t, append([]string{"--data-dir", s.DataDir}, args...)...); code != exitUsage || stderr == "" {
 			t.Errorf("%v = %d %q, want that it is refused", args, code, stderr)
+		}
+	}
+}
+
+// TestFollowersOutliveARestart holds that who follows a stream gets what comes after a restart
+// of the server too, and nothing twice.
+func TestFollowersOutliveARestart(t *testing.T) {
+	s := servertest.Start(t)
+	sensor := s.Enrol(api.Sensor, "sensor-1", "a")
+	emit := func(seq uint64, id api.EventID) {
+		t.Helper()
+		_, err := sensor.Events(t.Context(), api.EventBatch{Stream: api.Stream{Epoch: "e"}, Events: []api.Event{{Seq: seq, ID: id, Type: "t", Severity: api.Low, Timestamp: api.At(time.Now())}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out, errs screen
+	root := New()
+	root.SetOut(&out)
+	root.SetErr(&errs)
+	ended := make(chan int, 1)
+	emit(1, "FIRST")
+	go func() {
+		ended <- Execute(ctx, root, []string{"--data-dir", s.DataDir, "events", "list", "-f", "-o", "json"})
+	}()
+	for n := uint64(2); !strings.Contains(out.String(), "BEFORE"); n++ { // until it is connected
+		emit(n, api.EventID("BEFORE"+string(rune('A'+n))))
+		time.Sleep(20 * time.Millisecond)
+	}
+	s.Stop()
+	errs.shows(t, "went away")
+	s.Restart()
+	emit(1000, "AFTER")
+	out.shows(t, "AFTER")
+	stop()
+	if code := <-ended; code != exitOK {
+		t.Errorf("an interrupted follower exits %d", code)
+	}
+	seen := map[string]int{}
+	for line := range strings.Lines(out.String()) {
+		var e operatorapi.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if seen[string(e.ID)]++; seen[string(e.ID)] > 1 || e.ID == "FIRST" {
+			t.Errorf("event %s came %d times", e.ID, seen[string(e.ID)])
 		}
 	}
 }

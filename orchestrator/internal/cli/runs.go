@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -173,7 +171,7 @@ func runsLogs(o *options) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := url.Values{"follow": {strconv.FormatBool(follow)}}
-			return followLines(cmd, o, pathOf(pathRuns, args[0], "logs"), query, func(l operatorapi.Log) string {
+			return followLines(cmd, o, pathOf(pathRuns, args[0], "logs"), query, func(l operatorapi.Log) int64 { return l.Cursor }, func(l operatorapi.Log) string {
 				return fmt.Sprintf("%s  %s  %s", clock(l.At), l.Plugin, l.Message)
 			})
 		},
@@ -189,31 +187,11 @@ func runsFollow(o *options) *cobra.Command {
 		Example: "  stavily runs follow 01JD8Z6T5V0000000000000000",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return followLines(cmd, o, pathOf(pathRuns, args[0], "follow"), nil, func(h operatorapi.History) string {
+			return followLines(cmd, o, pathOf(pathRuns, args[0], "follow"), nil, func(h operatorapi.History) int64 { return int64(h.Seq) }, func(h operatorapi.History) string {
 				return fmt.Sprintf("%s  %-12s  %s  %s", clock(h.At), h.Kind, cell(h.Step), h.Message)
 			})
 		},
 	}
-}
-
-// followLines prints every value of a stream as one line.
-func followLines[T any](cmd *cobra.Command, o *options, path string, query url.Values, line func(T) string) error {
-	return o.client().Follow(cmd.Context(), path, query, func(raw json.RawMessage) error {
-		switch o.output {
-		case "json":
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", raw)
-			return err
-		case "yaml":
-			fmt.Fprintln(cmd.OutOrStdout(), "---")
-			return writeYAML(cmd.OutOrStdout(), raw)
-		}
-		var v T
-		if err := limits.UnmarshalJSON(raw, &v); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), cell(line(v)))
-		return err
-	})
 }
 
 func runsCancel(o *options) *cobra.Command {

@@ -26,6 +26,9 @@ const maxAnswer = 64 << 20
 // ErrUnreachable is wrapped by errors that mean that no server answers.
 var ErrUnreachable = errors.New("no server answers")
 
+// ErrCut is wrapped by errors that mean so of a stream that had begun. It is an ErrUnreachable.
+var ErrCut = fmt.Errorf("%w any more", ErrUnreachable)
+
 // Client calls the operator API of one server. It is safe for concurrent use.
 type Client struct {
 	http  http.Client
@@ -169,7 +172,7 @@ func (c *Client) Follow(ctx context.Context, path string, query url.Values, each
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%w any more: %w", ErrUnreachable, err)
+			return fmt.Errorf("%w: %w", ErrCut, err)
 		}
 		if err := each(line); err != nil {
 			return err
