@@ -11,7 +11,6 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/depot"
-	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -68,6 +67,7 @@ type Engine struct {
 	roster     roster
 	waits      cache[[]waitingStep]
 	shares     shares
+	fleets     fleets
 	looks      map[api.OrgID]look // at agents, by the reaper alone
 	ids        *ids
 
@@ -103,16 +103,18 @@ type tx struct {
 	now    time.Time
 	actor  string // whom audit records name where the server does something for somebody
 
-	waiting []instruction.Target // work that waits for an agent
-	due     time.Time            // the earliest lease, expiry or look at a roll-out that was set
-	events  bool                 // an event was added
-	runs    bool                 // a run changed
+	waiting []work    // that waits for an agent
+	due     time.Time // the earliest lease, expiry or look at a roll-out that was set
+	events  bool      // an event was added
+	runs    bool      // a run changed
 
 	waitsChange bool // steps begin or end to wait for events
 
 	agents []api.AgentID // whose records changed
 
 	expelled map[api.AgentID]*api.Error // was revoked or enrolled again: what is open ends with this answer
+
+	fleetChanges bool // an agent comes or goes, or has other tags
 
 	delivered bool // agents are to have other packages than before
 
@@ -169,6 +171,9 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	}
 	for _, count := range t.counted {
 		count()
+	}
+	if t.fleetChanges {
+		e.fleets.forget(org)
 	}
 	e.heed(org, t.word())
 	return nil

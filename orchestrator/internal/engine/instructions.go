@@ -50,7 +50,7 @@ func (t *tx) step(i instruction.Instruction, in instruction.Input) (instruction.
 	for _, effect := range effects {
 		switch effect.(type) {
 		case instruction.Wake:
-			t.waiting = append(t.waiting, next.Target)
+			t.waiting = append(t.waiting, workOf(next.Spec))
 		case instruction.Ended:
 			if err := t.advance(next.RunID, ending(next)); err != nil {
 				return i, err

@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -46,16 +45,13 @@ func limitsOf(r store.Reader, def *workflow.Definition, d workflow.Decision, now
 func hostOf(ev workflow.Event) string { return cmp.Or(ev.Agent.Host, string(ev.Agent.ID)) }
 
 // targetsOf counts the agents that limits.targets is a part of, and where runs go on.
-func targetsOf(r store.Reader, def *workflow.Definition, past *workflow.Past) error {
-	agents, err := r.Agents()
-	if err != nil {
-		return err
+func targetsOf(r store.Reader, def *workflow.Definition, past *workflow.Past) (err error) {
+	count := countAgents
+	if t, is := r.(*tx); is {
+		count = t.engine.fleets.count
 	}
-	for _, a := range agents {
-		lacks := func(tag string) bool { return !slices.Contains(a.Tags, tag) }
-		if a.Type == api.Action && a.State != store.Revoked && !slices.ContainsFunc(def.Limits.Targets.Tags, lacks) {
-			past.Agents++
-		}
+	if past.Agents, err = count(r, def.Limits.Targets.Tags); err != nil {
+		return err
 	}
 	past.Hosts, err = r.HostsWorkedOn(def.Name)
 	return err

@@ -7,16 +7,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
-	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // word is what a transition has others do, here and, where several servers share a store, on
 // every other. Whoever does not hear it finds the same in the store, later.
 type word struct {
-	Waiting   []instruction.Target       `json:",omitempty"` // work that waits for an agent
+	Waiting   []work                     `json:",omitempty"` // that waits for an agent
 	Due       time.Time                  `json:",omitzero"`  // the reaper must look then
 	Events    bool                       `json:",omitempty"`
 	Runs      bool                       `json:",omitempty"`
@@ -53,8 +51,8 @@ func (e *Engine) heed(org api.OrgID, w word) {
 	for agent, answer := range w.Ended {
 		e.end(agentKey{org, agent}, answer)
 	}
-	for _, target := range w.Waiting {
-		e.wake(org, func(a workflow.Agent) bool { return target.Fits(a.ID, a.Host, a.Tags) })
+	for _, work := range w.Waiting {
+		e.spread(org, work)
 	}
 	e.alarm.set(w.Due)
 	if w.Events {

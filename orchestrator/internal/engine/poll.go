@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
@@ -19,12 +20,12 @@ func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, 
 	}
 	// There before the first look at the store, so that what is committed after the look
 	// wakes it.
-	waiting := &poll{agent: sensorOf(agent), woken: make(chan struct{}, 1)}
+	waiting := &poll{agent: sensorOf(agent), woken: make(chan struct{}, 1), since: e.now()}
 	defer e.polls.enter(id.Org, waiting)()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		offers, err := e.offer(ctx, id, max)
+		offers, err := e.offer(ctx, id, max, &waiting.load)
 		if err != nil || len(offers) > 0 || wait == 0 {
 			return offers, err
 		}
@@ -41,11 +42,15 @@ func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, 
 // offer takes what there is for the agent now. It looks before it writes: most polls
 // find nothing, and of many that are woken for one instruction only one can have it. Where
 // others were faster with all that it saw it looks again.
-func (e *Engine) offer(ctx context.Context, id pki.Identity, max int) ([]api.Instruction, error) {
+func (e *Engine) offer(ctx context.Context, id pki.Identity, max int, load *atomic.Int64) ([]api.Instruction, error) {
 	for {
 		var seen []instruction.Instruction
 		err := e.View(ctx, id.Org, func(r store.Reader) (err error) {
-			seen, err = offerable(r, id, e.now(), max)
+			if seen, err = offerable(r, id, e.now(), max); err != nil || len(seen) > 0 {
+				return err
+			}
+			held, err := r.Held(id.Agent)
+			load.Store(int64(held))
 			return err
 		})
 		if err != nil || len(seen) == 0 {

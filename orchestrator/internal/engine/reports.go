@@ -59,7 +59,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 			a.Plugins = h.Plugins
 		}
 		if gained { // work that waited for a plugin or a sandbox may have found its agent
-			t.waiting = append(t.waiting, instruction.Target{Agents: []api.AgentID{id.Agent}})
+			t.waiting = append(t.waiting, work{Target: instruction.Target{Agents: []api.AgentID{id.Agent}}})
 		}
 		return errors.Join(t.reported(&a, h.Assigned), t.PutAgent(a), t.heard(before, a))
 	})

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -75,8 +76,12 @@ func (e *Engine) agent(ctx context.Context, id pki.Identity) (store.Agent, error
 	return a, err
 }
 
-// PutAgent notes whose record changes.
+// PutAgent notes whose record changes, and whether it may count otherwise among all.
 func (t *tx) PutAgent(a store.Agent) error {
+	was, _, known := t.engine.roster.find(agentKey{t.org, a.ID})
+	if !known || was.State != a.State || was.Type != a.Type || !slices.Equal(was.Tags, a.Tags) {
+		t.fleetChanges = true
+	}
 	t.agents = append(t.agents, a.ID)
 	return t.Tx.PutAgent(a)
 }

@@ -205,7 +205,7 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of 
 	}
 	t.count(t.engine.counts.instructions.WithLabelValues(string(api.Pending)).Inc)
 	i := instruction.New(spec, t.now)
-	t.waiting = append(t.waiting, target)
+	t.waiting = append(t.waiting, workOf(spec))
 	t.due = earlier(t.due, i.Due())
 	return t.PutInstruction(i)
 }

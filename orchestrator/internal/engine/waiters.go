@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -82,6 +84,8 @@ func (e *Engine) end(key agentKey, answer *api.Error) {
 type poll struct {
 	agent workflow.Agent
 	woken chan struct{}
+	since time.Time
+	load  atomic.Int64 // instructions that the agent had in hand when it looked last
 }
 
 // wake signals the polls of agents that fit: usually one, of thousands that wait.

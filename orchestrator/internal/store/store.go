@@ -169,6 +169,8 @@ type InstructionReader interface {
 	// Offerable lists what is pending, has not expired, and what the agent can take (see
 	// Agent.CanTake). The highest priority comes first, then the lowest id, the oldest.
 	Offerable(agent Agent, now time.Time, limit int) ([]instruction.Instruction, error)
+	// Held counts those that an agent was offered or runs.
+	Held(api.AgentID) (int, error)
 	// Due lists those that a Tick at now would change, the longest overdue first.
 	Due(now time.Time, limit int) ([]instruction.Instruction, error)
 	// NextDue is when Due has something next; false when nothing waits or runs.

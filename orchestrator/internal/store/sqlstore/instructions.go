@@ -19,9 +19,10 @@ var (
 	pending           = prepare(`SELECT priority, id, plugin, target FROM instructions WHERE org = ?1 AND status = 'pending' AND place = ?3 AND due > ?2 ORDER BY priority DESC, id`)
 	dueBy             = prepare(`SELECT doc FROM instructions WHERE org = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3`)
 	nextDue           = prepare(`SELECT due FROM instructions WHERE org = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1`)
+	heldBy            = prepare(`SELECT COUNT(*) FROM instructions WHERE org = ?1 AND holder = ?2 AND holder <> ''`)
 	// What an instruction is to do and whom it is for never changes: no index of that is touched.
-	putInstruction = prepare(`INSERT INTO instructions (org, id, run, status, priority, due, plugin, target, place, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, due = excluded.due, doc = excluded.doc`)
+	putInstruction = prepare(`INSERT INTO instructions (org, id, run, status, priority, due, plugin, target, place, holder, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, due = excluded.due, holder = excluded.holder, doc = excluded.doc`)
 )
 
 // ranks sort priorities; what is none of them counts as normal.
@@ -40,7 +41,20 @@ func (t *tx) PutInstruction(i instruction.Instruction) error {
 	if err != nil {
 		return err
 	}
-	return t.put(putInstruction, i, i.ID, i.RunID, i.Status, ranks[i.Priority], nanos(i.Due()), i.Plugin, target, placeOf(i.Target))
+	return t.put(putInstruction, i, i.ID, i.RunID, i.Status, ranks[i.Priority], nanos(i.Due()), i.Plugin, target, placeOf(i.Target), holderOf(i))
+}
+
+// holderOf is the agent that has an instruction in hand.
+func holderOf(i instruction.Instruction) api.AgentID {
+	if i.Status == api.Offered || i.Status == api.Executing {
+		return i.Agent
+	}
+	return ""
+}
+
+func (r reader) Held(agent api.AgentID) (n int, err error) {
+	_, err = value(r.session, heldBy, &n, r.org, agent)
+	return n, err
 }
 
 // placeOf is where an agent finds what has this target: under its own id or host where

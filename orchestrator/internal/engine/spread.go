@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/instruction"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// spreadGrace is how long the agent that is chosen for work has it for itself. It has only to
+// ask again, over a connection that may be dead by now.
+const spreadGrace = 200 * time.Millisecond
+
+// work is what agents need to know of an instruction to come for it.
+type work struct {
+	ID     api.InstructionID
+	Plugin api.PluginID
+	Target instruction.Target
+}
+
+func workOf(s instruction.Spec) work { return work{s.ID, s.Plugin, s.Target} }
+
+// spread wakes who can take work. Where several can, it is the one that has the least in hand
+// and, of those, waits longest; the others are woken when that one does not come. Agents ask
+// only for as much as their own limit leaves room for, so one that is full is not among them.
+func (e *Engine) spread(org api.OrgID, work work) {
+	fits := func(a workflow.Agent) bool { return work.Target.Fits(a.ID, a.Host, a.Tags) }
+	several := len(work.Target.Agents) != 1 && work.Target.Host == ""
+	if !several {
+		e.wake(org, fits)
+		return
+	}
+	var best *poll
+	others := 0
+	e.polls.each(org, func(p *poll) {
+		if !fits(p.agent) {
+			return
+		}
+		others++
+		if a, _, known := e.roster.find(agentKey{org, p.agent.ID}); known && !a.CanTake(work.Plugin, work.Target) {
+			return
+		}
+		if best == nil || p.before(best) {
+			best = p
+		}
+	})
+	if best == nil {
+		return
+	}
+	best.wake()
+	if others > 1 {
+		time.AfterFunc(spreadGrace, func() {
+			if e.stillPending(org, work.ID) {
+				e.wake(org, fits)
+			}
+		})
+	}
+}
+
+// before reports whether p is to have work rather than other.
+func (p *poll) before(other *poll) bool {
+	if mine, theirs := p.load.Load(), other.load.Load(); mine != theirs {
+		return mine < theirs
+	}
+	return p.since.Before(other.since)
+}
+
+// stillPending reports whether nobody has been offered an instruction; also where that
+// cannot be told.
+func (e *Engine) stillPending(org api.OrgID, id api.InstructionID) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), spreadGrace)
+	defer cancel()
+	var i instruction.Instruction
+	err := e.View(ctx, org, func(r store.Reader) (err error) {
+		i, err = r.Instruction(id)
+		return err
+	})
+	return err != nil || i.Status == api.Pending
+}

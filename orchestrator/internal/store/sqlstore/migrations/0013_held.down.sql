@@ -1,0 +1,2 @@
+DROP INDEX instructions_held;
+ALTER TABLE instructions DROP COLUMN holder;
