@@ -199,7 +199,17 @@ func (b *browser) fill(selector, text string) {
 func (b *browser) press(text string) {
 	b.t.Helper()
 	on := chromedp.Search(fmt.Sprintf(`//*[self::button or self::a or self::summary][normalize-space(.)="%s"]`, text))
-	b.do(chromedp.ScrollIntoView(on), chromedp.Click(on))
+	ctx, cancel := context.WithTimeout(b.ctx, limit)
+	defer cancel()
+	for {
+		err := chromedp.Do(ctx, chromedp.ScrollIntoView(on), chromedp.Click(on))
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "-32000") { // a live page has changed between the look and the click
+			b.fail(fmt.Errorf("press %s: %w", text, err))
+		}
+	}
 }
 
 // value is what an expression of JavaScript comes to.

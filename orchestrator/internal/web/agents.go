@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	lostAfter   = 90 * time.Second   // three of an agent's heartbeats
+	lostAfter   = 2 * time.Minute    // as for triggers and metrics: it is written down once in 40 s that an agent was heard
 	certificate = 7 * 24 * time.Hour // how long before its end a certificate is something to look at
 	agentsPage1 = 200                // rows of the list
 )

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -104,6 +105,7 @@ func (s *Site) run(ctx context.Context, c *route.Call) (view, error) {
 		if p.History, err = r.History(id); err != nil {
 			return err
 		}
+		inOrder(p.Steps, p.History)
 		p.Log, p.More, err = lastLines(r, id)
 		return err
 	})
@@ -136,7 +138,7 @@ func (p *runPage) draw(e *engine.Engine, r store.Reader, state workflow.State, i
 	return err
 }
 
-// stepsOf are the steps of a run in the order in which they began, those to come last.
+// stepsOf are the steps of a run.
 func stepsOf(r store.Reader, state workflow.State, instructions []instruction.Instruction) ([]runStep, error) {
 	last := map[string]*instruction.Instruction{}
 	for i := range instructions { // by id, which is by time
@@ -162,16 +164,21 @@ func stepsOf(r store.Reader, state workflow.State, instructions []instruction.In
 		}
 		out = append(out, step)
 	}
-	slices.SortFunc(out, func(a, b runStep) int {
-		begun := func(s runStep) int64 {
-			if s.Last == nil {
-				return 1<<62 - 1
-			}
-			return s.Last.CreatedAt.UnixNano()
-		}
-		return cmp.Or(cmp.Compare(begun(a), begun(b)), cmp.Compare(a.ID, b.ID))
-	})
 	return out, nil
+}
+
+// inOrder sorts steps as they come in the history of the run, those to come last.
+func inOrder(steps []runStep, history []store.History) {
+	first := map[string]int{}
+	for _, h := range history {
+		if first[h.Step] == 0 {
+			first[h.Step] = h.Seq
+		}
+	}
+	slices.SortFunc(steps, func(a, b runStep) int {
+		at := func(s runStep) int { return cmp.Or(first[s.ID], math.MaxInt) }
+		return cmp.Or(cmp.Compare(at(a), at(b)), cmp.Compare(a.ID, b.ID))
+	})
 }
 
 // timelineOf is when each instruction of a run waited and when it ran.
