@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -62,6 +63,36 @@ func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 	return a.begin(ctx, in, "password", func(now store.User) error {
 		if now.Password != u.Password {
 			return errWrong // was changed while this was compared
+		}
+		return nil
+	})
+}
+
+// LoginSubject begins a session for the user of the organisation whose subject prove
+// establishes. One whom no admin has made a user is none, whoever vouches for it.
+func (a *Accounts) LoginSubject(ctx context.Context, in Attempt, prove func(context.Context) (subject string, err error)) (Session, error) {
+	if err := a.brakes.addresses.take(in.Address, a.now(), true); err != nil {
+		return Session{}, err
+	}
+	subject, err := prove(ctx)
+	if err != nil {
+		a.log.InfoContext(ctx, "login refused", "organisation", in.Org, "address", in.Address, "error", err)
+		return Session{}, err
+	}
+	var all []store.User
+	if in.Org.Validate() == nil {
+		if all, err = a.Users(ctx, in.Org); err != nil {
+			return Session{}, err
+		}
+	}
+	n := slices.IndexFunc(all, func(u store.User) bool { return subject != "" && u.Subject == subject })
+	if n < 0 {
+		return Session{}, api.Errorf(api.CodeUnauthenticated, "No user of the organisation %.64q is %q; an admin can say who is, with `stavily users change NAME --subject`.", string(in.Org), subject)
+	}
+	in.Name = all[n].Name
+	return a.begin(ctx, in, "OpenID", func(now store.User) error {
+		if now.Subject != subject {
+			return errWrong // was changed meanwhile
 		}
 		return nil
 	})

@@ -12,6 +12,8 @@ var (
 	WebLogin          = ID{"web_login"}
 	WebLoginDo        = ID{"web_login_do"}
 	WebLogout         = ID{"web_logout"}
+	OpenIDBegin       = ID{"openid_begin"}
+	OpenIDBack        = ID{"openid_back"}
 	WebWelcome        = ID{"web_welcome"}
 	WebWelcomeDo      = ID{"web_welcome_do"}
 	WebOverview       = ID{"web_overview"}
@@ -50,6 +52,8 @@ var pages = pageRows(
 	Row{ID: WebAsset, Method: http.MethodGet, Pattern: "/assets/{name}", Allow: anybody},
 	Row{ID: WebLogin, Method: http.MethodGet, Pattern: "/login", Allow: anybody},
 	Row{ID: WebLoginDo, Method: http.MethodPost, Pattern: "/login", Allow: anybody, MaxBody: small, InFlight: few},
+	Row{ID: OpenIDBegin, Method: http.MethodGet, Pattern: "/oidc/login", Allow: anybody, InFlight: few},
+	Row{ID: OpenIDBack, Method: http.MethodGet, Pattern: "/oidc/callback", Allow: anybody, InFlight: few},
 	Row{ID: WebLogout, Method: http.MethodPost, Pattern: "/logout", Allow: anybody, MaxBody: small},
 	Row{ID: WebWelcome, Method: http.MethodGet, Pattern: "/welcome", Allow: anybody, InFlight: few},
 	Row{ID: WebWelcomeDo, Method: http.MethodPost, Pattern: "/welcome", Allow: anybody, MaxBody: small, InFlight: few},

@@ -20,6 +20,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/agentapi"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/engine"
+	"github.com/stavily/agents/orchestrator/internal/openid"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -33,18 +34,19 @@ const DatabaseName = "stavily.db"
 // Options of a server.
 type Options struct {
 	DataDir          string
-	Database         string        // URL of PostgreSQL; empty: SQLite in DataDir
-	SharedDir        string        // of the CA and the packages, the same for all servers of a database; empty: DataDir
-	Listen           string        // address of the agents' listener, for example ":8443"
-	Hostnames        []string      // names and IP addresses of the server; empty: the host's name and the loopback ones
-	TrustDomain      string        // see ca.Options
-	Lifetime         time.Duration // of certificates, see ca.Options
-	WebListen        string        // address of the HTTPS listener for people; empty: none
-	WebCertificate   string        // file of its certificate with its chain, PEM; empty: one of the own CA
-	WebKey           string        // file of the key of WebCertificate
-	Lease            time.Duration // how long an offer or a silent execution holds; 0: a minute
-	MetricsListen    string        // address of the metrics endpoint; empty: none
-	Collector        string        // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
+	Database         string         // URL of PostgreSQL; empty: SQLite in DataDir
+	SharedDir        string         // of the CA and the packages, the same for all servers of a database; empty: DataDir
+	Listen           string         // address of the agents' listener, for example ":8443"
+	Hostnames        []string       // names and IP addresses of the server; empty: the host's name and the loopback ones
+	TrustDomain      string         // see ca.Options
+	Lifetime         time.Duration  // of certificates, see ca.Options
+	WebListen        string         // address of the HTTPS listener for people; empty: none
+	WebCertificate   string         // file of its certificate with its chain, PEM; empty: one of the own CA
+	WebKey           string         // file of the key of WebCertificate
+	Lease            time.Duration  // how long an offer or a silent execution holds; 0: a minute
+	OpenID           openid.Options // provider that vouches for users; without an Issuer: none
+	MetricsListen    string         // address of the metrics endpoint; empty: none
+	Collector        string         // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
 	CollectorHeaders map[string]string
 	Sampler          string // see trace.ParseSampler
 	AllowJWT         bool   // agents may come with a token instead of a certificate

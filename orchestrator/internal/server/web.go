@@ -14,6 +14,7 @@ import (
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/engine"
+	"github.com/stavily/agents/orchestrator/internal/openid"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	pages "github.com/stavily/agents/orchestrator/internal/web"
@@ -30,7 +31,13 @@ func people(o Options, e *engine.Engine, info operatorapi.Server, hosts []string
 	}
 	all := maps.Clone(shared)
 	maps.Copy(all, sessions)
-	dashboard, err := pages.New(e, pages.Options{Accounts: info.Accounts, BaseURL: info.BaseURL, WebURL: info.WebURL, CAFingerprint: info.CA.Fingerprint()})
+	var provider *openid.Provider
+	if o.OpenID.Issuer != "" {
+		if provider, err = openid.New(o.OpenID); err != nil {
+			return nil, nil, err
+		}
+	}
+	dashboard, err := pages.New(e, pages.Options{OpenID: provider, Accounts: info.Accounts, BaseURL: info.BaseURL, WebURL: info.WebURL, CAFingerprint: info.CA.Fingerprint()})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,6 +15,7 @@ type loginPage struct {
 	frame
 	Next, Organisation, User string
 	Refused                  string
+	OpenID                   bool // there is a provider to log in with
 }
 
 func (*loginPage) template() string { return "login.html" }
@@ -25,7 +26,7 @@ func (s *Site) login(ctx context.Context, c *route.Call) (any, error) {
 	if c.Principal.Kind == route.User {
 		return redirect(next), nil
 	}
-	return s.gate(ctx, c, &loginPage{frame: frame{Title: "Log in"}, Next: next, Organisation: string(route.DefaultOrg)}, http.StatusOK)
+	return s.gate(ctx, c, &loginPage{frame: frame{Title: "Log in"}, Next: next, Organisation: string(route.DefaultOrg), OpenID: s.opts.OpenID != nil}, http.StatusOK)
 }
 
 // gate is a page for somebody who has not logged in, whatever session the browser shows.
@@ -43,7 +44,7 @@ func (s *Site) loginDo(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &loginPage{frame: frame{Title: "Log in"}, Next: local(f.text("next"), "/"), Organisation: f.text("org"), User: f.text("user")}
+	p := &loginPage{frame: frame{Title: "Log in"}, Next: local(f.text("next"), "/"), Organisation: f.text("org"), User: f.text("user"), OpenID: s.opts.OpenID != nil}
 	session, err := s.opts.Accounts.Login(ctx, account.Attempt{
 		Org: api.OrgID(p.Organisation), Name: p.User, Password: f.Get("password"), Address: c.Address(), Session: c.Session,
 	})

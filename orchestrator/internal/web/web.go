@@ -8,6 +8,7 @@ import (
 
 	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/engine"
+	"github.com/stavily/agents/orchestrator/internal/openid"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -16,9 +17,10 @@ import (
 // Options of the dashboard.
 type Options struct {
 	Accounts      *account.Accounts
-	BaseURL       string // where agents connect
-	CAFingerprint string // by which agents know the server when they enrol
-	WebURL        string // where people connect
+	BaseURL       string           // where agents connect
+	CAFingerprint string           // by which agents know the server when they enrol
+	WebURL        string           // where people connect
+	OpenID        *openid.Provider // that vouches for users; nil: none
 }
 
 // Site is the dashboard. Make it with [New].
@@ -49,6 +51,8 @@ func (s *Site) Handlers() map[route.ID]route.Handler {
 		route.WebLogin:          s.login,
 		route.WebLoginDo:        s.loginDo,
 		route.WebLogout:         s.logout,
+		route.OpenIDBegin:       s.openIDBegin,
+		route.OpenIDBack:        s.openIDBack,
 		route.WebWelcome:        s.welcome,
 		route.WebWelcomeDo:      s.welcomeDo,
 		route.WebAccess:         s.page(s.access, nil),

@@ -24,7 +24,7 @@ const maxAnswer = 16 << 20
 // Browser is somebody at the web listener, with the cookies of a browser.
 type Browser struct {
 	*http.Client
-	URL   string
+	URL string
 
 	Token   string // API token to come with, instead of the cookie
 	Planted string // value of the session's cookie, whatever the server gave
