@@ -164,7 +164,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		return err
 	}
 	for _, id := range t.agents {
-		e.ForgetAgent(org, id)
+		e.forgetAgent(org, id)
 	}
 	for _, span := range t.spans {
 		span.End()
@@ -192,7 +192,7 @@ func (e *Engine) View(ctx context.Context, org api.OrgID, f func(store.Reader) e
 // recorded in the name of the context's actor.
 func (e *Engine) Change(ctx context.Context, org api.OrgID, f func(tx store.Tx, audit func(action, object, detail string) error) error) error {
 	return e.update(ctx, org, func(t *tx) error {
-		return f(t.Tx, func(action, object, detail string) error { return t.audit(t.actor, action, object, detail) })
+		return f(t, func(action, object, detail string) error { return t.audit(t.actor, action, object, detail) })
 	})
 }
 

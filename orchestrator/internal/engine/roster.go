@@ -42,35 +42,26 @@ func (r *roster) keep(key agentKey, a store.Agent, changes uint64) {
 	r.known[key] = a
 }
 
-// ForgetAgent has an agent's record read anew: it has changed.
-func (e *Engine) ForgetAgent(org api.OrgID, id api.AgentID) {
+// forgetAgent has an agent's record read anew: it has changed.
+func (e *Engine) forgetAgent(org api.OrgID, id api.AgentID) {
 	e.roster.mu.Lock()
 	defer e.roster.mu.Unlock()
 	e.roster.changes++
 	delete(e.roster.known, agentKey{org, id})
 }
 
-// ForgetAgents has all records read anew: some may have changed unseen.
-func (e *Engine) ForgetAgents() {
-	e.roster.mu.Lock()
-	defer e.roster.mu.Unlock()
-	e.roster.changes++
-	e.roster.known = nil
-}
-
 // agent is the record of an agent, without its certificates. Nobody changes what is in it.
 func (e *Engine) agent(ctx context.Context, id pki.Identity) (store.Agent, error) {
 	key := agentKey{id.Org, id.Agent}
 	a, changes, found := e.roster.find(key)
-	_, shared := e.store.(store.Shared)
-	if found && !shared {
+	if found {
 		return a, nil
 	}
 	err := e.View(ctx, id.Org, func(r store.Reader) (err error) {
 		a, err = r.Agent(id.Agent)
 		return err
 	})
-	if err == nil {
+	if _, shared := e.store.(store.Shared); err == nil && !shared { // another server may change it unheard
 		e.roster.keep(key, a, changes)
 	}
 	return a, err
