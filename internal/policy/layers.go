@@ -25,6 +25,7 @@ var Layers = []Layer{
 	{"internal/policy", nil},
 	{"internal/repository", nil},
 	{"internal/census", []string{"internal/limits"}},
+	{"internal/simagents", []string{"internal/limits", "shared/pkg/api", "shared/pkg/pki"}},
 	{"internal/cluster", []string{"internal/limits", "shared/pkg/api", "plugins"}},
 
 	{"shared/pkg/api", []string{"internal/limits"}},

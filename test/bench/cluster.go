@@ -21,6 +21,7 @@ var benchPlugins embed.FS
 type bench struct {
 	bin    string
 	python string
+	env    []string // of every process
 	scale
 
 	*cluster.Cluster
@@ -28,7 +29,7 @@ type bench struct {
 }
 
 func (b bench) inCluster(ctx context.Context, measure func(context.Context, *bench) ([]Figure, error)) (_ []Figure, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "stavily-bench-")
 	if err != nil {
@@ -36,7 +37,7 @@ func (b bench) inCluster(ctx context.Context, measure func(context.Context, *ben
 	}
 	defer os.RemoveAll(dir)
 	var log cluster.LastLines
-	c := cluster.New(cluster.Options{Dir: dir, Bin: b.bin, Log: log.Add, Env: []string{"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + b.python}})
+	c := cluster.New(cluster.Options{Dir: dir, Bin: b.bin, Log: log.Add, Env: append(b.env, "STAVILY_PLUGINS_PYTHON_INTERPRETER="+b.python)})
 	defer func() {
 		if err = errors.Join(err, c.Close()); err != nil {
 			err = fmt.Errorf("%w\n%s", err, log.String())

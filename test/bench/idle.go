@@ -47,8 +47,8 @@ func idle(ctx context.Context, b *bench) ([]Figure, error) {
 			return nil, err
 		}
 		out = append(out,
-			Figure{name + " binary", float64(program.Size()) / 1e6, "MB", mostBinary},
-			Figure{name + " start to ready, median of " + fmt.Sprint(starts), start, "ms", mostStart})
+			Figure{name + " binary", float64(program.Size()) / 1e6, "MB", mostBinary, 0},
+			Figure{name + " start to ready, median of " + fmt.Sprint(starts), start, "ms", mostStart, 0})
 	}
 	before := map[string]float64{}
 	for _, id := range []string{"idle-s", "idle-a", cluster.ServerName} {
@@ -71,10 +71,10 @@ func idle(ctx context.Context, b *bench) ([]Figure, error) {
 		}
 		perMinute := (cpuSeconds(pid) - before[id]) * float64(time.Minute) / float64(b.idle)
 		out = append(out,
-			Figure{name + " RSS", m["Rss"], "MB", rss},
-			Figure{name + " RSS, of it anonymous", m["Anonymous"], "MB", 0},
-			Figure{name + " PSS", m["Pss"], "MB", 0},
-			Figure{name + " CPU per minute", perMinute, "s", cpu})
+			Figure{name + " RSS", m["Rss"], "MB", rss, 0},
+			Figure{name + " RSS, of it anonymous", m["Anonymous"], "MB", 0, 0},
+			Figure{name + " PSS", m["Pss"], "MB", 0, 0},
+			Figure{name + " CPU per minute", perMinute, "s", cpu, 0})
 	}
 	return out, nil
 }

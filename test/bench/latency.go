@@ -51,10 +51,10 @@ func latency(ctx context.Context, b *bench) ([]Figure, error) {
 		return nil, err
 	}
 	return []Figure{
-		{"bare start of the interpreter, p50", bare, "ms", 0},
-		{"p50", quantile(took, 0.50), "ms", 0},
-		{"p99", quantile(took, 0.99), "ms", 0},
-		{"samples", float64(len(took)), "", 0},
+		{"bare start of the interpreter, p50", bare, "ms", 0, 0},
+		{"p50", quantile(took, 0.50), "ms", 0, 0},
+		{"p99", quantile(took, 0.99), "ms", 0, 0},
+		{"samples", float64(len(took)), "", 0, 0},
 	}, nil
 }
 

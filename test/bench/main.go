@@ -24,14 +24,19 @@ type Figure struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit"`
-	Most  float64 `json:"most,omitempty"` // what it may be; 0: no promise
+	Most  float64 `json:"most,omitempty"`  // what it may be; 0: no promise
+	Least float64 `json:"least,omitempty"` // what it must be; 0: no promise
 }
 
 // verdict compares a figure with what was promised.
 func (f *Figure) verdict() string {
 	switch {
-	case f.Most == 0:
+	case f.Most == 0 && f.Least == 0:
 		return ""
+	case f.Least > 0 && f.Value < f.Least:
+		return fmt.Sprintf("MISSED: at least %g", f.Least)
+	case f.Least > 0:
+		return fmt.Sprintf("at least %g", f.Least)
 	case f.Value > f.Most:
 		return fmt.Sprintf("MISSED: at most %g", f.Most)
 	}
@@ -45,6 +50,13 @@ type scale struct {
 	idle   time.Duration // for which idle processes are watched
 	intake time.Duration // for which events are pushed
 	agents int           // that push
+	fleet  int           // agents that only wait
+	settle time.Duration // from their start until they are measured
+	warmUp time.Duration // before runs are counted
+
+	others     int // agents that are connected while events are posted
+	warmEvents int // before those that are measured
+	posts      int
 }
 
 // pause leaves an agent's default rate limit (10 calls a second) alone: an instruction
@@ -52,8 +64,8 @@ type scale struct {
 const pause = 350 * time.Millisecond
 
 var (
-	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 8}
-	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 2}
+	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 20, fleet: 10000, settle: time.Minute, warmUp: 3 * time.Second, others: 1000, warmEvents: 250, posts: 1500}
+	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 4, fleet: 100, settle: 2 * time.Second, warmUp: time.Second, others: 50, warmEvents: 50, posts: 100}
 )
 
 func main() {
@@ -80,15 +92,20 @@ func measureAll(ctx context.Context, b bench, only string) error {
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context, *bench) ([]Figure, error)
+		env     []string
 	}{
-		{"latency: event accepted by the agent → first statement of the action plugin (cold Python included)", latency},
-		{"idle: connected, no plugin running", idle},
-		{"intake: durable events over mutual TLS, synchronous=FULL", intake},
+		{"latency: event accepted by the agent → first statement of the action plugin (cold Python included)", latency, nil},
+		{"busy: event posted → function of the action plugin called, sandboxed, among connected agents", busy, unlimited},
+		{"idle: connected, no plugin running", idle, nil},
+		{"fleet: connected agents that wait", connected, nil},
+		{"throughput: event → instruction → claim → result, by simulated agents over mutual TLS", throughput, nil},
+		{"intake: durable events over mutual TLS, synchronous=FULL", intake, nil},
 	} {
 		if !strings.HasPrefix(part.name, only) {
 			continue
 		}
 		fmt.Println(part.name)
+		b.env = part.env
 		figures, err := b.inCluster(ctx, part.measure)
 		if err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
