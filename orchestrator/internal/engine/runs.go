@@ -199,6 +199,11 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of 
 			})
 		}
 	}
+	if d.Install {
+		if err := t.autoInstall(spec); err != nil {
+			return err
+		}
+	}
 	spec.TraceParent = t.instructed(ev.TraceParent, spec)
 	if d.Wait > 0 {
 		spec.ExpiresAt = earlier(spec.ExpiresAt, t.now.Add(d.Wait))

@@ -92,6 +92,7 @@ type StepDefinition struct {
 	Idempotent bool
 	Type       string                  // actions only: one of api's; empty is to execute
 	Setup      api.PluginConfiguration // actions only, without the version
+	Install    bool                    // actions only: an agent that lacks the plugin is assigned it
 	Retry      Retry
 	Each       *Each     // actions only: it runs on each of several agents instead of on Target
 	Pick       *Selector // of the agents of which one runs it; nil: Target says it

@@ -127,6 +127,7 @@ type action struct {
 	Needs      []string `yaml:"needs"`
 	When       string   `yaml:"when"`
 	Idempotent bool     `yaml:"idempotent"`
+	Install    bool     `yaml:"auto_install"`
 	Type       string   `yaml:"type"`
 	Setup      setup    `yaml:"plugin_configuration"`
 	WaitFor    waitFor  `yaml:"wait_for"`

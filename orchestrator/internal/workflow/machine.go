@@ -331,7 +331,7 @@ func (m *machine) dispatch(step StepDefinition, output bool) {
 		Step: step.ID, Try: try, Plugin: step.Plugin, Version: step.Version, Input: input, Timeout: step.Timeout,
 		Target: step.Target, Sandbox: step.Sandbox, Idempotent: step.Idempotent, Output: output, Undo: strings.HasPrefix(step.ID, undoing),
 		Wait: step.Offline.Wait, Pick: step.Pick,
-		Type: step.Type, Setup: step.Setup,
+		Type: step.Type, Setup: step.Setup, Install: step.Install,
 	})
 }
 

@@ -170,6 +170,7 @@ type Dispatch struct {
 	Idempotent bool
 	Type       string                  // one of api's; empty is to execute
 	Setup      api.PluginConfiguration // without the version
+	Install    bool                    // assign the plugin where no agent that may run it has it
 	Wait       time.Duration           // for an agent; 0 for as long as instructions wait
 	Output     bool                    // an output plugin's, not an action's
 	Undo       bool                    // it takes back what another has done

@@ -58,7 +58,7 @@ func (c *checker) escalation() {
 // action checks an action that runs a plugin, but expressions and needs.
 func (c *checker) action(path []any, a action, taken map[string]bool) StepDefinition {
 	s := c.plugged(path, a.plugged, taken)
-	s.Idempotent = a.Idempotent
+	s.Idempotent, s.Install = a.Idempotent, a.Install
 	s.Offline = c.offline(at(path, "offline"), a)
 	if where := at(path, "agents"); c.doc.Has(at(where, "each")) {
 		s.Each = c.each(where, a.Agents)
@@ -67,6 +67,9 @@ func (c *checker) action(path []any, a action, taken map[string]bool) StepDefini
 		}
 	}
 	s.Type, s.Setup = c.setup(path, a)
+	if s.Install && s.Type != "" && s.Type != api.TypeExecute {
+		c.fail(at(path, "auto_install"), "auto_install is for a plugin that runs: leave it out of a step of type %s", s.Type)
+	}
 	s.Retry = c.retry(at(path, "retry"), a.Retry, a.Idempotent)
 	if !c.doc.Has(at(path, "agents")) {
 		// Never a default that lets a clean-up land on another machine.

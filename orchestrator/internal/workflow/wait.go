@@ -22,7 +22,7 @@ type Wait struct {
 const defaultWithin = 5 * time.Minute
 
 // ofPlugins are the keys of a step that runs a plugin.
-var ofPlugins = []string{"plugin", "agents", "with", "timeout", "sandbox", "retry", "idempotent", "type", "plugin_configuration", "undo", "offline"}
+var ofPlugins = []string{"plugin", "agents", "with", "timeout", "sandbox", "retry", "idempotent", "type", "plugin_configuration", "undo", "offline", "auto_install"}
 
 // waitFor checks a step that waits.
 func (c *checker) waitFor(path []any, a action, taken map[string]bool) StepDefinition {
