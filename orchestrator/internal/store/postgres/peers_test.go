@@ -20,6 +20,7 @@ func TestServers(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *pgtest.Cluster){
 		"ServersTakeTurns":        testServersTakeTurns,
 		"Others":                  testOthers,
+		"Numbers":                 testNumbers,
 		"TerminatedConnections":   testTerminatedConnections,
 		"LostAnswer":              testLostAnswer,
 		"CrashOfTheDatabase":      testCrashOfTheDatabase,
@@ -99,6 +100,20 @@ func testOthers(t *testing.T, cluster *pgtest.Cluster) {
 		if got := others(step.who, step.org); got != step.want {
 			t.Errorf("%+v: %v", step, got)
 		}
+	}
+}
+
+// Numbers that one server gave the other goes on from.
+func testNumbers(t *testing.T, cluster *pgtest.Cluster) {
+	url := cluster.NewSchema(t)
+	a, b := with(t, url), with(t, url)
+	for n, s := range []*Store{a, a, b, a, b, b} {
+		if err := s.Org("o").Update(t.Context(), note(fmt.Sprint(n))); err != nil {
+			t.Errorf("note %d: %v", n, err)
+		}
+	}
+	if got := fmt.Sprint(notes(t, b)); got != "[0 1 2 3 4 5]" {
+		t.Errorf("the store has %s", got)
 	}
 }
 

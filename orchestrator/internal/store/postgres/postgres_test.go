@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 
@@ -71,4 +72,28 @@ func TestConformance(t *testing.T) {
 		}
 		return openURL(t, urls[dir])
 	})
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	s := with(b, pgtest.Start(b).NewSchema(b))
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
+			work := make(chan struct{})
+			var all sync.WaitGroup
+			for range callers {
+				all.Go(func() {
+					for range work {
+						if err := s.Org("o").Update(b.Context(), note("x")); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			for b.Loop() {
+				work <- struct{}{}
+			}
+			close(work)
+			all.Wait()
+		})
+	}
 }

@@ -22,8 +22,8 @@ var _ store.Reader = reader{}
 // tx also writes them; then the record's JSON is the last argument.
 type tx struct {
 	reader
-	known bool                // the organisation is in table orgs
-	next  map[Statement]int64 // by the statement that finds them: the next free numbers
+	known bool               // the organisation is in table orgs
+	next  map[numbered]int64 // the next free numbers
 
 	others bool
 	tell   func([]byte) error
@@ -103,22 +103,31 @@ func (t *tx) add(st Statement, record any, args ...any) error {
 	}
 	n, err := t.session.Change(st, append(append([]any{t.org}, args...), doc)...)
 	if err == nil && n == 0 {
+		clear(t.next) // the number that it was to have is free
 		return store.ErrExists
 	}
 	return err
 }
 
-// number gives the next free number of a table; last finds the highest in use. It asks
-// once in a transaction.
+// numbered is what has numbers of its own: a table, named by the statement that finds the
+// highest in use, of an organisation.
+type numbered struct {
+	org  api.OrgID
+	last Statement
+}
+
+// number gives the next free number of a table; last finds the highest in use. The writer
+// remembers it as long as nothing was undone and nobody else wrote.
 func (t *tx) number(last Statement) (int64, error) {
-	n, asked := t.next[last]
+	key := numbered{t.org, last}
+	n, asked := t.next[key]
 	if !asked {
 		if _, err := value(t.session, last, &n, t.org); err != nil {
 			return 0, err
 		}
 		n++
 	}
-	t.next[last] = n + 1
+	t.next[key] = n + 1
 	return n, nil
 }
 

@@ -45,6 +45,7 @@ type Writer struct {
 	ended   chan struct{} // closed when the goroutine has ended
 	fatal   atomic.Pointer[error]
 	undone  bool // the last group, and so what its functions may have remembered
+	numbers map[numbered]int64
 }
 
 // job is one call of update.
@@ -58,7 +59,7 @@ type job struct {
 
 // StartWriter returns a writer that takes a connection for each group and gives it back.
 func StartWriter(take func() (Connection, error), give func(Connection)) *Writer {
-	w := &Writer{take: take, give: give, jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
+	w := &Writer{take: take, give: give, numbers: map[numbered]int64{}, jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopped) })
 	go w.run()
 	return w
@@ -193,7 +194,11 @@ func (w *Writer) attempt(c Connection, j *job) error {
 	if err := c.Savepoint(); err != nil {
 		return err
 	}
-	j.call(c, w.undone || c.Others())
+	others := w.undone || c.Others()
+	if others {
+		clear(w.numbers)
+	}
+	j.call(c, others)
 	if j.err == nil && j.panicked == nil {
 		j.err = c.Release()
 	}
@@ -203,6 +208,7 @@ func (w *Writer) attempt(c Connection, j *job) error {
 	if j.err == nil && j.panicked == nil {
 		return nil
 	}
+	clear(w.numbers)
 	if err := c.RollbackTo(); err != nil {
 		return fmt.Errorf("all who shared the transaction lost it: %w", cmp.Or(j.err, err))
 	}
