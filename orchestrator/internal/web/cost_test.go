@@ -20,7 +20,7 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// What a page may take: docs/performance.md.
+// What a page may take.
 const (
 	mostFirstByte = 20 * time.Millisecond
 	mostPage      = 100_000 // bytes

@@ -66,6 +66,7 @@ func (s *Site) overview(ctx context.Context, c *route.Call) (view, error) {
 				return err
 			}
 		}
+		slices.SortStableFunc(p.Attention, func(a, b concern) int { return urgency(a.Kind) - urgency(b.Kind) })
 		p.More = max(0, len(p.Attention)-mostConcerns)
 		p.Attention = p.Attention[:len(p.Attention)-p.More]
 		return nil
