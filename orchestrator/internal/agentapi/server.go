@@ -32,8 +32,8 @@ const (
 	pingAfter   = 15 * time.Second
 	pingTimeout = 15 * time.Second
 
-	// noTable keeps HTTP/2 from remembering headers, in bytes: of an agent that calls thrice a
-	// minute it would keep 3 kB, request ids for the most part, to save 200 bytes a call.
+	// noTable keeps HTTP/2 from remembering the headers of answers, in bytes: they are request
+	// ids for the most part, which never come again.
 	noTable = 1
 
 	// maxUnknown is how many connections of one address may be without a good certificate.
@@ -50,7 +50,7 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout,
-			MaxDecoderHeaderTableSize: noTable, MaxEncoderHeaderTableSize: noTable,
+			MaxEncoderHeaderTableSize: noTable, // not for decoding: a client counts on its 4 kB until it has read our settings
 		},
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ConnContext: withConnection,

@@ -2,10 +2,13 @@ package agentapi_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stavily/agents/orchestrator/internal/server/servertest"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -81,5 +84,24 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 	s := servertest.Start(t)
 	if c := dial(t, s); !closedWithin(t, c, 10*time.Second) {
 		t.Error("a connection without a handshake is open after 10 s")
+	}
+}
+
+// TestCallsAtOnceOverANewConnection holds that an agent may send several requests before it
+// has read the server's HTTP/2 settings: what it compresses by then counts on the defaults.
+func TestCallsAtOnceOverANewConnection(t *testing.T) {
+	s := servertest.Start(t)
+	for n := range 10 {
+		sensor := s.Enrol(api.Sensor, api.AgentID(fmt.Sprintf("sensor-%d", n)), "a")
+		var calls errgroup.Group
+		for range 4 {
+			calls.Go(func() error {
+				_, err := sensor.Heartbeat(t.Context(), api.Heartbeat{Status: "online"})
+				return err
+			})
+		}
+		if err := calls.Wait(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
