@@ -8,6 +8,7 @@
 package atomicfile
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,4 +45,20 @@ func fill(f *os.File, data []byte, perm os.FileMode) error {
 		err = cerr
 	}
 	return err
+}
+
+// Create makes a file whole, and only if it is not there; else the error is
+// fs.ErrExist. Link(2) gives what is flushed its name.
+func Create(path string, data []byte, perm os.FileMode) error {
+	whole := path + ".new"
+	if err := Write(whole, data, perm); err != nil {
+		return err
+	}
+	if err := os.Link(whole, path); err != nil {
+		return errors.Join(fmt.Errorf("create %s: %w", path, err), os.Remove(whole))
+	}
+	if err := os.Remove(whole); err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	return SyncDir(filepath.Dir(path))
 }

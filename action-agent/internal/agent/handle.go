@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
@@ -40,8 +42,9 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	}
 	leave, err := w.makeRoom(ctx, i, task, received)
 	defer leave()
+	var secrets string
 	if err == nil {
-		err = w.tracedClaim(ctx, i, received)
+		secrets, err = w.tracedClaim(ctx, i, received)
 	}
 	switch {
 	case err == nil:
@@ -55,7 +58,12 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.noted(w.journal.Reported(i.ID, i.Attempt))
 		return
 	}
-	started := w.rt.Audit.Begin(agent.AuditRun, fieldsOf(i)...)
+	if task, err = w.rt.WithSecrets(task, secrets); err != nil {
+		log.Warn("not started", telemetry.KeyError, err)
+		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
+		return
+	}
+	started := w.rt.Audit.Begin(agent.AuditRun, startedFields(i)...)
 	if err := w.journal.Starting(i.ID, i.Attempt); !w.noted(err) {
 		_ = started() // the end is recorded
 		w.end(ctx, i, notStarted("the agent could not write its journal: "+err.Error()))
@@ -116,27 +124,27 @@ func (w *worker) makeRoom(ctx context.Context, i api.Instruction, task agent.Tas
 }
 
 // claim asks for the right to start until there is an answer or the instruction has
-// expired, by this host's monotonic clock.
-func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Time) error {
+// expired, by this host's monotonic clock. The answer has the instruction's secrets.
+func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Time) (secrets string, err error) {
 	backoff := w.rt.Backoff()
 	expired := func() bool {
 		return i.ExpiresInSeconds > 0 && time.Since(received) >= time.Duration(i.ExpiresInSeconds)*time.Second
 	}
 	for {
 		if expired() {
-			return errExpired
+			return "", errExpired
 		}
-		_, err := w.rt.API.Progress(ctx, i.ID, api.Progress{Status: api.Executing, Attempt: i.Attempt, Lease: i.Lease, BootID: w.rt.BootID})
+		answer, err := w.rt.API.Progress(ctx, i.ID, api.Progress{Status: api.Executing, Attempt: i.Attempt, Lease: i.Lease, BootID: w.rt.BootID})
 		w.rt.NoteContact(err)
 		switch {
 		case err == nil && expired(): // the answer was long on its way: it may have been given in time, but that is over
-			return errExpired
+			return "", errExpired
 		case err == nil || !api.Retryable(err):
-			return err
+			return answer.Secrets, err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return "", ctx.Err()
 		case <-time.After(backoff.Next(api.RetryAfter(err))):
 		}
 	}
@@ -147,7 +155,11 @@ func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) ap
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l := newLive()
-	task.Line, task.Progress = l.line, l.progress
+	task.Line = l.line
+	task.Progress = func(p plugin.Progress) {
+		p.Message = w.rt.Redact(p.Message)
+		l.progress(p)
+	}
 	var renewing sync.WaitGroup
 	stop := make(chan struct{})
 	renewing.Go(func() { w.renew(ctx, i, l, stop, cancel) })
@@ -208,6 +220,15 @@ func fieldsOf(i api.Instruction) []slog.Attr {
 		slog.String("instruction", string(i.ID)), slog.Int("attempt", i.Attempt), slog.String("type", i.InstructionType), slog.String("plugin", string(i.PluginID)),
 		slog.String("workflow", i.Context.Workflow), slog.String("run", string(i.Context.RunID)), slog.String("step", i.Context.Step),
 	}
+}
+
+// startedFields tell also which secrets the plugin is given.
+func startedFields(i api.Instruction) []slog.Attr {
+	fields := fieldsOf(i)
+	if len(i.Secrets) > 0 {
+		fields = append(fields, slog.String("secrets", strings.Join(i.Secrets, ", ")))
+	}
+	return fields
 }
 
 func endedFields(i api.Instruction, r api.Result) []slog.Attr {

@@ -20,6 +20,9 @@ func components(rt *agent.Runtime) ([]agent.Component, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := rt.OpenSecretsKey(); err != nil {
+		return nil, err
+	}
 	w := newWorker(rt, journal)
 	w.resume()
 	return []agent.Component{{Name: "poll", Run: w.poll}, {Name: "report", Run: w.report}}, nil

@@ -78,23 +78,7 @@ func openKey(keyFile, certFile string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, create(keyFile, encoded)
-}
-
-// create makes a file of mode 0600 whole and only if it is not there: the content
-// is flushed under another name before link(2) gives it the real one.
-func create(path string, data []byte) error {
-	whole := path + ".new"
-	if err := atomicfile.Write(whole, data, 0o600); err != nil {
-		return err
-	}
-	if err := os.Link(whole, path); err != nil {
-		return err
-	}
-	if err := os.Remove(whole); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(filepath.Dir(path))
+	return key, atomicfile.Create(keyFile, encoded, 0o600)
 }
 
 // openCertificate reads the certificate, or makes it for the key when it is not

@@ -80,7 +80,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o),
 		eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o),
 		contextCommand(o), doctorCommand(o), fsckCommand(o),
-		usersCommand(o), apiTokensCommand(o))
+		secretsCommand(o), usersCommand(o), apiTokensCommand(o))
 	addWatch(root)
 	return root
 }

@@ -81,6 +81,8 @@ the requests in flight, with exit code 0.`,
 	f.DurationVar(&so.Lease, "lease", time.Minute, fmt.Sprintf("how long an agent may say nothing about an instruction that it was given, at least %s; then it is given to another where it has not begun, and told as interrupted where it has", minLease))
 	f.BoolVar(&so.AllowJWT, "allow-jwt", false, "let agents come with a signed token instead of a certificate, for networks that break mutual TLS; less safe")
 	f.BoolVar(&so.GiveKeys, "allow-key-download", false, "let tokens made for an --agent-id download a private key that this server makes, once each; less safe than enroll, where it is made on the agent")
+	f.StringVar(&so.SecretsKeyFile, "secrets-key-file", "", "`file` with the keys that secrets are sealed with, made at the first start; best kept elsewhere than the data (default: secrets.key in the data directory)")
+	f.StringVar(&so.SecretsKeyCommand, "secrets-key-command", "", "`program` that prints those keys instead, base64 of 32 bytes, one a line, the current one first; it and its arguments are divided by spaces")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	return c

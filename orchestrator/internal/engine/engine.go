@@ -11,6 +11,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/depot"
+	"github.com/stavily/agents/orchestrator/internal/secret"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -24,6 +25,7 @@ type Options struct {
 	LeaseTTL time.Duration       // 0: 60 s; how long an offer or a silent execution holds
 	Depot    *depot.Depot        // of package files
 	GiveKeys bool                // private keys may be made here and downloaded once
+	Vault    *secret.Vault       // of the values of secrets; nil: there are none
 	Tokens   *ca.Tokens          // that agents may come with instead of a certificate; nil: they may not
 	Trace    *trace.Tracer       // nil: traces only pass through
 	Metrics  *telemetry.Registry // nil: counted and not shown
@@ -49,6 +51,8 @@ type Engine struct {
 	now         func() time.Time
 	ttl         time.Duration
 	depot       *depot.Depot
+	vault       *secret.Vault // nil: secrets are off
+	rotating    sync.Mutex    // held while all secrets are sealed again
 	trace       *trace.Tracer
 	counts      *counts
 
@@ -88,7 +92,7 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 		o.Metrics = telemetry.NewRegistry("stavily_server")
 	}
 	e := &Engine{
-		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot, trace: o.Trace,
+		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot, vault: o.Vault, trace: o.Trace,
 		alarm: newAlarm(), ids: newIDs(), looks: map[api.OrgID]look{}, fatal: make(chan struct{}),
 	}
 	e.counts = newCounts(o.Metrics, e)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/depot"
+	"github.com/stavily/agents/orchestrator/internal/secret"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
@@ -66,6 +67,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w world)) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		keys := filepath.Join(t.TempDir(), "secrets.key")
 		var end func()
 		var start func() world
 		start = func() world {
@@ -73,7 +75,14 @@ func inWorld(t *testing.T, f func(t *testing.T, w world)) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := New(counting{st, reads}, authority, Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Depot: packages})
+			vault, err := secret.Open(secret.Options{File: keys})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := New(counting{st, reads}, authority, Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Depot: packages, Vault: vault})
+			if err := e.OpenSecrets(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- e.Run(ctx) }()

@@ -97,6 +97,7 @@ func wire(i instruction.Instruction, now time.Time) api.Instruction {
 		ExpiresInSeconds:    wholeSeconds(i.ExpiresAt.Sub(now)),
 		SandboxMinimum:      i.Target.Sandbox,
 		TraceParent:         i.TraceParent,
+		Secrets:             i.SecretNames(),
 	}
 }
 
@@ -112,22 +113,33 @@ func (e *Engine) Progress(ctx context.Context, id pki.Identity, iid api.Instruct
 		return api.ProgressResponse{}, api.Errorf(api.CodeTooLarge, "The execution log has %d lines and may have %d; send fewer at a time.", len(p.ExecutionLog), api.MaxLogLines)
 	}
 	var answer api.ProgressResponse
+	var refused error // that is told once its reason is on record
 	err := e.update(ctx, id.Org, func(t *tx) error {
 		i, err := t.own(id, iid)
 		if err != nil {
 			return err
 		}
-		i, err = t.step(i, progressInput(i, id, p, t.now, e.ttl))
+		input := progressInput(i, id, p, t.now, e.ttl)
+		sealed, why, err := t.secretsFor(i, id, p, input)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			refused = api.Errorf(api.CodeConflict, "Do not run instruction %s: %s.", iid, why)
+			_, err = t.step(i, instruction.Refuse{Why: why, Now: t.now})
+			return err
+		}
+		i, err = t.step(i, input)
 		if err != nil {
 			return err
 		}
 		answer = api.ProgressResponse{
 			Success: true, InstructionID: i.ID, UpdatedFields: []string{"status", "execution_log", "lease_expires_at"},
-			LeaseExpiresAt: api.At(i.LeaseUntil), LeaseSeconds: wholeSeconds(i.LeaseUntil.Sub(t.now)), Cancel: i.CancelRequested,
+			LeaseExpiresAt: api.At(i.LeaseUntil), LeaseSeconds: wholeSeconds(i.LeaseUntil.Sub(t.now)), Cancel: i.CancelRequested, Secrets: sealed,
 		}
 		return t.addLogs(i, p.ExecutionLog)
 	})
-	return answer, err
+	return answer, errors.Join(err, refused)
 }
 
 // progressInput tells a report from a claim. What executes is reported on, unless by

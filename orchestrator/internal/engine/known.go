@@ -71,6 +71,15 @@ func knownIn(r store.Reader) (known workflow.Known, err error) {
 	for _, w := range workflows {
 		known.Workflows = append(known.Workflows, w.Name)
 	}
+	secrets, err := r.Secrets()
+	if err != nil {
+		return known, err
+	}
+	for _, s := range secrets {
+		if !s.Deleted {
+			known.Secrets = append(known.Secrets, s.Name)
+		}
+	}
 	agents, err := r.Agents()
 	for _, a := range agents {
 		if a.State != store.Revoked {

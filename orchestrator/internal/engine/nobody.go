@@ -40,7 +40,7 @@ func WhyNobody(r store.AgentReader, plugin api.PluginID, target instruction.Targ
 			return fmt.Sprintf("%s reports %s", a.ID, described(a.Sandbox))
 		})), nil
 	case len(fit) > 0:
-		return named(fit, "have not either", func(a store.Agent) string { return withoutPlugin(a, plugin) }), nil
+		return named(fit, "have not either", func(a store.Agent) string { return unable(a, plugin, target) }), nil
 	}
 	return "no action agent " + asked(target), nil
 }
@@ -57,7 +57,10 @@ func named(agents []store.Agent, more string, tell func(store.Agent) string) str
 	return strings.Join(out, "; ")
 }
 
-func withoutPlugin(a store.Agent, plugin api.PluginID) string {
+func unable(a store.Agent, plugin api.PluginID, target instruction.Target) string {
+	if target.Secrets && a.SecretsKey == "" {
+		return fmt.Sprintf("agent %s has told no key that secrets could be sealed to", a.ID)
+	}
 	i := slices.IndexFunc(a.Plugins, func(p api.PluginInfo) bool { return p.ID == plugin })
 	if i < 0 {
 		return fmt.Sprintf("agent %s has no plugin %s", a.ID, plugin)

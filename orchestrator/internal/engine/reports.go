@@ -35,9 +35,13 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if err := checkReports(h.Assigned); err != nil {
 		return api.HeartbeatResponse{}, err
 	}
+	if err := checkSecretsKey(h.SecretsKey); err != nil {
+		return api.HeartbeatResponse{}, err
+	}
 	if known, err := e.agent(ctx, id); err == nil && tellsNothing(known, h, e.now()) {
 		return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil
 	}
+	refused := false
 	err := e.update(ctx, id.Org, func(t *tx) error {
 		a, err := t.Agent(id.Agent)
 		if err != nil {
@@ -48,6 +52,10 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 		}
 		before := a
 		gained := h.Sandbox.String() != a.Sandbox.String()
+		if refused, err = t.secretsKey(id, &a, h.SecretsKey); err != nil {
+			return err
+		}
+		gained = gained || a.SecretsKey != before.SecretsKey
 		a.LastSeen, a.Lost, a.Status, a.Version = t.now, false, h.Status, h.Version
 		a.Health, a.Sandbox, a.Monitors = h.Health, h.Sandbox, h.Monitors
 		if h.Tags != nil {
@@ -66,7 +74,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if err != nil {
 		return api.HeartbeatResponse{}, err
 	}
-	return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil
+	return api.HeartbeatResponse{ServerTime: api.At(e.now()), SecretsKeyRefused: refused}, nil
 }
 
 // beatResolution is how old the time may be that an agent was seen at, when a heartbeat says
@@ -77,7 +85,7 @@ const beatResolution = 40 * time.Second
 func tellsNothing(a store.Agent, h api.Heartbeat, now time.Time) bool {
 	since := now.Sub(a.LastSeen)
 	return since >= 0 && since < beatResolution && h.Assigned == nil && len(a.Assigned) == 0 &&
-		a.Status == h.Status && a.Version == h.Version &&
+		a.Status == h.Status && a.Version == h.Version && (h.SecretsKey == "" || h.SecretsKey == a.SecretsKey) &&
 		reflect.DeepEqual(a.Sandbox, h.Sandbox) && reflect.DeepEqual(a.Health, h.Health) && reflect.DeepEqual(a.Monitors, h.Monitors) &&
 		(h.Tags == nil || slices.Equal(a.Tags, h.Tags)) && (h.Plugins == nil || reflect.DeepEqual(a.Plugins, h.Plugins))
 }

@@ -48,7 +48,11 @@ func (t *tx) start(p program, ev workflow.Event, decision workflow.Decision, all
 		}
 	}
 	ev.TraceParent = t.runDecided(ev.TraceParent, p.name, run.ID)
-	state, effects, err := begin(p.Definition, run.ID, ev, all...)
+	known, err := t.knowing(p.Definition)
+	if err != nil {
+		return "", err
+	}
+	state, effects, err := begin(known, run.ID, ev, all...)
 	if err != nil {
 		t.engine.log.Error("run cannot start", "org", t.org, "workflow", p.name, "event", ev.ID, "error", err)
 		return "", nil
@@ -72,7 +76,11 @@ func (t *tx) advance(id api.RunID, in workflow.Input) error {
 		return t.abandon(run, err)
 	}
 	was.State.Now = t.now
-	next, effects, err := workflow.Step(d, was.State, in)
+	known, err := t.knowing(d)
+	if err != nil {
+		return err
+	}
+	next, effects, err := workflow.Step(known, was.State, in)
 	if err != nil {
 		return t.abandon(run, err)
 	}
@@ -160,7 +168,7 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 // than the definition lets it.
 func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of *workflow.Definition) error {
 	within := of.Limits.ExpiresAfter
-	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags, Sandbox: d.Sandbox, Installs: d.Type == api.TypeInstall}
+	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags, Sandbox: d.Sandbox, Installs: d.Type == api.TypeInstall, Secrets: len(d.Secrets) > 0}
 	if d.Target.SameHost {
 		target.Host = ev.Agent.Host
 		if target.Host == "" { // an empty host would be any
@@ -184,7 +192,7 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of 
 	}
 	spec := instruction.Spec{
 		ID: api.InstructionID(t.engine.ids.next(t.now)), RunID: run.ID, Workflow: run.Workflow, Step: d.Step, Try: d.Try, EventID: run.EventID,
-		Plugin: d.Plugin, Version: d.Version, Input: d.Input, Timeout: d.Timeout, Target: target, Idempotent: d.Idempotent,
+		Plugin: d.Plugin, Version: d.Version, Input: d.Input, Secrets: d.Secrets, Timeout: d.Timeout, Target: target, Idempotent: d.Idempotent,
 		Type: d.Type, Setup: d.Setup, Priority: of.Priority,
 	}
 	switch {

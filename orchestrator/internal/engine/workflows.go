@@ -96,7 +96,11 @@ func (t *tx) definition(r store.Run) (*workflow.Definition, error) {
 }
 
 func (t *tx) compile(w store.Workflow) (*workflow.Definition, error) {
-	return t.engine.programs.compiled(versionKey{t.org, w.Name, w.Version}, func() (*workflow.Definition, error) {
+	return t.engine.compile(t.org, w)
+}
+
+func (e *Engine) compile(org api.OrgID, w store.Workflow) (*workflow.Definition, error) {
+	return e.programs.compiled(versionKey{org, w.Name, w.Version}, func() (*workflow.Definition, error) {
 		return workflow.Parse(w.Name, []byte(w.Text))
 	})
 }
@@ -148,6 +152,9 @@ func (t *tx) putIntoEffect(d *workflow.Definition, text []byte, action string) (
 	case err == nil && w.Digest == d.Digest():
 		return w, false, nil
 	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return w, false, err
+	}
+	if err := t.missingSecrets(d); err != nil {
 		return w, false, err
 	}
 	w = store.Workflow{Name: d.Name, Text: string(text), Digest: d.Digest(), AppliedAt: t.now}

@@ -26,6 +26,8 @@ type Target struct {
 	Sandbox api.SandboxLevel `json:"sandbox,omitempty"`
 	// Installs says that the instruction brings the plugin: the agent need not have it.
 	Installs bool `json:"installs,omitempty"`
+	// Secrets says that the agent must have told a key that secrets can be sealed to.
+	Secrets bool `json:"secrets,omitempty"`
 }
 
 // Fits reports whether an agent with that id, host name and tags may run it, as far as
@@ -55,7 +57,8 @@ type Spec struct {
 	Type        string                     `json:"type,omitempty"`    // "" is to execute
 	Setup       api.PluginConfiguration    `json:"setup,omitzero"`    // without the version
 	Input       map[string]json.RawMessage `json:"input,omitempty"`
-	Timeout     time.Duration              `json:"timeout"` // of one attempt, in nanoseconds
+	Secrets     []SecretText               `json:"secrets,omitempty"` // which the agent gets with its claim
+	Timeout     time.Duration              `json:"timeout"`           // of one attempt, in nanoseconds
 	Target      Target                     `json:"target"`
 	Priority    string                     `json:"priority"`              // "" is normal
 	Idempotent  bool                       `json:"idempotent"`            // may run again when an attempt may have run

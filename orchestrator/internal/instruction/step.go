@@ -8,7 +8,7 @@ import (
 )
 
 // Input is something that happens to an instruction: [Offer], [Claim], [Report],
-// [Finish], [Cancel] or [Tick].
+// [Finish], [Refuse], [Cancel] or [Tick].
 type Input interface {
 	step(Instruction) (Instruction, []Effect, *api.Error)
 }
@@ -49,6 +49,13 @@ type Finish struct {
 	Lease   string
 	Result  api.Result
 	Now     time.Time
+}
+
+// Refuse ends an instruction that was offered and cannot be started as it is: its agent does
+// not get what it needs. Why is for people.
+type Refuse struct {
+	Why string
+	Now time.Time
 }
 
 // Cancel asks that the instruction does not run, or stops. Asking again, or when it
@@ -164,6 +171,13 @@ func (f Finish) end(i Instruction) (Instruction, []Effect, *api.Error) {
 	}
 	i.Status, i.Spent = f.Result.Status, false
 	return i, []Effect{Ended{}}, nil
+}
+
+func (r Refuse) step(i Instruction) (Instruction, []Effect, *api.Error) {
+	if i.Status != api.Offered {
+		return i, nil, i.conflict("It cannot be refused")
+	}
+	return i.close(api.Rejected, r.Now, r.Why)
 }
 
 func (c Cancel) step(i Instruction) (Instruction, []Effect, *api.Error) {

@@ -68,6 +68,7 @@ func Handlers(e *engine.Engine, s Server) (shared, web map[route.ID]route.Handle
 	}
 	maps.Copy(handlers, o.plugins())
 	maps.Copy(handlers, o.accountHandlers())
+	maps.Copy(handlers, o.secrets())
 	if shared, err = described(handlers); err != nil {
 		return nil, nil, err
 	}

@@ -21,7 +21,7 @@ func TestTypesOnlyGainFields(t *testing.T) {
 	now := map[string]bool{}
 	var lines []string
 	for _, v := range []any{Health{}, NewToken{}, Token{}, Agent{}, Applied{}, Workflow{}, RunDetail{}, Log{}, Event{}, Audit{}, Session{}, User{}, Invitation{}, NewAPIToken{}, APIToken{},
-		Published{}, Plugin{}, Assigned{}, Publisher{}} {
+		Published{}, Plugin{}, Assigned{}, Publisher{}, Secret{}, Rotation{}} {
 		for _, line := range fields(reflect.TypeOf(v).Name(), reflect.TypeOf(v)) {
 			now[line] = true
 			lines = append(lines, line)

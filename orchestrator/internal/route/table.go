@@ -107,6 +107,11 @@ var (
 	APITokenList   = ID{"api_token_list"}
 	APITokenRevoke = ID{"api_token_revoke"}
 	SessionShow    = ID{"session_show"}
+
+	SecretSet     = ID{"secret_set"}
+	SecretList    = ID{"secret_list"}
+	SecretDelete  = ID{"secret_delete"}
+	SecretsRotate = ID{"secrets_rotate"}
 )
 
 // The routes of the web alone.
@@ -221,6 +226,10 @@ var table = slices.Concat([]Row{
 	Row{ID: RolloutCommand, Role: account.Operator, Method: http.MethodPost, Pattern: "/api/v1/plugins/{id}/rollout", MaxBody: small},
 	Row{ID: PublisherTrust, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/publishers", MaxBody: small},
 	Row{ID: PublisherList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/publishers"},
+	Row{ID: SecretList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/secrets"},
+	Row{ID: SecretSet, Role: account.Admin, Method: http.MethodPut, Pattern: "/api/v1/secrets/{id}", MaxBody: 4 * small},
+	Row{ID: SecretDelete, Role: account.Admin, Method: http.MethodDelete, Pattern: "/api/v1/secrets/{id}"},
+	Row{ID: SecretsRotate, Role: account.Admin, Allow: []Kind{LocalOperator}, Method: http.MethodPost, Pattern: "/api/v1/secrets/rotate"}, // of all organisations
 	Row{ID: PublisherDistrust, Role: account.Admin, Method: http.MethodDelete, Pattern: "/api/v1/publishers", MaxBody: small},
 	Row{ID: UserList, Role: account.Admin, Method: http.MethodGet, Pattern: "/api/v1/users"},
 	Row{ID: UserAdd, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/users", MaxBody: small},

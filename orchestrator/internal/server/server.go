@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +25,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/openid"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/route"
+	"github.com/stavily/agents/orchestrator/internal/secret"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -53,6 +56,9 @@ type Options struct {
 	GiveKeys         bool   // private keys may be made here and downloaded once
 	Logger           *slog.Logger
 	Ready            func(addr net.Addr) // called once all listeners accept; may be nil
+	// SecretsKeyFile has the keys that secrets are sealed with; empty: secrets.key in SharedDir.
+	// SecretsKeyCommand prints them instead, with its arguments divided by spaces.
+	SecretsKeyFile, SecretsKeyCommand string
 	// FirstAdmin is told the one-time link of the first admin, where there is none yet and
 	// people can connect; may be nil. It is a secret: it belongs before a person, not in a log.
 	FirstAdmin func(link string)
@@ -97,8 +103,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.AllowJWT {
 		o.Logger.Warn("agents may come with a token instead of a certificate (--allow-jwt): whoever steals a token is that agent, and stays it by refreshing the token, until the agent is revoked")
 	}
-	e := engine.New(st, common.authority, engine.Options{Metrics: registry, Logger: o.Logger, Depot: common.packages, Trace: tracer, Tokens: common.tokens, GiveKeys: o.GiveKeys, LeaseTTL: o.Lease})
-	if err := e.SweepPackages(ctx); err != nil {
+	vault, err := openVault(o)
+	if err != nil {
+		return err
+	}
+	e := engine.New(st, common.authority, engine.Options{Metrics: registry, Vault: vault, Logger: o.Logger, Depot: common.packages, Trace: tracer, Tokens: common.tokens, GiveKeys: o.GiveKeys, LeaseTTL: o.Lease})
+	if err := errors.Join(e.OpenSecrets(ctx), e.SweepPackages(ctx)); err != nil {
 		return err
 	}
 	l, err := listen(ctx, o, common.authority)
@@ -110,6 +120,17 @@ func Run(ctx context.Context, o Options) (err error) {
 		BaseURL: baseURL(hosts[0], l.agents.Addr()), WebURL: webURL(hosts[0], l.web), CA: common.authority, Accounts: account.New(e, o.Logger, nil),
 	}
 	return run(ctx, o, e, info, hosts, l, tracer.Run, serveMetrics(o, registry, metrics))
+}
+
+// openVault reads the keys of secrets, and makes the first one.
+func openVault(o Options) (*secret.Vault, error) {
+	if o.SecretsKeyCommand != "" && o.SecretsKeyFile != "" {
+		return nil, errors.New("--secrets-key-file and --secrets-key-command: say one of them")
+	}
+	return secret.Open(secret.Options{
+		File:    cmp.Or(o.SecretsKeyFile, filepath.Join(cmp.Or(o.SharedDir, o.DataDir), "secrets.key")),
+		Command: strings.Fields(o.SecretsKeyCommand),
+	})
 }
 
 // run serves on all listeners until ctx is done or a part fails.

@@ -52,8 +52,10 @@ type Agent struct {
 	Health   *api.Health
 	Sandbox  *api.Posture
 
-	Lost       bool      `json:",omitzero"` // it fell silent, and workflows were told
-	ExpiryTold time.Time `json:",omitzero"` // NotAfter of the certificate of which workflows were told that it ends
+	Lost            bool      `json:",omitzero"` // it fell silent, and workflows were told
+	ExpiryTold      time.Time `json:",omitzero"` // NotAfter of the certificate of which workflows were told that it ends
+	SecretsKey      string    // secrets are sealed to it: the first that it told
+	OtherSecretsKey string    // that it tells now instead, and that is not taken
 
 	TakesPackages bool           // it has asked which packages it is to have
 	Assigned      []PackageState // what became of those
@@ -66,14 +68,19 @@ func (a Agent) CanTake(plugin api.PluginID, target instruction.Target) bool {
 }
 
 // CouldTake reports whether the agent could run an instruction if its sandbox were good
-// enough: it is an action agent, the target fits it, and the plugin is among those that
-// it has ready, if it has told which it has, or is brought by the instruction.
+// enough: it is an action agent, the target fits it, secrets can be sealed to it if there
+// are any, and the plugin is among those that it has ready, if it has told which it has, or
+// is brought by the instruction.
 func (a Agent) CouldTake(plugin api.PluginID, target instruction.Target) bool {
 	const unsaid, usable = "", "ready" // as in api.PluginInfo
 	ready := target.Installs || a.Plugins == nil || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool {
 		return p.ID == plugin && (p.State == unsaid || p.State == usable)
 	})
-	return a.Type == api.Action && ready && target.Fits(a.ID, a.Hostname, a.Tags)
+	return a.Type == api.Action && ready && a.takesSecrets(target) && target.Fits(a.ID, a.Hostname, a.Tags)
+}
+
+func (a Agent) takesSecrets(target instruction.Target) bool {
+	return !target.Secrets || a.SecretsKey != ""
 }
 
 // Token is an enrolment token. The token itself is not kept, only its hash.

@@ -79,6 +79,7 @@ type Reader interface {
 	InstructionReader
 	PackageReader
 	AccountReader
+	SecretReader
 	// Audit lists records with a higher Seq, oldest first, at most PageSize(limit).
 	Audit(after int64, limit int) ([]Audit, error)
 	// AuditBefore lists records with a lower Seq, or of all where that is 0, newest first.
@@ -194,6 +195,12 @@ type PackageReader interface {
 	Publishers() ([]Publisher, error) // by fingerprint
 }
 
+// SecretReader reads secrets, which are sealed.
+type SecretReader interface {
+	Secret(name string) (Secret, error)
+	Secrets() ([]Secret, error) // by name, deleted ones too
+}
+
 // Tx reads and writes in one transaction; what it wrote it reads back. Put… adds the
 // record or replaces the one with the same key. Add… is ErrExists when the key is
 // taken, and then the transaction can go on.
@@ -253,6 +260,8 @@ type Tx interface {
 	HastenAssignments(plugin api.PluginID, at time.Time) error
 	PutPublisher(Publisher) error
 	DeletePublisher(fingerprint string) error
+
+	PutSecret(Secret) error
 
 	AddAudit(Audit) error
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -44,6 +45,7 @@ type Proposal struct {
 	Version string                     `json:"version,omitempty"`
 	On      string                     `json:"on"`
 	Input   map[string]json.RawMessage `json:"input,omitempty"`
+	Secrets []instruction.SecretText   `json:"secrets,omitempty"` // where which are put into it, never what
 }
 
 // anyAgent stands for the agent in what a step would do on each of several.
@@ -69,7 +71,11 @@ func (m *machine) asked(id string) (Asked, error) {
 		if err != nil {
 			return out, fmt.Errorf("step %s: %w", step.ID, err)
 		}
-		out.Steps = append(out.Steps, Proposal{step.ID, step.Plugin, step.Version, on, input})
+		secrets, err := m.d.secretTexts(step.secrets, values, true)
+		if err != nil {
+			return out, fmt.Errorf("step %s: %w", step.ID, err)
+		}
+		out.Steps = append(out.Steps, Proposal{step.ID, step.Plugin, step.Version, on, input, secrets})
 	}
 	text, err := json.Marshal(out.Steps)
 	if err == nil && len(text) > 2*MaxInputBytes {

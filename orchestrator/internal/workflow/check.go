@@ -54,6 +54,9 @@ type checker struct {
 	warnings strictyaml.Errors // what is not there, and may come
 	data     map[string]string // fields of event.data by type, where they are known
 	untyped  *expr.Env         // env without those; nil where they are not known
+
+	withPath    []any        // of the values that are compiled
+	secretTexts []secretText // of these
 }
 
 func (c *checker) fail(path []any, format string, args ...any) {

@@ -51,6 +51,8 @@ type Definition struct {
 	tests     []Test
 	when      *expr.Program   // nil: always
 	read      map[string]bool // ids of the actions whose results expressions read
+	secrets   []SecretUse
+	versions  map[string]int // of secrets; see [Definition.Knowing]
 }
 
 // OnFailure says what follows when an action has failed.
@@ -102,10 +104,11 @@ type StepDefinition struct {
 	On         []Status        // outputs only: the ends of a run that it is for
 	Undo       *StepDefinition // actions only: what takes back what it has done; nil for nothing
 
-	when  *expr.Program // nil: always
-	with  []field
-	reads []string // ids of the steps that with reads
-	timed bool     // with reads now
+	when    *expr.Program // nil: always
+	with    []field
+	secrets []secretText // of with
+	reads   []string     // ids of the steps that with reads
+	timed   bool         // with reads now
 }
 
 // Target says where a step runs: on the host of the sensor that sent the event, on

@@ -21,6 +21,7 @@ type Known struct {
 	Plugins   map[api.PluginID]KnownPlugin
 	Agents    []KnownAgent
 	Workflows []string
+	Secrets   []string // their names
 
 	// PluginsTold says that Plugins are all: every action agent has told what it has.
 	PluginsTold bool
@@ -69,6 +70,11 @@ func (c *checker) acquainted(text document) {
 		}
 		if t.Workflow != "" && !slices.Contains(c.known.Workflows, t.Workflow) {
 			c.missing(at(path, "workflow"), false, "there is no workflow %s yet%s", t.Workflow, near(t.Workflow, c.known.Workflows))
+		}
+	}
+	for _, use := range c.def.secrets {
+		if !slices.Contains(c.known.Secrets, use.Name) {
+			c.errs = append(c.errs, use.Missing())
 		}
 	}
 	installed := map[api.PluginID]bool{}

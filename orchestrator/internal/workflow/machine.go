@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -320,7 +321,7 @@ func (m *machine) holds(step StepDefinition) (bool, error) {
 
 func (m *machine) dispatch(step StepDefinition, output bool) {
 	try := m.s.Steps[step.ID].Try
-	input, err := m.input(step)
+	input, secrets, err := m.input(step)
 	if err != nil {
 		m.end(step.ID, StepState{Status: StepStatus(api.Failed), Try: try, Error: clip(err.Error())})
 		return
@@ -328,17 +329,19 @@ func (m *machine) dispatch(step StepDefinition, output bool) {
 	m.s.Steps[step.ID] = StepState{Status: StepDispatched, Try: try}
 	m.record(StepSent, step.ID, "plugin %s", step.Plugin)
 	m.emit(Dispatch{
-		Step: step.ID, Try: try, Plugin: step.Plugin, Version: step.Version, Input: input, Timeout: step.Timeout,
+		Step: step.ID, Try: try, Plugin: step.Plugin, Version: step.Version, Input: input, Secrets: secrets, Timeout: step.Timeout,
 		Target: step.Target, Sandbox: step.Sandbox, Idempotent: step.Idempotent, Output: output, Undo: strings.HasPrefix(step.ID, undoing),
 		Wait: step.Offline.Wait, Pick: step.Pick,
 		Type: step.Type, Setup: step.Setup, Install: step.Install,
 	})
 }
 
-func (m *machine) input(step StepDefinition) (map[string]json.RawMessage, error) {
+// input renders what a step is given. What a step gets that needs an approval is of the
+// versions of secrets that were approved.
+func (m *machine) input(step StepDefinition) (map[string]json.RawMessage, []instruction.SecretText, error) {
 	values, err := m.values()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if strings.Contains(step.ID, "@") {
 		values[expr.Run].(map[string]any)["status"] = string(ApprovalNeeded)
@@ -347,7 +350,13 @@ func (m *machine) input(step StepDefinition) (map[string]json.RawMessage, error)
 		fleet := m.s.Steps[whole].Fleet
 		values[expr.Agent] = fleet[slices.IndexFunc(fleet, func(a Agent) bool { return a.ID == id })].value()
 	}
-	return render(step.with, values)
+	input, err := render(step.with, values)
+	if err != nil {
+		return nil, nil, err
+	}
+	approved := slices.ContainsFunc(step.Needs, func(need string) bool { return m.s.Steps[need].Digest != "" })
+	secrets, err := m.d.secretTexts(step.secrets, values, approved)
+	return input, secrets, err
 }
 
 // end makes a step's state final. The first action that fails gives the run its

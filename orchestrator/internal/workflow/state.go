@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -163,6 +164,7 @@ type Dispatch struct {
 	Plugin     api.PluginID
 	Version    string // range, as written; empty for any
 	Input      map[string]json.RawMessage
+	Secrets    []instruction.SecretText // that the agent puts into the input
 	Timeout    time.Duration
 	Target     Target
 	Pick       *Selector        // of the agents of which one runs it; nil: Target says it

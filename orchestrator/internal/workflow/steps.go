@@ -198,10 +198,10 @@ func (c *checker) expressionsOf(text document) {
 			delete(here.Absent, expr.Agent)
 		}
 		c.reading, c.timed = nil, false
-		s.with = c.with([]any{"actions", i, "with"}, here)
+		s.with, s.secrets = c.with([]any{"actions", i, "with"}, here)
 		s.reads, s.timed = c.reading, c.timed
 		if s.Undo != nil {
-			s.Undo.with = c.with([]any{"actions", i, "undo", "with"}, scope(ids, ids))
+			s.Undo.with, s.Undo.secrets = c.with([]any{"actions", i, "undo", "with"}, scope(ids, ids))
 		}
 		if s.Wait != nil {
 			env := c.env
@@ -212,6 +212,6 @@ func (c *checker) expressionsOf(text document) {
 	}
 	c.approvals(upstream)
 	for i := range c.def.Outputs {
-		c.def.Outputs[i].with = c.with([]any{"outputs", i, "with"}, scope(ids, ids))
+		c.def.Outputs[i].with, c.def.Outputs[i].secrets = c.with([]any{"outputs", i, "with"}, scope(ids, ids))
 	}
 }

@@ -31,7 +31,7 @@ type (
 		where   string
 		program *expr.Program
 	}
-	composed struct { // text with expressions in it
+	composed struct { // text with expressions or secrets in it
 		where  string
 		pieces []piece
 	}
@@ -39,10 +39,11 @@ type (
 	object []field
 )
 
-// piece is literal text, or an expression whose value becomes text.
+// piece is literal text, an expression whose value becomes text, or a secret.
 type piece struct {
 	text    string
 	program *expr.Program
+	secret  string // its name
 }
 
 // field is one key of an object.
@@ -66,15 +67,8 @@ func (t computed) append(b []byte, values expr.Values) ([]byte, error) {
 func (t composed) append(b []byte, values expr.Values) ([]byte, error) {
 	var text []byte
 	for _, p := range t.pieces {
-		if p.program == nil {
-			text = append(text, p.text...)
-			continue
-		}
-		v, err := p.program.Eval(values)
-		if err == nil {
-			text, err = v.AppendText(text, MaxInputBytes)
-		}
-		if err != nil {
+		var err error
+		if text, err = p.append(text, values); err != nil {
 			return b, located(t.where, err)
 		}
 	}
@@ -83,6 +77,21 @@ func (t composed) append(b []byte, values expr.Values) ([]byte, error) {
 		err = errInputTooLarge
 	}
 	return append(b, quoted...), located(t.where, err)
+}
+
+// append adds what people are shown: of a secret its name.
+func (p piece) append(text []byte, values expr.Values) ([]byte, error) {
+	switch {
+	case p.secret != "":
+		return append(text, shownSecret(p.secret)...), nil
+	case p.program == nil:
+		return append(text, p.text...), nil
+	}
+	v, err := p.program.Eval(values)
+	if err != nil {
+		return text, err
+	}
+	return v.AppendText(text, MaxInputBytes)
 }
 
 func (t list) append(b []byte, values expr.Values) ([]byte, error) {
@@ -141,13 +150,15 @@ func render(with []field, values expr.Values) (map[string]json.RawMessage, error
 	return input, nil
 }
 
-// with compiles the values of a step.
-func (c *checker) with(path []any, scope expr.Scope) []field {
+// with compiles the values of a step, and says where secrets are part of them.
+func (c *checker) with(path []any, scope expr.Scope) ([]field, []secretText) {
 	n := c.doc.Node(path)
 	if n == nil || n.Kind != yaml.MappingNode {
-		return nil
+		return nil, nil
 	}
-	return c.fields(n, "with", path, scope)
+	scope.With = true
+	c.withPath, c.secretTexts = path, nil
+	return c.fields(n, "with", path, scope), c.secretTexts
 }
 
 func (c *checker) fields(n *yaml.Node, where string, path []any, scope expr.Scope) []field {
@@ -192,16 +203,25 @@ func (c *checker) text(s, where string, path []any, scope expr.Scope) template {
 		return constant("null")
 	}
 	var pieces []piece
-	expressions := 0
+	expressions, secrets := 0, 0
 	for _, p := range parts {
-		if !p.Expression {
+		name, secret := expr.SecretName(p.Text)
+		switch {
+		case !p.Expression:
 			pieces = append(pieces, piece{text: p.Text})
-			continue
+		case secret:
+			secrets++
+			pieces = append(pieces, piece{secret: c.secret(path, p, name)})
+		default:
+			expressions++
+			pieces = append(pieces, piece{program: c.expression(path, p, scope)})
 		}
-		expressions++
-		pieces = append(pieces, piece{program: c.expression(path, p, scope)})
 	}
 	switch {
+	case secrets > 0:
+		out := composed{where, pieces}
+		c.secretTexts = append(c.secretTexts, secretText{c.inWith(path), out})
+		return out
 	case expressions == 0:
 		quoted, err := json.Marshal(s)
 		if err != nil {

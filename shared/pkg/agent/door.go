@@ -2,11 +2,13 @@ package agent
 
 import (
 	"math/rand/v2"
+	"path/filepath"
 
 	"github.com/stavily/agents/shared/internal/delivery"
 	"github.com/stavily/agents/shared/internal/execution"
 	"github.com/stavily/agents/shared/internal/spool"
 	"github.com/stavily/agents/shared/internal/wal"
+	"github.com/stavily/agents/shared/pkg/sealed"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
@@ -51,6 +53,13 @@ func StepDelivery(s Delivery, in DeliveryInput) (Delivery, []DeliveryEffect) {
 func NotTaken(err error, items int, first uint64) Failed {
 	class, after := delivery.Classify(err)
 	return Failed{Class: class, RetryAfter: after, Items: items, First: first, Random: rand.Float64()}
+}
+
+// OpenSecretsKey opens the key that secrets of this agent's instructions are sealed to, and makes
+// it when there is none.
+func (rt *Runtime) OpenSecretsKey() (err error) {
+	rt.sealing, err = sealed.OpenKey(filepath.Join(rt.DataDir("state"), "secrets.key"))
+	return err
 }
 
 // StartedDetails are the error_details of an interrupted attempt.

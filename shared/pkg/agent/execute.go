@@ -26,7 +26,7 @@ func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
 	if err != nil {
 		result.Status, result.ErrorMessage = api.Failed, err.Error()
 	}
-	result.ErrorMessage = p.rt.secrets.Redact(result.ErrorMessage)
+	result.ErrorMessage, result.Result = p.rt.secrets.Redact(result.ErrorMessage), p.rt.secrets.RedactJSON(result.Result)
 	end := time.Now()
 	result.StartedAt, result.FinishedAt, result.DurationMS = api.At(begin), api.At(end), end.Sub(begin).Milliseconds()
 	result.Plugin = &api.PluginRef{ID: t.Plugin.ID, Version: t.Plugin.Version, Digest: t.Plugin.Digest}
@@ -173,7 +173,7 @@ func (p *Plugins) judge(t Task, ran acted) api.Result {
 	}
 	marker := map[string]any{"truncated": true, "bytes": len(ran.Data)}
 	file := filepath.Join(p.rt.DataDir("cache"), "result-"+string(t.Instruction.ID)+".json")
-	if err := atomicfile.Write(file, ran.Data, 0o600); err != nil {
+	if err := atomicfile.Write(file, p.rt.secrets.RedactJSON(ran.Data), 0o600); err != nil {
 		p.rt.Log.Error("a large result is not kept", telemetry.KeyPlugin, t.Plugin.ID, telemetry.KeyError, err)
 		marker["error"] = err.Error()
 	} else {

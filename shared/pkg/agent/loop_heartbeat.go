@@ -43,10 +43,12 @@ func (rt *Runtime) sendHeartbeat(ctx context.Context, status string) {
 		Plugins: rt.infos(), Assigned: rt.assignedStates(), Monitors: rt.monitorInfos(), Sandbox: rt.Plugins.Posture(),
 		Tags:                append([]string{}, rt.Config().Agent.Tags...),
 		CertificateNotAfter: api.At(end),
+		SecretsKey:          rt.secretsKey(),
 	})
 	rt.noteContact(err)
 	if err == nil {
 		rt.noteSkew(begin, time.Now(), answer.ServerTime.Time)
+		rt.noteSecretsKey(answer.SecretsKeyRefused)
 	}
 }
 

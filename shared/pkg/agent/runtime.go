@@ -17,6 +17,7 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/pki"
+	"github.com/stavily/agents/shared/pkg/sealed"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 	"github.com/stavily/agents/shared/pkg/trace"
 )
@@ -56,6 +57,7 @@ type Runtime struct {
 	events   atomic.Pointer[func(context.Context, api.Event) error] // see TakeEvents
 	secrets  *telemetry.Redactor                                    // what plugins must keep to themselves
 	hidden   sync.Map                                               // what it knows
+	sealing  *sealed.Key                                            // that secrets of instructions are sealed to; of an action agent, once it is open
 
 	toldDenied sync.Map // what was recorded as denied → why
 }

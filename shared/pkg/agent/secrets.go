@@ -1,9 +1,13 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/sealed"
 )
 
 // hide makes the secrets of a task's configuration unprintable before its process
@@ -53,4 +57,55 @@ func (rt *Runtime) assignedStates() []api.AssignedState {
 		out[i].Message = rt.secrets.Redact(out[i].Message)
 	}
 	return out
+}
+
+// secretsKey is the public key that heartbeats tell.
+func (rt *Runtime) secretsKey() string {
+	if rt.sealing == nil {
+		return ""
+	}
+	return rt.sealing.Public()
+}
+
+// conditionSecretsKey says that no secrets come here.
+const conditionSecretsKey = "secrets_key_refused"
+
+func (rt *Runtime) noteSecretsKey(refused bool) {
+	if !refused {
+		rt.Health.Clear(conditionSecretsKey)
+		return
+	}
+	rt.Health.Set(conditionSecretsKey, Degraded, false,
+		"the orchestrator gives this agent no secrets: it has told another key for them before, which data/state/secrets.key does not hold any more",
+		"restore data/state/secrets.key from a backup, or enrol this agent again with a token made for it: "+rt.enrollHint())
+}
+
+var errNoSecretsKey = errors.New("this agent has no key that secrets could have been sealed to")
+
+// WithSecrets is a task with the secrets that came with the claim of its instruction, which
+// from then on are unprintable here. The instruction that was given stays as it was: what
+// is journalled has no value of them.
+func (rt *Runtime) WithSecrets(t Task, text string) (Task, error) {
+	switch {
+	case text == "" && len(t.Instruction.Secrets) > 0:
+		return t, fmt.Errorf("the secrets %s of this instruction did not come with its claim", strings.Join(t.Instruction.Secrets, ", "))
+	case text == "":
+		return t, nil
+	}
+	if rt.sealing == nil {
+		return t, errNoSecretsKey
+	}
+	i := *t.Instruction
+	contents, err := rt.sealing.Open(sealed.Binding{Org: rt.organization(), Agent: rt.Config().Agent.ID, Instruction: i.ID, Attempt: i.Attempt}, text)
+	if err != nil {
+		return t, err
+	}
+	for _, secret := range contents.Hide {
+		rt.hide(secret)
+	}
+	if i.InputData, err = contents.Into(i.InputData); err != nil {
+		return t, err
+	}
+	t.Instruction = &i
+	return t, nil
 }

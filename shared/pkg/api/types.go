@@ -77,6 +77,9 @@ type Heartbeat struct {
 	Sandbox             *Posture        `json:"sandbox,omitempty"`
 	Tags                []string        `json:"tags,omitzero"` // nil: as they were
 	CertificateNotAfter Time            `json:"certificate_not_after"`
+	// SecretsKey is the public key that the secrets of this agent's instructions are sealed
+	// to: the base64 of an X25519 key. The orchestrator keeps to the first that it was told.
+	SecretsKey string `json:"secrets_key,omitempty"`
 }
 
 // Health is an agent's own view of itself, as /health gives it.
@@ -99,6 +102,9 @@ type Condition struct {
 type HeartbeatResponse struct {
 	ServerTime    Time   `json:"server_time"`
 	ConfigVersion string `json:"config_version"`
+	// SecretsKeyRefused says that the agent has told another SecretsKey before: it is
+	// given no secrets until it is enrolled again.
+	SecretsKeyRefused bool `json:"secrets_key_refused,omitempty"`
 }
 
 // Priorities of an instruction, lowest first.
@@ -168,6 +174,9 @@ type Instruction struct {
 	// cannot give it rejects the instruction before it claims it. It is offered only to
 	// agents that report the level, so that one that does not know the field had it then.
 	SandboxMinimum SandboxLevel `json:"sandbox_minimum,omitempty"`
+	// Secrets are the names of the secrets whose values come with the answer to the claim;
+	// the instruction must not run without them.
+	Secrets []string `json:"secrets,omitempty"`
 	// LeaseSeconds and ExpiresInSeconds say the same as the two times above as
 	// durations from now, so that an agent needs no agreement of clocks.
 	LeaseSeconds     int `json:"lease_seconds,omitempty"`
@@ -237,6 +246,9 @@ type ProgressResponse struct {
 	LeaseExpiresAt Time          `json:"lease_expires_at"`
 	LeaseSeconds   int           `json:"lease_seconds,omitempty"`
 	Cancel         bool          `json:"cancel"`
+	// Secrets answers a claim of an instruction that has some: which texts go where into
+	// its input, sealed to the SecretsKey of the agent that claims.
+	Secrets string `json:"secrets,omitempty"`
 }
 
 // ResourceUsage is what one run of a plugin took.

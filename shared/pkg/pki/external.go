@@ -114,7 +114,7 @@ func (e *External) ask(r signerRequest) (answer signerAnswer, err error) {
 	if err != nil {
 		return answer, e.errorf("%w", err)
 	}
-	stdout, err := runHelper(e.Command, append(line, '\n'))
+	stdout, err := RunHelper(e.Command, append(line, '\n'))
 	if err != nil {
 		return answer, e.errorf("op %s: %w", r.Op, err)
 	}
@@ -128,8 +128,8 @@ func (e *External) ask(r signerRequest) (answer signerAnswer, err error) {
 	return answer, nil
 }
 
-// runHelper runs a command of the host's owner to its end and returns what it printed.
-func runHelper(command []string, stdin []byte) ([]byte, error) {
+// RunHelper runs a command of the host's owner to its end and returns what it printed.
+func RunHelper(command []string, stdin []byte) ([]byte, error) {
 	stdout, stderr := limits.NewBuffer(maxAnswer), limits.NewBuffer(1<<10)
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), stdout, stderr

@@ -32,7 +32,7 @@ func PassphraseFile(path string) Passphrase {
 // PassphraseCommand takes it from the first line that a command prints.
 func PassphraseCommand(command []string) Passphrase {
 	return func() ([]byte, error) {
-		text, err := runHelper(command, nil)
+		text, err := RunHelper(command, nil)
 		if err != nil {
 			return nil, fmt.Errorf("api.auth.key_passphrase_command %q: %w", command[0], err)
 		}

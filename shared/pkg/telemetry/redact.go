@@ -3,13 +3,17 @@ package telemetry
 import (
 	"cmp"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // Redacted stands where a secret was.
@@ -29,7 +33,7 @@ type Redactor struct {
 }
 
 // Add makes secret unprintable, in itself and as it stands in JSON, a Go string, a
-// URL and base64; of one with several lines, such as a PEM key, each line too,
+// URL, hexadecimal and base64, there also within a longer text such as "user:secret"; of one with several lines, such as a PEM key, each line too,
 // because logs are written by the line. Values of fewer than 6 bytes are passed
 // over. Adding one again changes nothing.
 func (r *Redactor) Add(secret string) {
@@ -58,15 +62,34 @@ func encodings(secret string) []string {
 		url.PathEscape(secret),
 		base64.StdEncoding.EncodeToString([]byte(secret)),
 		base64.URLEncoding.EncodeToString([]byte(secret)),
+		hex.EncodeToString([]byte(secret)),
+		strings.ToUpper(hex.EncodeToString([]byte(secret))),
 	}
+	forms = append(forms, within64(secret)...)
 	for _, once := range quoted(secret) {
 		forms = append(append(forms, once), quoted(once)...)
 	}
 	return forms
 }
 
+// within64 are the characters that a secret alone decides of the base64 of any text that it
+// stands in, at each of the three places where it can begin.
+func within64(secret string) []string {
+	var forms []string
+	for before := range 3 {
+		text := append(make([]byte, before), secret...)
+		for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			form := alphabet.EncodeToString(text)[(8*before+5)/6 : 8*len(text)/6]
+			if len(form) >= minSecret {
+				forms = append(forms, form)
+			}
+		}
+	}
+	return forms
+}
+
 // quoted is what stands between the quotes when s is written as a Go string, as
-// JSON, and as JSON that is safe in HTML.
+// JSON, as JSON that is safe in HTML, and as JSON in ASCII as Python writes it.
 func quoted(s string) []string {
 	var plain, html strings.Builder
 	enc := json.NewEncoder(&plain)
@@ -74,7 +97,22 @@ func quoted(s string) []string {
 	// A string always has a JSON form, and a Builder takes every write.
 	_ = enc.Encode(s)
 	_ = json.NewEncoder(&html).Encode(s)
-	return []string{unquote(strconv.Quote(s)), unquote(plain.String()), unquote(html.String())}
+	return []string{unquote(strconv.Quote(s)), unquote(plain.String()), unquote(html.String()), ascii(unquote(plain.String()))}
+}
+
+// ascii escapes what is not ASCII in a JSON string.
+func ascii(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r < utf8.RuneSelf {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
 }
 
 func unquote(s string) string {

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,4 +88,48 @@ func TestRedactorIsSafeForConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// What basic authentication, dumps and Python's JSON make of a secret is masked too.
+func TestFormsWithinLongerTexts(t *testing.T) {
+	const secret = "pässwörd-1234"
+	r := new(Redactor)
+	r.Add(secret)
+	for before := range 5 {
+		text := strings.Repeat("u", before) + ":" + secret + ":more"
+		for _, alphabet := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding} {
+			form := alphabet.EncodeToString([]byte(text))
+			if got := r.Redact(form); !strings.Contains(got, Redacted) || len(got)-len(Redacted) > len(form)-len(secret) {
+				t.Errorf("%d before it: %s", before, got)
+			}
+		}
+	}
+	for _, form := range []string{hex.EncodeToString([]byte(secret)), strings.ToUpper(hex.EncodeToString([]byte(secret))), `p\u00e4ssw\u00f6rd-1234`} {
+		if got := r.Redact("x" + form); got != "x"+Redacted {
+			t.Errorf("%s: %s", form, got)
+		}
+	}
+}
+
+func TestRedactJSON(t *testing.T) {
+	r := new(Redactor)
+	if got := string(r.RedactJSON([]byte(`{"a":1}`))); got != `{"a":1}` {
+		t.Errorf("without secrets: %s", got)
+	}
+	r.Add("secret-1")
+	r.Add("987654321")
+	r.Add(`a":"b"}`)
+	for in, want := range map[string]string{
+		`{"b": 1.0, "a":"x"}`:                                `{"b": 1.0, "a":"x"}`, // byte by byte
+		`{"a":["secret-1",{"secret-1":{"b":"x"}}],"n":1.50}`: `{"a":["[redacted]",{"[redacted]":{"b":"x"}}],"n":1.50}`,
+		`"\u0073ecret-1"`:                                    `"[redacted]"`,
+		`{"n":987654321}`:                                    `{"n":"[redacted]"}`,
+		`{"a":"b"}`:                                          `{"a":"b"}`,
+		`not JSON secret-1`:                                  `"not JSON [redacted]"`,
+		``:                                                   ``,
+	} {
+		if got := string(r.RedactJSON([]byte(in))); got != want {
+			t.Errorf("%s becomes %s, want %s", in, got, want)
+		}
+	}
 }

@@ -92,6 +92,7 @@ func testReplacing(f *fixture) {
 		func(tx store.Tx) error { return tx.PutToken(sampleToken("second")) },
 		func(tx store.Tx) error { return tx.PutUser(sampleUser("second")) },
 		func(tx store.Tx) error { return tx.PutCredential(sampleCredential("second")) },
+		func(tx store.Tx) error { return tx.PutSecret(sampleSecret("second")) },
 		func(tx store.Tx) error { return tx.PutStream("web-1", sampleStream(6)) },
 		func(tx store.Tx) error { return tx.PutGap(sampleGap("second")) },
 		func(tx store.Tx) error { return tx.SetCooldown("clean", "web-1", after(6)) },
@@ -104,6 +105,7 @@ func testReplacing(f *fixture) {
 	replaced := map[string]bool{"agent": true, "token": true, "gaps": true, "run": true, "instruction": true, "stream": true, "cooldown": true,
 		"user": true, "users": true, "credential": true, "credentials": true, "credentials of user": true,
 		"agents": true, "tokens": true, "runs": true, "instructions of run": true,
+		"secret": true, "secrets": true,
 		"package": true, "packages": true, "packages of plugin": true, "assignment": true, "assignments": true, "due assignments": true, "publishers": true}
 	f.view(func(r store.Reader) error {
 		for _, p := range probes() {

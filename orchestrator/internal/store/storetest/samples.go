@@ -30,7 +30,7 @@ func sampleAgent(note string) store.Agent {
 		Health:   &api.Health{Status: "degraded", Conditions: []api.Condition{{Name: "spool", Status: "degraded", Since: api.At(start), Message: "m", Remedy: "r"}}},
 		Sandbox:  samplePosture(),
 
-		TakesPackages: true,
+		SecretsKey: "k1", OtherSecretsKey: "k2", TakesPackages: true,
 		Assigned: []store.PackageState{{
 			AssignedState: api.AssignedState{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:5", Attempt: 2, State: api.PackageFailed, Message: "m"},
 			Since:         after(5),
@@ -43,6 +43,12 @@ func samplePosture() *api.Posture {
 		Level: api.SandboxFull, Achieved: []string{api.AchievedEgress}, Layers: map[string]string{"seccomp": "enforced", "cgroup": "unavailable: r"},
 		Missing: map[string]string{"cgroup": "r"}, LandlockABI: 7, Kernel: "6.18.0", Memory: "watchdog",
 		SelfTest: &api.SelfTest{Passed: []string{"p"}, Failed: []string{"f"}},
+	}
+}
+
+func sampleSecret(note string) store.Secret {
+	return store.Secret{
+		Name: "token", Version: 3, Key: "0a1b", Sealed: []byte("\x00sealed " + note), CreatedAt: start, UpdatedAt: after(1), UpdatedBy: "anna", Deleted: true,
 	}
 }
 
@@ -126,8 +132,9 @@ func sampleInstruction(note string) instruction.Instruction {
 		Spec: instruction.Spec{
 			ID: "01INSTR", RunID: "01RUN", Workflow: "clean", Step: "clean", Try: 4, EventID: "01EVENT", TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Plugin: "disk-cleaner", Version: "^1",
 			Input: map[string]json.RawMessage{"path": quoted(note)}, Timeout: time.Minute,
-			Target: instruction.Target{Agents: []api.AgentID{"web-1"}, Host: "web-1.example", Tags: []string{"role:web"}, Sandbox: api.SandboxConfined, Installs: true},
-			Type:   api.TypeInstall,
+			Secrets: []instruction.SecretText{{Path: []string{"a", "1"}, Pieces: []instruction.SecretPiece{{Text: "<Bearer> "}, {Secret: "token", Version: 3}}}},
+			Target:  instruction.Target{Agents: []api.AgentID{"web-1"}, Host: "web-1.example", Tags: []string{"role:web"}, Sandbox: api.SandboxConfined, Installs: true, Secrets: true},
+			Type:    api.TypeInstall,
 			Setup: api.PluginConfiguration{
 				Version: "^1", Digest: "sha256:4", EntryPoint: "main.py", Arguments: []string{"-x"}, Environment: map[string]string{"A": "b"}, TimeoutSeconds: 9,
 				PluginURL: "https://h/x", RepositoryURL: "https://h/x", Branch: "main", Tag: "v1", CommitHash: "0123", SubDirectory: "d",
@@ -178,6 +185,7 @@ func everything(note string) func(store.Tx) error {
 		func(tx store.Tx) error { return tx.PutToken(sampleToken(note)) },
 		func(tx store.Tx) error { return tx.PutUser(sampleUser(note)) },
 		func(tx store.Tx) error { return tx.PutCredential(sampleCredential(note)) },
+		func(tx store.Tx) error { return tx.PutSecret(sampleSecret(note)) },
 		func(tx store.Tx) error { return tx.AddEvent(sampleEvent(note)) },
 		func(tx store.Tx) error { return tx.PutEvaluation(sampleEvaluation(note)) },
 		func(tx store.Tx) error { return tx.PutStream("web-1", sampleStream(uint64(len(note)))) },
@@ -279,6 +287,8 @@ func probes() []probe {
 		{"assignment", found(func(r store.Reader) (store.Assignment, error) { return r.Assignment("disk-cleaner", "tag:role:web") }), assignment},
 		{"assignments", listed(store.Reader.Assignments), assignment},
 		{"due assignments", listed(func(r store.Reader) ([]store.Assignment, error) { return r.DueAssignments(after(8)) }), assignment},
+		{"secret", found(func(r store.Reader) (store.Secret, error) { return r.Secret("token") }), func(n string) any { return sampleSecret(n) }},
+		{"secrets", listed(store.Reader.Secrets), func(n string) any { return sampleSecret(n) }},
 		{"publishers", listed(store.Reader.Publishers), func(n string) any { return samplePublisher(n) }},
 		{"audit", listed(func(r store.Reader) ([]store.Audit, error) { return r.Audit(0, 0) }), func(n string) any { return sampleAudit(n) }},
 		{"stream", found(askStream), func(n string) any { return sampleStream(uint64(len(n))) }},

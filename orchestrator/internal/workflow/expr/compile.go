@@ -14,6 +14,7 @@ type Scope struct {
 	Absent map[string]string // names that have no value at this place, and why
 	Ended  []string          // ids of the steps that have always ended before
 	Steps  []string          // ids of all steps of the document
+	With   bool              // it is a value of `with`, where a secret may stand by itself
 }
 
 // Problem is one mistake in a source. Offset counts characters (code points) from
@@ -156,11 +157,21 @@ func (r *references) call(e celast.Expr) {
 func (r *references) ident(e celast.Expr) {
 	name := e.AsIdent()
 	r.timed = r.timed || name == Now
-	if why, absent := r.scope.Absent[name]; absent {
+	if name == Secrets {
+		r.fail(r.offset(e), "%s", r.noSecret())
+	} else if why, absent := r.scope.Absent[name]; absent {
 		r.fail(r.offset(e), "%s cannot be read here: %s", name, why)
 	} else if name == Steps && !slices.Contains(r.named, e.ID()) {
 		r.fail(r.offset(e), `steps must be followed by the id of one step: steps.clean or steps["disk-cleaner"]`)
 	}
+}
+
+// noSecret says why an expression cannot read a secret.
+func (r *references) noSecret() string {
+	if r.scope.With {
+		return `a secret stands alone in ${{ }} and cannot be computed with: write text around it, as in "Bearer ${{ secrets.token }}"`
+	}
+	return "secrets cannot be read here: only values of with hold them"
 }
 
 // step notes that the expression reads the step id, written at offset.

@@ -20,15 +20,13 @@ const (
 	Variables = "variables"
 	Workflow  = "workflow"
 	Run       = "run"
-	Now       = "now"   // when it is evaluated
-	Agent     = "agent" // on which a step runs, or that is picked
+	Now       = "now"     // when it is evaluated
+	Agent     = "agent"   // on which a step runs, or that is picked
+	Secrets   = "secrets" // whose values no expression reads; see [SecretName]
 )
 
 // roots is every name, in the order in which messages list them.
-var roots = []string{Event, Trigger, Events, Inputs, Steps, Variables, Workflow, Run, Agent, Now}
-
-// later are names of the whole language that this version does not have.
-var later = []string{"secrets"}
+var roots = []string{Event, Trigger, Events, Inputs, Steps, Variables, Workflow, Run, Agent, Now, Secrets}
 
 // The names of the object types begin with an article: it keeps them from being
 // written in an expression and reads well in a message ("> does not take an agent
@@ -93,6 +91,7 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable(Agent, cel.ObjectType(agentType)),
 		cel.Variable(Run, cel.ObjectType(runType)),
 		cel.Variable(Now, cel.TimestampType),
+		cel.Variable(Secrets, cel.MapType(cel.StringType, cel.StringType)), // only to say what is wrong with reading it
 	)
 })
 

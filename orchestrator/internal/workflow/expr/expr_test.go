@@ -111,7 +111,7 @@ func TestMistakesInASource(t *testing.T) {
 		{`event.id == "x`, `12: the text that begins here has no closing quote`},
 		{`1 2`, `2: unexpected "2"`},
 		{`evnt.id`, `0: unknown name "evnt": did you mean "event"?`},
-		{`secrets.token`, `0: "secrets" is not supported by this version of Stavily`},
+		{`secrets.token`, `0: secrets cannot be read here: only values of with hold them`},
 		{`event.percent > 1`, `6: event has no field "percent": what the plugin sent is in event.data`},
 		{`event.severty`, `6: event has no field "severty": did you mean "severity"?`},
 		{`event.agent.hst`, `12: event.agent has no field "hst": did you mean "host"?`},

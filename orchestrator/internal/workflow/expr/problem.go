@@ -3,7 +3,6 @@ package expr
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -120,8 +119,6 @@ func undeclaredSentence(name string, node celast.Expr) string {
 	switch {
 	case node != nil && node.Kind() == celast.CallKind:
 		return fmt.Sprintf("unknown function %q", name)
-	case slices.Contains(later, name):
-		return fmt.Sprintf("%q is not supported by this version of Stavily", name)
 	}
 	return fmt.Sprintf("unknown name %q%s", name, suggest(name, roots))
 }
