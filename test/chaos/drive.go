@@ -32,6 +32,12 @@ func (r *recorder) fault(f fault, broken []string) {
 	r.h.Broken = append(r.h.Broken, broken...)
 }
 
+func (r *recorder) broken(lines []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.h.Broken = append(r.h.Broken, lines...)
+}
+
 // warmUp is how long the load runs before the first fault: plugins import, pools fill.
 const warmUp = time.Second
 
@@ -61,13 +67,13 @@ func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *recorder) error {
 	for n := range w.count {
 		time.Sleep(between(dice, s.rest/2, s.rest*3/2))
-		group, ctx := errgroup.WithContext(ctx)
+		group, inGroup := errgroup.WithContext(ctx)
 		for _, p := range s.draw(dice) {
 			if w.verbose {
 				fmt.Printf("    %d/%d %s\n", n+1, w.count, p)
 			}
 			group.Go(func() error {
-				f, broken, err := w.suffer(ctx, p)
+				f, broken, err := w.suffer(inGroup, p)
 				r.fault(f, broken)
 				if err != nil {
 					return fmt.Errorf("%s: %w", p, err)
@@ -77,6 +83,16 @@ func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *reco
 		}
 		if err := group.Wait(); err != nil {
 			return err
+		}
+		exits, err := w.raise(ctx)
+		for _, f := range exits {
+			r.fault(f, nil)
+		}
+		if err != nil {
+			return err
+		}
+		if w.database != nil { // looked at while the servers work on
+			r.broken(w.fsck(ctx, fmt.Sprintf("after cycle %d", n+1)))
 		}
 	}
 	time.Sleep(s.rest)

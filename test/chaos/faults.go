@@ -17,7 +17,14 @@ const (
 	faultStop  = "stop"  // SIGTERM; it must end by itself
 	faultPause = "pause" // SIGSTOP, SIGCONT
 	faultCut   = "cut"   // the proxy's weather
+
+	faultDisconnect = "disconnect" // the database ends all connections
+	faultCrash      = "crash"      // the database ends, and is started again
+	faultExit       = "exit"       // by itself
 )
+
+// databaseName is whom the last two are done to.
+const databaseName = "database"
 
 // planned is a fault that has not happened yet.
 type planned struct {
@@ -44,13 +51,16 @@ type scenario struct {
 	of   string // the figure of the specification that it is for
 	draw func(*rand.Rand) []planned
 	rest time.Duration // between faults, on average: the load must go on
+
+	postgres bool // two servers on PostgreSQL instead of one on SQLite
 }
 
 var scenarios = []scenario{
-	{"action", "R1", killing(actionID), 1200 * time.Millisecond}, // it is at work again when its plugins are imported
-	{"sensor", "R2", killing(sensorID), 300 * time.Millisecond},
-	{"server", "R3", killing(cluster.ServerName), 600 * time.Millisecond},
-	{"mixed", "R4, R13-R15", anything, 800 * time.Millisecond},
+	{name: "action", of: "R1", draw: killing(actionID), rest: 1200 * time.Millisecond}, // it is at work again when its plugins are imported
+	{name: "sensor", of: "R2", draw: killing(sensorID), rest: 300 * time.Millisecond},
+	{name: "server", of: "R3", draw: killing(cluster.ServerName), rest: 600 * time.Millisecond},
+	{name: "mixed", of: "R4, R13-R15", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond},
+	{name: "postgres", of: "two servers", draw: anything(cluster.ServerName, secondServer, databaseName), rest: 800 * time.Millisecond, postgres: true},
 }
 
 func killing(whom string) func(*rand.Rand) []planned {
@@ -62,14 +72,17 @@ func killing(whom string) func(*rand.Rand) []planned {
 // longPause outlasts the leases of the bench now and then.
 const longPause = lease + 2*time.Second
 
-func anything(r *rand.Rand) []planned {
-	whom := []string{actionID, sensorID, cluster.ServerName}
-	r.Shuffle(len(whom), func(i, j int) { whom[i], whom[j] = whom[j], whom[i] })
-	var faults []planned
-	for _, w := range whom[:1+r.IntN(2)] {
-		faults = append(faults, anythingTo(r, w))
+// anything happens to one or two at once: of the agents, and of what else there is.
+func anything(besides ...string) func(*rand.Rand) []planned {
+	whom := append([]string{actionID, sensorID}, besides...)
+	return func(r *rand.Rand) []planned {
+		r.Shuffle(len(whom), func(i, j int) { whom[i], whom[j] = whom[j], whom[i] })
+		var faults []planned
+		for _, w := range whom[:1+r.IntN(2)] {
+			faults = append(faults, anythingTo(r, w))
+		}
+		return faults
 	}
-	return faults
 }
 
 func anythingTo(r *rand.Rand, whom string) planned {
@@ -78,12 +91,15 @@ func anythingTo(r *rand.Rand, whom string) planned {
 		lasts = longPause
 	}
 	kinds := []string{faultKill, faultKill, faultStop, faultPause, faultCut, faultCut}
-	if whom == cluster.ServerName {
+	switch whom {
+	case cluster.ServerName, secondServer:
 		kinds = kinds[:4] // an agent's network is its own
+	case databaseName:
+		kinds = []string{faultDisconnect, faultDisconnect, faultCrash}
 	}
 	p := planned{what: kinds[r.IntN(len(kinds))], whom: whom, lasts: lasts}
 	switch p.what {
-	case faultKill, faultStop:
+	case faultKill, faultStop, faultCrash:
 		p.lasts = between(r, 0, 500*time.Millisecond)
 	case faultCut:
 		p.weather = []weather{reset, silent, deaf, slow}[r.IntN(4)]
@@ -101,13 +117,13 @@ func (w *world) suffer(ctx context.Context, p planned) (f fault, broken []string
 			return f, nil, err
 		}
 		f.To = moment(time.Now().UnixNano())
-		if p.whom == cluster.ServerName {
+		if p.whom == cluster.ServerName && w.database == nil {
 			broken = w.fsck(ctx, "after "+p.String())
 		}
 		time.Sleep(p.lasts)
 		return f, broken, w.begin(ctx, p.whom)
 	case faultPause:
-		process := w.Process(p.whom)
+		process := w.process(p.whom)
 		if err := process.Pause(); err != nil {
 			return f, nil, err
 		}
@@ -119,32 +135,95 @@ func (w *world) suffer(ctx context.Context, p planned) (f fault, broken []string
 		w.proxies[p.whom].set(clear)
 		return f, nil, nil
 	}
-	return f, nil, errors.New("there is no such fault: " + p.what)
+	return f, nil, w.sufferDatabase(p)
+}
+
+func (w *world) sufferDatabase(p planned) error {
+	switch p.what {
+	case faultDisconnect:
+		return w.database.disconnect()
+	case faultCrash:
+		err := w.database.crash()
+		time.Sleep(p.lasts)
+		return errors.Join(err, w.database.resume())
+	}
+	return errors.New("there is no such fault: " + p.what)
+}
+
+func isServer(whom string) bool { return whom == cluster.ServerName || whom == secondServer }
+
+// of is the cluster that a process belongs to, and its name there.
+func (w *world) of(whom string) (*cluster.Cluster, string) {
+	if whom == secondServer {
+		return w.second, cluster.ServerName
+	}
+	return w.Cluster, whom
+}
+
+func (w *world) process(whom string) *cluster.Process {
+	c, name := w.of(whom)
+	return c.Process(name)
+}
+
+// raise starts servers again that have ended by themselves, as their supervisor would: they
+// do when they do not know whether a commit has happened.
+func (w *world) raise(ctx context.Context) (faults []fault, err error) {
+	if w.second == nil {
+		return nil, nil
+	}
+	for _, whom := range []string{cluster.ServerName, secondServer} {
+		select {
+		case <-w.process(whom).Done:
+			now := moment(time.Now().UnixNano())
+			faults = append(faults, fault{faultExit, whom, now, now})
+			c, name := w.of(whom)
+			c.Kill(name)
+			if err := w.begin(ctx, whom); err != nil {
+				return faults, err
+			}
+		default:
+		}
+	}
+	return faults, nil
 }
 
 // end ends a process; one that is asked to must do so by itself.
 func (w *world) end(p planned) error {
+	c, name := w.of(p.whom)
 	if p.what == faultStop {
-		if err := w.Process(p.whom).Stop(); err != nil {
+		if err := c.Process(name).Stop(); err != nil {
 			return err
 		}
 	}
-	w.Kill(p.whom)
+	c.Kill(name)
 	return nil
 }
 
 func (w *world) begin(ctx context.Context, whom string) error {
 	ctx, cancel := context.WithTimeout(ctx, cluster.Deadline)
 	defer cancel()
-	if whom == cluster.ServerName {
-		return w.StartServer(ctx)
+	c, _ := w.of(whom)
+	if !isServer(whom) {
+		return w.StartAgent(ctx, api.AgentID(whom))
 	}
-	return w.StartAgent(ctx, api.AgentID(whom))
+	err := c.StartServer(ctx)
+	for err != nil && w.database != nil && ctx.Err() == nil { // its database may be down: a supervisor tries again
+		time.Sleep(supervised)
+		err = c.StartServer(ctx)
+	}
+	return err
 }
 
-// fsck says what is wrong with the database of a server that is down.
+// supervised is how long a supervisor waits before it starts a server again.
+const supervised = 200 * time.Millisecond
+
+// fsck says what is wrong with the database, of which a server is down.
 func (w *world) fsck(ctx context.Context, when string) []string {
-	out, err := w.CLI(ctx, "fsck")
+	args := []string{"fsck"}
+	if w.database != nil {
+		args = append(args, "--database", w.database.url)
+	}
+	out, err := w.CLI(ctx, args...)
 	if err == nil {
 		return nil
 	}

@@ -30,11 +30,11 @@ type options struct {
 
 	rate     float64 // events that the sensor plugin tries to report in a second
 	target   load
-	patience time.Duration // until all that was accepted has come to its end
+	patience time.Duration
 }
 
 func main() {
-	o := options{patience: 2 * time.Minute}
+	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "directory of the programs")
 	flag.StringVar(&o.python, "python", "python3", "interpreter of the plugins")
 	flag.IntVar(&o.count, "count", 5, "faults in each scenario")
@@ -44,6 +44,7 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 200, "events that the sensor plugin tries to report in a second; three of ten start an action")
 	flag.Float64Var(&o.target.Events, "events", 100, "accepted events a second, below which the run fails")
 	flag.Float64Var(&o.target.Instructions, "instructions", 20, "actions begun a second, below which the run fails")
+	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "until all that was accepted has come to its end")
 	only := flag.String("only", "", "the scenario whose name begins so")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -90,10 +91,8 @@ func runOne(ctx context.Context, o options, s scenario) (broken bool, err error)
 	if o.keep == "" {
 		defer os.RemoveAll(dir)
 	}
-	w, err := newWorld(ctx, o, dir)
-	if w != nil {
-		defer w.close()
-	}
+	w, err := newWorld(ctx, o, dir, s.postgres)
+	defer w.leave()
 	if err != nil {
 		return false, fmt.Errorf("%w\n%s", err, w.last())
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -26,13 +27,13 @@ const (
 	dialing  = 2 * time.Second
 )
 
-// proxy stands between an agent and the server, on a port of its own. It carries bytes
+// proxy stands between an agent and the servers, on a port of its own. It carries bytes
 // and knows nothing of TLS.
 type proxy struct {
 	listener net.Listener
+	servers  []string // each connection goes to any of them that takes it
 
 	mu      sync.Mutex // guards the fields below
-	target  string
 	now     weather
 	changed chan struct{} // closed at the next change
 	open    map[*pair]bool
@@ -53,12 +54,12 @@ func (c *pair) reset() {
 	}
 }
 
-func newProxy(target string) (*proxy, error) {
+func newProxy(servers []string) (*proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for the fault proxy: %w", err)
 	}
-	p := &proxy{listener: l, target: target, now: clear, changed: make(chan struct{}), open: map[*pair]bool{}}
+	p := &proxy{listener: l, servers: servers, now: clear, changed: make(chan struct{}), open: map[*pair]bool{}}
 	go p.accept()
 	return p, nil
 }
@@ -84,17 +85,10 @@ func (p *proxy) set(w weather) {
 	}
 }
 
-// send gives new connections to another server.
-func (p *proxy) send(target string) {
+func (p *proxy) sky() (weather, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.target = target
-}
-
-func (p *proxy) sky() (weather, <-chan struct{}, string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.now, p.changed, p.target
+	return p.now, p.changed
 }
 
 func (p *proxy) accept() {
@@ -109,9 +103,20 @@ func (p *proxy) accept() {
 	}
 }
 
+// dial reaches one of the servers, beginning with any.
+func (p *proxy) dial() (conn net.Conn, err error) {
+	first := rand.IntN(len(p.servers))
+	for i := range p.servers {
+		if conn, err = net.DialTimeout("tcp", p.servers[(first+i)%len(p.servers)], dialing); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
+}
+
 func (p *proxy) carry(inner net.Conn) {
-	now, _, target := p.sky()
-	outer, err := net.DialTimeout("tcp", target, dialing)
+	now, _ := p.sky()
+	outer, err := p.dial()
 	c := &pair{inner: inner, outer: outer}
 	if err != nil || now == reset {
 		c.outer = inner
@@ -155,7 +160,7 @@ func (p *proxy) copy(c *pair, to io.Writer, from io.Reader, answers bool, done c
 // passes waits until the weather lets a piece through, and is false for one that is lost.
 func (p *proxy) passes(c *pair, answers bool) bool {
 	for {
-		now, changed, _ := p.sky()
+		now, changed := p.sky()
 		switch {
 		case now == silent:
 			<-changed

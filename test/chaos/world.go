@@ -82,6 +82,8 @@ type world struct {
 	*cluster.Cluster
 	options
 	dir       string
+	database  *database
+	second    *cluster.Cluster // a server on the same database, or nil
 	proxies   map[string]*proxy
 	operators *operators
 	printed   cluster.LastLines
@@ -96,15 +98,28 @@ func (o options) environment() []string {
 	}
 }
 
-func newWorld(ctx context.Context, o options, dir string) (*world, error) {
+// socketName is the operators' way in, in a server's data directory.
+const socketName = "operator.sock"
+
+// newWorld starts servers, one on SQLite or two on PostgreSQL, and agents.
+func newWorld(ctx context.Context, o options, dir string, postgres bool) (_ *world, err error) {
 	w := &world{options: o, dir: dir, proxies: map[string]*proxy{}}
-	w.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: o.bin, Log: w.printed.Add, Env: o.environment(), Args: []string{"--lease", lease.String()}})
-	w.operators = newOperators(filepath.Join(w.DataDir(), "operator.sock"))
-	if err := os.Mkdir(w.ledger(), 0o700); err != nil {
-		return nil, err
+	args := []string{"--lease", lease.String()}
+	if postgres {
+		if w.database, err = startDatabase(ctx, dir); err != nil {
+			return w, err
+		}
+		args = append(args, "--database", w.database.url, "--shared-dir", filepath.Join(dir, "shared"))
 	}
-	if err := w.StartServer(ctx); err != nil {
+	w.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: o.bin, Log: w.printed.Add, Env: o.environment(), Args: args})
+	w.operators = newOperators(filepath.Join(w.DataDir(), socketName))
+	if err := errors.Join(os.Mkdir(w.ledger(), 0o700), w.StartServer(ctx)); err != nil {
 		return w, err
+	}
+	if postgres {
+		if err := w.addServer(ctx, args); err != nil {
+			return w, err
+		}
 	}
 	for _, r := range workflows {
 		if err := w.apply(ctx, ourOrg, r); err != nil {
@@ -152,7 +167,11 @@ const maxConfiguration = 64 << 10
 // behindProxy lets an agent reach the server through a fault proxy of its own.
 func (w *world) behindProxy(a *cluster.Agent) error {
 	server := strings.TrimPrefix(w.URL(), "https://")
-	p, err := newProxy(server)
+	servers := []string{server}
+	if w.second != nil {
+		servers = append(servers, strings.TrimPrefix(w.second.URL(), "https://"))
+	}
+	p, err := newProxy(servers)
 	if err != nil {
 		return err
 	}
@@ -191,9 +210,23 @@ func (w *world) silence() error {
 
 // close ends everything, and says of what did not end by itself.
 func (w *world) close() error {
-	err := w.Close()
+	var err error
+	if w.Cluster != nil {
+		err = w.Close()
+	}
+	if w.second != nil {
+		err = errors.Join(err, w.second.Close())
+	}
 	for _, p := range w.proxies {
 		p.close()
 	}
 	return err
+}
+
+// leave ends whatever still runs, also where not everything had begun.
+func (w *world) leave() {
+	_ = w.close() // what fails here was told before
+	if w.database != nil {
+		w.database.close()
+	}
 }

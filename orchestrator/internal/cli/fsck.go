@@ -14,19 +14,24 @@ import (
 )
 
 func fsckCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var db database
+	c := &cobra.Command{
 		Use:   "fsck",
 		Short: "Look for what cannot be in the database",
-		Long: `Look at everything in the database of the data directory, and print what in it cannot
-be: a run that says something else than its history, a step that waits for nothing,
-an event that started two runs, a hole in the audit records, a broken page.
+		Long: `Look at everything in the database of the data directory, or in the one of PostgreSQL
+that is named, and print what in it cannot be: a run that says something else than its history, a step that waits for nothing,
+an event that started two runs, a hole in the audit records, a broken page of SQLite.
 
 Nothing is changed. A server may be running; what was restored from a backup is looked
 at before one is started. Exit code 1 says that something was found.`,
 		Example: "  stavily fsck\n  stavily fsck --data-dir /srv/restored -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := checkStore(cmd.Context(), filepath.Join(o.dataDir, server.DatabaseName))
+			url, err := db.resolve()
+			if err != nil {
+				return err
+			}
+			report, err := checkStore(cmd.Context(), server.Options{DataDir: o.dataDir, Database: url})
 			if err != nil {
 				return err
 			}
@@ -39,15 +44,20 @@ at before one is started. Exit code 1 says that something was found.`,
 			return nil
 		},
 	}
+	db.register(c.Flags())
+	return c
 }
 
-// checkStore has the engine of the database look at its file, then looks at what it says.
-func checkStore(ctx context.Context, path string) (report fsck.Report, err error) {
-	broken, err := sqlite.Integrity(ctx, path)
-	if err != nil {
-		return report, err
+// checkStore has SQLite look at its file, then looks at what the store says.
+func checkStore(ctx context.Context, o server.Options) (report fsck.Report, err error) {
+	var broken []string
+	path := filepath.Join(o.DataDir, server.DatabaseName)
+	if o.Database == "" {
+		if broken, err = sqlite.Integrity(ctx, path); err != nil {
+			return report, err
+		}
 	}
-	st, err := sqlite.Open(ctx, path)
+	st, err := server.OpenStore(ctx, o)
 	if err != nil {
 		return report, err
 	}

@@ -76,7 +76,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	defer unlock()
-	st, err := openStore(ctx, o)
+	st, err := OpenStore(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 )
 
-// openStore opens the database that the options name.
-func openStore(ctx context.Context, o Options) (store.Store, error) {
+// OpenStore opens the database that the options name.
+func OpenStore(ctx context.Context, o Options) (store.Store, error) {
 	if o.Database == "" {
 		return sqlite.Open(ctx, filepath.Join(o.DataDir, DatabaseName))
 	}
