@@ -179,7 +179,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	if t.fleetChanges {
 		e.fleets.forget(org)
 	}
-	e.heed(org, t.word())
+	e.heed(ctx, org, t.word())
 	return nil
 }
 

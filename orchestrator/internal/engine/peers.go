@@ -47,12 +47,12 @@ func (t *tx) end(agent api.AgentID, answer *api.Error) {
 }
 
 // heed wakes who waits for what a transition did.
-func (e *Engine) heed(org api.OrgID, w word) {
+func (e *Engine) heed(ctx context.Context, org api.OrgID, w word) {
 	for agent, answer := range w.Ended {
 		e.end(agentKey{org, agent}, answer)
 	}
 	for _, work := range w.Waiting {
-		e.spread(org, work)
+		e.spread(ctx, org, work)
 	}
 	e.alarm.set(w.Due)
 	if w.Events {
@@ -81,10 +81,10 @@ func unreachable() *api.Error {
 }
 
 // hear heeds what another server tells. What was not heard may have been anything.
-func (e *Engine) hear(n store.Notice) {
+func (e *Engine) hear(ctx context.Context, n store.Notice) {
 	var w word
 	if n.Org != "" && len(n.Text) > 0 && json.Unmarshal(n.Text, &w) == nil {
-		e.heed(n.Org, w)
+		e.heed(ctx, n.Org, w)
 		return
 	}
 	e.alarm.set(e.now())
@@ -118,7 +118,7 @@ func (e *Engine) meetPeers(ctx context.Context) (leave func()) {
 	peers.Go(func() {
 		shared.Follow(ctx, func(n store.Notice) {
 			deaf.Store(n.Deaf)
-			e.hear(n)
+			e.hear(ctx, n)
 		})
 	})
 	peers.Go(func() { e.campaign(ctx, shared, &deaf) })

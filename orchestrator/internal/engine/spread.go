@@ -26,7 +26,7 @@ func workOf(s instruction.Spec) work { return work{s.ID, s.Plugin, s.Target} }
 // spread wakes who can take work. Where several can, it is the one that has the least in hand
 // and, of those, waits longest; the others are woken when that one does not come. Agents ask
 // only for as much as their own limit leaves room for, so one that is full is not among them.
-func (e *Engine) spread(org api.OrgID, work work) {
+func (e *Engine) spread(ctx context.Context, org api.OrgID, work work) {
 	fits := func(a workflow.Agent) bool { return work.Target.Fits(a.ID, a.Host, a.Tags) }
 	several := len(work.Target.Agents) != 1 && work.Target.Host == ""
 	if !several {
@@ -52,8 +52,9 @@ func (e *Engine) spread(org api.OrgID, work work) {
 	}
 	best.wake()
 	if others > 1 {
+		unasked := context.WithoutCancel(ctx) // who asked for it may be gone by then
 		time.AfterFunc(spreadGrace, func() {
-			if e.stillPending(org, work.ID) {
+			if e.stillPending(unasked, org, work.ID) {
 				e.wake(org, fits)
 			}
 		})
@@ -70,8 +71,8 @@ func (p *poll) before(other *poll) bool {
 
 // stillPending reports whether nobody has been offered an instruction; also where that
 // cannot be told.
-func (e *Engine) stillPending(org api.OrgID, id api.InstructionID) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), spreadGrace)
+func (e *Engine) stillPending(ctx context.Context, org api.OrgID, id api.InstructionID) bool {
+	ctx, cancel := context.WithTimeout(ctx, spreadGrace)
 	defer cancel()
 	var i instruction.Instruction
 	err := e.View(ctx, org, func(r store.Reader) (err error) {
