@@ -371,8 +371,10 @@ func historyEqualsState(h *history) []string {
 			}
 		}
 		last := happens{}
-		if len(r.History) > 0 {
-			last = r.History[len(r.History)-1]
+		for _, line := range r.History {
+			if line.Kind != "late_result" { // of an agent that was given up: it changes nothing any more
+				last = line
+			}
 		}
 		if last.Kind != "run_finished" || last.Message != r.Status {
 			out = say(out, "run %s is %s, and its history ends with %s %q", r.ID, r.Status, last.Kind, last.Message)

@@ -28,6 +28,8 @@ func kept() *history {
 			}
 		}
 	}
+	late := h.run("soon")
+	late.History = append(late.History, happens{3, "late_result", "work", "given up as lost, and reports now"})
 	again := h.run("again")
 	again.Steps[0].Attempt = 2
 	first := effect{begin, again.Steps[0].Instruction, "killed", "event-5", at(5.5)}
