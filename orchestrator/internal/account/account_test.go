@@ -82,6 +82,20 @@ func (r room) wants(what string, err error, code api.Code) {
 	}
 }
 
+// writes is when the sessions were written to last.
+func (r room) writes() string {
+	r.t.Helper()
+	var all []store.Credential
+	err := r.st.Org("default").View(r.t.Context(), func(rd store.Reader) (err error) {
+		all, err = rd.Credentials("")
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return sprint(all)
+}
+
 func (r room) recognised(kind, text string) error {
 	_, _, release, err := r.Recognise(r.t.Context(), kind, text, "192.0.2.1")
 	if err == nil {
@@ -102,6 +116,15 @@ func TestSessionsEnd(t *testing.T) {
 		r.wants("idle for too long", r.recognised(KindSession, s.Token), api.CodeUnauthenticated)
 		s, err := r.Login(t.Context(), Attempt{Org: "default", Name: "ann", Password: good, Address: "192.0.2.9"})
 		r.wants("login", err, "")
+		before := r.writes()
+		for n := range 20 {
+			_, _, release, err := r.Recognise(t.Context(), KindSession, s.Token, string(rune('a'+n)))
+			r.wants("from many addresses", err, "")
+			release()
+		}
+		if after := r.writes(); after != before {
+			t.Errorf("20 requests from as many addresses changed what is kept: %v, then %v", before, after)
+		}
 		for range int(SessionLife/(SessionIdle/2)) - 1 {
 			time.Sleep(SessionIdle / 2)
 			r.wants("in use", r.recognised(KindSession, s.Token), "")
