@@ -14,7 +14,7 @@
 //   - A run is of a version of a workflow and of an event that are there, and it is the one
 //     that the event's evaluation names: an event has not started two.
 //   - What was stored of a stream was settled there before, and no more than that.
-//   - The audit records count without a hole.
+//   - The audit records count without a hole, and each has the digest of the one before.
 //
 // Records that were removed for their age are no finding: what names an event is checked
 // from the oldest event on.

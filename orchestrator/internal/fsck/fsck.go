@@ -116,21 +116,65 @@ func (c *check) agents() error {
 // page is the largest that a store gives.
 var page = store.PageSize(1 << 30)
 
+// audit follows the chain of digests. Records before the first digest are of a release that
+// made none.
 func (c *check) audit() error {
-	var after int64
+	var last store.Audit
 	for {
-		records, err := c.Audit(after, page)
+		records, err := c.Audit(last.Seq, page)
 		if err != nil || len(records) == 0 {
 			return err
 		}
 		for _, r := range records {
-			if after > 0 && r.Seq != after+1 {
-				c.found("audit", "record %d is followed by %d", after, r.Seq)
-			}
-			after = r.Seq
+			c.follows(last, r)
+			last = r
 			c.report.Audit++
 		}
 	}
+}
+
+func (c *check) follows(last, r store.Audit) {
+	switch {
+	case last.Seq > 0 && r.Seq != last.Seq+1:
+		c.found("audit", "record %d is followed by %d", last.Seq, r.Seq)
+	case last.Seq == 0 && r.Seq == 1 && r.Prev != "" && r.Prev != store.NoAudit:
+		c.found("audit", "record 1 says that there was one before it")
+	case last.Prev != "" && r.Prev == "":
+		c.found("audit", "record %d has no digest of the one before", r.Seq)
+	case last.Seq > 0 && r.Prev != "" && r.Prev != last.Digest():
+		c.found("audit", "record %d was changed after it was written, or record %d was", last.Seq, r.Seq)
+	}
+}
+
+// Trail is the end of an organisation's audit records. Kept elsewhere, its digest shows
+// whether any up to it was changed or taken out since.
+type Trail struct {
+	Org     api.OrgID `json:"org"`
+	Records int       `json:"records"`
+	Seq     int64     `json:"seq"`
+	Digest  string    `json:"digest"`
+}
+
+// Audit looks at the audit records alone, and gives the digest of one of them, or of the last
+// where seq is 0.
+func Audit(ctx context.Context, st store.Store, org api.OrgID, seq int64) (t Trail, wrong []Finding, err error) {
+	report := &Report{}
+	err = st.Org(org).View(ctx, func(r store.Reader) error {
+		if err := (&check{Reader: r, org: org, report: report}).audit(); err != nil {
+			return err
+		}
+		before := seq
+		if seq > 0 {
+			before++
+		}
+		last, err := r.AuditBefore(before, 1)
+		t = Trail{Org: org, Records: report.Audit}
+		if len(last) > 0 {
+			t.Seq, t.Digest = last[0].Seq, last[0].Digest()
+		}
+		return err
+	})
+	return t, report.Findings, err
 }
 
 // promises reads what runs wait for.

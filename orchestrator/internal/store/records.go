@@ -1,7 +1,9 @@
 package store
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -233,7 +235,8 @@ type Log struct {
 	Message     string
 }
 
-// Audit is who did what to what, in the transaction of its effect. The store sets Seq.
+// Audit is who did what to what, in the transaction of its effect. The store sets Seq and
+// Prev, the digest of the record before, so that one that is changed or taken out shows.
 type Audit struct {
 	Seq    int64
 	At     time.Time
@@ -241,6 +244,21 @@ type Audit struct {
 	Action string
 	Object string
 	Detail string
+	Prev   string `json:",omitempty"` // "": written by a release without digests
+}
+
+// NoAudit is Prev of the first record.
+const NoAudit = "sha256:none"
+
+// Digest is of everything in the record, Prev included. A new field of the record is left out
+// of its JSON where it is empty, or the digests of older ones would change.
+func (a Audit) Digest() string {
+	a.At = a.At.UTC()
+	text, err := json.Marshal(a)
+	if err != nil {
+		return "" // of a time after the year 9999
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256(text))
 }
 
 // EventQuery selects events in the order in which they were stored.

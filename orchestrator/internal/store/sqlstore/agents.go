@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"cmp"
 	"math"
+	"strings"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -49,5 +50,27 @@ func (t *tx) AddAudit(a store.Audit) (err error) {
 	if a.Seq, err = t.number(lastAudit); err != nil {
 		return err
 	}
-	return t.put(addAudit, a, a.Seq)
+	for _, text := range []*string{&a.Actor, &a.Action, &a.Object, &a.Detail} {
+		*text = strings.ToValidUTF8(*text, "\ufffd") // as JSON would, which the digest is of
+	}
+	if a.Prev, err = t.lastDigest(); err != nil {
+		return err
+	}
+	if err := t.put(addAudit, a, a.Seq); err != nil {
+		return err
+	}
+	t.digests[t.org] = a.Digest()
+	return nil
+}
+
+// lastDigest is of the newest audit record. The writer remembers it as it does numbers.
+func (t *tx) lastDigest() (string, error) {
+	if digest, known := t.digests[t.org]; known {
+		return digest, nil
+	}
+	last, err := t.AuditBefore(0, 1)
+	if err != nil || len(last) == 0 {
+		return store.NoAudit, err
+	}
+	return last[0].Digest(), nil
 }

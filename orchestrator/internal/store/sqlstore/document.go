@@ -25,6 +25,8 @@ type tx struct {
 	known bool               // the organisation is in table orgs
 	next  map[numbered]int64 // the next free numbers
 
+	digests map[api.OrgID]string // of the newest audit records
+
 	others bool
 	tell   func([]byte) error
 }

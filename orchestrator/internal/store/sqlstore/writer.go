@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // MaxGroup bounds how many functions share a commit, and so how long the first of them
@@ -46,6 +47,7 @@ type Writer struct {
 	fatal   atomic.Pointer[error]
 	undone  bool // the last group, and so what its functions may have remembered
 	numbers map[numbered]int64
+	digests map[api.OrgID]string
 }
 
 // job is one call of update.
@@ -59,7 +61,7 @@ type job struct {
 
 // StartWriter returns a writer that takes a connection for each group and gives it back.
 func StartWriter(take func() (Connection, error), give func(Connection)) *Writer {
-	w := &Writer{take: take, give: give, numbers: map[numbered]int64{}, jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
+	w := &Writer{take: take, give: give, numbers: map[numbered]int64{}, digests: map[api.OrgID]string{}, jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopped) })
 	go w.run()
 	return w
@@ -196,7 +198,7 @@ func (w *Writer) attempt(c Connection, j *job) error {
 	}
 	others := w.undone || c.Others()
 	if others {
-		clear(w.numbers)
+		w.forget()
 	}
 	j.call(c, others)
 	if j.err == nil && j.panicked == nil {
@@ -208,11 +210,17 @@ func (w *Writer) attempt(c Connection, j *job) error {
 	if j.err == nil && j.panicked == nil {
 		return nil
 	}
-	clear(w.numbers)
+	w.forget()
 	if err := c.RollbackTo(); err != nil {
 		return fmt.Errorf("all who shared the transaction lost it: %w", cmp.Or(j.err, err))
 	}
 	return nil
+}
+
+// forget drops what is remembered of rows that may not be there, or be no longer the last.
+func (w *Writer) forget() {
+	clear(w.numbers)
+	clear(w.digests)
 }
 
 // call runs the function. Its panic is the caller's, with the stack of here.

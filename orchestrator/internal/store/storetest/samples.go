@@ -123,7 +123,7 @@ func sampleLog(message string) store.Log {
 }
 
 func sampleAudit(detail string) store.Audit {
-	return store.Audit{Seq: 1, At: start, Actor: "operator", Action: "token.create", Object: "ab12", Detail: detail}
+	return store.Audit{Seq: 1, At: start, Actor: "operator", Action: "token.create", Object: "ab12", Detail: detail, Prev: store.NoAudit}
 }
 
 func sampleInstruction(note string) instruction.Instruction {

@@ -1,0 +1,86 @@
+package fsck_test
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stavily/agents/orchestrator/internal/fsck"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
+)
+
+// A record that is changed, taken out or put in is named, whoever did it with whatever.
+func TestAuditShowsChanges(t *testing.T) {
+	for change, want := range map[string]string{
+		`SELECT 1`: "",
+		`UPDATE audit SET doc = replace(doc, 'detail 3', 'nothing') WHERE n = 3`: "record 3 was changed",
+		`DELETE FROM audit WHERE n = 3`:                                          "record 2 is followed by 4",
+		`DELETE FROM audit WHERE n = 3; UPDATE audit SET n = n - 1, doc = replace(doc, '"Seq":' || n || ',', '"Seq":' || (n - 1) || ',') WHERE n > 3`: "record 2 was changed after it was written, or record 3 was",
+		`UPDATE audit SET doc = json_remove(doc, '$.Prev') WHERE n = 4`:                                                                               "record 4 has no digest",
+		`DELETE FROM audit WHERE n < 3`: "", // what was kept long enough goes
+	} {
+		path := filepath.Join(t.TempDir(), "stavily.db")
+		write(t, path, 3)
+		write(t, path, 3)
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.ExecContext(t.Context(), change); err != nil {
+			t.Fatalf("%s: %v", change, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		st, err := sqlite.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trail, wrong, err := fsck.Audit(t.Context(), st, "o", 0)
+		if err != nil || (len(wrong) > 0) != (want != "") || want != "" && !strings.Contains(wrong[0].String(), want) || trail.Digest == "" {
+			t.Errorf("%s: %+v, %v, %v; want %q", change, trail, wrong, err, want)
+		}
+		early, _, err := fsck.Audit(t.Context(), st, "o", 5)
+		if late, _, _ := fsck.Audit(t.Context(), st, "o", 0); err != nil || early.Seq == late.Seq && early.Digest != late.Digest {
+			t.Errorf("%s: the digest of one record: %+v, %v", change, early, err)
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// write adds records, of which some functions fail.
+func write(t *testing.T, path string, n int) {
+	t.Helper()
+	st, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range n {
+		err := st.Org("o").Update(t.Context(), func(tx store.Tx) error {
+			if err := tx.AddAudit(store.Audit{At: noon, Detail: fmt.Sprintf("detail %d \xff <&>", k+1)}); err != nil {
+				return err
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed := st.Org("o").Update(t.Context(), func(tx store.Tx) error {
+			if err := tx.AddAudit(store.Audit{At: noon, Detail: "undone"}); err != nil {
+				return err
+			}
+			return store.ErrNotFound
+		})
+		if failed == nil {
+			t.Fatal("what failed did not")
+		}
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
