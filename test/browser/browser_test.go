@@ -175,7 +175,7 @@ func (b *browser) until(format string, args ...any) {
 	ctx, cancel := context.WithTimeout(b.ctx, limit)
 	defer cancel()
 	for {
-		holds, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
+		holds, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.readyState === "complete" && Boolean(`+expression+")"))
 		if holds {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/cdp"
@@ -79,20 +80,42 @@ func (b *browser) named(path string) {
 func (b *browser) keys(run string) {
 	b.t.Helper()
 	b.visit("/")
-	b.do(chromedp.KeyEvent("g"), chromedp.KeyEvent("r"))
-	b.until(`location.pathname === "/runs" && document.readyState === "complete"`)
-	b.do(chromedp.KeyEvent("j"))
-	b.until(`document.activeElement.closest("tr.at")`)
+	b.goes("r", "/runs")
+	b.again("k", `document.activeElement.closest("tr.at") !== null`)
 	b.do(chromedp.KeyEvent(kb.Enter))
 	b.until(`location.pathname === %q && document.readyState === "complete"`, run)
-	b.do(chromedp.KeyEvent("?"))
-	b.until(`document.getElementById("keys").open`)
+	b.again("?", `document.getElementById("keys").open`)
 	b.do(chromedp.KeyEvent(kb.Escape))
 	b.until(`!document.getElementById("keys").open`)
-	b.do(chromedp.KeyEvent("g"), chromedp.KeyEvent("a"))
-	b.until(`location.pathname === "/agents" && document.readyState === "complete"`)
-	b.do(chromedp.KeyEvent("/"))
-	b.until(`document.activeElement.name === "find"`)
-	b.visit("/login?next=" + fmt.Sprintf("%%2Fruns")) // somebody who has logged in goes on at once
+	b.goes("a", "/agents")
+	b.again("/", `document.activeElement.name === "find"`)
+	b.visit("/login?next=%2Fruns") // somebody who has logged in goes on at once
 	b.until(`location.pathname === "/runs"`)
+}
+
+// again presses a key until something holds: a page that has just come up may not have the
+// keyboard yet.
+func (b *browser) again(key, holds string) {
+	b.t.Helper()
+	for range 40 {
+		b.do(chromedp.KeyEvent(key))
+		if b.value(holds) == "true" {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	b.fail(fmt.Errorf("%s has not come to be by the key %s", holds, key))
+}
+
+// goes goes to a page by its letter.
+func (b *browser) goes(letter, path string) {
+	b.t.Helper()
+	for range 40 {
+		b.do(chromedp.KeyEvent("g"), chromedp.KeyEvent(letter))
+		time.Sleep(250 * time.Millisecond)
+		if here, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("location.pathname")); err == nil && here == path {
+			break
+		}
+	}
+	b.until(`location.pathname === %q && document.readyState === "complete"`, path)
 }

@@ -66,8 +66,10 @@ func TestStory(t *testing.T) {
 	b.press("Approve")
 	b.until(`location.pathname === %q`, run)
 	b.see("step 1 of 3") // live: nothing loads the page again
+	b.do(chromedp.Evaluate[chromedp.Void](`{document.querySelector("main > header").kept = true}`))
 	b.see("step 3 of 3")
 	b.until(`document.querySelector("h1 .st").textContent === "completed"`)
+	b.until(`document.querySelector("main > header").kept`) // what has not changed is the same element still, with focus and all
 	b.until(`document.querySelector("svg.timeline .ran") !== null`)
 	b.do(chromedp.Click(chromedp.CSS("details summary")))
 	b.see("<b>not markup</b>")

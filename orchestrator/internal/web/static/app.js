@@ -24,6 +24,11 @@ function become(old, now) {
       at = at.nextSibling;
       if (here.nodeType === Node.ELEMENT_NODE) become(here, next);
       else if (here.data !== next.data) here.data = next.data;
+    } else if (at && at.nodeType === Node.TEXT_NODE && next.nodeType === Node.ELEMENT_NODE && at.nextSibling?.nodeName === next.nodeName && !at.nextSibling.id && !next.id) {
+      const here = at.nextSibling; // space that is not there any more is no reason to make all that follows anew
+      at.remove();
+      at = here.nextSibling;
+      become(here, next);
     } else {
       old.insertBefore(document.importNode(next, true), at);
     }
