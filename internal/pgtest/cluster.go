@@ -40,7 +40,7 @@ func Start(tb testing.TB) *Cluster {
 		tb.Fatal(err)
 	}
 	c.as = asServer
-	initdb := c.command( "initdb", "--pgdata", c.data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions")
+	initdb := c.command("initdb", "--pgdata", c.data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions")
 	out := limits.NewBuffer(64 << 10)
 	initdb.Stdout, initdb.Stderr = out, out
 	if err := initdb.Run(); err != nil {
@@ -137,7 +137,7 @@ func (c *Cluster) Terminate(tb testing.TB) {
 // Resume starts the server again after [Cluster.Crash], and returns when it answers.
 func (c *Cluster) Resume(tb testing.TB) {
 	tb.Helper()
-	server := c.command( "postgres", "-D", c.data, "-k", c.data, "-p", fmt.Sprint(c.Port),
+	server := c.command("postgres", "-D", c.data, "-k", c.data, "-p", fmt.Sprint(c.Port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200", "-c", "logging_collector=off")
 	log, err := os.OpenFile(filepath.Join(filepath.Dir(c.data), "postgres.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stavily/agents/internal/atomicfile"
@@ -47,7 +48,7 @@ func main() {
 	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "until all that was accepted has come to its end")
 	only := flag.String("only", "", "the scenario whose name begins so")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := runAll(ctx, o, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)

@@ -36,7 +36,7 @@ type idp struct {
 	t       *testing.T
 	key     *ecdsa.PrivateKey
 	subject string
-	redeem  int // how often it was asked to redeem a code
+	redeem  int                   // how often it was asked to redeem a code
 	codes   map[string]url.Values // what was asked for with each code that was not redeemed
 	// What the next token says otherwise than it should.
 	lie func(claims map[string]any) (key any, alg jose.SignatureAlgorithm)
