@@ -494,7 +494,7 @@ func TestCertificateIsCheckedOnEveryRequest(t *testing.T) {
 func TestRunThatCannotGoOnIsEnded(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
-		w.apply(simple("", ""))
+		w.apply(simple("", "  - {id: ok, approval: {}}\n  - {id: wait, needs: [ok, act], wait_for: {event: x.y, within: 1h}}\n  - {id: wait2, wait_for: {event: x.y, within: 1h}}\n"))
 		w.sends(s, event(1), api.EventAccepted)
 		i := w.takes(a)
 		w.claims(a, i)
@@ -512,6 +512,14 @@ func TestRunThatCannotGoOnIsEnded(t *testing.T) {
 		if h := w.history(run.ID); !strings.HasSuffix(h, kindAbandoned) || run.FinishedAt.IsZero() {
 			t.Errorf("the run ended at %s with the history %s", run.FinishedAt, h)
 		}
+		w.read(func(r store.Reader) error {
+			waits, err := r.Waits()
+			approvals, failure := r.Approvals()
+			if len(waits)+len(approvals) > 0 {
+				t.Errorf("left over are %+v and %+v", waits, approvals)
+			}
+			return errors.Join(err, failure)
+		})
 	})
 }
 

@@ -60,8 +60,9 @@ func outcome(err error) string {
 	return "failed"
 }
 
-// silentAfter is four heartbeats of an agent with the usual interval.
-const silentAfter = 2 * time.Minute
+// SilentAfter is how long an agent may not be heard before it is shown as silent: four of its
+// usual heartbeats, as one that tells nothing new is not written down.
+const SilentAfter = 2 * time.Minute
 
 // scrapeLimit bounds how long a scrape waits for the store.
 const scrapeLimit = 5 * time.Second
@@ -91,7 +92,7 @@ func stateOf(a store.Agent, now time.Time) string {
 	switch {
 	case a.State == store.Revoked:
 		return "revoked"
-	case a.Status == StatusOffline || now.Sub(a.LastSeen) > silentAfter:
+	case a.Status == StatusOffline || now.Sub(a.LastSeen) > SilentAfter:
 		return "silent"
 	}
 	return "connected"

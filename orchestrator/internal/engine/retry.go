@@ -14,8 +14,8 @@ import (
 // RetryRun runs the workflow in effect again, from its first step, for what another run that
 // has ended was for. That a person asks lets what holds repetition back count for nothing:
 // duplicates, throttle, cooldown and attempts. The condition, freezes and the other limits
-// hold. [store.ErrNotFound] says that there is no such run.
-func (e *Engine) RetryRun(ctx context.Context, org api.OrgID, id api.RunID) (run store.Run, err error) {
+// hold. Who asks, if by is not empty, counts as who started the run. [store.ErrNotFound] says that there is no such run.
+func (e *Engine) RetryRun(ctx context.Context, org api.OrgID, id api.RunID, by string) (run store.Run, err error) {
 	err = e.update(ctx, org, func(t *tx) error {
 		before, err := t.Run(id)
 		if err != nil {
@@ -31,7 +31,7 @@ func (e *Engine) RetryRun(ctx context.Context, org api.OrgID, id api.RunID) (run
 		if err != nil {
 			return err
 		}
-		if run, err = t.retry(p, before); err != nil {
+		if run, err = t.retry(p, before, by); err != nil {
 			return err
 		}
 		return t.audit(t.actor, "run.retry", string(id), fmt.Sprintf("%s, as run %s", run.Workflow, run.ID))
@@ -39,13 +39,13 @@ func (e *Engine) RetryRun(ctx context.Context, org api.OrgID, id api.RunID) (run
 	return run, err
 }
 
-func (t *tx) retry(p program, before store.Run) (store.Run, error) {
+func (t *tx) retry(p program, before store.Run, by string) (store.Run, error) {
 	var was saved
 	if err := json.Unmarshal(before.State, &was); err != nil {
 		return store.Run{}, fmt.Errorf("state of run %s: %w", before.ID, err)
 	}
 	ev := was.State.Event
-	ev.Now = t.now
+	ev.Now, ev.RetriedBy = t.now, by
 	decision := p.Decide(ev)
 	past := workflow.Past{Host: hostOf(ev)}
 	if err := limitsOf(t, p.Definition, decision, t.now, &past); err != nil {

@@ -17,7 +17,7 @@ func TestRetry(t *testing.T) {
 		w.apply(simple(held, ""))
 		w.sends(s, event(1), api.EventAccepted)
 		first := w.runsAre("running")[0]
-		_, err := w.RetryRun(t.Context(), "default", first.ID)
+		_, err := w.RetryRun(t.Context(), "default", first.ID, "")
 		w.wantCode("a run that goes on", err, api.CodeConflict)
 		i := w.takes(a)
 		w.claims(a, i)
@@ -26,7 +26,7 @@ func TestRetry(t *testing.T) {
 		}
 		w.runsAre("failed")
 		time.Sleep(time.Minute)
-		again, err := w.RetryRun(t.Context(), "default", first.ID)
+		again, err := w.RetryRun(t.Context(), "default", first.ID, "")
 		if err != nil || again.RetryOf != first.ID || again.ID == first.ID || again.EventID != "E1" {
 			t.Fatalf("the retry is %+v, %v", again, err)
 		}
@@ -46,7 +46,7 @@ func TestRetry(t *testing.T) {
 			"mode: shadow\n":                         "shadow",
 		} {
 			w.apply(simple(limit, ""))
-			_, err := w.RetryRun(t.Context(), "default", first.ID)
+			_, err := w.RetryRun(t.Context(), "default", first.ID, "")
 			w.wantCode(limit, err, api.CodeConflict)
 			if err != nil && !strings.Contains(err.Error(), says) {
 				t.Errorf("%s: %v, want that it says %q", limit, err, says)
@@ -55,7 +55,7 @@ func TestRetry(t *testing.T) {
 		if err := w.Delete(t.Context(), "default", again.Workflow); err != nil {
 			t.Fatal(err)
 		}
-		_, err = w.RetryRun(t.Context(), "default", first.ID)
+		_, err = w.RetryRun(t.Context(), "default", first.ID, "")
 		w.wantCode("a workflow that was deleted", err, api.CodeConflict)
 		w.runsAre("completed", "failed")
 	})

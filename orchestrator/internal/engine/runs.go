@@ -274,7 +274,25 @@ func (t *tx) abandon(run store.Run, cause error) error {
 		_, failure := t.step(i, instruction.Cancel{Now: t.now})
 		err = errors.Join(err, failure)
 	}
-	return errors.Join(err, t.admit(run))
+	return errors.Join(err, t.forget(run.ID), t.admit(run))
+}
+
+// forget drops what waits for a run that will not go on. Its alarms go when they are due.
+func (t *tx) forget(run api.RunID) error {
+	waits, err := t.Waits()
+	for _, w := range waits {
+		if w.Run == run {
+			err = errors.Join(err, t.stopWaiting(w))
+		}
+	}
+	approvals, failure := t.Approvals()
+	err = errors.Join(err, failure)
+	for _, a := range approvals {
+		if a.Run == run {
+			err = errors.Join(err, t.DropApproval(run, a.Step))
+		}
+	}
+	return err
 }
 
 // kindLateResult is a history row of an agent that was given up as lost and told how
@@ -312,7 +330,7 @@ func (e *Engine) CancelRun(ctx context.Context, org api.OrgID, id api.RunID) (ru
 		if !run.FinishedAt.IsZero() {
 			return api.Errorf(api.CodeConflict, "Run %s has ended already: %s.", id, run.Status)
 		}
-		if err := t.advance(id, workflow.Cancel{Reason: "asked for by an operator"}); err != nil {
+		if err := t.advance(id, workflow.Cancel{Reason: "asked for by " + t.actor}); err != nil {
 			return err
 		}
 		if run, err = t.Run(id); err != nil {

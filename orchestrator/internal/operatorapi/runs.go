@@ -114,7 +114,7 @@ func (o operators) runRetry(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	run, err := o.engine.RetryRun(ctx, id, api.RunID(c.PathValue("id")))
+	run, err := o.engine.RetryRun(ctx, id, api.RunID(c.PathValue("id")), c.Principal.Name)
 	return viewRun(run), missing(c, err)
 }
 

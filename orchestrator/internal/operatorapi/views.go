@@ -9,10 +9,6 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// lostAfter is how long an agent may be silent before it is shown as lost: three of
-// its default heartbeats.
-const lostAfter = 90 * time.Second
-
 func viewToken(t store.Token) Token {
 	status := "unused"
 	switch {
@@ -45,7 +41,7 @@ func agentStatus(a store.Agent) string {
 	switch {
 	case a.State == store.Revoked:
 		return "revoked"
-	case a.Status != engine.StatusOffline && time.Since(a.LastSeen) > lostAfter:
+	case a.Status != engine.StatusOffline && time.Since(a.LastSeen) > engine.SilentAfter:
 		return "lost"
 	}
 	return a.Status

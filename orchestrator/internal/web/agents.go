@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	lostAfter   = 2 * time.Minute    // as for triggers and metrics: it is written down once in 40 s that an agent was heard
 	certificate = 7 * 24 * time.Hour // how long before its end a certificate is something to look at
 	agentsPage1 = 200                // rows of the list
 )
@@ -42,7 +41,7 @@ func statusOf(a store.Agent, now time.Time) string {
 	switch {
 	case a.State == store.Revoked:
 		return "revoked"
-	case a.Status != engine.StatusOffline && now.Sub(a.LastSeen) > lostAfter:
+	case a.Status != engine.StatusOffline && now.Sub(a.LastSeen) > engine.SilentAfter:
 		return "lost"
 	case a.Status == "online" && a.Health != nil && a.Health.Status != "ok":
 		return a.Health.Status

@@ -44,6 +44,8 @@ type auditLine struct {
 	Action string   `json:"action"`
 	Object string   `json:"object"`
 	Detail string   `json:"detail,omitempty"`
+	Prev   string   `json:"prev,omitempty"`
+	Digest string   `json:"digest"`
 }
 
 // auditExport writes all records, a line of JSON each, the oldest first.
@@ -61,7 +63,7 @@ func (s *Site) auditExport(_ context.Context, c *route.Call) (any, error) {
 			}
 			for _, a := range records {
 				after = a.Seq
-				if err := emit(auditLine{a.Seq, api.At(a.At), a.Actor, a.Action, a.Object, a.Detail}); err != nil {
+				if err := emit(auditLine{a.Seq, api.At(a.At), a.Actor, a.Action, a.Object, a.Detail, a.Prev, a.Digest()}); err != nil {
 					return err
 				}
 			}

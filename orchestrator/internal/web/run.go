@@ -228,7 +228,7 @@ func approvalsOf(r store.Reader, choice func(store.Approval) bool) ([]asked, err
 
 // runRetry begins a run again.
 func (s *Site) runRetry(ctx context.Context, c *route.Call, _ form) (string, error) {
-	run, err := s.engine.RetryRun(ctx, c.Principal.Org, api.RunID(c.PathValue("id")))
+	run, err := s.engine.RetryRun(ctx, c.Principal.Org, api.RunID(c.PathValue("id")), c.Principal.Name)
 	return "/runs/" + string(run.ID), err
 }
 

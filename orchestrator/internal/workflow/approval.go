@@ -177,7 +177,6 @@ func (m *machine) unapproved(step StepDefinition) error {
 // MayJudge says why somebody may not decide on a step of a run, if they may not.
 func (s State) MayJudge(d *Definition, in Verdict) string {
 	step, known := s.Steps[in.Step]
-	started := s.Event.startedBy()
 	switch {
 	case s.Done || !known || step.Status != StepAsking:
 		return fmt.Sprintf("Step %q of run %s does not wait for an approval.", in.Step, s.Run)
@@ -187,7 +186,7 @@ func (s State) MayJudge(d *Definition, in Verdict) string {
 		return fmt.Sprintf("%s is not a user in the group %s, who decide on step %q; an admin can put users into groups.", in.By, d.step(in.Step).Approval.Group, in.Step)
 	case slices.Contains(step.Votes, in.By):
 		return fmt.Sprintf("%s has approved it already; somebody else must.", in.By)
-	case in.Approve && started == in.By && !d.step(in.Step).Approval.Self:
+	case in.Approve && slices.Contains([]string{s.Event.startedBy(), s.Event.RetriedBy}, in.By) && !d.step(in.Step).Approval.Self:
 		return fmt.Sprintf("%s has started the run; somebody else must approve it.", in.By)
 	}
 	return ""

@@ -90,7 +90,7 @@ func TestAnApprovalIsOfOneThing(t *testing.T) {
 	}
 }
 
-// Whoever starts a run by hand does not approve it, unless the document says so.
+// Whoever starts a run by hand, or again, does not approve it, unless the document says so.
 func TestNobodyApprovesTheirOwn(t *testing.T) {
 	for say, want := range map[string]bool{"self: false": false, "self: true": true} {
 		d := parse(t, head+"actions: [{id: ok, approval: {"+say+"}}, {plugin: p, needs: [ok]}]")
@@ -103,6 +103,11 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 		v := Verdict{Step: "ok", Digest: s.Steps["ok"].Digest, By: "ann", Approve: true}
 		if got := s.MayJudge(d, v) == ""; got != want {
 			t.Errorf("%s: may approve: %v", say, got)
+		}
+		v.By = "cat"
+		s.Event.RetriedBy = "cat"
+		if got := s.MayJudge(d, v) == ""; got != want {
+			t.Errorf("%s: who retried may approve: %v", say, got)
 		}
 		v.By = "bob"
 		if why := s.MayJudge(d, v); why != "" {

@@ -15,6 +15,8 @@ type Event struct {
 	Agent Agent `json:"agent"`
 	Own   bool  `json:"own,omitempty"` // it is the server's own: no agent can send it
 
+	RetriedBy string `json:"retried_by,omitempty"` // the person who had it run again
+
 	Now time.Time `json:"-"` // when it is decided on; zero: when it happened
 }
 
