@@ -274,8 +274,13 @@ func testOneLeads(t *testing.T, cluster *pgtest.Cluster) {
 		}
 		return leads
 	}
-	if !lead(a) || !lead(a) || lead(b) {
-		t.Error("want the first to lead, and to go on")
+	for _, when := range []string{"at first", "and goes on"} {
+		if !lead(a) {
+			t.Errorf("the first does not lead %s", when)
+		}
+	}
+	if lead(b) {
+		t.Error("two lead")
 	}
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
