@@ -57,7 +57,7 @@ func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 		return &r.h, err
 	}
 	r.h.Ended = time.Now()
-	if err := w.silence(); err != nil {
+	if err := w.silence(ctx); err != nil {
 		return &r.h, err
 	}
 	w.settle(ctx, &r.h)

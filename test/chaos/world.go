@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -200,12 +201,50 @@ func (w *world) apply(ctx context.Context, org string, r rule) error {
 	return err
 }
 
-// silence stops the load: the sensors notice that they have no monitor any more.
-func (w *world) silence() error {
-	return errors.Join(
-		os.Remove(filepath.Join(w.Agent(sensorID).Base, "config", "plugins", "chaos.yaml")),
-		os.Remove(filepath.Join(w.Agent(foreignID).Base, "config", "plugins", "chaos.yaml")),
-	)
+// silence stops the load, and returns once no monitor runs any more: what is looked at later
+// would change under the look.
+func (w *world) silence(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.patience)
+	defer cancel()
+	for _, id := range []api.AgentID{sensorID, foreignID} {
+		a := w.Agent(id)
+		if err := os.Remove(filepath.Join(a.Base, "config", "plugins", "chaos.yaml")); err != nil {
+			return err
+		}
+		for runs := true; runs; {
+			var err error
+			if runs, err = monitors(ctx, a); err != nil && ctx.Err() != nil {
+				return fmt.Errorf("the monitor of %s does not end: %w", id, err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// monitors reports whether the agent runs any, also where it does not say.
+func monitors(ctx context.Context, a *cluster.Agent) (bool, error) {
+	addr, err := a.Endpoint("health")
+	if err != nil {
+		return true, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/status", nil)
+	if err != nil {
+		return true, err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return true, err
+	}
+	defer answer.Body.Close()
+	var status struct {
+		Monitors []api.MonitorInfo `json:"monitors"`
+	}
+	text, err := limits.ReadAll(answer.Body, 1<<20)
+	if err == nil {
+		err = limits.UnmarshalJSON(text, &status)
+	}
+	return err != nil || len(status.Monitors) > 0, err
 }
 
 // close ends everything, and says of what did not end by itself.
