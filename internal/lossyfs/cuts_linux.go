@@ -16,7 +16,7 @@ import (
 const EnvCount = "STAVILY_POWER_CUTS"
 
 // usualCuts are few, as each costs a mount and two processes.
-const usualCuts = 8
+const usualCuts = 4
 
 // Store is what the cuts are for. Both functions run in a process of their own.
 type Store struct {

@@ -222,6 +222,8 @@ func (w *world) silence(ctx context.Context) error {
 	return nil
 }
 
+var probe = http.Client{Timeout: 5 * time.Second}
+
 // monitors reports whether the agent runs any, also where it does not say.
 func monitors(ctx context.Context, a *cluster.Agent) (bool, error) {
 	addr, err := a.Endpoint("health")
@@ -232,7 +234,7 @@ func monitors(ctx context.Context, a *cluster.Agent) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := probe.Do(request)
 	if err != nil {
 		return true, err
 	}

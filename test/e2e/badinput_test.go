@@ -132,7 +132,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"stavily", "events", "list", "--folow"}, 2, []string{"--folow", "stavily events list --help"}},
 		{[]string{"stavily", "runs", "show"}, 2, []string{"accepts 1 arg(s), received 0", "stavily runs show --help"}},
 		{[]string{"stavily", "tokens", "create", "--type", "robot"}, 2, []string{`--type "robot": must be sensor or action`}},
-		{[]string{"stavily", "agents", "list", "-o", "xml"}, 2, []string{`--output "xml": must be table or json`}},
+		{[]string{"stavily", "agents", "list", "-o", "xml"}, 2, []string{`--output "xml": must be table, json or yaml`}},
 		{[]string{"stavily", "--data-dir", none, "agents", "list"}, 3, []string{"no server answers at " + none, "start one with `stavily server`"}},
 		{[]string{"sensor-agent", "--folow"}, 2, []string{"unknown flag: --folow", "sensor-agent --help"}},
 		{[]string{"sensor-agent", "--config", config}, 2, []string{config + `:5:3: unknown key "base_ulr" in api: did you mean "base_url"?`}},

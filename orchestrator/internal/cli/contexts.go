@@ -56,11 +56,13 @@ func (c contexts) find(name string) (remote, bool) {
 	return c.Servers[n], true
 }
 
+var errNoHome = errors.New("this user has no directory for it; set HOME or XDG_CONFIG_HOME")
+
 // contextsFile is where they are kept: ~/.config/stavily/contexts.json on Linux.
 func contextsFile() (string, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", fmt.Errorf("file of contexts: %w", err)
+		return "", fmt.Errorf("file of contexts: %w: %w", errNoHome, err)
 	}
 	return filepath.Join(dir, "stavily", "contexts.json"), nil
 }
@@ -148,6 +150,9 @@ func (o *options) choose(flags *pflag.FlagSet) error {
 		return nil
 	}
 	all, err := loadContexts()
+	if named == "" && (errors.Is(err, errNoHome) || errors.Is(err, fs.ErrPermission)) {
+		return nil // a service's user has no home, and sudo -u leaves the one of somebody else: nothing was chosen
+	}
 	if err != nil {
 		o.chosen.err = err
 		return nil

@@ -76,6 +76,10 @@ func TestContexts(t *testing.T) {
 	}
 	os.Chmod(file, 0o600)
 	wants("workflows list", exitFailed, "contexts.json")
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME"} {
+		t.Setenv(name, "")
+	}
+	wants("workflows list", exitUnreachable, "no server answers at") // as a service's user, who has no home
 }
 
 // TestTokensGoNowhereElse holds that a token is not sent where a server redirects to.

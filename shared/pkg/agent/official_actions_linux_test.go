@@ -46,7 +46,7 @@ func TestOfficialHTTPRequestAsks(t *testing.T) {
 	atBothLevels(t, "actions/http-request", settings, func(t *testing.T, o *official) {
 		r := o.run(t, fmt.Sprintf(`{"url": %q, "method": "POST", "body": {"a": 1}}`, server.URL+"/v1/x"))
 		o.ended(r, api.Completed, "")
-		if got := fields(t, r.Result, "json")["json"]; strings.ReplaceAll(got, " ", "") != `{"path":"/v1/x","key":"secret","body":"{\"a\":1}"}` {
+		if got := fields(t, r.Result, "json")["json"]; strings.ReplaceAll(got, " ", "") != `{"body":"{\"a\":1}","key":"[redacted]","path":"/v1/x"}` {
 			t.Errorf("%s", r.Result)
 		}
 		o.ended(o.run(t, fmt.Sprintf(`{"url": %q}`, server.URL+"/admin")), api.Failed, "not among the URLs that this host allows")

@@ -73,16 +73,20 @@ func TestACollectorThatTakesNothing(t *testing.T) {
 // says what to correct.
 func TestACollectorThatCannotBeUsed(t *testing.T) {
 	for name, c := range map[string]struct{ endpoint, headers, configured, want string }{
-		"no URL":             {"otel:4318", "", "{}", trace.EnvEndpoint + ` "otel:4318": must be a URL`},
-		"in the clear":       {"http://otel.example.com:4318", "", "{}", "tracing.insecure"},
-		"damaged headers":    {"http://127.0.0.1:4318", "hunter2", "{}", trace.EnvHeaders},
-		"damaged and unused": {"http://127.0.0.1:4318", "hunter2", "{api-key: k}", ""},
-		"nothing is wrong":   {"http://127.0.0.1:4318", "", "{}", ""},
+		"no URL":             {"otel:4318", "", "", trace.EnvEndpoint + ` "otel:4318": must be a URL`},
+		"in the clear":       {"http://otel.example.com:4318", "", "", "tracing.insecure"},
+		"damaged headers":    {"http://127.0.0.1:4318", "hunter2", "", trace.EnvHeaders},
+		"damaged and unused": {"http://127.0.0.1:4318", "hunter2", "api-key=k", ""},
+		"nothing is wrong":   {"http://127.0.0.1:4318", "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(trace.EnvEndpoint, c.endpoint)
 			t.Setenv(trace.EnvHeaders, c.headers)
-			rt, log := testRuntime(t, api.Action, "STAVILY_TRACING_ENABLED=true", "STAVILY_TRACING_HEADERS="+c.configured)
+			settings := []string{"STAVILY_TRACING_ENABLED=true"}
+			if c.configured != "" {
+				settings = append(settings, "STAVILY_TRACING_HEADERS="+c.configured)
+			}
+			rt, log := testRuntime(t, api.Action, settings...)
 			rt.openTracing()
 			got := tracingCondition(rt)
 			if (rt.Trace == nil) != (c.want != "") || (got != "") != (c.want != "") || !strings.Contains(got, c.want) || c.want != "" && !strings.Contains(got, "correct it and restart") {

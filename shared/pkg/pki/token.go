@@ -26,6 +26,9 @@ type token struct {
 // parseToken reads the claims. It verifies nothing: this agent has no key to do so, and
 // nothing is allowed by what they say.
 func parseToken(text string) (*token, error) {
+	if len(text) > maxToken {
+		return nil, fmt.Errorf("has %d bytes and may have %d", len(text), maxToken)
+	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("is not a JSON Web Token in one line; `stavily tokens create --jwt` prints one")
@@ -58,9 +61,6 @@ func loadToken(f Files) (*material, error) {
 	text, err := readFile("token", "api.auth.token_file", f.Token)
 	if err != nil {
 		return nil, err
-	}
-	if len(text) > maxToken {
-		return nil, fmt.Errorf("token %s: has %d bytes and may have %d", f.Token, len(text), maxToken)
 	}
 	if m.token, err = parseToken(strings.TrimSpace(string(text))); err != nil {
 		return nil, fmt.Errorf("token %s: %w", f.Token, err)

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -312,10 +313,21 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 // What is on its way counts until it is there.
 func TestWhatIsTriedAgainIsKeptOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		counted, well := map[string]int{}, false
+		var well atomic.Bool
+		var mu sync.Mutex // guards outcomes
+		outcomes := map[string]int{}
+		counted := func(outcome string) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return outcomes[outcome]
+		}
 		tracer, err := New(Options{
-			Endpoint: "http://127.0.0.1:1", Client: answering(func() int { return map[bool]int{false: 503, true: 200}[well] }),
-			Count: func(outcome string, n int) { counted[outcome] += n },
+			Endpoint: "http://127.0.0.1:1", Client: answering(func() int { return map[bool]int{false: 503, true: 200}[well.Load()] }),
+			Count: func(outcome string, n int) {
+				mu.Lock()
+				defer mu.Unlock()
+				outcomes[outcome] += n
+			},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -331,18 +343,20 @@ func TestWhatIsTriedAgainIsKeptOnce(t *testing.T) {
 		full()
 		time.Sleep(2 * time.Second) // it is being tried
 		full()
-		if counted[Dropped] != maxQueue {
-			t.Errorf("%d spans dropped beside %d that are kept", counted[Dropped], maxQueue)
+		if counted(Dropped) != maxQueue {
+			t.Errorf("%d spans dropped beside %d that are kept", counted(Dropped), maxQueue)
 		}
-		well = true
+		well.Store(true)
 		time.Sleep(time.Minute)
-		if counted[Exported] != maxQueue || tracer.queue != nil {
-			t.Errorf("%v, and %d are left", counted, len(tracer.queue))
+		synctest.Wait()
+		if counted(Exported) != maxQueue || tracer.queue != nil {
+			t.Errorf("%d, and %d are left", counted(Exported), len(tracer.queue))
 		}
 		full()
 		time.Sleep(time.Minute)
-		if counted[Exported] != 2*maxQueue {
-			t.Errorf("then %v", counted)
+		synctest.Wait()
+		if counted(Exported) != 2*maxQueue {
+			t.Errorf("then %d", counted(Exported))
 		}
 		cancel()
 		<-done
