@@ -48,9 +48,11 @@ func TestStory(t *testing.T) {
 	b.until(`[...document.querySelectorAll(".sheet pre .bad u")].some(mark => mark.textContent === "aproval")`)
 	b.shoot("workflow-mistake-typed")
 	b.provoke(422) // what a text with mistakes gets
+	b.do(chromedp.Evaluate[chromedp.Void](`{window.before = true}`))
 	b.press("Apply")
-	b.until(`document.querySelector("textarea[aria-invalid=true]") !== null`)
+	b.until(`window.before === undefined`) // the answer is there; the page before it says much the same
 	b.see("line 7, column 5")
+	b.until(`document.querySelector("textarea[aria-invalid=true]") !== null`)
 	b.fill("#text", strings.Replace(broken, "aproval", "approval", 1))
 	b.see("The text is good: it would apply as workflow deploy")
 	b.shoot("workflow-good")

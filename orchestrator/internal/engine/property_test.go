@@ -43,6 +43,8 @@ type machine struct {
 	engine *Engine
 	stop   func() error
 
+	thorough bool // reads everything after every step
+
 	seq     uint64
 	offered []held                                      // every offer that was ever made
 	claimed map[string]string                           // instruction and attempt → lease of the claim that was granted
@@ -190,8 +192,8 @@ func (m *machine) pass(t *rapid.T) {
 	synctest.Wait()
 }
 
-// sound holds after every restart and in the end; to read everything after every step would
-// take more than all the rest.
+// sound holds after every restart and in the end, and after every step where many lives are
+// asked for: to read everything takes more than all the rest.
 func (m *machine) sound(t *rapid.T) {
 	if report, err := fsck.Check(context.Background(), m.store); err != nil || len(report.Findings) > 0 {
 		t.Fatalf("fsck: %v %v", report.Findings, err)
@@ -200,6 +202,9 @@ func (m *machine) sound(t *rapid.T) {
 
 // check holds after every step: nothing is half done.
 func (m *machine) check(t *rapid.T) {
+	if m.thorough {
+		m.sound(t)
+	}
 	err := m.engine.View(context.Background(), "default", func(r store.Reader) error {
 		runs, err := r.Runs(store.RunQuery{Limit: 1000})
 		if err != nil {
@@ -284,7 +289,9 @@ func fewer(t *testing.T, n *flag.Flag) {
 // TestAnySequence holds the promises under random inputs, lost answers, silent
 // agents and restarts, and that in the end nothing is left open.
 func TestAnySequence(t *testing.T) {
-	if n := flag.Lookup("rapid.checks"); n.Value.String() == n.DefValue {
+	n := flag.Lookup("rapid.checks")
+	thorough := n.Value.String() != n.DefValue
+	if !thorough {
 		fewer(t, n) // `make sequences` runs many
 	}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -292,7 +299,7 @@ func TestAnySequence(t *testing.T) {
 		var failure any
 		synctest.Test(t, func(t *testing.T) {
 			defer func() { failure = recover() }()
-			anySequence(t, rt)
+			anySequence(t, rt, thorough)
 		})
 		if failure != nil {
 			panic(failure)
@@ -300,12 +307,12 @@ func TestAnySequence(t *testing.T) {
 	})
 }
 
-func anySequence(t *testing.T, rt *rapid.T) {
+func anySequence(t *testing.T, rt *rapid.T, thorough bool) {
 	authority, err := ca.Open(t.TempDir(), ca.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{dir: t.TempDir(), ca: authority, claimed: map[string]string{}, final: map[api.InstructionID]api.InstructionStatus{}, told: map[api.AgentID]api.SandboxLevel{}}
+	m := &machine{dir: t.TempDir(), ca: authority, thorough: thorough, claimed: map[string]string{}, final: map[api.InstructionID]api.InstructionStatus{}, told: map[api.AgentID]api.SandboxLevel{}}
 	m.open(rt)
 	defer func() {
 		if err := m.stop(); err != nil {

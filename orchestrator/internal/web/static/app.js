@@ -84,12 +84,13 @@ function editor(form) {
     text.setAttribute("aria-invalid", String(report.querySelector(".problems") !== null));
     scroll();
   };
-  text.addEventListener("input", () => {
+  const typed = () => {
     number();
     sheet.replaceChildren();
     clearTimeout(timer);
     timer = setTimeout(check, 350);
-  });
+  };
+  text.addEventListener("input", typed);
   form.elements.lenient.addEventListener("change", check);
   text.addEventListener("scroll", scroll);
   text.addEventListener("keydown", event => { // a tab indents; Escape first leaves the editor by tab
@@ -111,6 +112,7 @@ function editor(form) {
     text.setSelectionRange(offset, offset);
     text.scrollTop = Math.max(0, (to.dataset.line - 6) * 20);
   });
+  if (text.value !== text.defaultValue) typed(); // before this script ran, or on the page that one comes back to
   scroll();
 }
 
