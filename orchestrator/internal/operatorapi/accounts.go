@@ -256,9 +256,15 @@ func (o operators) userInvite(ctx context.Context, c *route.Call) (any, error) {
 // LinkURL is what a person opens to choose a password.
 func LinkURL(web, secret string) string { return web + "/welcome?link=" + secret }
 
-// mine says whose tokens somebody may see to: an admin those of all, else one's own.
-func mine(c *route.Call) (user string, all bool) {
-	return c.Principal.Name, c.Principal.Role.Includes(account.Admin)
+// everybodys says that somebody may see to the tokens of all users, not only to their own.
+func everybodys(c *route.Call) bool { return c.Principal.Role.Includes(account.Admin) }
+
+// whoseTokens is the organisation and the user whose tokens a caller sees to: no user is all of them.
+func whoseTokens(c *route.Call) (id api.OrgID, user string, err error) {
+	if id, err = org(c); err != nil || everybodys(c) {
+		return id, "", err
+	}
+	return id, c.Principal.Name, nil
 }
 
 func (o operators) apiTokenCreate(ctx context.Context, c *route.Call) (any, error) {
@@ -273,14 +279,14 @@ func (o operators) apiTokenCreate(ctx context.Context, c *route.Call) (any, erro
 	if c.Principal.Kind == route.APIToken {
 		return nil, api.Errorf(api.CodeForbidden, "A token makes no other, or it would never end; log in to make one.")
 	}
-	me, all := mine(c)
+	me := c.Principal.Name
 	if r.User == "" {
 		r.User = me
 	}
 	switch {
 	case r.User == "":
 		return nil, api.Errorf(api.CodeInvalid, "Say whose token it is to be: user is empty.")
-	case r.User != me && !all:
+	case r.User != me && !everybodys(c):
 		return nil, api.Errorf(api.CodeForbidden, "Only an admin makes tokens of other users.")
 	}
 	text, token, err := o.server.Accounts.CreateToken(ctx, id, r.User, account.TokenSpec{
@@ -293,15 +299,11 @@ func (o operators) apiTokenCreate(ctx context.Context, c *route.Call) (any, erro
 }
 
 func (o operators) apiTokenList(ctx context.Context, c *route.Call) (any, error) {
-	id, err := org(c)
+	id, user, err := whoseTokens(c)
 	if err != nil {
 		return nil, err
 	}
-	me, all := mine(c)
-	if all {
-		me = ""
-	}
-	tokens, err := o.server.Accounts.Tokens(ctx, id, me)
+	tokens, err := o.server.Accounts.Tokens(ctx, id, user)
 	views := []APIToken{}
 	for _, t := range tokens {
 		views = append(views, viewAPIToken(t))
@@ -310,15 +312,11 @@ func (o operators) apiTokenList(ctx context.Context, c *route.Call) (any, error)
 }
 
 func (o operators) apiTokenRevoke(ctx context.Context, c *route.Call) (any, error) {
-	id, err := org(c)
+	id, user, err := whoseTokens(c)
 	if err != nil {
 		return nil, err
 	}
-	me, all := mine(c)
-	if all {
-		me = ""
-	}
-	return nil, missing(c, o.server.Accounts.RevokeToken(ctx, id, me, c.PathValue("id")))
+	return nil, missing(c, o.server.Accounts.RevokeToken(ctx, id, user, c.PathValue("id")))
 }
 
 // person is who does something that is put down to a name. On the socket it is whom the

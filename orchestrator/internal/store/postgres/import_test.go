@@ -61,7 +61,7 @@ func TestImport(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if err := to.Org("filled").Update(t.Context(), note("numbers go on")); err != nil {
+	if err := to.Org("filled").Update(t.Context(), storetest.Note("numbers go on")); err != nil {
 		t.Error(err)
 	}
 	if err := take(t.Context(), path, url); err == nil || !strings.Contains(err.Error(), "not empty") {

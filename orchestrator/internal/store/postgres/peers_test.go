@@ -11,6 +11,7 @@ import (
 
 	"github.com/stavily/agents/internal/pgtest"
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/storetest"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -108,11 +109,11 @@ func testNumbers(t *testing.T, cluster *pgtest.Cluster) {
 	url := cluster.NewSchema(t)
 	a, b := with(t, url), with(t, url)
 	for n, s := range []*Store{a, a, b, a, b, b} {
-		if err := s.Org("o").Update(t.Context(), note(fmt.Sprint(n))); err != nil {
+		if err := s.Org("o").Update(t.Context(), storetest.Note(fmt.Sprint(n))); err != nil {
 			t.Errorf("note %d: %v", n, err)
 		}
 	}
-	if got := fmt.Sprint(notes(t, b)); got != "[0 1 2 3 4 5]" {
+	if got := fmt.Sprint(storetest.Notes(t, b)); got != "[0 1 2 3 4 5]" {
 		t.Errorf("the store has %s", got)
 	}
 }
@@ -131,7 +132,7 @@ func testTerminatedConnections(t *testing.T, cluster *pgtest.Cluster) {
 			all.Go(func() {
 				for n := 0; ctx.Err() == nil; n++ {
 					id := fmt.Sprintf("%d-%d-%d", k, caller, n)
-					err := s.Org("o").Update(t.Context(), note(id))
+					err := s.Org("o").Update(t.Context(), storetest.Note(id))
 					mu.Lock()
 					if err == nil {
 						answered[id] = true
@@ -153,7 +154,7 @@ func testTerminatedConnections(t *testing.T, cluster *pgtest.Cluster) {
 	stop()
 	all.Wait()
 	there := map[string]int{}
-	for _, id := range notes(t, servers[0]) {
+	for _, id := range storetest.Notes(t, servers[0]) {
 		there[id]++
 	}
 	for id := range answered {
@@ -175,7 +176,7 @@ func testTerminatedConnections(t *testing.T, cluster *pgtest.Cluster) {
 // The answer to a COMMIT that is lost is found again, whatever it was.
 func testLostAnswer(t *testing.T, cluster *pgtest.Cluster) {
 	s := with(t, cluster.NewSchema(t))
-	if err := s.Org("o").Update(t.Context(), note("first")); err != nil {
+	if err := s.Org("o").Update(t.Context(), storetest.Note("first")); err != nil {
 		t.Fatal(err)
 	}
 	w := &turns{store: s, org: "o"}
@@ -206,7 +207,7 @@ func testLostAnswer(t *testing.T, cluster *pgtest.Cluster) {
 // The database comes back, and so does the store by itself.
 func testCrashOfTheDatabase(t *testing.T, cluster *pgtest.Cluster) {
 	s := with(t, cluster.NewSchema(t))
-	if err := s.Org("o").Update(t.Context(), note("before")); err != nil {
+	if err := s.Org("o").Update(t.Context(), storetest.Note("before")); err != nil {
 		t.Fatal(err)
 	}
 	cluster.Crash(t)
@@ -216,10 +217,10 @@ func testCrashOfTheDatabase(t *testing.T, cluster *pgtest.Cluster) {
 		t.Error("a database that is not there was read")
 	}
 	cluster.Resume(t)
-	if err := s.Org("o").Update(t.Context(), note("after")); err != nil {
+	if err := s.Org("o").Update(t.Context(), storetest.Note("after")); err != nil {
 		t.Error(err)
 	}
-	if got := fmt.Sprint(notes(t, s)); got != "[before after]" {
+	if got := fmt.Sprint(storetest.Notes(t, s)); got != "[before after]" {
 		t.Errorf("the store has %s", got)
 	}
 }
@@ -311,16 +312,16 @@ func testStandingStill(t *testing.T, cluster *pgtest.Cluster) {
 		stuck = a.Org("o").Update(t.Context(), func(tx store.Tx) error {
 			close(held)
 			<-release
-			return note("late")(tx)
+			return storetest.Note("late")(tx)
 		})
 	})
 	<-held
-	if err := b.Org("o").Update(t.Context(), note("in time")); err != nil {
+	if err := b.Org("o").Update(t.Context(), storetest.Note("in time")); err != nil {
 		t.Error(err)
 	}
 	close(release)
 	all.Wait()
-	if got := fmt.Sprint(notes(t, b)); stuck == nil || got != "[in time]" {
+	if got := fmt.Sprint(storetest.Notes(t, b)); stuck == nil || got != "[in time]" {
 		t.Errorf("the one that stood still: %v; the store has %s", stuck, got)
 	}
 }

@@ -35,31 +35,6 @@ func with(t testing.TB, url string) *Store {
 	return s
 }
 
-func note(detail string) func(store.Tx) error {
-	return func(tx store.Tx) error { return tx.AddAudit(store.Audit{Detail: detail}) }
-}
-
-// notes are the details of all audit records of organisation o.
-func notes(t testing.TB, s *Store) []string {
-	t.Helper()
-	var out []string
-	err := s.Org("o").View(t.Context(), func(r store.Reader) error {
-		for after := int64(0); ; {
-			page, err := r.Audit(after, 1000)
-			if err != nil || len(page) == 0 {
-				return err
-			}
-			for _, a := range page {
-				out, after = append(out, a.Detail), a.Seq
-			}
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 func TestConformance(t *testing.T) {
 	cluster := pgtest.Start(t)
 	var mu sync.Mutex
@@ -83,7 +58,7 @@ func BenchmarkUpdate(b *testing.B) {
 			for range callers {
 				all.Go(func() {
 					for range work {
-						if err := s.Org("o").Update(b.Context(), note("x")); err != nil {
+						if err := s.Org("o").Update(b.Context(), storetest.Note("x")); err != nil {
 							b.Error(err)
 						}
 					}

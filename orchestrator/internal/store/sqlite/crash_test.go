@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/orchestrator/internal/store/storetest"
 )
 
 // The test binary runs itself as a child that is meant to die or to run into a wall.
@@ -51,7 +52,7 @@ func commitForEver(dir string) error {
 		all.Go(func() {
 			for n := 0; ; n++ {
 				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), caller, n)
-				if err := s.Org("o").Update(context.Background(), note(id)); err != nil {
+				if err := s.Org("o").Update(context.Background(), storetest.Note(id)); err != nil {
 					fmt.Fprintln(os.Stderr, err)
 					os.Exit(1)
 				}
@@ -76,7 +77,7 @@ func TestKill(t *testing.T) {
 		killDuringCommits(t, dir, acked)
 		s := openIn(t, dir)
 		there := map[string]bool{}
-		for _, id := range notes(t, s) {
+		for _, id := range storetest.Notes(t, s) {
 			if there[id] {
 				t.Errorf("%s is there twice", id)
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/storetest"
 )
 
 func init() {
@@ -38,7 +39,7 @@ func output(t *testing.T, cmd *exec.Cmd) []string {
 func commitUntil(s *Store) error {
 	for n := 0; ; n++ {
 		id := fmt.Sprintf("%d-%s", n, strings.Repeat("x", 500))
-		if err := s.Org("o").Update(context.Background(), note(id)); err != nil {
+		if err := s.Org("o").Update(context.Background(), storetest.Note(id)); err != nil {
 			return err
 		}
 		fmt.Println(id)
@@ -76,7 +77,7 @@ func TestFailedCommit(t *testing.T) {
 	s := openIn(t, dir)
 	defer s.Close()
 	// The one that failed may be there or not.
-	if got := notes(t, s); len(acked) == 0 || len(got) < len(acked) || len(got) > len(acked)+1 || strings.Join(got[:len(acked)], " ") != strings.Join(acked, " ") {
+	if got := storetest.Notes(t, s); len(acked) == 0 || len(got) < len(acked) || len(got) > len(acked)+1 || strings.Join(got[:len(acked)], " ") != strings.Join(acked, " ") {
 		t.Errorf("%d notes are there of %d that were answered", len(got), len(acked))
 	}
 }
@@ -96,7 +97,7 @@ func commitUntilTheDiskIsFull(dir string) error {
 		return err
 	}
 	full := commitUntil(s)
-	again := s.Org("o").Update(ctx, note(strings.Repeat("y", 10<<10)))
+	again := s.Org("o").Update(ctx, storetest.Note(strings.Repeat("y", 10<<10)))
 	view := s.Org("o").View(ctx, func(r store.Reader) error { _, err := r.Audit(0, 1); return err })
 	if !errors.Is(full, store.ErrFull) || !errors.Is(again, store.ErrFull) || view != nil {
 		return fmt.Errorf("on the full disk: Update = %w, then %w, View = %w; want ErrFull twice and nil", full, again, view)
@@ -104,7 +105,7 @@ func commitUntilTheDiskIsFull(dir string) error {
 	if err := os.Remove(ballast); err != nil {
 		return err
 	}
-	if err := s.Org("o").Update(ctx, note("last")); err != nil {
+	if err := s.Org("o").Update(ctx, storetest.Note("last")); err != nil {
 		return fmt.Errorf("once there is space: %w", err)
 	}
 	fmt.Println("last")

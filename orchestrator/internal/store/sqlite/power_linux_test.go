@@ -11,6 +11,7 @@ import (
 
 	"github.com/stavily/agents/internal/lossyfs"
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/storetest"
 )
 
 func init() {
@@ -30,7 +31,7 @@ func commitAndSay(dir string, durable func(string)) error {
 		go func() {
 			for n := 0; ; n++ {
 				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), caller, n)
-				if err := s.Org("o").Update(context.Background(), note(id)); err != nil {
+				if err := s.Org("o").Update(context.Background(), storetest.Note(id)); err != nil {
 					failed <- err
 					return
 				}

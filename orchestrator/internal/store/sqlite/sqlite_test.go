@@ -48,31 +48,6 @@ func with(t testing.TB) *Store {
 	return s
 }
 
-func note(detail string) func(store.Tx) error {
-	return func(tx store.Tx) error { return tx.AddAudit(store.Audit{Detail: detail}) }
-}
-
-// notes are the details of all audit records of organisation o.
-func notes(t testing.TB, s *Store) []string {
-	t.Helper()
-	var out []string
-	err := s.Org("o").View(t.Context(), func(r store.Reader) error {
-		for after := int64(0); ; {
-			page, err := r.Audit(after, 1000)
-			if err != nil || len(page) == 0 {
-				return err
-			}
-			for _, a := range page {
-				out, after = append(out, a.Detail), a.Seq
-			}
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, dir string) store.Store { return openIn(t, dir) })
 }
@@ -99,7 +74,7 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := openIn(t, dir)
-	if err := s.Org("o").Update(t.Context(), note("x")); err != nil {
+	if err := s.Org("o").Update(t.Context(), storetest.Note("x")); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"stavily.db", "stavily.db-wal", "stavily.db-shm"} {
@@ -171,16 +146,16 @@ func TestGroupSharesACommit(t *testing.T) {
 		fns := make([]func(store.Tx) error, sqlstore.MaxGroup-1)
 		for n := range fns {
 			fns[n] = func(tx store.Tx) error {
-				if got := len(notes(t, s)); got != 0 {
+				if got := len(storetest.Notes(t, s)); got != 0 {
 					t.Errorf("%d are durable while the group runs", got)
 				}
-				return note("x")(tx)
+				return storetest.Note("x")(tx)
 			}
 		}
 		if err := errors.Join(behindOne(t, s, fns...)...); err != nil {
 			t.Error(err)
 		}
-		if got := len(notes(t, s)); got != len(fns) {
+		if got := len(storetest.Notes(t, s)); got != len(fns) {
 			t.Errorf("%d of %d are durable", got, len(fns))
 		}
 	})
@@ -201,15 +176,15 @@ func statementOf(t *testing.T, begin string) sqlstore.Statement {
 func TestBrokenStatement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := with(t)
-		errs := behindOne(t, s, note("before"), func(tx store.Tx) error {
+		errs := behindOne(t, s, storetest.Note("before"), func(tx store.Tx) error {
 			first := s.writing.Write(statementOf(t, `INSERT INTO audit`), "o", nil, "{}")
 			second := s.writing.Write(statementOf(t, `INSERT INTO orgs`), "p")
 			if first == nil || !errors.Is(second, first) {
 				t.Errorf("writes = %v, %v; want the second refused for the first", first, second)
 			}
 			return nil
-		}, note("behind"))
-		if got := fmt.Sprint(notes(t, s)); errs[0] != nil || errs[1] == nil || errs[2] != nil || got != "[before behind]" {
+		}, storetest.Note("behind"))
+		if got := fmt.Sprint(storetest.Notes(t, s)); errs[0] != nil || errs[1] == nil || errs[2] != nil || got != "[before behind]" {
 			t.Errorf("errors %v, the store has %s", errs, got)
 		}
 	})
@@ -228,15 +203,15 @@ func TestFullInTheMiddle(t *testing.T) {
 		}
 		limit("1") // at least what is in use
 		large := strings.Repeat("x", 1<<20)
-		errs := behindOne(t, s, note("before"), note(large), note("behind"))
+		errs := behindOne(t, s, storetest.Note("before"), storetest.Note(large), storetest.Note("behind"))
 		if !errors.Is(errs[0], store.ErrFull) || !errors.Is(errs[1], store.ErrFull) || errs[2] != nil {
 			t.Errorf("errors %v; want ErrFull for the first two", errs)
 		}
 		limit("1000000")
-		if err := s.Org("o").Update(t.Context(), note("after")); err != nil {
+		if err := s.Org("o").Update(t.Context(), storetest.Note("after")); err != nil {
 			t.Error(err)
 		}
-		if got := fmt.Sprint(notes(t, s)); got != "[behind after]" {
+		if got := fmt.Sprint(storetest.Notes(t, s)); got != "[behind after]" {
 			t.Errorf("the store has %.80s", got)
 		}
 	})
@@ -247,13 +222,13 @@ func TestLostTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := with(t)
 		undo := func(store.Tx) error { return s.writing.exec(rollback) }
-		if errs := behindOne(t, s, note("lost"), undo); errs[0] == nil || errs[1] == nil {
+		if errs := behindOne(t, s, storetest.Note("lost"), undo); errs[0] == nil || errs[1] == nil {
 			t.Errorf("errors %v; want one for each, as nothing of them remains", errs)
 		}
-		if err := s.Org("o").Update(t.Context(), note("next")); err != nil {
+		if err := s.Org("o").Update(t.Context(), storetest.Note("next")); err != nil {
 			t.Error(err)
 		}
-		if got := fmt.Sprint(notes(t, s)); got != "[next]" {
+		if got := fmt.Sprint(storetest.Notes(t, s)); got != "[next]" {
 			t.Errorf("the store has %s", got)
 		}
 	})
@@ -268,7 +243,7 @@ func TestFunctionThatExits(t *testing.T) {
 	if !errors.Is(err, sqlstore.ErrExited) {
 		t.Errorf("Update = %v, want %v", err, sqlstore.ErrExited)
 	}
-	if err := s.Org("o").Update(t.Context(), note("x")); !errors.Is(err, sqlstore.ErrExited) {
+	if err := s.Org("o").Update(t.Context(), storetest.Note("x")); !errors.Is(err, sqlstore.ErrExited) {
 		t.Errorf("the next one = %v, want %v", err, sqlstore.ErrExited)
 	}
 }
@@ -282,7 +257,7 @@ func BenchmarkUpdate(b *testing.B) {
 			for range callers {
 				all.Go(func() {
 					for range work {
-						if err := s.Org("o").Update(b.Context(), note("x")); err != nil {
+						if err := s.Org("o").Update(b.Context(), storetest.Note("x")); err != nil {
 							b.Error(err)
 						}
 					}
