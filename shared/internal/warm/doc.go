@@ -14,6 +14,9 @@
 //	              └─▶ refused (said once), failed  └ many executions · old · idle · another
 //	                  (again after a pause)          configuration · too many · misbehaviour
 //
+// One that is used at the end of its life gets a successor first, which takes its place
+// when it is ready.
+//
 // It is the plugin, started in its sandbox exactly as for a cold run, with one
 // descriptor more: a SEQPACKET socket. The handshake of contract stdio is done with it
 // once. A plugin is only prepared after a cold run of it went through the handshake as

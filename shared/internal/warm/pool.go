@@ -62,7 +62,7 @@ type Pool struct {
 type entry struct {
 	plan    Plan
 	raising bool
-	zygote  *zygote // nil while there is none
+	zygote  *zygote // that gives seats, also while its successor is raised; nil while there is none
 	refused bool    // for ever
 	dropped bool    // not to be had any more: what is being raised goes at once
 	backoff api.Backoff
@@ -137,7 +137,23 @@ func (p *Pool) Seat(plan *Plan) *Seat {
 		return nil
 	}
 	e.used = time.Now()
-	return e.zygote.seat()
+	seat := e.zygote.seat()
+	if e.zygote.due(&p.opts) != "" {
+		p.want(e)
+	}
+	return seat
+}
+
+// want has a zygote raised, unless one is, or the last try failed a moment ago. It needs mu.
+func (p *Pool) want(e *entry) {
+	if !p.open || e.raising || e.refused || time.Now().Before(e.pause) {
+		return
+	}
+	select {
+	case p.wanted <- e:
+		e.raising = true
+	default: // many at once; the next run asks again
+	}
 }
 
 // Prepare asks for a zygote of this plan, in the background. It does nothing where
@@ -156,26 +172,25 @@ func (p *Pool) Prepare(plan Plan) {
 		e = &entry{plan: plan, backoff: api.Backoff{Max: 5 * time.Minute}}
 		p.entries[k] = e
 	}
-	if !p.open || e.raising || e.zygote != nil || e.refused || time.Now().Before(e.pause) {
-		return
-	}
-	select {
-	case p.wanted <- e:
-		e.raising, e.used = true, time.Now()
-	default: // many at once; the next run asks again
+	if e.zygote == nil {
+		e.used = time.Now()
+		p.want(e)
 	}
 }
 
 // replace retires what else there is of a plugin. It needs mu.
 func (p *Pool) replace(plugin api.PluginID, but key) {
 	for k, e := range p.entries {
-		if k == but || e.plan.Plugin != plugin || e.raising {
+		if k == but || e.plan.Plugin != plugin {
 			continue
 		}
 		if e.zygote != nil {
 			e.zygote.retire(Replaced, nil)
+			e.zygote = nil
 		}
-		delete(p.entries, k)
+		if !e.raising {
+			delete(p.entries, k)
+		}
 	}
 }
 
@@ -242,6 +257,9 @@ func (p *Pool) admit(ctx context.Context, e *entry, z *zygote, err error) bool {
 	var never *refusal
 	switch {
 	case err == nil:
+		if e.zygote != nil {
+			e.zygote.retire(e.zygote.due(&p.opts), nil)
+		}
 		e.zygote, e.used = z, time.Now()
 		if e.dropped {
 			z.retire(Replaced, nil)

@@ -20,7 +20,7 @@ import (
 // says that this never will be.
 func raise(ctx context.Context, plan *Plan, o *Options) (*zygote, error) {
 	z := &zygote{
-		memory: plan.Spec.Limits.Memory, most: o.Executions, base: map[string]string{}, since: time.Now(),
+		memory: plan.Spec.Limits.Memory, most: o.Executions, base: map[string]string{}, born: time.Now(), since: time.Now(),
 		retired: make(chan struct{}), lost: make(chan struct{}), empty: make(chan struct{}), live: map[int]*execution{},
 	}
 	if err := z.makeDirs(o, plan.Spec.User); err != nil {

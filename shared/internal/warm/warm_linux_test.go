@@ -568,6 +568,20 @@ func TestRecycling(t *testing.T) {
 	}
 }
 
+// The successor of a zygote is there before it has to go: no run in between starts cold.
+func TestASuccessorIsThereInTime(t *testing.T) {
+	l := newLab(t, handler, func(o *Options, _ *Plan) { o.Executions = 20 })
+	l.warmUp()
+	for range 19 {
+		l.want(script("", "1"), "1")
+	}
+	l.eventually("the first one goes", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return slices.Equal(l.gone, []string{string(Spent)}) })
+	l.gone = nil
+	for range 10 { // the first one had a seat left
+		l.want(script("", "1"), "1")
+	}
+}
+
 // An execution that goes on outlives the time of its zygote.
 func TestAnExecutionHoldsItsZygote(t *testing.T) {
 	l := newLab(t, handler, func(o *Options, _ *Plan) { o.Age = 100 * time.Millisecond })

@@ -28,6 +28,7 @@ type zygote struct {
 	dir         string // holds the two below
 	temp, given string
 	memory      int64 // what the plugin may take: so much, at most, the zygote has itself
+	born        time.Time
 	group       group
 	gate        *egress.Gate      // nil where no listeners are its way to the network
 	base        map[string]string // its environment
@@ -53,6 +54,29 @@ type zygote struct {
 	empty  chan struct{}
 	since  time.Time // no seat was taken since
 	live   map[int]*execution
+}
+
+// dueFrom is the part of its life, in per cent, after which a zygote that is used gets a
+// successor: raising one takes as long as some cold runs, and until it is there its
+// predecessor goes on.
+const dueFrom = 90
+
+// due is why it has to have a successor, if it has to: it goes, or will soon. After a crash
+// there is none before a pause.
+func (z *zygote) due(o *Options) Reason {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	switch {
+	case z.cause != nil:
+		return ""
+	case z.reason != "":
+		return z.reason
+	case z.next*100 > z.most*dueFrom:
+		return Spent
+	case time.Since(z.born) > o.Age/100*dueFrom:
+		return Aged
+	}
+	return ""
 }
 
 // seat takes a seat, or gives nil where there is none.

@@ -22,6 +22,7 @@ func raise(context.Context, *Plan, *Options) (*zygote, error) {
 
 func (z *zygote) run(context.Context, *Options) (Reason, error) { return Stopping, nil }
 func (z *zygote) seat() *Seat                                   { return nil }
+func (z *zygote) due(*Options) Reason                           { return "" }
 func (z *zygote) retire(Reason, error)                          {}
 func (z *zygote) close()                                        {}
 func (z *zygote) free()                                         {}
