@@ -20,6 +20,11 @@ func TestLookAround(t *testing.T) {
 	b := w.admin()
 	w.apply("name: fails\ntriggers: [{manual: {}}]\nactions:\n  - {id: work, plugin: worker, agents: {ids: [act-1]}, with: {steps: 1, pause: -1}}\n")
 	w.apply("name: waits\ndescription: Asks before it works\nowner: team-sre\ntriggers: [{manual: {}}]\nactions:\n  - {id: ask, approval: {count: 1, within: 5m}}\n  - {id: work, needs: [ask], plugin: worker, agents: {ids: [act-1]}, with: {steps: 1}}\n")
+	b.visit("/secrets")
+	b.fill("main section [name=name]", "token")
+	b.fill("main section [name=value]", "what nobody sees")
+	b.press("Set secret")
+	b.see("no workflow")
 	for _, name := range []string{"fails", "waits"} {
 		b.visit("/workflows/" + name)
 		b.press("Run now")
@@ -34,7 +39,7 @@ func TestLookAround(t *testing.T) {
 	for name, path := range map[string]string{
 		"overview": "/", "runs": "/runs", "run-failed": fails, "run-waits": waits, "log": fails + "/log", "approvals": "/approvals", "events": "/events",
 		"explain": "/events/" + event + "?replay=waits", "workflows": "/workflows", "workflow": "/workflows/waits", "history": "/workflows/waits/history",
-		"edit": "/edit?workflow=waits", "agents": "/agents", "agent": "/agents/act-1", "plugins": "/plugins", "audit": "/audit", "access": "/access",
+		"edit": "/edit?workflow=waits", "agents": "/agents", "agent": "/agents/act-1", "plugins": "/plugins", "secrets": "/secrets", "audit": "/audit", "access": "/access",
 	} {
 		b.visit(path)
 		b.shoot("look-" + name)

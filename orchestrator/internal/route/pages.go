@@ -41,6 +41,8 @@ var (
 	WebPlugins        = ID{"web_plugins"}
 	WebPlugin         = ID{"web_plugin"}
 	WebPluginDo       = ID{"web_plugin_do"}
+	WebSecrets        = ID{"web_secrets"}
+	WebSecretsDo      = ID{"web_secrets_do"}
 	WebAudit          = ID{"web_audit"}
 	WebAuditExport    = ID{"web_audit_export"}
 	WebAccess         = ID{"web_access"}
@@ -82,6 +84,8 @@ var pages = pageRows(
 	Row{ID: WebPlugins, Role: account.Viewer, Method: http.MethodGet, Pattern: "/plugins"},
 	Row{ID: WebPlugin, Role: account.Viewer, Method: http.MethodGet, Pattern: "/plugins/{id}"},
 	Row{ID: WebPluginDo, Role: account.Admin, Method: http.MethodPost, Pattern: "/plugins/{id}", MaxBody: small},
+	Row{ID: WebSecrets, Role: account.Viewer, Method: http.MethodGet, Pattern: "/secrets"},
+	Row{ID: WebSecretsDo, Role: account.Admin, Method: http.MethodPost, Pattern: "/secrets", MaxBody: 4 * small},
 	Row{ID: WebAudit, Role: account.Admin, Method: http.MethodGet, Pattern: "/audit"},
 	Row{ID: WebAuditExport, Role: account.Admin, Method: http.MethodGet, Pattern: "/audit/export"},
 	Row{ID: WebAccess, Role: account.Admin, Method: http.MethodGet, Pattern: "/access"},

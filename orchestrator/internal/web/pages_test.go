@@ -53,6 +53,7 @@ actions:
     approval: {count: 1, within: 5m}
   - {id: work, needs: [ask], plugin: worker, agents: {ids: [act-1]}, with: {version: "${{ event.data.version }}"}}
 `, AllowMissing: true}, nil)
+	s.Do(http.MethodPut, "/api/v1/secrets/deploy_key", operatorapi.SecretRequest{Value: "a value to keep"}, nil)
 	s.Do(http.MethodPost, "/api/v1/workflows/deploy/run", operatorapi.StartRequest{By: "alice", Inputs: map[string]string{"version": hostile}}, nil)
 	text, err := json.Marshal(hostile)
 	if err != nil {
@@ -235,6 +236,7 @@ func TestButtonsAreForThoseWhoMay(t *testing.T) {
 	})
 	viewer.get("/audit", http.StatusForbidden)
 	viewer.get("/access", http.StatusForbidden)
+	viewer.post("/secrets", url.Values{"do": {"set"}, "name": {"deploy_key"}, "value": {"another value"}}, http.StatusForbidden)
 	viewer.post("/edit", url.Values{"text": {"name: x"}}, http.StatusForbidden)
 }
 

@@ -82,6 +82,8 @@ func (s *Site) Handlers() map[route.ID]route.Handler {
 		route.WebPlugins:        s.page(s.plugins, s.engine.RunsChanged),
 		route.WebPlugin:         s.page(s.plugin, s.engine.RunsChanged),
 		route.WebPluginDo:       s.button(s.pluginDo),
+		route.WebSecrets:        s.page(s.secrets, nil),
+		route.WebSecretsDo:      s.button(s.secretsDo),
 		route.WebAudit:          s.page(s.audit, nil),
 		route.WebAuditExport:    s.auditExport,
 	}
