@@ -73,25 +73,20 @@ var cook = map[string]func(plate){
 		p.wrote("out/commands", "backup "+p.path("out", "b1"), "backup-verify "+p.path("out", "b1"))
 	},
 	"deploy-with-approval.yaml": func(p plate) {
-		p.cli("workflows", "run", "deploy-with-approval", "--input", "version=1.3.0", "--input", "previous=1.2.9", "--by", "ann")
-		var asked []struct{ Run, Step string }
-		p.await("the question", func() error {
-			asked = decoded[[]struct{ Run, Step string }](p, "approvals", "list")
-			if len(asked) != 1 {
-				return fmt.Errorf("asked: %+v", asked)
-			}
-			return nil
-		})
-		if _, err := p.k.CLI(p.k.ctx, "approvals", "approve", asked[0].Run, asked[0].Step, "--by", "ann"); err == nil {
-			p.t.Error("who started it may approve it")
-		}
+		p.k.calls("deploy", `{"version": "1.3.0", "previous": "1.2.9", "environment": "production"}`)
+		run, step := p.asked()
 		for _, who := range []string{"bob", "carol"} {
-			p.cli("approvals", "approve", asked[0].Run, asked[0].Step, "--by", who)
+			p.cli("approvals", "approve", run, step, "--by", who)
 		}
 		p.ends("deploy-with-approval", nil)
 		p.wrote("out/commands", "deploy production 1.3.0")
 		p.chat("wants to deploy 1.3.0 to production")
 		p.chat("1.3.0 on production: completed")
+		p.cli("workflows", "run", "deploy-with-approval", "--input", "version=1.3.0", "--input", "previous=1.2.9", "--by", "ann")
+		run, step = p.asked()
+		if _, err := p.k.CLI(p.k.ctx, "approvals", "approve", run, step, "--by", "ann"); err == nil {
+			p.t.Error("who started it may approve it")
+		}
 	},
 	"canary-in-waves.yaml": func(p plate) {
 		p.ends("canary-in-waves", nil)
@@ -122,6 +117,20 @@ func (p plate) cli(args ...string) []byte {
 		p.t.Fatal(err)
 	}
 	return text
+}
+
+// asked waits until a step is the one that waits for people.
+func (p plate) asked() (run, step string) {
+	p.t.Helper()
+	p.await("the question", func() error {
+		all := decoded[[]struct{ Run, Step string }](p, "approvals", "list")
+		if len(all) != 1 {
+			return fmt.Errorf("asked: %+v", all)
+		}
+		run, step = all[0].Run, all[0].Step
+		return nil
+	})
+	return run, step
 }
 
 func decoded[T any](p plate, args ...string) (out T) {

@@ -62,6 +62,7 @@ func newKitchen(t *testing.T) *kitchen {
 	t.Cleanup(k.web.Close)
 	k.smtp = k.beside("smtp.py", k.mail.add)
 	k.beside("systemd.py", func(string) {}, k.dir)
+	k.keepsHookSecret("deploy-hook")
 	for _, name := range entries(t) {
 		k.apply(k.here(name))
 	}

@@ -21,6 +21,7 @@ type counts struct {
 	transactions *telemetry.HistogramVec
 	requests     *telemetry.CounterVec
 	took         *telemetry.HistogramVec
+	webhooks     *telemetry.CounterVec
 }
 
 // Served counts a request of an agent; see route.Options.
@@ -45,6 +46,7 @@ func newCounts(m *telemetry.Registry, e *Engine) *counts {
 		started:      m.Counter("runs_started_total", "Runs of workflows that began."),
 		ended:        m.CounterVec("runs_ended_total", "Runs of workflows that ended, by status.", "status"),
 		instructions: m.CounterVec("instructions_total", "Instructions that came into a state; pending ones are the new ones, and those offered again.", "state"),
+		webhooks:     m.CounterVec("webhook_calls_total", "Calls of webhooks, by outcome: signed or refused.", "outcome"),
 		transactions: m.HistogramVec("transaction_seconds", "Time of a transaction of the store, with its wait for the writer and its commit, by outcome: committed, refused or failed.", commitBuckets, "outcome"),
 	}
 }

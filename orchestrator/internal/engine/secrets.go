@@ -74,17 +74,21 @@ func (t *tx) place(s store.Secret) secret.Place {
 
 // secretValue opens a secret. What it is used for the caller audits.
 func (t *tx) secretValue(name string) (value string, s store.Secret, err error) {
-	if t.engine.vault == nil {
+	return t.engine.secretValue(t, t.org, name)
+}
+
+func (e *Engine) secretValue(r store.Reader, org api.OrgID, name string) (value string, s store.Secret, err error) {
+	if e.vault == nil {
 		return "", s, errNoVault
 	}
-	s, err = t.Secret(name)
+	s, err = r.Secret(name)
 	if errors.Is(err, store.ErrNotFound) || err == nil && s.Deleted {
 		return "", s, errNoSecret(name)
 	}
 	if err != nil {
 		return "", s, err
 	}
-	value, err = t.engine.vault.Open(t.place(s), secret.Sealed{Key: s.Key, Text: s.Sealed})
+	value, err = e.vault.Open(secret.Place{Org: org, Name: s.Name, Version: s.Version}, secret.Sealed{Key: s.Key, Text: s.Sealed})
 	return value, s, err
 }
 

@@ -145,6 +145,7 @@ func (o operators) sessionHandlers() map[route.ID]route.Handler {
 		route.SessionAccept:   o.sessionAccept,
 		route.SessionEnd:      o.sessionEnd,
 		route.SessionPassword: o.sessionPassword,
+		route.WebhookTake:     o.webhook,
 	}
 }
 

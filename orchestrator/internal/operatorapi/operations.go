@@ -158,7 +158,7 @@ func described(handlers map[route.ID]route.Handler) (map[route.ID]route.Handler,
 }
 
 func operationOf(id route.ID) (operation, bool) {
-	for _, table := range []map[route.ID]operation{operations, pluginOperations, accountOperations, secretOperations} {
+	for _, table := range []map[route.ID]operation{operations, pluginOperations, accountOperations, secretOperations, webhookOperations} {
 		if op, ok := table[id]; ok {
 			return op, true
 		}

@@ -159,7 +159,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: its path does not name the agent", r.ID)
 		}
 	}
-	if want := []ID{SessionBegin, SessionAccept, SessionEnd, WebAsset, WebLogin, WebLoginDo, OpenIDBegin, OpenIDBack, WebLogout, WebWelcome, WebWelcomeDo}; !slices.Equal(withoutLogin, want) {
+	if want := []ID{SessionBegin, SessionAccept, SessionEnd, WebhookTake, WebAsset, WebLogin, WebLoginDo, OpenIDBegin, OpenIDBack, WebLogout, WebWelcome, WebWelcomeDo}; !slices.Equal(withoutLogin, want) {
 		t.Errorf("routes %v need no login, want %v", withoutLogin, want)
 	}
 	if want := []ID{Enroll, Download}; !slices.Equal(withoutCertificate, want) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,6 +158,9 @@ func (e *endpoint) serve(reply *reply, r *http.Request) error {
 func (e *endpoint) admit(r *http.Request) (context.Context, *Call, func(), error) {
 	c := &Call{request: r, Query: r.URL.Query()}
 	switch {
+	case slices.Equal(e.row.Allow, nobodyYet):
+		c.Principal = Principal{Kind: Anonymous}
+		return r.Context(), c, func() {}, nil
 	case e.site.listener == Web:
 		return e.recognise(r, c)
 	case e.site.listener == Operator:

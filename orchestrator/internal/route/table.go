@@ -112,6 +112,8 @@ var (
 	SecretList    = ID{"secret_list"}
 	SecretDelete  = ID{"secret_delete"}
 	SecretsRotate = ID{"secrets_rotate"}
+
+	WebhookTake = ID{"webhook_take"}
 )
 
 // The routes of the web alone.
@@ -168,6 +170,9 @@ var (
 	operator = []Kind{LocalOperator, User, APIToken}
 	anybody  = []Kind{Anonymous, User, APIToken}
 	browser  = []Kind{User}
+
+	// Of a call that its handler knows by something else: who else calls is not asked.
+	nobodyYet = []Kind{Anonymous}
 )
 
 // Table returns every row of every listener, agents first.
@@ -244,6 +249,7 @@ var table = slices.Concat([]Row{
 	Row{ID: SessionBegin, Method: http.MethodPost, Pattern: "/api/v1/session", Allow: anybody, MaxBody: small, InFlight: few},
 	Row{ID: SessionAccept, Method: http.MethodPost, Pattern: "/api/v1/session/accept", Allow: anybody, MaxBody: small, InFlight: few},
 	Row{ID: SessionEnd, Method: http.MethodDelete, Pattern: "/api/v1/session", Allow: anybody},
+	Row{ID: WebhookTake, Method: http.MethodPost, Pattern: "/api/v1/webhooks/{organization}/{path}", Allow: nobodyYet, MaxBody: 2 * small, InFlight: few},
 	Row{ID: SessionPassword, Method: http.MethodPost, Pattern: "/api/v1/session/password", Allow: browser, Role: account.Viewer, MaxBody: small, InFlight: few},
 ), pages)
 

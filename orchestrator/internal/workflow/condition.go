@@ -26,7 +26,7 @@ func (c Condition) Type() string { return "stavily.agent." + string(c) }
 
 // ownTypes is every type of the server's own events.
 var ownTypes = func() []string {
-	out := []string{TypeManual, TypeSchedule, TypeEnded}
+	out := []string{TypeManual, TypeSchedule, TypeEnded, TypeWebhook}
 	for _, c := range Conditions {
 		out = append(out, c.Type())
 	}

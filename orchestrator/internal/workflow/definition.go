@@ -75,6 +75,7 @@ type Trigger struct {
 	Schedule *Schedule
 	Ended    *Ended
 	Manual   bool
+	Webhook  *Webhook
 	Agent    Condition // of one of Agents
 
 	pattern pattern

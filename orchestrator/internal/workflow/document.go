@@ -101,6 +101,11 @@ type trigger struct {
 			Default  yaml.Node `yaml:"default"`
 		} `yaml:"inputs"`
 	} `yaml:"manual"`
+	Webhook struct {
+		Path      string `yaml:"path"`
+		Secret    string `yaml:"secret"`
+		Signature string `yaml:"signature"`
+	} `yaml:"webhook"`
 }
 
 // plugged is what actions and outputs have in common.
@@ -194,7 +199,7 @@ type selection struct {
 // have. They are refused by name: a document that asks for an approval must not
 // run without one.
 var later = map[string][]string{
-	"triggers": {"monitor", "webhook"},
+	"triggers": {"monitor"},
 }
 
 // Parse checks a document whole and makes a definition of it. The error is a

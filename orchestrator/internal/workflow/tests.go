@@ -122,8 +122,12 @@ func (c *checker) own(e *Event) {
 		e.Source = c.def.Name
 	}
 	for _, t := range c.def.Triggers {
-		if e.Type == TypeSchedule && e.Monitor == "" && t.Schedule != nil {
+		switch {
+		case e.Monitor != "":
+		case e.Type == TypeSchedule && t.Schedule != nil:
 			e.Monitor = t.Schedule.String()
+		case e.Type == TypeWebhook && t.Webhook != nil && (e.Source == c.def.Name || e.Source == t.Webhook.Path):
+			e.Source, e.Monitor = t.Webhook.Path, t.Webhook.String()
 		}
 	}
 }

@@ -111,12 +111,14 @@ func (c *checker) triggered(i int, t trigger) Trigger {
 			c.fail(at(path, "agent"), "agent %q: must be lost, returned, certificate_expiring or sandbox_degraded", t.Agent)
 		}
 		out.Agents = c.selector(at(path, "agents"), t.Agents, c.doc.Has(at(path, "agents")))
+	case "webhook":
+		out.Webhook = c.webhook(path, t)
 	}
 	return out
 }
 
 // kinds are what a trigger can be by.
-var kinds = []string{"event", "agent", "schedule", "manual", "workflow"}
+var kinds = []string{"event", "agent", "schedule", "manual", "workflow", "webhook"}
 
 func (c *checker) schedule(path []any, t trigger) *Schedule {
 	s := &Schedule{Cron: strings.Join(strings.Fields(t.Schedule), " "), Zone: t.Timezone, RunOnce: t.Missed == "run_once", location: time.UTC}
@@ -297,6 +299,8 @@ func (t Trigger) takes(d *Definition, e Event) bool {
 		return e.Own && e.Type == TypeSchedule && e.Source == d.Name && e.Monitor == t.Schedule.String()
 	case t.Manual:
 		return e.Own && e.Type == TypeManual && e.Source == d.Name
+	case t.Webhook != nil:
+		return e.Own && e.Type == TypeWebhook && e.Source == t.Webhook.Path && e.Monitor == t.Webhook.String()
 	case t.Ended != nil:
 		var status Status
 		_ = json.Unmarshal(e.Data["status"], &status) // none, where it is no text
@@ -328,6 +332,8 @@ func (t Trigger) String() string {
 		return said + " at " + t.Schedule.String()
 	case t.Manual:
 		return said + " by hand"
+	case t.Webhook != nil:
+		return said + " by webhook " + t.Webhook.Path
 	case t.Ended != nil:
 		return said + " when " + t.Ended.Workflow + " has " + endsOf(t.Ended.On)
 	}
@@ -344,7 +350,7 @@ func (t Trigger) String() string {
 // hostless holds that what has no sensor runs on no sensor's host.
 func (c *checker) hostless() {
 	for _, t := range c.def.Triggers {
-		if !t.Manual && t.Schedule == nil {
+		if !t.Manual && t.Schedule == nil && t.Webhook == nil {
 			continue
 		}
 		for i, s := range c.def.Actions {

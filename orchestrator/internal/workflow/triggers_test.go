@@ -137,7 +137,7 @@ func TestMistakesInTriggers(t *testing.T) {
 		{"{schedule: '0 3 * * *', timezone: Mars/Olympus}", `timezone "Mars/Olympus": is not known`},
 		{"{schedule: '0 3 * * *', missed: all}", `missed "all": must be run_once or skip`},
 		{"{schedule: '0 3 * * *', on: [failed]}", "on is for a trigger by workflow"},
-		{"{event: a, schedule: '0 3 * * *'}", "f:2:12: a trigger is by one of event, agent, schedule, manual, workflow, and this one by event and schedule"},
+		{"{event: a, schedule: '0 3 * * *'}", "f:2:12: a trigger is by one of event, agent, schedule, manual, workflow, webhook, and this one by event and schedule"},
 		{"{workflow: w}", `workflow "w": must be the name of another workflow`},
 		{"{workflow: o, on: [done]}", `"done": must be completed, failed, cancelled or escalated`},
 		{"{manual: {inputs: {a-b: {}}}}", `input "a-b": must be`},
