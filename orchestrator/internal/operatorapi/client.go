@@ -142,6 +142,21 @@ func (c *Client) Upload(ctx context.Context, path string, body io.Reader, out an
 	return c.exchange(ctx, http.MethodPost, path, nil, body, out)
 }
 
+// Download writes an answer as it is.
+func (c *Client) Download(ctx context.Context, path string, query url.Values, w io.Writer) error {
+	resp, err := c.send(ctx, http.MethodGet, path, query, http.NoBody)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := limits.ReadAll(resp.Body, maxAnswer)
+	if err != nil {
+		return fmt.Errorf("answer to GET %s: %w", path, err)
+	}
+	_, err = w.Write(body)
+	return err
+}
+
 func (c *Client) exchange(ctx context.Context, method, path string, query url.Values, body io.Reader, out any) error {
 	resp, err := c.send(ctx, method, path, query, body)
 	if err != nil {

@@ -40,6 +40,7 @@ func Handlers(e *engine.Engine, s Server) (shared, web map[route.ID]route.Handle
 		route.Health:           o.health,
 		route.APIDocument:      o.apiDocument,
 		route.Doctor:           o.doctor,
+		route.Profile:          o.profile,
 		route.TokenCreate:      o.tokenCreate,
 		route.TokenList:        o.tokenList,
 		route.AgentList:        o.agentList,

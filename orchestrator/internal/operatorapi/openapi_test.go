@@ -153,6 +153,10 @@ func (s *schemas) operation(row route.Row, op operation) object {
 		responses["204"] = object{"description": "Done."}
 		return out
 	}
+	if op.gives == (download{}) {
+		responses["200"] = object{"description": "Done.", "content": object{"application/octet-stream": object{"schema": object{}}}}
+		return out
+	}
 	schema := s.of(reflect.TypeOf(op.gives))
 	content := object{"application/json": object{"schema": schema}}
 	if op.stream {

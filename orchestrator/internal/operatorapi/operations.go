@@ -56,6 +56,9 @@ var operations = map[route.ID]operation{
 	route.Health:      {tag: "server", about: "Tell what the server is and how it is", gives: Health{}},
 	route.APIDocument: {tag: "server", about: "This document", gives: json.RawMessage(nil)},
 	route.Doctor:      {tag: "server", about: "Check certificates, clock, disk, database and agents, and say what to do", gives: []Check{}},
+	route.Profile: {tag: "server", about: "Take a profile of the server for `go tool pprof`, or a trace for `go tool trace`", query: []parameter{
+		{"seconds", "integer", fmt.Sprintf("how long cpu, mutex and block are looked at, 1 to %d, by default %d; trace 1 to %d, by default %d", maxProfile, defaultProfile, maxTrace, defaultTrace)},
+	}, gives: download{}},
 	route.TokenCreate: {tag: "agents", about: "Make an enrolment token", takes: TokenRequest{}, gives: NewToken{}},
 	route.TokenList:   {tag: "agents", about: "List the enrolment tokens that were made, newest first", gives: []Token{}},
 	route.AgentList: {tag: "agents", about: "List agents by id", query: []parameter{
@@ -131,6 +134,9 @@ var accountOperations = map[route.ID]operation{
 
 // upload stands for a body that is a package as it is, not JSON.
 type upload struct{}
+
+// download stands for an answer that is a file as it is, not JSON.
+type download struct{}
 
 // described refuses query parameters that a route does not have, and fails for a route that
 // has no operation.

@@ -59,6 +59,7 @@ var (
 	Health           = ID{"health"}
 	APIDocument      = ID{"api_document"}
 	Doctor           = ID{"doctor"}
+	Profile          = ID{"profile"}
 	TokenCreate      = ID{"token_create"}
 	TokenList        = ID{"token_list"}
 	AgentList        = ID{"agent_list"}
@@ -195,6 +196,7 @@ var table = slices.Concat([]Row{
 	Row{ID: Health, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/health"},
 	Row{ID: APIDocument, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/openapi.json"},
 	Row{ID: Doctor, Role: account.Operator, Method: http.MethodGet, Pattern: "/api/v1/doctor"},
+	Row{ID: Profile, Role: account.Admin, Method: http.MethodGet, Pattern: "/api/v1/debug/pprof/{id}", InFlight: few},
 	Row{ID: TokenCreate, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/tokens", MaxBody: small},
 	Row{ID: TokenList, Role: account.Operator, Method: http.MethodGet, Pattern: "/api/v1/tokens"},
 	Row{ID: AgentList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/agents"},
