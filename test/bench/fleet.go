@@ -28,7 +28,7 @@ func connected(ctx context.Context, b *bench) ([]Figure, error) {
 		specs[n] = simagents.Spec{ID: api.AgentID(fmt.Sprintf("idle-%d", n)), Type: api.Action, Host: fmt.Sprintf("host-%d", n), Tags: []string{"role:web"}}
 	}
 	server := b.Process(cluster.ServerName).Pid()
-	before, err := memory(server)
+	before, err := memory(server, "smaps_rollup")
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func connected(ctx context.Context, b *bench) ([]Figure, error) {
 			return err
 		}
 		cpu = (cpuSeconds(server) - began) / b.idle.Seconds()
-		after, err = memory(server)
+		after, err = memory(server, "smaps_rollup")
 		return err
 	})
 	if err != nil {

@@ -65,7 +65,7 @@ func idle(ctx context.Context, b *bench) ([]Figure, error) {
 		if typ, ok := agents[api.AgentID(id)]; ok {
 			name, rss, cpu = string(typ)+"-agent", mostRSS, mostCPU
 		}
-		m, err := memory(pid)
+		m, err := memory(pid, "smaps_rollup")
 		if err != nil {
 			return nil, err
 		}
@@ -102,9 +102,10 @@ func (b *bench) startToReady(ctx context.Context, id api.AgentID) (float64, erro
 	return took[len(took)/2], nil
 }
 
-// memory reads the sizes of smaps_rollup (proc(5)) in MB: Rss, Pss, Anonymous and more.
-func memory(pid int) (map[string]float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+// memory reads the sizes in a file of /proc/PID (proc(5)) in MB: Rss, Pss, Anonymous and more
+// in smaps_rollup, VmHWM and more in status.
+func memory(pid int, file string) (map[string]float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {
 		return nil, fmt.Errorf("memory of process %d: %w", pid, err)
 	}

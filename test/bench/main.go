@@ -57,6 +57,8 @@ type scale struct {
 	others     int // agents that are connected while events are posted
 	warmEvents int // before those that are measured
 	posts      int
+
+	waiting int // events in the spool of an agent whose server was away
 }
 
 // pause leaves an agent's default rate limit (10 calls a second) alone: an instruction
@@ -64,8 +66,8 @@ type scale struct {
 const pause = 350 * time.Millisecond
 
 var (
-	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 20, fleet: 10000, settle: time.Minute, warmUp: 3 * time.Second, others: 1000, warmEvents: 250, posts: 1500}
-	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 4, fleet: 100, settle: 2 * time.Second, warmUp: time.Second, others: 50, warmEvents: 50, posts: 100}
+	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 20, fleet: 10000, settle: time.Minute, warmUp: 3 * time.Second, others: 1000, warmEvents: 250, posts: 1500, waiting: 1_000_000}
+	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 4, fleet: 100, settle: 2 * time.Second, warmUp: time.Second, others: 50, warmEvents: 50, posts: 100, waiting: 20_000}
 )
 
 func main() {
@@ -100,6 +102,7 @@ func measureAll(ctx context.Context, b bench, only string) error {
 		{"fleet: connected agents that wait", connected, nil},
 		{"throughput: event → instruction → claim → result, by simulated agents over mutual TLS", throughput, nil},
 		{"intake: durable events over mutual TLS, synchronous=FULL", intake, nil},
+		{"backlog: a sensor agent whose server was away", backlog, roomy},
 	} {
 		if !strings.HasPrefix(part.name, only) {
 			continue

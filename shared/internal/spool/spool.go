@@ -26,7 +26,8 @@ const (
 	reservedShare = 10
 
 	// segmentShare keeps segments small beside the whole, so that acknowledged space
-	// is given back in steps that matter.
+	// is given back in steps that matter. No spool has longer ones than a wal has by
+	// default, since opening reads a segment at once: a larger spool must not need more memory.
 	segmentShare = 32
 
 	timeBytes = 8              // of a record: when it was appended, UnixNano, little endian
@@ -37,7 +38,7 @@ const (
 // Options of a spool. The zero value is usable.
 type Options struct {
 	MaxBytes     int64            // on disk; 0: 256 MiB
-	SegmentBytes int64            // 0: a share of MaxBytes
+	SegmentBytes int64            // 0: a share of MaxBytes, at most wal.DefaultSegmentBytes
 	Now          func() time.Time // nil: time.Now
 }
 
@@ -90,7 +91,7 @@ func Open(dir string, o Options) (*Spool, error) {
 		s.now = time.Now
 	}
 	if s.segmentBytes <= 0 {
-		s.segmentBytes = s.maxBytes / segmentShare
+		s.segmentBytes = min(s.maxBytes/segmentShare, wal.DefaultSegmentBytes)
 	}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open spool %s: %w", dir, err)

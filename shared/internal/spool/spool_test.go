@@ -197,6 +197,26 @@ func TestFullSpoolKeepsAReserve(t *testing.T) {
 	}
 }
 
+// Opening reads a segment at once, so that a large spool must have more of them, not longer ones.
+func TestALargeSpoolNeedsNoMoreMemory(t *testing.T) {
+	s := open(t, t.TempDir(), Options{MaxBytes: 1 << 30})
+	for range 40 {
+		if _, err := s.Append(t.Context(), make([]byte, 1<<20), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = reopen(t, s)
+	entries, err := os.ReadDir(filepath.Join(s.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Size() > 6<<20 {
+			t.Errorf("segment %s has %d bytes: %v", e.Name(), info.Size(), err)
+		}
+	}
+}
+
 func TestAppendWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, t.TempDir(), Options{MaxBytes: 5000})
