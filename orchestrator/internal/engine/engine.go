@@ -60,7 +60,7 @@ type Engine struct {
 	deliveries crowd[api.OrgID, poll]                   // that wait for other packages to have
 	lookTime   atomic.Int64                             // nanoseconds that the last look at roll-outs took
 	requests   crowd[agentKey, context.CancelCauseFunc] // in flight, to end them when the agent is revoked
-	polls      crowd[api.OrgID, poll]                   // that wait for work
+	polls      crowd[place, poll]                       // that wait for work
 	events     pulse                                    // an event was stored
 	runs       pulse                                    // a run, its history or its logs changed
 	refusals   refusals
@@ -122,6 +122,8 @@ type tx struct {
 
 	delivered bool // agents are to have other packages than before
 
+	handed []handed // offers to polls that wait
+
 	spans   []*trace.Span // of what was decided
 	counted []func()      // what to count once it is durable
 }
@@ -138,12 +140,16 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	if err != nil {
 		return err
 	}
+	defer func() { t.handOver(false) }() // unless it was done
 	err = e.store.Org(org).Update(ctx, func(st store.Tx) error {
 		if st.Others() {
 			e.forget(org)
 		}
 		t = &tx{Tx: st, engine: e, org: org, now: e.now(), actor: account.Actor(ctx)}
 		if err := f(t); err != nil {
+			return err
+		}
+		if err := t.handOut(); err != nil {
 			return err
 		}
 		return t.tell()
@@ -167,6 +173,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	if err != nil {
 		return err
 	}
+	t.handOver(true) // before all else: an agent waits for it
 	for _, id := range t.agents {
 		e.forgetAgent(org, id)
 	}

@@ -90,11 +90,10 @@ func (e *Engine) hear(ctx context.Context, n store.Notice) {
 	e.alarm.set(e.now())
 	e.events.beat()
 	e.runs.beat()
-	wake := func(_ api.OrgID, p *poll) { p.wake() }
-	e.polls.all(wake)
-	e.deliveries.all(wake)
+	e.polls.all((*poll).wake)
+	e.deliveries.all((*poll).wake)
 	if n.Org == "" && !n.Deaf { // a revocation may be among it: agents come again and are looked at
-		e.requests.all(func(_ agentKey, end *context.CancelCauseFunc) { (*end)(comeAgain()) })
+		e.requests.all(func(end *context.CancelCauseFunc) { (*end)(comeAgain()) })
 	}
 }
 

@@ -20,8 +20,9 @@ func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, 
 	}
 	// There before the first look at the store, so that what is committed after the look
 	// wakes it.
-	waiting := &poll{agent: sensorOf(agent), woken: make(chan struct{}, 1), since: e.now()}
-	defer e.polls.enter(id.Org, waiting)()
+	waiting := &poll{agent: sensorOf(agent), woken: make(chan struct{}, 1), handed: make(chan []api.Instruction, 1), since: e.now()}
+	waiting.asked.Store(true) // not while it looks
+	defer e.polls.enterAll(waiting, placesOf(id.Org, waiting.agent)...)()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
@@ -29,14 +30,84 @@ func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, 
 		if err != nil || len(offers) > 0 || wait == 0 {
 			return offers, err
 		}
-		select {
-		case <-waiting.woken:
-		case <-timer.C:
-			return nil, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		offers, over := waiting.await(ctx, timer)
+		if over || len(offers) > 0 {
+			return offers, ctx.Err()
 		}
 	}
+}
+
+// await returns what it is handed, or nothing when it is time to look again or, where it is
+// over, to go. What a transition holds for it by then it takes along: nobody else gets that.
+func (p *poll) await(ctx context.Context, timer *time.Timer) (offers []api.Instruction, over bool) {
+	p.asked.Store(false)
+	select {
+	case offers = <-p.handed:
+		return offers, false
+	case <-p.woken:
+	case <-timer.C:
+		over = true
+	case <-ctx.Done():
+		over = true
+	}
+	if !p.asked.CompareAndSwap(false, true) {
+		offers = <-p.handed
+	}
+	return offers, over
+}
+
+// handed is what a transition offers to one poll.
+type handed struct {
+	to     *poll
+	offers []api.Instruction
+}
+
+// handOut offers work that begins to wait to agents that wait for it, in the transaction that
+// decided on it: so the offer costs no transaction of its own, and no look at the store. What
+// nobody waits for, or of whom it turns out that they cannot take it, waits as ever.
+func (t *tx) handOut() error {
+	var left []work
+	for _, work := range t.waiting {
+		p, offers, err := t.hand(work)
+		if p != nil {
+			t.handed = append(t.handed, handed{p, offers})
+		}
+		if err != nil {
+			return err
+		}
+		if len(offers) == 0 {
+			left = append(left, work)
+		}
+	}
+	t.waiting = left
+	return nil
+}
+
+// hand asks the best of the polls that wait to take work, and returns what that is offered.
+func (t *tx) hand(work work) (*poll, []api.Instruction, error) {
+	if work.ID == "" { // not work but an agent that has changed
+		return nil, nil, nil
+	}
+	p, _ := t.engine.best(t.org, work, func(p *poll) bool { return p.handed != nil && !p.asked.Load() })
+	if p == nil || !p.asked.CompareAndSwap(false, true) {
+		return nil, nil, nil
+	}
+	offers, err := t.offerTo(pki.Identity{Org: t.org, Agent: p.agent.ID, Type: api.Action}, []instruction.Instruction{{Spec: instruction.Spec{ID: work.ID}}})
+	return p, offers, err
+}
+
+// handOver answers the polls that were asked, once it is known whether they have anything.
+func (t *tx) handOver(committed bool) {
+	if t == nil {
+		return
+	}
+	for _, h := range t.handed {
+		if !committed {
+			h.offers = nil
+		}
+		h.to.handed <- h.offers
+	}
+	t.handed = nil
 }
 
 // offer takes what there is for the agent now. It looks before it writes: most polls

@@ -6,7 +6,6 @@ import (
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
-	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -27,19 +26,34 @@ func workOf(s instruction.Spec) work { return work{s.ID, s.Plugin, s.Target} }
 // and, of those, waits longest; the others are woken when that one does not come. Agents ask
 // only for as much as their own limit leaves room for, so one that is full is not among them.
 func (e *Engine) spread(ctx context.Context, org api.OrgID, work work) {
-	fits := func(a workflow.Agent) bool { return work.Target.Fits(a.ID, a.Host, a.Tags) }
 	several := len(work.Target.Agents) != 1 && work.Target.Host == ""
 	if !several {
-		e.wake(org, fits)
+		e.wake(org, work.Target)
 		return
 	}
-	var best *poll
-	others := 0
-	e.polls.each(org, func(p *poll) {
-		if !fits(p.agent) {
+	best, fit := e.best(org, work, func(*poll) bool { return true })
+	if best == nil {
+		return
+	}
+	best.wake()
+	if fit > 1 {
+		unasked := context.WithoutCancel(ctx) // who asked for it may be gone by then
+		time.AfterFunc(spreadGrace, func() {
+			if e.stillPending(unasked, org, work.ID) {
+				e.wake(org, work.Target)
+			}
+		})
+	}
+}
+
+// best is who is to have work of those that wait, can take it and are eligible, and how many
+// of these fit at all.
+func (e *Engine) best(org api.OrgID, work work, eligible func(*poll) bool) (best *poll, fit int) {
+	e.polls.each(placeFor(org, work.Target), func(p *poll) {
+		if !p.fits(work.Target) || !eligible(p) {
 			return
 		}
-		others++
+		fit++
 		if a, _, known := e.roster.find(agentKey{org, p.agent.ID}); known && !a.CanTake(work.Plugin, work.Target) {
 			return
 		}
@@ -47,18 +61,7 @@ func (e *Engine) spread(ctx context.Context, org api.OrgID, work work) {
 			best = p
 		}
 	})
-	if best == nil {
-		return
-	}
-	best.wake()
-	if others > 1 {
-		unasked := context.WithoutCancel(ctx) // who asked for it may be gone by then
-		time.AfterFunc(spreadGrace, func() {
-			if e.stillPending(unasked, org, work.ID) {
-				e.wake(org, fits)
-			}
-		})
-	}
+	return best, fit
 }
 
 // before reports whether p is to have work rather than other.

@@ -54,19 +54,23 @@ func TestTheLeastLoadedAgentGetsIt(t *testing.T) {
 	})
 }
 
-// An agent that is chosen and gone keeps the work from nobody.
+// Where nobody can be handed work at once, an agent that is chosen and does not come keeps it
+// from nobody.
 func TestWhoIsGoneKeepsNoWork(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		s, a, b := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h"), w.enrol(api.Action, "b", "i")
 		w.apply("name: simple\ntriggers: [{event: test}]\nactions: [{plugin: actor, agents: {any: {expression: 'true'}}}]\n")
-		gone := &poll{agent: workflow.Agent{ID: a.Agent}, woken: make(chan struct{}, 1)}
-		defer w.polls.enter("default", gone)()
-		got := make(chan agentWork, 1)
-		w.asks(b, got)
+		looking := func(a agent, since time.Time) *poll { // and not handed anything while it does
+			return &poll{agent: workflow.Agent{ID: a.Agent}, woken: make(chan struct{}, 1), since: since}
+		}
+		gone, other := looking(a, w.now()), looking(b, w.now().Add(time.Second))
+		defer w.polls.enter(place{org: "default"}, gone)()
+		defer w.polls.enter(place{org: "default"}, other)()
 		began := time.Now()
 		w.sends(s, event(1), api.EventAccepted)
-		if work := <-got; work.Agent != "b" || time.Since(began) != spreadGrace {
-			t.Errorf("%s has it after %s", work.Agent, time.Since(began))
+		<-gone.woken
+		if <-other.woken; time.Since(began) != spreadGrace {
+			t.Errorf("the other one is woken after %s", time.Since(began))
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -37,6 +38,19 @@ func (c *crowd[K, V]) enter(key K, v *V) (leave func()) {
 	}
 }
 
+// enterAll takes a place under each key.
+func (c *crowd[K, V]) enterAll(v *V, keys ...K) (leave func()) {
+	leaves := make([]func(), len(keys))
+	for n, key := range keys {
+		leaves[n] = c.enter(key, v)
+	}
+	return func() {
+		for _, leave := range leaves {
+			leave()
+		}
+	}
+}
+
 // each calls f, which must not block, for all that are there under key.
 func (c *crowd[K, V]) each(key K, f func(*V)) {
 	c.mu.Lock()
@@ -47,12 +61,12 @@ func (c *crowd[K, V]) each(key K, f func(*V)) {
 }
 
 // all calls f, which must not block, for all that are there.
-func (c *crowd[K, V]) all(f func(K, *V)) {
+func (c *crowd[K, V]) all(f func(*V)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key, places := range c.present {
+	for _, places := range c.present {
 		for v := range places {
-			f(key, v)
+			f(v)
 		}
 	}
 }
@@ -81,20 +95,51 @@ func (e *Engine) end(key agentKey, answer *api.Error) {
 
 // poll is one agent that waits for work, as it was enrolled. woken has room for one
 // signal, so that waking never blocks and none is lost between two looks at the store.
+// handed has room for the offers of the one transition that asked it; see [tx.handOut].
 type poll struct {
-	agent workflow.Agent
-	woken chan struct{}
-	since time.Time
-	load  atomic.Int64 // instructions that the agent had in hand when it looked last
+	agent  workflow.Agent
+	woken  chan struct{}
+	handed chan []api.Instruction // nil: it is handed nothing
+	asked  atomic.Bool            // from its next look on, or until handed has an answer, it cannot be asked
+	since  time.Time
+	load   atomic.Int64 // instructions that the agent had in hand when it looked last
 }
 
-// wake signals the polls of agents that fit: usually one, of thousands that wait.
-func (e *Engine) wake(org api.OrgID, fits func(workflow.Agent) bool) {
-	e.polls.each(org, func(p *poll) {
-		if fits(p.agent) {
+// place is what a poll is found by: its organisation and, of that, its agent or its host.
+// Of thousands that wait most work is for one.
+type place struct {
+	org   api.OrgID
+	agent api.AgentID
+	host  string
+}
+
+// placesOf is where a poll of an agent waits.
+func placesOf(org api.OrgID, a workflow.Agent) []place {
+	return []place{{org: org}, {org: org, agent: a.ID}, {org: org, host: a.Host}}
+}
+
+// placeFor is where all polls wait that may fit a target.
+func placeFor(org api.OrgID, t instruction.Target) place {
+	switch {
+	case len(t.Agents) == 1:
+		return place{org: org, agent: t.Agents[0]}
+	case t.Host != "":
+		return place{org: org, host: t.Host}
+	}
+	return place{org: org}
+}
+
+// wake signals the polls of agents that fit a target.
+func (e *Engine) wake(org api.OrgID, target instruction.Target) {
+	e.polls.each(placeFor(org, target), func(p *poll) {
+		if p.fits(target) {
 			p.wake()
 		}
 	})
+}
+
+func (p *poll) fits(t instruction.Target) bool {
+	return t.Fits(p.agent.ID, p.agent.Host, p.agent.Tags)
 }
 
 func (p *poll) wake() {
