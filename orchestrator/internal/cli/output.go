@@ -117,7 +117,6 @@ func ago(t api.Time) string {
 
 // rough writes a duration in its largest unit, or the two largest where one is coarse.
 func rough(d time.Duration) string {
-	const day = 24 * time.Hour
 	switch {
 	case d < time.Minute:
 		return strconv.Itoa(int(d/time.Second)) + "s"

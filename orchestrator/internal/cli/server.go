@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/retention"
 	"github.com/stavily/agents/orchestrator/internal/server"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/trace"
@@ -79,6 +81,7 @@ the requests in flight, with exit code 0.`,
 	f.StringVar(&so.Sampler, "trace-sampler", trace.AlwaysOn, "which traces that begin here are recorded: always_on, always_off or traceidratio:0.1")
 	f.DurationVar(&so.Lifetime, "certificate-lifetime", ca.DefaultLifetime, fmt.Sprintf("how long certificates of agents and server are good for, %s to %s; agents renew them at two thirds", ca.MinLifetime, ca.MaxLifetime))
 	f.DurationVar(&so.Lease, "lease", time.Minute, fmt.Sprintf("how long an agent may say nothing about an instruction that it was given, at least %s; then it is given to another where it has not begun, and told as interrupted where it has", minLease))
+	keepFlags(f, &so)
 	f.BoolVar(&so.AllowJWT, "allow-jwt", false, "let agents come with a signed token instead of a certificate, for networks that break mutual TLS; less safe")
 	f.BoolVar(&so.GiveKeys, "allow-key-download", false, "let tokens made for an --agent-id download a private key that this server makes, once each; less safe than enroll, where it is made on the agent")
 	f.StringVar(&so.SecretsKeyFile, "secrets-key-file", "", "`file` with the keys that secrets are sealed with, made at the first start; best kept elsewhere than the data (default: secrets.key in the data directory)")
@@ -118,4 +121,15 @@ func versionCommand(o *options) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// keepFlags say how long records are kept.
+func keepFlags(f *pflag.FlagSet, so *server.Options) {
+	so.Keep = retention.Options{Events: retention.DefaultEvents, Runs: retention.DefaultRuns, Logs: retention.DefaultLogs, Audit: retention.DefaultAudit}
+	f.Var((*days)(&so.Keep.Events), "keep-events", "how long events are kept with what workflows made of them; 0: for ever")
+	least := days(retention.LeastRuns)
+	f.Var((*days)(&so.Keep.Runs), "keep-runs", fmt.Sprintf("how long runs are kept after their end, at least %s; 0: for ever", &least))
+	f.Var((*days)(&so.Keep.Logs), "keep-logs", "how long lines are kept that plugins wrote; 0: for ever")
+	f.Var((*days)(&so.Keep.Audit), "keep-audit", "how long audit records are kept; 0: for ever")
+	f.StringVar(&so.ArchiveDir, "archive-dir", "", "`directory` for what is removed, as compressed files that you may move away; \"none\": it is removed without (default: archive beside the packages)")
 }

@@ -207,6 +207,13 @@ func (e *Engine) Change(ctx context.Context, org api.OrgID, f func(tx store.Tx, 
 	})
 }
 
+// Orgs lists the organisations that have anything, in order.
+func (e *Engine) Orgs(ctx context.Context) ([]api.OrgID, error) { return e.store.Orgs(ctx) }
+
+// Leads reports whether this server is the one that does what one must do: always, where no
+// other shares its store.
+func (e *Engine) Leads() bool { return e.leads.Load() }
+
 // EventsChanged returns a channel that is closed when the next event is stored. Take
 // it before reading, so that nothing falls between the two.
 func (e *Engine) EventsChanged() <-chan struct{} { return e.events.wait() }

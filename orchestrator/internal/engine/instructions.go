@@ -196,7 +196,7 @@ func (t *tx) addLogs(i instruction.Instruction, lines []string) error {
 	}
 	rows := make([]store.Log, len(lines))
 	for n, line := range lines {
-		rows[n] = store.Log{At: t.now, Agent: i.Agent, Instruction: i.ID, Run: i.RunID, Level: "info", Plugin: i.Plugin, Message: cut(line)}
+		rows[n] = store.Log{At: t.now, ReceivedAt: t.now, Agent: i.Agent, Instruction: i.ID, Run: i.RunID, Level: "info", Plugin: i.Plugin, Message: cut(line)}
 	}
 	t.runs = true
 	return t.AddLogs(rows)

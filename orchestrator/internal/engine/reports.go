@@ -108,7 +108,7 @@ func (e *Engine) Logs(ctx context.Context, id pki.Identity, b api.LogBatch) (api
 				runs[i.ID] = i.RunID
 			}
 			rows[n] = store.Log{
-				At: l.Timestamp.Time, Agent: id.Agent, Instruction: l.InstructionID, Run: runs[l.InstructionID],
+				At: l.Timestamp.Time, ReceivedAt: t.now, Agent: id.Agent, Instruction: l.InstructionID, Run: runs[l.InstructionID],
 				Level: l.Level, Plugin: l.Plugin, Message: cut(l.Message),
 			}
 		}

@@ -1,7 +1,9 @@
 package fsck_test
 
 import (
+	"cmp"
 	"database/sql"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -20,7 +22,7 @@ func TestAuditShowsChanges(t *testing.T) {
 		`DELETE FROM audit WHERE n = 3`:                                          "record 2 is followed by 4",
 		`DELETE FROM audit WHERE n = 3; UPDATE audit SET n = n - 1, doc = replace(doc, '"Seq":' || n || ',', '"Seq":' || (n - 1) || ',') WHERE n > 3`: "record 2 was changed after it was written, or record 3 was",
 		`UPDATE audit SET doc = json_remove(doc, '$.Prev') WHERE n = 4`:                                                                               "record 4 has no digest",
-		`DELETE FROM audit WHERE n < 3`: "", // what was kept long enough goes
+		`DELETE FROM audit WHERE n < 3`: "records 1 to 2 are missing",
 	} {
 		path := filepath.Join(t.TempDir(), "stavily.db")
 		write(t, path, 3)
@@ -82,5 +84,46 @@ func write(t *testing.T, path string, n int) {
 	}
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What is removed for its age is told by a record, which shows when something else is missing.
+func TestAuditCuts(t *testing.T) {
+	for what, c := range map[string]struct {
+		digest string // that the cut through record 4 tells; "": the true one
+		drop   int64
+		want   string
+	}{
+		"cut":                        {drop: 4},
+		"begun":                      {drop: 2},
+		"not begun":                  {},
+		"more than was told":         {drop: 5, want: "records 1 to 5 are missing"},
+		"another end":                {digest: "sha256:0", drop: 4, want: "the records through 4 ended in sha256:0"},
+		"another end, not yet there": {digest: "sha256:0", drop: 2, want: "the records through 4 ended in sha256:0"},
+	} {
+		path := filepath.Join(t.TempDir(), "stavily.db")
+		write(t, path, 6)
+		st, err := sqlite.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = st.Org("o").Update(t.Context(), func(tx store.Tx) error {
+			old, err := tx.Audit(3, 1)
+			if err != nil {
+				return err
+			}
+			cut := store.Cut{Through: 4, Digest: cmp.Or(c.digest, old[0].Digest()), Archive: "audit.ndjson.gz"}
+			return errors.Join(tx.AddAudit(cut.Audit(old[0].At, "retention")), tx.DropAudit(c.drop))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, wrong, err := fsck.Audit(t.Context(), st, "o", 0)
+		if err != nil || (len(wrong) > 0) != (c.want != "") || c.want != "" && !strings.Contains(wrong[0].String(), c.want) {
+			t.Errorf("%s: %v, %v; want %q", what, wrong, err, c.want)
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -50,7 +50,7 @@ func (c *check) events() error {
 		}
 		for _, e := range events {
 			if after == 0 {
-				c.oldest = e.ReceivedAt
+				c.oldest, c.pruned = e.ReceivedAt, e.Cursor > 1
 			}
 			if e.Cursor <= after {
 				c.found("event "+string(e.ID), "its cursor %d comes after %d", e.Cursor, after)

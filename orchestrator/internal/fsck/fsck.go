@@ -60,6 +60,7 @@ type check struct {
 	report *Report
 
 	oldest  time.Time // event that is there
+	pruned  bool      // there were older ones
 	streams map[streamKey]*settled
 	runs    map[api.RunID]bool // that there are, by whether they go on
 	pending promises
@@ -117,20 +118,53 @@ func (c *check) agents() error {
 var page = store.PageSize(1 << 30)
 
 // audit follows the chain of digests. Records before the first digest are of a release that
-// made none.
+// made none. What is missing before the first record must be told by one behind it.
 func (c *check) audit() error {
-	var last store.Audit
+	var first, last store.Audit
+	var cut store.Cut
 	for {
 		records, err := c.Audit(last.Seq, page)
-		if err != nil || len(records) == 0 {
+		if err != nil {
 			return err
 		}
+		if len(records) == 0 {
+			return c.beginning(first, cut)
+		}
+		if first.Seq == 0 {
+			first = records[0]
+		}
 		for _, r := range records {
+			if told, is := store.CutOf(r); is {
+				cut = told
+			}
 			c.follows(last, r)
 			last = r
 			c.report.Audit++
 		}
 	}
+}
+
+// beginning compares what is missing before the first record with the last cut that a record
+// tells of. A cut that was begun has left some of its records.
+func (c *check) beginning(first store.Audit, cut store.Cut) error {
+	ends := first.Prev
+	switch {
+	case first.Seq > cut.Through+1:
+		c.found("audit", "records 1 to %d are missing, and none says that they were removed for their age", first.Seq-1)
+		return nil
+	case cut.Through == 0:
+		return nil
+	case cut.Through >= first.Seq:
+		of, err := c.Audit(cut.Through-1, 1)
+		if err != nil || len(of) == 0 {
+			return err
+		}
+		ends = of[0].Digest()
+	}
+	if ends != cut.Digest && ends != "" {
+		c.found("audit", "the records through %d ended in %s when they were removed, and record %d says that they ended in %s", cut.Through, cut.Digest, cut.Through+1, ends)
+	}
+	return nil
 }
 
 func (c *check) follows(last, r store.Audit) {

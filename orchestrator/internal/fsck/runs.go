@@ -172,13 +172,15 @@ func (c *check) origin(name string, r store.Run) error {
 	if err != nil {
 		return err
 	}
-	if len(events) == 0 {
-		c.found(name, "it is of event %s, which is not there", r.EventID)
-	}
-	if len(events) != 1 {
+	if len(events) > 1 {
 		return nil // several agents gave it: which one's, the state alone says
 	}
 	evaluations, err := c.Evaluations(r.EventID)
+	// One that gathered events may be much younger than they are. What is removed for its age
+	// takes along what was made of it.
+	if len(events) == 0 && (!c.pruned || len(evaluations) > 0) {
+		c.found(name, "it is of event %s, which is not there", r.EventID)
+	}
 	for _, e := range evaluations {
 		if e.Workflow == r.Workflow && e.Run != "" && e.Run != r.ID {
 			c.found(name, "event %s started run %s of workflow %s, so this one is a second", r.EventID, e.Run, r.Workflow)

@@ -24,6 +24,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/openid"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/orchestrator/internal/retention"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/secret"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -51,9 +52,11 @@ type Options struct {
 	MetricsListen    string         // address of the metrics endpoint; empty: none
 	Collector        string         // of OpenTelemetry, see trace.Options.Endpoint; empty: tracing is off
 	CollectorHeaders map[string]string
-	Sampler          string // see trace.ParseSampler
-	AllowJWT         bool   // agents may come with a token instead of a certificate
-	GiveKeys         bool   // private keys may be made here and downloaded once
+	Sampler          string            // see trace.ParseSampler
+	AllowJWT         bool              // agents may come with a token instead of a certificate
+	GiveKeys         bool              // private keys may be made here and downloaded once
+	Keep             retention.Options // how long records are kept, without where and by whom; 0: for ever
+	ArchiveDir       string            // of what is removed; empty: ArchiveName beside the packages; NoArchive: none
 	Logger           *slog.Logger
 	Ready            func(addr net.Addr) // called once all listeners accept; may be nil
 	// SecretsKeyFile has the keys that secrets are sealed with; empty: secrets.key in SharedDir.
@@ -111,6 +114,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := errors.Join(e.OpenSecrets(ctx), e.SweepPackages(ctx)); err != nil {
 		return err
 	}
+	sweep, err := forget(o, e, registry)
+	if err != nil {
+		return err
+	}
 	l, err := listen(ctx, o, common.authority)
 	if err != nil {
 		return err
@@ -119,7 +126,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	info := operatorapi.Server{DataDir: o.DataDir,
 		BaseURL: baseURL(hosts[0], l.agents.Addr()), WebURL: webURL(hosts[0], l.web), CA: common.authority, Accounts: account.New(e, o.Logger, nil),
 	}
-	return run(ctx, o, e, info, hosts, l, tracer.Run, serveMetrics(o, registry, metrics))
+	return run(ctx, o, e, info, hosts, l, tracer.Run, sweep, serveMetrics(o, registry, metrics))
 }
 
 // openVault reads the keys of secrets, and makes the first one.

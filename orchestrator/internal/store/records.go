@@ -226,7 +226,8 @@ type History struct {
 // Log is one line that a plugin wrote. The store sets Cursor.
 type Log struct {
 	Cursor      int64
-	At          time.Time
+	At          time.Time // that the agent's clock showed
+	ReceivedAt  time.Time `json:",omitzero"`
 	Agent       api.AgentID
 	Run         api.RunID
 	Instruction api.InstructionID

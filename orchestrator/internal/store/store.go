@@ -127,6 +127,8 @@ type WorkflowReader interface {
 type RunReader interface {
 	Run(api.RunID) (Run, error)
 	Runs(RunQuery) ([]Run, error)
+	// OldestRuns lists runs that have finished, the oldest first, with a higher id.
+	OldestRuns(after api.RunID, limit int) ([]Run, error)
 	// RunMarks lists runs by what is beside their documents, which costs a fraction: those of a
 	// workflow, or of all where it is empty, the newest first, at most PageSize(limit).
 	RunMarks(workflow string, limit int) ([]RunMark, error)
@@ -207,6 +209,7 @@ type SecretReader interface {
 type Tx interface {
 	Reader
 	AccountWriter
+	Dropper
 
 	// Others reports whether what this process remembers of the organisation may be out of
 	// date: another server wrote since its last Update, or that Update was undone.

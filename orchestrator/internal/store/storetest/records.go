@@ -104,7 +104,7 @@ func testReplacing(f *fixture) {
 	))
 	replaced := map[string]bool{"agent": true, "token": true, "gaps": true, "run": true, "instruction": true, "stream": true, "cooldown": true,
 		"user": true, "users": true, "credential": true, "credentials": true, "credentials of user": true,
-		"agents": true, "tokens": true, "runs": true, "instructions of run": true,
+		"agents": true, "tokens": true, "runs": true, "oldest runs": true, "instructions of run": true,
 		"secret": true, "secrets": true,
 		"package": true, "packages": true, "packages of plugin": true, "assignment": true, "assignments": true, "due assignments": true, "publishers": true}
 	f.view(func(r store.Reader) error {

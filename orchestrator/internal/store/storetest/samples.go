@@ -119,7 +119,7 @@ func sampleHistory(message string) store.History {
 }
 
 func sampleLog(message string) store.Log {
-	return store.Log{Cursor: 1, At: start, Agent: "web-1", Run: "01RUN", Instruction: "01INSTR", Plugin: "disk-cleaner", Level: "info", Message: message}
+	return store.Log{Cursor: 1, At: start, ReceivedAt: after(1), Agent: "web-1", Run: "01RUN", Instruction: "01INSTR", Plugin: "disk-cleaner", Level: "info", Message: message}
 }
 
 func sampleAudit(detail string) store.Audit {
@@ -267,6 +267,7 @@ func probes() []probe {
 		{"workflow versions", listed(func(r store.Reader) ([]store.Workflow, error) { return r.WorkflowVersions("clean", 0) }), workflow},
 		{"run", found(func(r store.Reader) (store.Run, error) { return r.Run("01RUN") }), run},
 		{"runs", listed(func(r store.Reader) ([]store.Run, error) { return r.Runs(store.RunQuery{}) }), run},
+		{"oldest runs", listed(func(r store.Reader) ([]store.Run, error) { return r.OldestRuns("", 0) }), run},
 		{"history", listed(func(r store.Reader) ([]store.History, error) { return r.History("01RUN") }), func(n string) any { return sampleHistory(n) }},
 		{"waits", listed(store.Reader.Waits), func(n string) any { return sampleWait(n) }},
 		{"schedule", found(func(r store.Reader) (store.Schedule, error) { return r.Schedule("clean", "<0 3 * * *> UTC") }), func(n string) any { return sampleSchedule(n) }},
