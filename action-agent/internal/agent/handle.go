@@ -24,6 +24,8 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		return
 	}
 	accepted := w.rt.Audit.Begin(agent.AuditAccepted, append(fieldsOf(i), slog.String("parameters", agent.ParametersDigest(&i)))...)
+	look := w.examining(i) // while the disks write
+	defer func() { look().release() }()
 	if !w.noted(w.journal.Accept(i)) {
 		_ = accepted() // the runtime tells
 		return         // not claimed: it is offered again when its lease is over
@@ -32,8 +34,7 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.noted(w.journal.Reported(i.ID, i.Attempt)) // has not run, and may be accepted again
 		return
 	}
-	task, release, err := w.examine(i)
-	defer release()
+	task, err := look().task, look().err
 	if err != nil {
 		log.Warn("rejected", telemetry.KeyError, err)
 		w.rt.Audit.Note(agent.AuditDenied, append(fieldsOf(i), slog.String("what", "instruction"), slog.String("reason", err.Error()))...)
@@ -63,22 +64,53 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
 		return
 	}
-	started := w.rt.Audit.Begin(agent.AuditRun, startedFields(i)...)
-	if err := w.journal.Starting(i.ID, i.Attempt); !w.noted(err) {
-		_ = started() // the end is recorded
-		w.end(ctx, i, notStarted("the agent could not write its journal: "+err.Error()))
-		return
-	}
-	if err := started(); err != nil {
-		w.end(ctx, i, notStarted("the agent could not write its audit log: "+err.Error()))
-		return
-	}
-	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
+	task.Ready = w.starting(i, log)
 	result := w.tracedRun(ctx, i, task)
+	if err := task.Ready(); err != nil { // also where it failed before it asked
+		w.end(ctx, i, notStarted(err.Error()))
+		return
+	}
 	log.Info("ended", "status", result.Status, "duration_ms", result.DurationMS)
 	w.finished.WithLabelValues(string(i.PluginID), string(result.Status)).Inc()
 	w.took.WithLabelValues(string(i.PluginID)).Observe(float64(result.DurationMS) / 1000)
 	w.end(ctx, i, result)
+}
+
+// starting records that the plugin is about to be started. What it returns waits until that
+// is durable; before, no process may be started, but all that it needs can be prepared.
+func (w *worker) starting(i api.Instruction, log *slog.Logger) (durable func() error) {
+	audited := w.rt.Audit.Begin(agent.AuditRun, startedFields(i)...)
+	journalled := make(chan error, 1)
+	go func() { journalled <- w.journal.Starting(i.ID, i.Attempt) }() // ends with the flush
+	return sync.OnceValue(func() error {
+		written, err := <-journalled, audited()
+		switch {
+		case !w.noted(written):
+			return fmt.Errorf("the agent could not write its journal: %w", written)
+		case err != nil:
+			return fmt.Errorf("the agent could not write its audit log: %w", err)
+		}
+		log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
+		return nil
+	})
+}
+
+// examined is what examine found.
+type examined struct {
+	task    agent.Task
+	release func()
+	err     error
+}
+
+// examining examines an instruction beside what the caller does; look waits for what it found.
+func (w *worker) examining(i api.Instruction) (look func() examined) {
+	found := make(chan examined, 1)
+	go func() {
+		var e examined
+		e.task, e.release, e.err = w.examine(i)
+		found <- e
+	}()
+	return sync.OnceValue(func() examined { return <-found })
 }
 
 // examine checks what the wire says against this host before anything is claimed. The
@@ -105,7 +137,8 @@ func (w *worker) examine(i api.Instruction) (t agent.Task, release func(), err e
 		return agent.Task{}, release, err
 	}
 	task := agent.Task{Plugin: p, Settings: w.rt.Plugins.SettingsOf(p.ID), Instruction: &i}
-	return task, release, w.rt.Plugins.CanRun(task)
+	task, err = w.rt.Plugins.Examine(task)
+	return task, release, err
 }
 
 func nothing() {}
@@ -163,11 +196,13 @@ func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) ap
 	var renewing sync.WaitGroup
 	stop := make(chan struct{})
 	renewing.Go(func() { w.renew(ctx, i, l, stop, cancel) })
-	do := w.rt.Plugins.Execute
-	if agent.Installs(i.InstructionType) {
-		do = w.rt.Plugins.Change
+	var result api.Result
+	switch {
+	case !agent.Installs(i.InstructionType):
+		result = w.rt.Plugins.Execute(ctx, task)
+	case task.Ready() == nil:
+		result = w.rt.Plugins.Change(ctx, task)
 	}
-	result := do(ctx, task)
 	close(stop)
 	renewing.Wait()
 	result.ExecutionLog = l.rest()

@@ -81,6 +81,9 @@ func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMess
 		if err != nil {
 			return err
 		}
+		if err := t.ready(); err != nil {
+			return err
+		}
 		tally := r.gate.Join(string(t.Instruction.ID))
 		defer func() { ran.network = trafficOf(tally.Leave()) }()
 		ran.ActionResult, err = supervise.RunAction(ctx, supervise.Action{

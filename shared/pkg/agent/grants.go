@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/stavily/agents/internal/destination"
 	"github.com/stavily/agents/shared/internal/grant"
@@ -28,21 +29,45 @@ func (p *Plugins) CanRun(t Task) error {
 }
 
 func (p *Plugins) canRun(t Task) error {
+	_, err := p.Examine(t)
+	return err
+}
+
+// Examine is CanRun for the task of an instruction, which it returns with what it found: a
+// run that begins at once need not look again.
+func (p *Plugins) Examine(t Task) (Task, error) {
 	if err := p.Admits(t.Settings); err != nil {
-		return err
+		return t, err
 	}
 	g, err := p.grants(t)
 	if err != nil {
-		return err
+		return t, err
 	}
-	return p.canFilter(t, g.Network)
+	t.found = &found{g, time.Now()}
+	return t, p.canFilter(t, g.Network)
 }
+
+// found is what was found that a task may reach, and when: links and mounts on the host
+// change.
+type found struct {
+	grants grant.Grants
+	at     time.Time
+}
+
+// foundLasts is how long after its examination a run begins, unless its agent waits for
+// memory or the orchestrator.
+const foundLasts = time.Second
 
 // allow decides what the processes of a task may reach and writes it into their order.
 func (p *Plugins) allow(t Task, o *outfit) error {
-	g, err := p.grants(t)
-	if err != nil {
-		return err
+	var g grant.Grants
+	if f := t.found; f != nil && time.Since(f.at) < foundLasts {
+		g = f.grants
+	} else {
+		var err error
+		if g, err = p.grants(t); err != nil {
+			return err
+		}
 	}
 	p.tellGrants(t, g)
 	s := &o.spec

@@ -35,7 +35,12 @@ type Task struct {
 	Trial bool // a process that is started to see whether it starts: what it keeps is not kept
 
 	outfit *outfit    // where it is known already
+	found  *found     // by Examine
 	seat   *warm.Seat // where set, the process is forked instead of started
+
+	// Ready is called once all is prepared and nothing has been started, and may be called
+	// again; its error keeps the process from being started. It may be nil.
+	Ready func() error
 
 	// Trigger takes a sensor's event and returns once it is durable; nil refuses.
 	Trigger func(context.Context, api.Event) (api.EventID, error)
@@ -234,6 +239,13 @@ func (p *Plugins) memo(t Task) *memo.Memo {
 		return p.memos.Of(t.Plugin.ID, string(t.Plugin.ID))
 	}
 	return p.memos.Of(t.Plugin.ID, t.Settings.Name)
+}
+
+func (t Task) ready() error {
+	if t.Ready == nil {
+		return nil
+	}
+	return t.Ready()
 }
 
 func (t Task) progress(p plugin.Progress) {

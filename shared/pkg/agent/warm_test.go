@@ -4,11 +4,16 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
@@ -100,6 +105,47 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
 	}
 	if n := h.metric("zygotes"); n != "1" {
 		t.Errorf("%s zygotes are counted", n)
+	}
+}
+
+// A process, forked or not, is started when the caller says that it may be, and not where that
+// fails.
+func TestNothingIsStartedBeforeItMayBe(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{"tidy": sdk(`
+with open(os.environ["HOME"] + "/ran", "a") as f: f.write("x")
+return {}
+`)})
+	if h.Posture().Level == api.SandboxLimited {
+		t.Skip("nothing is forked at level limited")
+	}
+	h.keepWarm()
+	ran := func() int {
+		text, err := os.ReadFile(filepath.Join(h.base, "data", "state", "plugins", "tidy", "ran"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return len(text)
+	}
+	for n, kind := range []string{"cold", "forked"} {
+		task := h.order("tidy", given("percent", "85"))
+		task.Ready = func() error {
+			if ran() != n {
+				t.Errorf("%s: it ran before it might", kind)
+			}
+			return errors.New("not yet")
+		}
+		if got := h.Execute(t.Context(), task); got.Status != api.Failed || !strings.Contains(got.ErrorMessage, "not yet") || ran() != n {
+			t.Errorf("%s: %+v, ran %d times", kind, got, ran())
+		}
+		task.Ready = func() error { return nil }
+		if got := h.Execute(t.Context(), task); got.Status != api.Completed || ran() != n+1 {
+			t.Errorf("%s: %+v, ran %d times", kind, got, ran())
+		}
+		for deadline := time.Now().Add(30 * time.Second); h.pool.Zygotes() == 0; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("there is no warm process")
+			}
+		}
 	}
 }
 
