@@ -2,11 +2,18 @@ package server
 
 import "testing"
 
-// TestGrowth holds that a small heap may grow by much and a large one by little.
+// TestGrowth holds that a small heap may grow by much and a large one by little, and any by
+// more while much becomes garbage.
 func TestGrowth(t *testing.T) {
-	for inUse, want := range map[uint64]int{0: 200, 8 << 20: 200, 48 << 20: 100, 96 << 20: 50, 400 << 20: 20} {
-		if got := growth(inUse); got != want {
-			t.Errorf("with %d MiB in use a heap may grow by %d %%, want %d", inUse>>20, got, want)
+	for _, c := range []struct {
+		inUse, rate uint64 // MiB, MiB a second
+		want        int
+	}{
+		{0, 0, 200}, {8, 0, 200}, {48, 0, 100}, {96, 0, 50}, {400, 0, 20}, {48, 1, 100},
+		{64, 8, 150}, {64, 100, 200}, {16, 100, 800}, {8, 100, 1000}, {400, 100, 32},
+	} {
+		if got := growth(c.inUse<<20, c.rate<<20); got != c.want {
+			t.Errorf("with %d MiB in use and %d MiB a second a heap may grow by %d %%, want %d", c.inUse, c.rate, got, c.want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 )
 
@@ -15,6 +16,15 @@ const (
 	// is collected. Most of what an agent allocates are answers that it has forgotten a
 	// moment later, and a collection of the 1 to 2 MB that it keeps takes a millisecond.
 	settledPercent = 50
+
+	// An agent that works makes garbage all the time. With as little in reserve it would
+	// collect it twenty times a second at fifty runs a second, each time with all processors
+	// that its plugins do not hold at that moment. So it keeps workReserve while it allocates
+	// workRate or more, and gives that back when it has not for quietLooks.
+	workReserve = 8 << 20 // bytes
+	workRate    = 1 << 20 // bytes a second
+	workLook    = 5 * time.Second
+	quietLooks  = 12
 )
 
 // settle gives back what only the start needed (sandbox probes, parsed manifests, TLS
@@ -25,11 +35,63 @@ func settle(ctx context.Context) error {
 		return nil
 	case <-time.After(settleAfter):
 	}
-	if os.Getenv("GOGC") == "" {
+	ours := os.Getenv("GOGC") == ""
+	if ours {
 		debug.SetGCPercent(settledPercent)
 	}
 	debug.FreeOSMemory()
 	unmapProgram()
+	if ours {
+		keepPace(ctx)
+	}
 	<-ctx.Done()
 	return nil
+}
+
+// keepPace collects garbage less often while the agent works.
+func keepPace(ctx context.Context) {
+	tick := time.NewTicker(workLook)
+	defer tick.Stop()
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	p := pace{quiet: quietLooks, allocated: sample[0].Value.Uint64()}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		metrics.Read(sample)
+		percent, rests := p.look(sample[0].Value.Uint64(), sample[1].Value.Uint64())
+		if percent != 0 {
+			debug.SetGCPercent(percent)
+		}
+		if rests {
+			debug.FreeOSMemory()
+		}
+	}
+}
+
+// pace is what is known of how an agent works: it rests after quietLooks without work.
+type pace struct {
+	allocated uint64 // bytes, by the last look
+	quiet     int    // looks since it worked
+}
+
+// look takes what was allocated in all and what is in use, and returns how far the heap may
+// grow from now on, in per cent, or 0 where that stays as it is, and whether work is over.
+func (p *pace) look(allocated, live uint64) (percent int, rests bool) {
+	works := allocated-p.allocated >= workRate*uint64(workLook/time.Second)
+	p.allocated = allocated
+	if works {
+		p.quiet = 0
+		return int(max(workReserve*100/max(live, 1), settledPercent)), false
+	}
+	if p.quiet == quietLooks {
+		return 0, false
+	}
+	if p.quiet++; p.quiet < quietLooks {
+		return 0, false
+	}
+	return settledPercent, true
 }
