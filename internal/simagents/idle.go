@@ -17,15 +17,13 @@ type Rhythm struct {
 }
 
 // Idle lives as an agent does that has nothing to do: its heartbeats, its poll and its
-// look at assignments are all it sends. A sensor does not poll for instructions. The
-// first calls are spread over a heartbeat, as those of a fleet are.
+// look at assignments are all it sends, as far as the server's answers ask for them. A sensor
+// does not poll for instructions. The first calls are spread over a heartbeat, as those of a
+// fleet are.
 func (a *Agent) Idle(ctx context.Context, r Rhythm) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return ended(ctx, a.beat(ctx, r.Heartbeat)) })
 	group.Go(func() error { return ended(ctx, a.follow(ctx, r.PollWait)) })
-	if a.Type == api.Action {
-		group.Go(func() error { return ended(ctx, a.idlePoll(ctx, r.PollWait)) })
-	}
 	return group.Wait()
 }
 
@@ -46,10 +44,11 @@ func (a *Agent) beat(ctx context.Context, every time.Duration) error {
 			return nil
 		case <-time.After(pause):
 		}
-		if _, err := a.Heartbeat(ctx, a.heartbeat()); err != nil {
+		answer, err := a.Heartbeat(ctx, a.heartbeat())
+		if err != nil {
 			return err
 		}
-		pause = every - time.Duration(rand.Int64N(int64(every)/10))
+		pause = max(every, time.Duration(answer.HeartbeatSeconds)*time.Second) - time.Duration(rand.Int64N(int64(every)/10))
 	}
 }
 
@@ -60,25 +59,25 @@ func (a *Agent) heartbeat() api.Heartbeat {
 	}
 }
 
+// follow looks at assignments, and polls for instructions, which tells of them from then on.
 func (a *Agent) follow(ctx context.Context, wait time.Duration) error {
-	known := ""
+	known, byPolls := "", false
 	for ctx.Err() == nil {
-		set, changed, err := a.Assignments(ctx, known, wait)
+		if !byPolls {
+			set, changed, err := a.Assignments(ctx, known, wait)
+			if err != nil {
+				return err
+			}
+			if changed {
+				known, byPolls = set.Version, set.ToldByPolls
+			}
+			continue
+		}
+		answer, err := a.PollKnowing(ctx, wait, maxOffers, known)
 		if err != nil {
 			return err
 		}
-		if changed {
-			known = set.Version
-		}
-	}
-	return nil
-}
-
-func (a *Agent) idlePoll(ctx context.Context, wait time.Duration) error {
-	for ctx.Err() == nil {
-		if _, err := a.Poll(ctx, wait, maxOffers); err != nil {
-			return err
-		}
+		byPolls = answer.AssignmentsVersion == ""
 	}
 	return nil
 }

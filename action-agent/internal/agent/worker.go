@@ -76,7 +76,7 @@ func (w *worker) poll(ctx context.Context) error {
 		if free == 0 {
 			continue // all busy, or nothing can be recorded: beat again and go on waiting
 		}
-		answer, err := w.rt.API.Poll(ctx, wait, free)
+		answer, err := w.rt.Poll(ctx, wait, free)
 		w.rt.NoteContact(err)
 		offers := answer.Offers()
 		w.countPoll(len(offers), err)

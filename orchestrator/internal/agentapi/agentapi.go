@@ -179,16 +179,20 @@ func poll(e *engine.Engine) route.Handler {
 		}
 		wait := min(time.Duration(seconds)*time.Second, maxWait)
 		most = min(max(most, 1), maxInstructions)
-		offers, err := e.Poll(ctx, identity(c.Principal), wait, most)
+		known := c.Query.Get("assignments")
+		offers, version, err := e.PollKnowing(ctx, identity(c.Principal), wait, most, known)
+		if version == known {
+			version = ""
+		}
 		switch {
 		case err != nil:
 			return nil, err
-		case len(offers) == 0 && wait > 0:
+		case len(offers) == 0 && wait > 0 && version == "":
 			return nil, nil
 		case len(offers) == 0:
-			return api.PollResponse{Status: api.StatusNoInstructions, NextPollInterval: idlePollInterval}, nil
+			return api.PollResponse{Status: api.StatusNoInstructions, NextPollInterval: idlePollInterval, AssignmentsVersion: version}, nil
 		}
-		answer := api.PollResponse{Instruction: &offers[0], Status: api.StatusDelivered, NextPollInterval: busyPollInterval}
+		answer := api.PollResponse{Instruction: &offers[0], Status: api.StatusDelivered, NextPollInterval: busyPollInterval, AssignmentsVersion: version}
 		if most > 1 {
 			answer.Instructions = offers
 		}

@@ -27,9 +27,10 @@ const (
 	// plugins with progress and result, a poll, a heartbeat and uploads.
 	maxStreams = 64
 
-	// pingAfter and pingTimeout find a client that went away without a word, so that
-	// nothing is offered to a dead poll for long.
-	pingAfter   = 15 * time.Second
+	// pingAfter and pingTimeout find a client that went away without a word behind a proxy,
+	// which keeps its own connection to us. A poll ends before, so that agents that wait cost
+	// no pings; where there is no proxy the kernel finds out sooner (keepAlive).
+	pingAfter   = 75 * time.Second
 	pingTimeout = 15 * time.Second
 
 	// noTable keeps HTTP/2 from remembering the headers of answers, in bytes: they are request
@@ -39,6 +40,10 @@ const (
 	// maxUnknown is how many connections of one address may be without a good certificate.
 	maxUnknown = 64
 )
+
+// keepAlive has the kernel find a client that went away without a word within half a minute, so
+// that nothing is offered to a dead poll for long.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 // Server returns the HTTP server of the agents' listener. Serve it on a listener
 // made by [Listener]. The handler sets its own deadlines for bodies and answers.
@@ -134,6 +139,9 @@ func (l *capped) Accept() (net.Conn, error) {
 		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetKeepAliveConfig(keepAlive) // of one that is closed already
 		}
 		host, _, err := net.SplitHostPort(c.RemoteAddr().String())
 		if err == nil && l.enter(host) {

@@ -14,10 +14,6 @@ import (
 	"github.com/stavily/agents/shared/pkg/pki"
 )
 
-// seenResolution is how stale an agent's last-seen time may be: a write for every
-// poll would cost more than it tells.
-const seenResolution = time.Minute
-
 // retireGrace is how long calls that were under way when the new certificate was first
 // used may still arrive with the old one. They are refused, and nobody is alarmed.
 const retireGrace = 10 * time.Second
@@ -73,10 +69,8 @@ func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, cert *x509.C
 		return e.activate(ctx, id, serial)
 	case serial != agent.Serial:
 		return e.superseded(ctx, id, agent, serial)
-	case e.now().Sub(agent.LastSeen) > seenResolution:
-		return e.seen(ctx, id)
 	}
-	return nil
+	return e.hearOf(ctx, id, agent)
 }
 
 func revoked(a store.Agent) *api.Error {
@@ -124,13 +118,9 @@ func (e *Engine) Revoke(ctx context.Context, org api.OrgID, id api.AgentID, reas
 
 func (e *Engine) seen(ctx context.Context, id pki.Identity) error {
 	return e.update(ctx, id.Org, func(t *tx) error {
-		a, err := t.Agent(id.Agent)
-		if err != nil {
-			return err
-		}
-		before := a
-		a.LastSeen, a.Lost = t.now, false
-		return errors.Join(t.PutAgent(a), t.heard(before, a))
+		err := t.seen(id.Agent, t.now)
+		t.agents = append(t.agents, id.Agent)
+		return err
 	})
 }
 

@@ -296,6 +296,9 @@ func TestLastSeenIsWrittenAtMostOnceAMinute(t *testing.T) {
 				t.Fatal(err)
 			}
 			release()
+			if err := w.flushHeard(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			w.read(func(r store.Reader) error {
 				rec, err := r.Agent("s")
 				at = rec.LastSeen

@@ -41,10 +41,8 @@ func (e *Engine) checkToken(ctx context.Context, token ca.Token) error {
 		return api.Errorf(api.CodeBadToken, "Agent %s is a %s agent by now; make a token for another id.", id.Agent, agent.Type)
 	case agent.TokensFrom.IsZero() || token.Issued.Before(agent.TokensFrom):
 		return api.Errorf(api.CodeBadToken, "Tokens of agent %s from before it was let in anew are not good any more.", id.Agent)
-	case e.now().Sub(agent.LastSeen) > seenResolution:
-		return e.seen(ctx, id)
 	}
-	return nil
+	return e.hearOf(ctx, id, agent)
 }
 
 // CreateJWT makes a token with which the agent comes instead of a certificate. An agent

@@ -68,6 +68,9 @@ func (e *Engine) lookAtAgents(ctx context.Context, org api.OrgID) (next time.Tim
 	}
 	l.last = now
 	e.looks[org] = l
+	if err := e.flushHeard(ctx); err != nil {
+		return next, err
+	}
 	var agents []store.Agent
 	err = e.View(ctx, org, func(r store.Reader) (err error) {
 		agents, err = r.Agents()

@@ -58,7 +58,7 @@ func (e *Engine) takesPackages(ctx context.Context, id pki.Identity) error {
 
 // desired reads the set as it is now.
 func (e *Engine) desired(ctx context.Context, id pki.Identity) (set api.Assignments, err error) {
-	set.Plugins = []api.AssignedPlugin{}
+	set.Plugins, set.ToldByPolls = []api.AssignedPlugin{}, id.Type == api.Action
 	err = e.View(ctx, id.Org, func(r store.Reader) error {
 		agent, err := r.Agent(id.Agent)
 		if err != nil {

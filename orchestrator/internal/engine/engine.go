@@ -69,6 +69,7 @@ type Engine struct {
 	leads      atomic.Bool // this server reaps; always, where no other shares the store
 	programs   programs
 	roster     roster
+	heard      heard
 	waits      cache[[]waitingStep]
 	shares     shares
 	fleets     fleets
@@ -149,6 +150,9 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		if err := f(t); err != nil {
 			return err
 		}
+		if len(t.waiting) > 0 {
+			t.count(func() { e.roster.worked(org) })
+		}
 		if err := t.handOut(); err != nil {
 			return err
 		}
@@ -182,6 +186,9 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	}
 	for _, count := range t.counted {
 		count()
+	}
+	if t.delivered {
+		e.forgetSets()
 	}
 	if t.fleetChanges {
 		e.fleets.forget(org)

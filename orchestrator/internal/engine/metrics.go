@@ -36,7 +36,7 @@ var requestBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10,
 var commitBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
 
 func newCounts(m *telemetry.Registry, e *Engine) *counts {
-	m.GaugesFunc("agents", "Agents by state: connected ones were heard of in the last two minutes, silent ones were not, revoked ones may not connect.", "state", e.agentStates)
+	m.GaugesFunc("agents", "Agents by state: connected ones were heard of in the last three minutes, silent ones were not, revoked ones may not connect.", "state", e.agentStates)
 	return &counts{
 		requests:     m.CounterVec("requests_total", "Requests of agents, by route and outcome: ok, client_gone or the code of the error.", "route", "outcome"),
 		took:         m.HistogramVec("request_seconds", "Time from a request of an agent to its answer, by route; polls and looks at assignments are held open.", requestBuckets, "route"),
@@ -62,9 +62,9 @@ func outcome(err error) string {
 	return "failed"
 }
 
-// SilentAfter is how long an agent may not be heard before it is shown as silent: four of its
-// usual heartbeats, as one that tells nothing new is not written down.
-const SilentAfter = 2 * time.Minute
+// SilentAfter is how long an agent may not be heard before it is shown as silent: three polls, of
+// which not each is written down.
+const SilentAfter = 3 * time.Minute
 
 // scrapeLimit bounds how long a scrape waits for the store.
 const scrapeLimit = 5 * time.Second

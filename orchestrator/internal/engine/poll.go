@@ -14,25 +14,40 @@ import (
 // Poll offers at most max instructions to the agent. With nothing to offer it waits
 // until there is, at most wait, and then returns none.
 func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, max int) ([]api.Instruction, error) {
+	offers, _, err := e.PollKnowing(ctx, id, wait, max, "")
+	return offers, err
+}
+
+// PollKnowing is a poll that ends as well when what the agent is to have is not the set of the
+// version that it knows, and then gives the version of that; empty, it asks for none.
+func (e *Engine) PollKnowing(ctx context.Context, id pki.Identity, wait time.Duration, max int, known string) (offers []api.Instruction, version string, err error) {
 	agent, err := e.agent(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	// There before the first look at the store, so that what is committed after the look
 	// wakes it.
 	waiting := &poll{agent: sensorOf(agent), woken: make(chan struct{}, 1), handed: make(chan []api.Instruction, 1), since: e.now()}
 	waiting.asked.Store(true) // not while it looks
 	defer e.polls.enterAll(waiting, placesOf(id.Org, waiting.agent)...)()
+	if known != "" {
+		defer e.deliveries.enter(id.Org, waiting)()
+	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		offers, err := e.offer(ctx, id, max, &waiting.load)
-		if err != nil || len(offers) > 0 || wait == 0 {
-			return offers, err
+		if known != "" {
+			if version, err = e.version(ctx, id); err != nil {
+				return nil, "", err
+			}
+		}
+		offers, err = e.offer(ctx, id, max, &waiting.load)
+		if err != nil || len(offers) > 0 || wait == 0 || version != known {
+			return offers, version, err
 		}
 		offers, over := waiting.await(ctx, timer)
 		if over || len(offers) > 0 {
-			return offers, ctx.Err()
+			return offers, version, ctx.Err()
 		}
 	}
 }
@@ -112,20 +127,36 @@ func (t *tx) handOver(committed bool) {
 
 // offer takes what there is for the agent now. It looks before it writes: most polls
 // find nothing, and of many that are woken for one instruction only one can have it. Where
-// others were faster with all that it saw it looks again.
+// others were faster with all that it saw it looks again. It does not look at all where nothing
+// came to wait for anybody since the agent looked last.
 func (e *Engine) offer(ctx context.Context, id pki.Identity, max int, load *atomic.Int64) ([]api.Instruction, error) {
+	key := agentKey{id.Org, id.Agent}
 	for {
+		at, may := e.roster.restless(key)
+		if !may {
+			return nil, nil
+		}
+		agent, err := e.agent(ctx, id) // its plugins change with its heartbeats
+		if err != nil {
+			return nil, err
+		}
 		var seen []instruction.Instruction
-		err := e.View(ctx, id.Org, func(r store.Reader) (err error) {
-			if seen, err = offerable(r, id, e.now(), max); err != nil || len(seen) > 0 {
+		err = e.View(ctx, id.Org, func(r store.Reader) (err error) {
+			if seen, err = r.Offerable(agent, e.now(), max); err != nil || len(seen) > 0 {
 				return err
 			}
 			held, err := r.Held(id.Agent)
 			load.Store(int64(held))
 			return err
 		})
-		if err != nil || len(seen) == 0 {
+		if err != nil {
 			return nil, err
+		}
+		if len(seen) == 0 {
+			if load.Load() == 0 {
+				e.roster.rest(key, at)
+			}
+			return nil, nil
 		}
 		var offers []api.Instruction
 		err = e.update(ctx, id.Org, func(t *tx) (err error) {
@@ -177,14 +208,4 @@ func fitting(found []instruction.Instruction) []instruction.Instruction {
 		}
 	}
 	return found
-}
-
-// offerable asks for work with the agent's record of this moment: its plugins change
-// with its heartbeats.
-func offerable(r store.Reader, id pki.Identity, now time.Time, max int) ([]instruction.Instruction, error) {
-	agent, err := r.Agent(id.Agent)
-	if err != nil {
-		return nil, err
-	}
-	return r.Offerable(agent, now, max)
 }

@@ -68,6 +68,11 @@ func (a *alarm) due(now time.Time) (bool, time.Duration) {
 // the process must exit. Of several servers the one that leads reaps.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.meetPeers(ctx)()
+	hearing, deaf := context.WithCancel(ctx)
+	var writing sync.WaitGroup
+	writing.Go(func() { e.writeHeard(hearing) })
+	defer writing.Wait()
+	defer deaf()
 	e.alarm.set(e.now()) // what ran out while nobody looked
 	timer := time.NewTimer(0)
 	defer timer.Stop()

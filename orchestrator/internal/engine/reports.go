@@ -38,10 +38,10 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if err := checkSecretsKey(h.SecretsKey); err != nil {
 		return api.HeartbeatResponse{}, err
 	}
-	if known, err := e.agent(ctx, id); err == nil && tellsNothing(known, h, e.now()) {
-		return api.HeartbeatResponse{ServerTime: api.At(e.now())}, nil
+	answer := api.HeartbeatResponse{ServerTime: api.At(e.now()), HeartbeatSeconds: int(restfulHeartbeat / time.Second)}
+	if known, err := e.agent(ctx, id); err == nil && tellsNothing(known, h) {
+		return answer, e.hearOf(ctx, id, known)
 	}
-	refused := false
 	err := e.update(ctx, id.Org, func(t *tx) error {
 		a, err := t.Agent(id.Agent)
 		if err != nil {
@@ -52,7 +52,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 		}
 		before := a
 		gained := h.Sandbox.String() != a.Sandbox.String()
-		if refused, err = t.secretsKey(id, &a, h.SecretsKey); err != nil {
+		if answer.SecretsKeyRefused, err = t.secretsKey(id, &a, h.SecretsKey); err != nil {
 			return err
 		}
 		gained = gained || a.SecretsKey != before.SecretsKey
@@ -74,17 +74,12 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if err != nil {
 		return api.HeartbeatResponse{}, err
 	}
-	return api.HeartbeatResponse{ServerTime: api.At(e.now()), SecretsKeyRefused: refused}, nil
+	return answer, nil
 }
 
-// beatResolution is how old the time may be that an agent was seen at, when a heartbeat says
-// nothing else: of the usual ones, half a minute apart, every second is written.
-const beatResolution = 40 * time.Second
-
-// tellsNothing reports whether a heartbeat says only what is known, and that as of lately.
-func tellsNothing(a store.Agent, h api.Heartbeat, now time.Time) bool {
-	since := now.Sub(a.LastSeen)
-	return since >= 0 && since < beatResolution && h.Assigned == nil && len(a.Assigned) == 0 &&
+// tellsNothing reports whether a heartbeat says only what is known.
+func tellsNothing(a store.Agent, h api.Heartbeat) bool {
+	return !a.LastSeen.IsZero() && h.Assigned == nil && len(a.Assigned) == 0 &&
 		a.Status == h.Status && a.Version == h.Version && (h.SecretsKey == "" || h.SecretsKey == a.SecretsKey) &&
 		reflect.DeepEqual(a.Sandbox, h.Sandbox) && reflect.DeepEqual(a.Health, h.Health) && reflect.DeepEqual(a.Monitors, h.Monitors) &&
 		(h.Tags == nil || slices.Equal(a.Tags, h.Tags)) && (h.Plugins == nil || reflect.DeepEqual(a.Plugins, h.Plugins))

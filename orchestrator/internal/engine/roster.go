@@ -19,6 +19,43 @@ type roster struct {
 	mu      sync.Mutex // guards the fields below
 	changes uint64     // counts what made a record that is being read old
 	known   map[agentKey]store.Agent
+	sets    map[agentKey]string // versions of what agents are to have, as long as neither they nor it changed
+
+	work map[api.OrgID]uint64 // counts what came to wait for agents
+	idle map[agentKey]uint64  // that count when an agent, as it is, had and found nothing
+}
+
+// restless reports whether there may be work for an agent that has looked before. at is for rest.
+func (r *roster) restless(key agentKey) (at uint64, may bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at = r.work[key.org]
+	idle, known := r.idle[key]
+	return at, !known || idle != at
+}
+
+// rest notes that an agent had nothing and found nothing in a look that began at a count, as
+// long as its record is what the look saw.
+func (r *roster) rest(key agentKey, at uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, as := r.known[key]; !as {
+		return
+	}
+	if r.idle == nil {
+		r.idle = map[agentKey]uint64{}
+	}
+	r.idle[key] = at
+}
+
+// worked counts that something waits for agents.
+func (r *roster) worked(org api.OrgID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.work == nil {
+		r.work = map[api.OrgID]uint64{}
+	}
+	r.work[org]++
 }
 
 func (r *roster) find(key agentKey) (a store.Agent, changes uint64, found bool) {
@@ -48,6 +85,42 @@ func (e *Engine) forgetAgent(org api.OrgID, id api.AgentID) {
 	defer e.roster.mu.Unlock()
 	e.roster.changes++
 	delete(e.roster.known, agentKey{org, id})
+	delete(e.roster.sets, agentKey{org, id})
+	delete(e.roster.idle, agentKey{org, id})
+}
+
+// forgetSets has what agents are to have be looked up anew: packages or their assignments
+// changed.
+func (e *Engine) forgetSets() {
+	e.roster.mu.Lock()
+	defer e.roster.mu.Unlock()
+	e.roster.changes++
+	clear(e.roster.sets)
+}
+
+// version is that of the set that an agent is to have.
+func (e *Engine) version(ctx context.Context, id pki.Identity) (string, error) {
+	r, key := &e.roster, agentKey{id.Org, id.Agent}
+	r.mu.Lock()
+	version, found := r.sets[key]
+	changes := r.changes
+	r.mu.Unlock()
+	if found {
+		return version, nil
+	}
+	set, err := e.desired(ctx, id)
+	if _, shared := e.store.(store.Shared); err != nil || shared {
+		return set.Version, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if changes == r.changes {
+		if r.sets == nil {
+			r.sets = map[agentKey]string{}
+		}
+		r.sets[key] = set.Version
+	}
+	return set.Version, nil
 }
 
 // agent is the record of an agent, without its certificates. Nobody changes what is in it.

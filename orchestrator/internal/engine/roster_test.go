@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -29,9 +31,9 @@ func TestARecordThatChangedWhileItWasReadIsNotKept(t *testing.T) {
 	}
 }
 
-// TestAHeartbeatThatTellsNothingIsNotWritten holds that of heartbeats half a minute apart
-// every second is, so that an agent is never seen later than a minute, and that whatever
-// one says is written at once.
+// TestAHeartbeatThatTellsNothingIsNotWritten holds that a heartbeat which says what is known is
+// written with others, and only to keep the time of the last call to the minute, and that
+// whatever one says is written at once.
 func TestAHeartbeatThatTellsNothingIsNotWritten(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		a := w.enrol(api.Action, "a", "h")
@@ -55,7 +57,7 @@ func TestAHeartbeatThatTellsNothingIsNotWritten(t *testing.T) {
 			written bool
 		}{
 			{"the same after half a minute", 30 * time.Second, func(*api.Heartbeat) {}, false},
-			{"the same after a minute", 30 * time.Second, func(*api.Heartbeat) {}, true},
+			{"the same after a minute", 30 * time.Second, func(*api.Heartbeat) {}, false},
 			{"another health", time.Second, func(h *api.Heartbeat) { h.Health = &api.Health{Status: "degraded"} }, true},
 			{"another sandbox", time.Second, func(h *api.Heartbeat) { h.Sandbox = posture(api.SandboxLimited) }, true},
 			{"another plugin", time.Second, func(h *api.Heartbeat) { h.Plugins = []api.PluginInfo{{ID: "q"}} }, true},
@@ -72,5 +74,59 @@ func TestAHeartbeatThatTellsNothingIsNotWritten(t *testing.T) {
 			}
 			first = now
 		}
+	})
+}
+
+// TestWhoWasHeardOfIsWrittenTogether holds that what calls tell of agents' lives reaches the
+// store by itself, in few transactions, and that an agent that was lost is back at once.
+func TestWhoWasHeardOfIsWrittenTogether(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		var agents []agent
+		for n := range 3 {
+			agents = append(agents, w.enrol(api.Action, api.AgentID(fmt.Sprint("a-", n)), "h"))
+		}
+		call := func(a agent) {
+			_, _, release, err := w.Admit(t.Context(), a.cert)
+			if err != nil {
+				t.Fatal(err)
+			}
+			release()
+		}
+		for _, a := range agents {
+			call(a)
+		}
+		time.Sleep(2 * seenResolution)
+		for _, a := range agents {
+			call(a)
+		}
+		if n := len(w.heard.at["default"]); n != len(agents) {
+			t.Errorf("%d wait to be written, want all %d", n, len(agents))
+		}
+		called := time.Now()
+		time.Sleep(2 * seenPause)
+		w.read(func(r store.Reader) error {
+			all, err := r.Agents()
+			for _, a := range all {
+				if !a.LastSeen.Equal(called) {
+					t.Errorf("%s was seen at %v, want %v", a.ID, a.LastSeen, called)
+				}
+			}
+			return err
+		})
+		if err := w.update(t.Context(), "default", func(tx *tx) error {
+			a, err := tx.Agent(agents[0].Agent)
+			a.Lost = true
+			return errors.Join(err, tx.PutAgent(a))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		call(agents[0])
+		w.read(func(r store.Reader) error {
+			a, err := r.Agent(agents[0].Agent)
+			if a.Lost || !a.LastSeen.Equal(time.Now()) {
+				t.Errorf("an agent that is back is %+v", a)
+			}
+			return err
+		})
 	})
 }

@@ -26,7 +26,7 @@ func (rt *Runtime) followAssignments(ctx context.Context) error {
 			due = soonest
 		}
 		rt.Health.Beat("assignments", patience)
-		set, changed, err := rt.API.Assignments(ctx, known, min(poll, max(time.Until(due), 0)))
+		set, changed, err := rt.awaitAssignments(ctx, known, min(poll, max(time.Until(due), 0)))
 		if err != nil {
 			rt.waitForAssignments(ctx, err, away, every)
 			continue

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
@@ -15,41 +17,77 @@ import (
 // the end of the process.
 const farewellLimit = 2 * time.Second
 
-// heartbeat tells the orchestrator at every interval that this agent lives and
-// what it has, and says goodbye when it ends.
+// heartbeat tells the orchestrator that this agent lives and what it has, and says goodbye
+// when it ends. What is new it tells at the next interval, or at once where people watch it;
+// how often it says what is known is for the orchestrator to say, which hears of this agent
+// by its other calls as well.
 func (rt *Runtime) heartbeat(ctx context.Context) error {
+	var last stated
 	for {
 		every := rt.Config().Agent.HeartbeatInterval.Duration()
 		rt.Health.Beat("heartbeat", every+2*rt.Config().API.Timeout.Duration())
-		rt.sendHeartbeat(ctx, "online")
+		if h := rt.saying("online"); !last.covers(h) || rt.contact.Load() != int32(answered) {
+			last = rt.sendHeartbeat(ctx, h)
+		}
 		select {
 		case <-ctx.Done():
 			farewell, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellLimit)
 			defer cancel()
-			rt.sendHeartbeat(farewell, "offline")
+			rt.sendHeartbeat(farewell, rt.saying("offline"))
 			return nil
 		case <-rt.beatNow:
+			last = stated{}
 		case <-time.After(every - time.Duration(rand.Int64N(int64(every)/10))): // up to 10 % early, so that a fleet spreads out
 		}
 	}
 }
 
-func (rt *Runtime) sendHeartbeat(ctx context.Context, status string) {
+// maxSilence bounds how long an orchestrator can have an agent send no heartbeat.
+const maxSilence = 15 * time.Minute
+
+// stated is a heartbeat that the orchestrator has, and until when it need not hear it again.
+type stated struct {
+	beat  api.Heartbeat
+	until time.Time
+}
+
+// covers reports whether a heartbeat would tell nothing new. When monitors ran last is as
+// old as the last heartbeat.
+func (s stated) covers(h api.Heartbeat) bool {
+	return time.Now().Before(s.until) && reflect.DeepEqual(timeless(s.beat), timeless(h))
+}
+
+func timeless(h api.Heartbeat) api.Heartbeat {
+	h.Timestamp = api.Time{}
+	h.Monitors = slices.Clone(h.Monitors)
+	for n := range h.Monitors {
+		h.Monitors[n].LastRun = api.Time{}
+	}
+	return h
+}
+
+func (rt *Runtime) saying(status string) api.Heartbeat {
 	health := rt.Health.Snapshot()
-	begin := time.Now()
 	_, end := rt.identity.Life()
-	answer, err := rt.API.Heartbeat(ctx, api.Heartbeat{
-		Timestamp: api.At(begin), Status: status, Version: api.Version, Health: &health,
+	return api.Heartbeat{
+		Timestamp: api.At(time.Now()), Status: status, Version: api.Version, Health: &health,
 		Plugins: rt.infos(), Assigned: rt.assignedStates(), Monitors: rt.monitorInfos(), Sandbox: rt.Plugins.Posture(),
 		Tags:                append([]string{}, rt.Config().Agent.Tags...),
 		CertificateNotAfter: api.At(end),
 		SecretsKey:          rt.secretsKey(),
-	})
-	rt.noteContact(err)
-	if err == nil {
-		rt.noteSkew(begin, time.Now(), answer.ServerTime.Time)
-		rt.noteSecretsKey(answer.SecretsKeyRefused)
 	}
+}
+
+func (rt *Runtime) sendHeartbeat(ctx context.Context, h api.Heartbeat) stated {
+	begin := time.Now()
+	answer, err := rt.API.Heartbeat(ctx, h)
+	rt.noteContact(err)
+	if err != nil {
+		return stated{}
+	}
+	rt.noteSkew(begin, time.Now(), answer.ServerTime.Time)
+	rt.noteSecretsKey(answer.SecretsKeyRefused)
+	return stated{h, begin.Add(min(time.Duration(max(answer.HeartbeatSeconds, 0))*time.Second, maxSilence))}
 }
 
 // Conditions of the connection. One that does not answer mends itself; one that

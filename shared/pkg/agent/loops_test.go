@@ -167,13 +167,13 @@ func TestHeartbeat(t *testing.T) {
 		}
 		beats <- beat
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(api.HeartbeatResponse{ServerTime: api.At(time.Now().Add(time.Hour)), ConfigVersion: "1"})
+		_ = json.NewEncoder(w).Encode(api.HeartbeatResponse{ServerTime: api.At(time.Now().Add(time.Hour + time.Second/2)), ConfigVersion: "1", HeartbeatSeconds: 300})
 	}))
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(pkitest.Server())}, ClientCAs: ca.Pool(), ClientAuth: tls.RequireAndVerifyClientCert}
 	server.StartTLS()
 	defer server.Close()
 
-	rt, _ := testRuntime(t, api.Sensor, "STAVILY_API_BASE_URL="+server.URL)
+	rt, _ := testRuntime(t, api.Sensor, "STAVILY_API_BASE_URL="+server.URL, "STAVILY_AGENT_HEARTBEAT_INTERVAL=1s")
 	enrolled(t, rt.Config(), ca, "acme/sensor/web-01")
 	var err error
 	if rt.identity, err = rt.loadIdentity(); err != nil {
@@ -184,7 +184,11 @@ func TestHeartbeat(t *testing.T) {
 	}
 	defer rt.API.CloseIdle()
 	rt.Plugins = &Plugins{rt: rt, posture: api.Posture{Level: "limited"}}
-	rt.ReportMonitors(func() []api.MonitorInfo { return []api.MonitorInfo{{Name: "var", State: "running"}} })
+	var state atomic.Value // of the monitor
+	state.Store("running")
+	rt.ReportMonitors(func() []api.MonitorInfo {
+		return []api.MonitorInfo{{Name: "var", State: state.Load().(string), LastRun: api.At(time.Now())}}
+	})
 
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -197,6 +201,15 @@ func TestHeartbeat(t *testing.T) {
 	b = <-beats // sent after the answer to the first was taken
 	if b.Status != "online" || b.Health.Status != "degraded" || b.Health.Conditions[0].Name != "clock_skew" {
 		t.Errorf("the second says %+v with %+v, want the clock an hour off", b, b.Health)
+	}
+	select { // the orchestrator wants what is known every five minutes
+	case b = <-beats:
+		t.Errorf("told again that nothing is new: %+v with %+v", b, b.Health)
+	case <-time.After(2500 * time.Millisecond):
+	}
+	state.Store("backoff")
+	if b = <-beats; b.Monitors[0].State != "backoff" {
+		t.Errorf("the third says %+v, want what is new", b)
 	}
 	cancel()
 	if err := <-done; err != nil {

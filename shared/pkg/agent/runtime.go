@@ -42,6 +42,7 @@ type Runtime struct {
 	file     string         // the configuration file, empty when there is none
 	identity *pki.Credentials
 	assigned *assigned
+	polls    *pollWatch
 	counts   *counts
 	logs     *logUpload
 	beatNow  chan struct{}
@@ -147,7 +148,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 	metrics := telemetry.NewRegistry(cfg.Metrics.Namespace)
 	rt := &Runtime{
 		Role: role, Log: log, Metrics: metrics,
-		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1), failed: make(chan error, 1),
+		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1), polls: newPollWatch(), failed: make(chan error, 1),
 	}
 	rt.config.Store(cfg)
 	rt.use(&telemetry.Redactor{})

@@ -46,6 +46,9 @@ type AssignedPlugin struct {
 type Assignments struct {
 	Version string           `json:"version"`
 	Plugins []AssignedPlugin `json:"plugins"`
+	// ToldByPolls says that a poll for instructions which names this version is answered as
+	// soon as it is another: the call for assignments need not be held as well.
+	ToldByPolls bool `json:"told_by_polls,omitempty"`
 }
 
 // PackageState is where one assigned package stands on an agent.

@@ -27,6 +27,12 @@ const (
 // to wait, in whole seconds, rounded up, until there is one. The call takes at most
 // wait plus the client's timeout. No instruction is no error.
 func (c *Client) Poll(ctx context.Context, wait time.Duration, most int) (PollResponse, error) {
+	return c.PollKnowing(ctx, wait, most, "")
+}
+
+// PollKnowing is a poll that is also answered when the assignments are no longer those of
+// the version that is known, unless that is empty.
+func (c *Client) PollKnowing(ctx context.Context, wait time.Duration, most int, known string) (PollResponse, error) {
 	most = max(most, 1)
 	query := url.Values{}
 	if wait > 0 {
@@ -35,6 +41,9 @@ func (c *Client) Poll(ctx context.Context, wait time.Duration, most int) (PollRe
 	}
 	if most > 1 {
 		query.Set("max", strconv.Itoa(most))
+	}
+	if known != "" {
+		query.Set("assignments", known)
 	}
 	k := call{method: http.MethodGet, path: PathInstructions, query: query, wait: wait, most: MaxPollBytes, mayBeEmpty: true}
 	answer, err := exchange(ctx, c, k, func(a pollAnswer) error { return c.checkPoll(a.response(), most) })

@@ -15,9 +15,13 @@ const (
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
 
-	// pingAfter and pingTimeout find a connection that died without a word (a cable, a
-	// forgetful NAT) within 30 s; a long poll would wait on it for a minute and more.
-	pingAfter   = 15 * time.Second
+	// deadAfter is when the kernel finds a connection that died without a word (a cable, a
+	// forgetful NAT); a long poll would wait on it for a minute and more.
+	deadAfter = 30 * time.Second
+
+	// pingAfter and pingTimeout find one that died behind a proxy, whose kernel answers ours.
+	// A poll has its answer before: an agent that waits sends none.
+	pingAfter   = 75 * time.Second
 	pingTimeout = 15 * time.Second
 
 	// verdictTimeout bounds the wait for an alert that is sent at once or not at all.
@@ -37,6 +41,12 @@ type link struct {
 	tls  *tls.Config
 }
 
+// dialer makes connections that the kernel asks after half of deadAfter whether they live.
+var dialer = net.Dialer{
+	Timeout: dialTimeout, Control: giveUpUnanswered(deadAfter),
+	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: deadAfter / 2, Interval: deadAfter / 6, Count: 3},
+}
+
 // newLink makes a link that follows no redirect, keeps no cookie and connects anew
 // at first use. There is no time limit on an answer's header, which a long poll would
 // run into: the context of each call has one.
@@ -48,7 +58,7 @@ func newLink(t *tls.Config, pingAfter, pingTimeout time.Duration) *link {
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		OnProxyConnectResponse: checkProxy,
-		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:            dialer.DialContext,
 		TLSClientConfig:        t,
 		TLSHandshakeTimeout:    handshakeTimeout,
 		Protocols:              &protocols,

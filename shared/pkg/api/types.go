@@ -105,6 +105,9 @@ type HeartbeatResponse struct {
 	// SecretsKeyRefused says that the agent has told another SecretsKey before: it is
 	// given no secrets until it is enrolled again.
 	SecretsKeyRefused bool `json:"secrets_key_refused,omitempty"`
+	// HeartbeatSeconds is when the next heartbeat that says nothing new is wanted, by an
+	// orchestrator that hears of its agents by their polls. 0: at every interval.
+	HeartbeatSeconds int `json:"heartbeat_seconds,omitempty"`
 }
 
 // Priorities of an instruction, lowest first.
@@ -196,6 +199,9 @@ type PollResponse struct {
 	Instructions     []Instruction `json:"instructions,omitempty"`
 	Status           string        `json:"status"`
 	NextPollInterval int           `json:"next_poll_interval"` // seconds
+	// AssignmentsVersion is that of the set that the agent is to have, where the poll named
+	// another.
+	AssignmentsVersion string `json:"assignments_version,omitempty"`
 }
 
 // InstructionStatus is where one attempt stands.

@@ -32,7 +32,7 @@ type Agent struct {
 	Environment    string        `yaml:"environment"`     // a word for plugins and people, for example production
 	Tags           []string      `yaml:"tags"`            // texts without a comma, usually key:value; workflows can send work to agents by tag
 
-	HeartbeatInterval         Duration `yaml:"heartbeat_interval"`          // between two signs of life to the orchestrator; at least 1s
+	HeartbeatInterval         Duration `yaml:"heartbeat_interval"`          // in which the orchestrator is told what is new; what is known it is told as often as it asks for; at least 1s
 	RegistrationRetryInterval Duration `yaml:"registration_retry_interval"` // between looks for a certificate, and tries to be known, of an agent that has none; at least 1s
 }
 
