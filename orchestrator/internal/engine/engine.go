@@ -146,7 +146,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		if st.Others() {
 			e.forget(org)
 		}
-		t = &tx{Tx: st, engine: e, org: org, now: e.now(), actor: account.Actor(ctx)}
+		t = &tx{Tx: st, engine: e, org: org, now: e.now().Round(0), actor: account.Actor(ctx)}
 		if err := f(t); err != nil {
 			return err
 		}

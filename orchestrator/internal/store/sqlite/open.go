@@ -28,6 +28,7 @@ var settings = []string{
 	"busy_timeout(5000)", // a backup or a person's sqlite3 holds the lock for moments
 	"journal_mode(WAL)",
 	"synchronous(FULL)",            // fsync at each commit; see the package documentation
+	"temp_store(MEMORY)",           // what a savepoint may have to undo is little, and SQLite writes it to a file after 64 KiB
 	"journal_size_limit(67108864)", // give a burst's 64 MiB and more of WAL back to the disk
 }
 

@@ -28,7 +28,11 @@ var (
 
 func (r reader) Agent(id api.AgentID) (store.Agent, error) { return one[store.Agent](r, agentByID, id) }
 func (r reader) Agents() ([]store.Agent, error)            { return all[store.Agent](r, allAgents) }
-func (t *tx) PutAgent(a store.Agent) error                 { return t.put(putAgent, a, a.ID) }
+
+func (t *tx) PutAgent(a store.Agent) error {
+	t.recent.agents.note(t.org, a.ID, a, agentLives(a))
+	return t.put(putAgent, a, a.ID)
+}
 
 func (r reader) Token(hash string) (store.Token, error) {
 	return one[store.Token](r, tokenByHash, hash)

@@ -27,6 +27,8 @@ type tx struct {
 
 	digests map[api.OrgID]string // of the newest audit records
 
+	recent *recent
+
 	others bool
 	tell   func([]byte) error
 }

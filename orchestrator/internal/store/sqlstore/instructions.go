@@ -23,6 +23,8 @@ var (
 	// What an instruction is to do and whom it is for never changes: no index of that is touched.
 	putInstruction = prepare(`INSERT INTO instructions (org, id, run, status, priority, due, plugin, target, place, holder, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, due = excluded.due, holder = excluded.holder, doc = excluded.doc`)
+	// The same for one that is known to be there.
+	updateInstruction = prepare(`UPDATE instructions SET status = ?3, due = ?4, holder = ?5, doc = ?6 WHERE org = ?1 AND id = ?2`)
 )
 
 // ranks sort priorities; what is none of them counts as normal.
@@ -37,6 +39,11 @@ func (r reader) RunInstructions(run api.RunID) ([]instruction.Instruction, error
 }
 
 func (t *tx) PutInstruction(i instruction.Instruction) error {
+	known := t.recent.instructions.knows(t.org, i.ID)
+	t.recent.instructions.note(t.org, i.ID, i, instructionLives(i))
+	if known {
+		return t.put(updateInstruction, i, i.ID, i.Status, nanos(i.Due()), holderOf(i))
+	}
 	target, err := encode(i.Target)
 	if err != nil {
 		return err

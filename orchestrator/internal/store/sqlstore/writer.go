@@ -48,6 +48,7 @@ type Writer struct {
 	undone  bool // the last group, and so what its functions may have remembered
 	numbers map[numbered]int64
 	digests map[api.OrgID]string
+	recent  *recent
 }
 
 // job is one call of update.
@@ -61,7 +62,7 @@ type job struct {
 
 // StartWriter returns a writer that takes a connection for each group and gives it back.
 func StartWriter(take func() (Connection, error), give func(Connection)) *Writer {
-	w := &Writer{take: take, give: give, numbers: map[numbered]int64{}, digests: map[api.OrgID]string{}, jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
+	w := &Writer{take: take, give: give, numbers: map[numbered]int64{}, digests: map[api.OrgID]string{}, recent: newRecent(), jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopped) })
 	go w.run()
 	return w
@@ -221,6 +222,7 @@ func (w *Writer) attempt(c Connection, j *job) error {
 func (w *Writer) forget() {
 	clear(w.numbers)
 	clear(w.digests)
+	w.recent.forget()
 }
 
 // call runs the function. Its panic is the caller's, with the stack of here.

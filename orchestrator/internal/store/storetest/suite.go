@@ -48,6 +48,7 @@ func Run(t *testing.T, open Opener) {
 		{"runs that have finished", testOldestRuns},
 		{"versions of packages", testPackages},
 		{"assignments that are due", testDueAssignments},
+		{"what transitions read of the ones before", testRecent},
 		{"an error undoes all", testError},
 		{"a panic undoes all", testPanic},
 		{"a cancelled call does not begin", testCancelled},
