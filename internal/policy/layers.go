@@ -20,6 +20,7 @@ var Layers = []Layer{
 	{"internal/removal", nil},
 	{"internal/lossyfs", []string{"internal/limits"}},
 	{"internal/lockfile", []string{"internal/limits"}},
+	{"internal/processors", nil},
 	{"internal/destination", nil},
 	{"internal/terminal", nil},
 	{"internal/policy", nil},

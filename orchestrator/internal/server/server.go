@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stavily/agents/internal/lockfile"
+	"github.com/stavily/agents/internal/processors"
 	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/agentapi"
 	"github.com/stavily/agents/orchestrator/internal/ca"
@@ -151,6 +152,7 @@ func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Serv
 		return err
 	}
 	operatorServer := &http.Server{Handler: shared, ReadHeaderTimeout: 10 * time.Second}
+	processors.Ensure()
 	tlsConfig := pki.ServerTLS(info.CA.ServerCertificate, info.CA.Pool())
 
 	group, ctx := errgroup.WithContext(ctx)

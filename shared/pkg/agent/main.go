@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stavily/agents/internal/processors"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/service"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -30,6 +31,7 @@ var errUsage = errors.New("usage")
 // Main is the whole of an agent's main function. It returns the exit code.
 func Main(args []string, role Role) int {
 	sandbox.Main() // returns unless this process was started to confine a plugin
+	processors.Ensure()
 	return service.Run(context.Background(), func(ctx context.Context) int { return execute(ctx, args, role) })
 }
 
