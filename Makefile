@@ -151,6 +151,11 @@ chaos: COUNT := 50
 chaos: build ## COUNT (50) faults in each scenario of kills, pauses and partitions under load; CHAOS=-only …
 	$(GO) run ./test/chaos -count $(COUNT) -python $(PYTHON) $(CHAOS)
 
+.PHONY: sim
+sim: COUNT := 500
+sim: ## COUNT (500) lives of server, agents and network in simulated time, an hour each; SEED=n: one, with its trace
+	$(GO) test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./test/sim $(if $(SEED),-seed $(SEED),-seeds $(COUNT))
+
 .PHONY: sequences
 SEQUENCES ?= 1000
 sequences: ## SEQUENCES (1000) random lives of a server: inputs, lost answers, silent agents, restarts

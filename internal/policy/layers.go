@@ -56,6 +56,7 @@ var Layers = []Layer{
 	{"orchestrator/internal/ca", []string{"shared/pkg/api", "shared/pkg/pki", "internal"}},
 	{"orchestrator/internal/account", []string{"shared/pkg/api", "orchestrator/internal/store", "internal"}},
 	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/depot", "orchestrator/internal/rollout", "orchestrator/internal/ca", "orchestrator/internal/account", "orchestrator/internal/secret", "internal"}},
+	{"orchestrator/simulated", []string{"shared/pkg/api", "shared/pkg/pki", "orchestrator/internal/agentapi", "orchestrator/internal/ca", "orchestrator/internal/engine", "orchestrator/internal/fsck", "orchestrator/internal/instruction", "orchestrator/internal/store"}},
 	{"orchestrator/cmd", []string{"orchestrator", "kit"}},
 	{"orchestrator", []string{"shared/pkg/api", "shared/pkg/pki", "shared/pkg/plugin", "shared/pkg/bundle", "shared/pkg/telemetry", "shared/pkg/trace", "orchestrator", "plugins", "internal"}},
 
@@ -66,6 +67,7 @@ var Layers = []Layer{
 	{"docs/site", []string{"internal/limits"}},
 	{"sdk/python", nil},
 	{"plugins", nil},
+	{"test/sim", []string{"shared/pkg", "orchestrator/simulated", "sensor-agent/simulated", "action-agent/simulated", "internal/limits"}},
 	{"test", []string{"shared", "orchestrator", "plugins", "sdk", "internal"}},
 }
 

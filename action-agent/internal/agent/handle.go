@@ -120,24 +120,24 @@ func (w *worker) examine(i api.Instruction) (t agent.Task, release func(), err e
 		return agent.Task{}, nothing, err
 	}
 	if agent.Installs(i.InstructionType) {
-		return agent.Task{Instruction: &i}, nothing, w.rt.Plugins.CanInstall(&i)
+		return agent.Task{Instruction: &i}, nothing, w.host.CanInstall(&i)
 	}
 	if !slices.Contains([]string{api.TypeExecute, "manual", "workflow", "scheduled", "api"}, i.InstructionType) {
 		return agent.Task{}, nothing, fmt.Errorf("instruction type %.40q is not taken by this version of the agent", i.InstructionType)
 	}
-	p, release, err := w.rt.Plugins.Acquire(i.PluginID)
+	p, release, err := w.host.Acquire(i.PluginID)
 	if err != nil {
 		return agent.Task{}, nothing, err
 	}
 	if err := agent.Fits(p, i.PluginConfiguration); err != nil {
 		return agent.Task{}, release, err
 	}
-	if err := w.rt.Plugins.Confines(i.SandboxMinimum); err != nil {
+	if err := w.host.Confines(i.SandboxMinimum); err != nil {
 		w.rt.BeatSoon() // the orchestrator believes otherwise
 		return agent.Task{}, release, err
 	}
-	task := agent.Task{Plugin: p, Settings: w.rt.Plugins.SettingsOf(p.ID), Instruction: &i}
-	task, err = w.rt.Plugins.Examine(task)
+	task := agent.Task{Plugin: p, Settings: w.host.SettingsOf(p.ID), Instruction: &i}
+	task, err = w.host.Examine(task)
 	return task, release, err
 }
 
@@ -153,7 +153,7 @@ func (w *worker) makeRoom(ctx context.Context, i api.Instruction, task agent.Tas
 		ctx, end = context.WithDeadlineCause(ctx, received.Add(time.Duration(i.ExpiresInSeconds)*time.Second), errExpired)
 		defer end()
 	}
-	return w.rt.Plugins.MakeRoom(ctx, task)
+	return w.host.MakeRoom(ctx, task)
 }
 
 // claim asks for the right to start until there is an answer or the instruction has
@@ -199,9 +199,9 @@ func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) ap
 	var result api.Result
 	switch {
 	case !agent.Installs(i.InstructionType):
-		result = w.rt.Plugins.Execute(ctx, task)
+		result = w.host.Execute(ctx, task)
 	case task.Ready() == nil:
-		result = w.rt.Plugins.Change(ctx, task)
+		result = w.host.Change(ctx, task)
 	}
 	close(stop)
 	renewing.Wait()

@@ -111,6 +111,9 @@ func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-c
 			return
 		case <-tick.C:
 		}
+		if isClosed(stop) { // both at once
+			return
+		}
 		lines, percent, changed := l.take()
 		if !changed && time.Since(last) < every {
 			continue
@@ -130,6 +133,15 @@ func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-c
 		default:
 			l.giveBack(lines)
 		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 type worker struct {
 	rt      *agent.Runtime
 	journal *agent.Journal
+	host    Host
 	slots   chan struct{} // holds a token for each instruction that may run
 	ended   chan struct{} // pulse: there may be something to report
 	drained chan struct{} // closed when poll has ended, and all that it started
@@ -25,9 +26,9 @@ type worker struct {
 	running  *telemetry.Gauge
 }
 
-func newWorker(rt *agent.Runtime, journal *agent.Journal) *worker {
+func newWorker(rt *agent.Runtime, journal *agent.Journal, host Host) *worker {
 	w := &worker{
-		rt: rt, journal: journal,
+		rt: rt, journal: journal, host: host,
 		slots:    make(chan struct{}, rt.Config().API.MaxConcurrent),
 		ended:    make(chan struct{}, 1),
 		drained:  make(chan struct{}),

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,13 +130,18 @@ func placeFor(org api.OrgID, t instruction.Target) place {
 	return place{org: org}
 }
 
-// wake signals the polls of agents that fit a target.
+// wake signals the polls of agents that fit a target, the one that waits longest first.
 func (e *Engine) wake(org api.OrgID, target instruction.Target) {
+	var found []*poll
 	e.polls.each(placeFor(org, target), func(p *poll) {
 		if p.fits(target) {
-			p.wake()
+			found = append(found, p)
 		}
 	})
+	slices.SortFunc(found, func(a, b *poll) int { return a.since.Compare(b.since) })
+	for _, p := range found {
+		p.wake()
+	}
 }
 
 func (p *poll) fits(t instruction.Target) bool {

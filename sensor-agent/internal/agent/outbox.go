@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -173,11 +172,11 @@ func (o *outbox) send(ctx context.Context, most int) (agent.DeliveryInput, error
 	answer, err := o.rt.API.Events(ctx, batch)
 	o.rt.NoteContact(err)
 	if err != nil {
-		return agent.NotTaken(err, b.Items(), first), nil
+		return o.rt.NotTaken(err, b.Items(), first), nil
 	}
 	o.count(answer)
 	o.delivering(batch.Events, answer.Events, begin)
-	return agent.Answered{AckedThrough: answer.AckedThrough, Last: o.stats().Last, Records: len(b.Records), Random: rand.Float64()}, nil
+	return agent.Answered{AckedThrough: answer.AckedThrough, Last: o.stats().Last, Records: len(b.Records), Random: o.rt.Random()}, nil
 }
 
 func (o *outbox) count(answer api.EventBatchResponse) {

@@ -33,3 +33,14 @@ func components(rt *agent.Runtime) ([]agent.Component, error) {
 	})
 	return []agent.Component{{Name: "monitors", Run: set.run}, {Name: "freshness", Run: fresh.run}, {Name: "delivery", Run: out.deliver}}, nil
 }
+
+// Delivery opens the part of the role that has no host in it: emit takes an event as from a
+// plugin, deliver sends what was taken until its context ends.
+func Delivery(rt *agent.Runtime) (emit func(context.Context, api.Event) (api.EventID, error), deliver func(context.Context) error, err error) {
+	spool, err := rt.OpenSpool()
+	if err != nil {
+		return nil, nil, err
+	}
+	out := newOutbox(rt, spool)
+	return out.accept, out.deliver, nil
+}

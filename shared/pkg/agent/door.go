@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"math/rand/v2"
 	"path/filepath"
 
 	"github.com/stavily/agents/shared/internal/delivery"
@@ -50,9 +49,9 @@ func StepDelivery(s Delivery, in DeliveryInput) (Delivery, []DeliveryEffect) {
 }
 
 // NotTaken is the input for a batch whose call failed; see delivery.Classify.
-func NotTaken(err error, items int, first uint64) Failed {
+func (rt *Runtime) NotTaken(err error, items int, first uint64) Failed {
 	class, after := delivery.Classify(err)
-	return Failed{Class: class, RetryAfter: after, Items: items, First: first, Random: rand.Float64()}
+	return Failed{Class: class, RetryAfter: after, Items: items, First: first, Random: rt.Random()}
 }
 
 // OpenSecretsKey opens the key that secrets of this agent's instructions are sealed to, and makes
@@ -67,7 +66,7 @@ func StartedDetails(started bool) []byte { return execution.StartedDetails(start
 
 // OpenSpool opens this agent's event spool; it is closed at the end of the agent.
 func (rt *Runtime) OpenSpool() (*Spool, error) {
-	s, err := spool.Open(rt.DataDir("spool"), spool.Options{MaxBytes: rt.Config().Spool.MaxBytes.Bytes()})
+	s, err := spool.Open(rt.DataDir("spool"), spool.Options{MaxBytes: rt.Config().Spool.MaxBytes.Bytes(), Now: rt.now})
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +82,7 @@ func (rt *Runtime) OpenSpool() (*Spool, error) {
 // OpenJournal opens this agent's journal of instructions; it is closed at the end of the
 // agent.
 func (rt *Runtime) OpenJournal() (*Journal, error) {
-	j, damage, err := execution.Open(rt.DataDir("journal"), execution.Options{})
+	j, damage, err := execution.Open(rt.DataDir("journal"), execution.Options{Now: rt.now})
 	if damage != "" {
 		rt.Health.Set("journal_damaged", Degraded, false, damage, "check the disk; an instruction whose record is lost is reaped by the orchestrator")
 		rt.Log.Error("journal damaged", telemetry.KeyError, damage)

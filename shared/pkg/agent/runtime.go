@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -61,6 +62,9 @@ type Runtime struct {
 	sealing  *sealed.Key                                            // that secrets of instructions are sealed to; of an action agent, once it is open
 
 	toldDenied sync.Map // what was recorded as denied → why
+
+	now    func() time.Time // of spool and journal; nil: time.Now
+	random func() float64   // see Random; nil: math/rand/v2
 }
 
 // Config is the configuration in force now; it is not to be changed.
@@ -200,11 +204,7 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 		}
 		defer stop()
 	}
-	defer func() {
-		for _, c := range rt.closers {
-			err = errors.Join(err, c())
-		}
-	}()
+	defer func() { err = errors.Join(err, rt.closeRole()) }()
 	rt.working.Store(true)
 	role, err := rt.Role.Components(rt)
 	if err != nil {
@@ -226,6 +226,13 @@ func (rt *Runtime) work(ctx context.Context) (err error) {
 		Component{"control socket", rt.control},
 		Component{"plugin logs", func(ctx context.Context) error { return rt.logs.run(ctx, rt.sendLogs) }},
 	))
+}
+
+func (rt *Runtime) closeRole() (err error) {
+	for _, c := range rt.closers {
+		err = errors.Join(err, c())
+	}
+	return err
 }
 
 // Fail ends the agent with an error: for what only a new process can recover from, such
@@ -269,10 +276,18 @@ func (rt *Runtime) sendLogs(ctx context.Context, b api.LogBatch) error {
 
 // Backoff is the pause between repeats of a call, as the configuration says then.
 func (rt *Runtime) Backoff() *api.Backoff {
-	return &api.Backoff{Bounds: func() (initial, most time.Duration) {
+	return &api.Backoff{Rand: func(n int64) int64 { return int64(rt.Random() * float64(n)) }, Bounds: func() (initial, most time.Duration) {
 		r := rt.Config().API.Retry
 		return r.InitialInterval.Duration(), r.MaxInterval.Duration()
 	}}
+}
+
+// Random is uniform in [0, 1): what spreads the calls of a fleet.
+func (rt *Runtime) Random() float64 {
+	if rt.random == nil {
+		return mathrand.Float64()
+	}
+	return rt.random()
 }
 
 // tune has the client call as often and as long as is configured.

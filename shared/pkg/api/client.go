@@ -25,6 +25,10 @@ type ClientOptions struct {
 
 	Token func() string // asked at each call for what stands for a certificate (JWT); nil: there is a certificate
 
+	// Transport carries the calls instead of connections of the client's own, which are made
+	// with TLS: for where a network is simulated. nil: they are.
+	Transport http.RoundTripper
+
 	Timeout   time.Duration // of one call from connecting to the last byte; 0: DefaultTimeout
 	UserAgent string        // "": stavily/<version>
 
@@ -59,6 +63,7 @@ type Client struct {
 	userAgent string
 	token     func() string
 	limiter   *rate.Limiter
+	transport http.RoundTripper
 	link      atomic.Pointer[link] // swapped by Reconnect
 }
 
@@ -77,7 +82,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.Observe == nil {
 		o.Observe = func(string, string, time.Duration, error) {}
 	}
-	c := &Client{base: base, agent: o.Agent, userAgent: o.UserAgent, observe: o.Observe, token: o.Token}
+	c := &Client{base: base, agent: o.Agent, userAgent: o.UserAgent, observe: o.Observe, token: o.Token, transport: o.Transport}
 	c.limiter = rate.NewLimiter(rate.Inf, max(o.Burst, 1)) // full, as after a pause
 	if c.userAgent == "" {
 		c.userAgent = "stavily/" + Version
@@ -124,7 +129,11 @@ func parseBaseURL(raw string) (*url.URL, error) {
 // certificate was renewed: a connection keeps the certificate that it was opened with,
 // and one with an open poll is never idle.
 func (c *Client) Reconnect(t *tls.Config) {
-	if old := c.link.Swap(newLink(t, pingAfter, pingTimeout)); old != nil {
+	next := newLink(t, pingAfter, pingTimeout)
+	if c.transport != nil {
+		next.http.Transport = c.transport
+	}
+	if old := c.link.Swap(next); old != nil {
 		old.http.CloseIdleConnections()
 	}
 }
