@@ -179,25 +179,55 @@ func poll(e *engine.Engine) route.Handler {
 		}
 		wait := min(time.Duration(seconds)*time.Second, maxWait)
 		most = min(max(most, 1), maxInstructions)
-		known := c.Query.Get("assignments")
-		offers, version, err := e.PollKnowing(ctx, identity(c.Principal), wait, most, known)
-		if version == known {
-			version = ""
-		}
-		switch {
-		case err != nil:
+		p, err := e.BeginPoll(ctx, identity(c.Principal), wait, most, c.Query.Get("assignments"))
+		if err != nil {
 			return nil, err
-		case len(offers) == 0 && wait > 0 && version == "":
-			return nil, nil
-		case len(offers) == 0:
-			return api.PollResponse{Status: api.StatusNoInstructions, NextPollInterval: idlePollInterval, AssignmentsVersion: version}, nil
 		}
-		answer := api.PollResponse{Instruction: &offers[0], Status: api.StatusDelivered, NextPollInterval: busyPollInterval, AssignmentsVersion: version}
-		if most > 1 {
-			answer.Instructions = offers
+		return (&polling{p, c.Query.Get("assignments"), wait > 0, most > 1}).begin(ctx)
+	}
+}
+
+// polling is a poll whose answer is held.
+type polling struct {
+	*engine.Polling
+	known string
+	waits bool
+	many  bool
+}
+
+// begin is the answer at once, or else the poll, which ends with the request.
+func (p *polling) begin(ctx context.Context) (v any, err error) {
+	defer func() {
+		if v != any(p) {
+			p.End()
 		}
+	}()
+	return p.Answer(ctx)
+}
+
+func (p *polling) Answer(ctx context.Context) (any, error) {
+	over, err := p.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !over {
+		return p, nil
+	}
+	answer := api.PollResponse{Status: api.StatusNoInstructions, NextPollInterval: idlePollInterval}
+	if p.Version != p.known {
+		answer.AssignmentsVersion = p.Version
+	}
+	switch {
+	case len(p.Offers) == 0 && p.waits && answer.AssignmentsVersion == "":
+		return nil, nil
+	case len(p.Offers) == 0:
 		return answer, nil
 	}
+	answer.Instruction, answer.Status, answer.NextPollInterval = &p.Offers[0], api.StatusDelivered, busyPollInterval
+	if p.many {
+		answer.Instructions = p.Offers
+	}
+	return answer, nil
 }
 
 // assignments answers 204 when the set is still the one that the agent knows.

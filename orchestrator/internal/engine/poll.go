@@ -21,35 +21,78 @@ func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, 
 // PollKnowing is a poll that ends as well when what the agent is to have is not the set of the
 // version that it knows, and then gives the version of that; empty, it asks for none.
 func (e *Engine) PollKnowing(ctx context.Context, id pki.Identity, wait time.Duration, max int, known string) (offers []api.Instruction, version string, err error) {
-	agent, err := e.agent(ctx, id)
+	p, err := e.BeginPoll(ctx, id, wait, max, known)
 	if err != nil {
 		return nil, "", err
+	}
+	defer p.End()
+	for {
+		if over, err := p.Look(ctx); over || err != nil {
+			return p.Offers, p.Version, err
+		}
+		p.Await(ctx)
+	}
+}
+
+// Polling is a poll in its steps: Look, and Await as long as that finds nothing.
+type Polling struct {
+	Offers  []api.Instruction // once it is over
+	Version string            // of what the agent is to have, where it says what it knows
+
+	engine  *Engine
+	id      pki.Identity
+	max     int
+	known   string
+	wait    bool
+	waiting *poll
+	timer   *time.Timer
+	over    bool
+	leave   func() // the polls that wait for work
+	unheard func() // of those that wait for other packages
+}
+
+// BeginPoll begins a poll, which the caller must end.
+func (e *Engine) BeginPoll(ctx context.Context, id pki.Identity, wait time.Duration, max int, known string) (*Polling, error) {
+	agent, err := e.agent(ctx, id)
+	if err != nil {
+		return nil, err
 	}
 	// There before the first look at the store, so that what is committed after the look
 	// wakes it.
 	waiting := &poll{agent: sensorOf(agent), woken: make(chan struct{}, 1), handed: make(chan []api.Instruction, 1), since: e.now()}
 	waiting.asked.Store(true) // not while it looks
-	defer e.polls.enterAll(waiting, placesOf(id.Org, waiting.agent)...)()
+	p := &Polling{engine: e, id: id, max: max, known: known, wait: wait > 0, waiting: waiting, timer: time.NewTimer(wait), unheard: func() {}}
+	p.leave = e.polls.enterAll(waiting, placesOf(id.Org, waiting.agent)...)
 	if known != "" {
-		defer e.deliveries.enter(id.Org, waiting)()
+		p.unheard = e.deliveries.enter(id.Org, waiting)
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	for {
-		if known != "" {
-			if version, err = e.version(ctx, id); err != nil {
-				return nil, "", err
-			}
-		}
-		offers, err = e.offer(ctx, id, max, &waiting.load)
-		if err != nil || len(offers) > 0 || wait == 0 || version != known {
-			return offers, version, err
-		}
-		offers, over := waiting.await(ctx, timer)
-		if over || len(offers) > 0 {
-			return offers, version, ctx.Err()
+	return p, nil
+}
+
+// End has nothing more be offered to the poll.
+func (p *Polling) End() {
+	p.timer.Stop()
+	p.leave()
+	p.unheard()
+}
+
+// Look takes what there is for the agent, and reports whether the poll is over.
+func (p *Polling) Look(ctx context.Context) (over bool, err error) {
+	if p.over || len(p.Offers) > 0 {
+		return true, ctx.Err()
+	}
+	if p.known != "" {
+		if p.Version, err = p.engine.version(ctx, p.id); err != nil {
+			return true, err
 		}
 	}
+	p.Offers, err = p.engine.offer(ctx, p.id, p.max, &p.waiting.load)
+	return err != nil || len(p.Offers) > 0 || !p.wait || p.Version != p.known, err
+}
+
+// Await waits until there may be something to take, or the time of the poll is over.
+func (p *Polling) Await(ctx context.Context) {
+	p.Offers, p.over = p.waiting.await(ctx, p.timer)
 }
 
 // await returns what it is handed, or nothing when it is time to look again or, where it is

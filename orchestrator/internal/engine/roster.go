@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -21,8 +22,37 @@ type roster struct {
 	known   map[agentKey]store.Agent
 	sets    map[agentKey]string // versions of what agents are to have, as long as neither they nor it changed
 
+	postures alike[*api.Posture]
+	plugins  alike[[]api.PluginInfo]
+	healths  alike[*api.Health]
+
 	work map[api.OrgID]uint64 // counts what came to wait for agents
 	idle map[agentKey]uint64  // that count when an agent, as it is, had and found nothing
+}
+
+// alike lets equal values be kept once: of thousands of agents most say the same of themselves.
+type alike[T any] struct {
+	last []T // that came, in no order
+	next int // the place of the next that is new
+}
+
+// mostAlike is how many different values are compared with: what fleets have kinds of hosts.
+const mostAlike = 32
+
+// one is v, or the equal value that is kept already.
+func (a *alike[T]) one(v T) T {
+	for _, kept := range a.last {
+		if reflect.DeepEqual(kept, v) {
+			return kept
+		}
+	}
+	if len(a.last) < mostAlike {
+		a.last = append(a.last, v)
+		return v
+	}
+	a.last[a.next] = v
+	a.next = (a.next + 1) % mostAlike
+	return v
 }
 
 // restless reports whether there may be work for an agent that has looked before. at is for rest.
@@ -76,6 +106,7 @@ func (r *roster) keep(key agentKey, a store.Agent, changes uint64) {
 		r.known = map[agentKey]store.Agent{}
 	}
 	a.CertificatePEM, a.NextCertificatePEM = "", ""
+	a.Sandbox, a.Plugins, a.Health = r.postures.one(a.Sandbox), r.plugins.one(a.Plugins), r.healths.one(a.Health)
 	r.known[key] = a
 }
 

@@ -31,6 +31,34 @@ func TestARecordThatChangedWhileItWasReadIsNotKept(t *testing.T) {
 	}
 }
 
+// TestEqualPartsOfRecordsAreKeptOnce holds that what thousands of agents say alike takes the memory
+// of one, and that nobody gets what another says.
+func TestEqualPartsOfRecordsAreKeptOnce(t *testing.T) {
+	var r roster
+	kept := func(id api.AgentID, plugin api.PluginID) store.Agent {
+		_, changes, _ := r.find(agentKey{"o", id})
+		r.keep(agentKey{"o", id}, store.Agent{ID: id, Sandbox: posture(api.SandboxFull), Plugins: []api.PluginInfo{{ID: plugin}}}, changes)
+		a, _, _ := r.find(agentKey{"o", id})
+		return a
+	}
+	a, b, c := kept("a", "p"), kept("b", "p"), kept("c", "q")
+	if a.Sandbox != b.Sandbox || &a.Plugins[0] != &b.Plugins[0] {
+		t.Error("two that say the same are kept twice")
+	}
+	if c.Plugins[0].ID != "q" || a.Plugins[0].ID != "p" {
+		t.Errorf("%v and %v, want q and p", c.Plugins, a.Plugins)
+	}
+	for n := range 3 * mostAlike {
+		id := api.PluginID(fmt.Sprint("x-", n))
+		if d := kept("d", id); d.Plugins[0].ID != id {
+			t.Fatalf("%v, want %s", d.Plugins, id)
+		}
+	}
+	if len(r.plugins.last) != mostAlike {
+		t.Errorf("%d are compared with, want %d", len(r.plugins.last), mostAlike)
+	}
+}
+
 // TestAHeartbeatThatTellsNothingIsNotWritten holds that a heartbeat which says what is known is
 // written with others, and only to keep the time of the last call to the minute, and that
 // whatever one says is written at once.
@@ -99,7 +127,10 @@ func TestWhoWasHeardOfIsWrittenTogether(t *testing.T) {
 		for _, a := range agents {
 			call(a)
 		}
-		if n := len(w.heard.at["default"]); n != len(agents) {
+		w.heard.mu.Lock()
+		n := len(w.heard.at["default"])
+		w.heard.mu.Unlock()
+		if n != len(agents) {
 			t.Errorf("%d wait to be written, want all %d", n, len(agents))
 		}
 		called := time.Now()

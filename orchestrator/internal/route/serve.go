@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -60,33 +58,6 @@ type endpoint struct {
 	site   *site
 }
 
-func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	reply := newReply(w)
-	// Agents ask for news, which they would not get if it were no other than before; and they ask often.
-	reply.tagged = e.row.Listener != Agents && r.Method == http.MethodGet
-	// Made when it is needed: a poll would hold it for a minute.
-	log := func() *slog.Logger { return e.site.log.With("route", e.row.ID.String(), "request", reply.id) }
-	defer func() {
-		if p := recover(); p == http.ErrAbortHandler {
-			panic(p)
-		} else if p != nil {
-			log().ErrorContext(r.Context(), "panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
-			reply.fail(internal)
-		}
-	}()
-	begin, outcome := time.Now(), "ok"
-	defer func() { e.site.observe(e.row.ID.String(), outcome, time.Since(begin)) }()
-	switch err := e.serve(reply, r); {
-	case err == nil:
-	case errors.Is(err, errClientGone):
-		outcome = "client_gone"
-	default:
-		answer := e.public(r.Context(), log, err)
-		outcome = string(answer.Code)
-		e.fail(reply, r, answer)
-	}
-}
-
 // fail answers with an error, in the form that the row's callers read.
 func (e *endpoint) fail(reply *reply, r *http.Request, answer *api.Error) {
 	if e.row.Page && e.site.errorPage != nil && !reply.begun {
@@ -114,42 +85,6 @@ func (e *endpoint) public(ctx context.Context, log func() *slog.Logger, err erro
 		return known
 	}
 	return internal
-}
-
-func (e *endpoint) serve(reply *reply, r *http.Request) error {
-	ctx, c, release, err := e.admit(r)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if refusal := e.authorize(c); refusal != nil {
-		if e.site.gate != nil && c.Principal.Agent != "" {
-			e.site.gate.Refused(ctx, c.Principal, e.row, refusal)
-		}
-		return refusal
-	}
-	leave, err := e.site.flight.enter(e.row, caller(c.Principal, r))
-	if err != nil {
-		return err
-	}
-	defer leave()
-	if e.row.MaxUpload > 0 {
-		c.Upload, err = newUpload(reply, r, e.row)
-	} else {
-		c.Body, err = readBody(reply, r, e.row)
-	}
-	if err != nil {
-		return err
-	}
-	v, err := e.handle(ctx, c)
-	if err == nil {
-		err = reply.answer(ctx, r, v)
-	}
-	var withdrawn *api.Error
-	if err != nil && errors.As(context.Cause(ctx), &withdrawn) {
-		return withdrawn
-	}
-	return err
 }
 
 // admit finds out who calls. Which credential counts is the listener's and the row's: the

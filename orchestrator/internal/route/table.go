@@ -142,6 +142,7 @@ type Row struct {
 	MaxExpanded int64 // bytes after gzip; 0: gzip is refused
 	MaxUpload   int64 // bytes of a body that the handler reads as it comes, instead of MaxBody
 	InFlight    int   // requests of one caller at a time; one more gets 429
+	Holds       bool  // requests wait for their answers, which may be a Held
 }
 
 // Allows reports whether a caller of kind k may use the route.
@@ -185,7 +186,7 @@ var table = slices.Concat([]Row{
 	ofAgents(Renew, http.MethodPost, api.PathCertificate, anyAgent, small, 0, few),
 	ofAgents(Refresh, http.MethodPost, api.PathToken, anyAgent, small, 0, few),
 	ofAgents(Heartbeat, http.MethodPost, api.PathHeartbeat, anyAgent, large, large, few),
-	ofAgents(Instructions, http.MethodGet, api.PathInstructions, action, 0, 0, few),
+	holding(ofAgents(Instructions, http.MethodGet, api.PathInstructions, action, 0, 0, few)),
 	ofAgents(Progress, http.MethodPut, api.PathInstruction, action, large, large, perRun),
 	ofAgents(Result, http.MethodPost, api.PathResult, action, 2*large, 2*large, perRun),
 	ofAgents(Events, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, few),
@@ -254,6 +255,12 @@ var table = slices.Concat([]Row{
 	Row{ID: WebhookTake, Method: http.MethodPost, Pattern: "/api/v1/webhooks/{organization}/{path}", Allow: nobodyYet, MaxBody: 2 * small, InFlight: few},
 	Row{ID: SessionPassword, Method: http.MethodPost, Pattern: "/api/v1/session/password", Allow: browser, Role: account.Viewer, MaxBody: small, InFlight: few},
 ), pages)
+
+// holding is a row whose requests wait.
+func holding(r Row) Row {
+	r.Holds = true
+	return r
+}
 
 // ofAgents is a row of the agents' listener.
 func ofAgents(id ID, method, pattern string, allow []Kind, body, expanded int64, inFlight int) Row {

@@ -14,7 +14,7 @@ import (
 const (
 	reserve     = 48 << 20 // bytes between two collections
 	mostGrowth  = 200      // per cent of what is in use
-	leastGrowth = 20
+	leastGrowth = 10
 	reserveLook = 2 * time.Second
 )
 
