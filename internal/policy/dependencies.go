@@ -3,6 +3,7 @@ package policy
 // Dependencies gives the reason for every module that go.mod requires directly.
 var Dependencies = map[string]string{
 	"cel.dev/cel-go":                           "conditions of workflows: typed, without side effects, bounded in cost",
+	"filippo.io/age":                           "encrypted backups, to a key that need not be on the server, which people open without us: of the author of much of Go's cryptography",
 	"github.com/DeRuina/timberjack":            "log rotation by size, age and count; the maintained successor of lumberjack",
 	"github.com/Masterminds/semver/v3":         "plugin versions and the ranges that ask for them",
 	"github.com/aymanbagabas/go-udiff":         "differences between two texts, as git shows them: the Go project's own algorithm, kept up",

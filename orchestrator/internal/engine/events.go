@@ -86,7 +86,26 @@ func (t *tx) take(id pki.Identity, b api.EventBatch) (answer api.EventBatchRespo
 		}
 	}
 	answer = api.EventBatchResponse{AckedThrough: after.Through, Events: receipt.Outcomes}
-	return answer, receipt.Gaps, t.PutStream(id.Agent, after)
+	return answer, receipt.Gaps, errors.Join(t.ahead(id, receipt.Gaps), t.PutStream(id.Agent, after))
+}
+
+// ahead has on record that an agent's events were settled before and are not known here: this
+// database was restored from a backup, or the agent was with another server.
+func (t *tx) ahead(id pki.Identity, gaps []api.Gap) error {
+	var unknown, last uint64
+	for _, g := range gaps {
+		if g.Reason == delivery.ReasonSkipped {
+			unknown, last = unknown+g.Count, g.To
+		}
+	}
+	if unknown == 0 {
+		return nil
+	}
+	t.count(func() { t.engine.counts.ahead.Add(float64(unknown)) })
+	if !t.engine.refusals.first(actor(id)+" ahead", t.now) { // an agent may say so again and again
+		return nil
+	}
+	return t.audit(actor(id), "stream.ahead", string(id.Agent), fmt.Sprintf("%d events, the last of them number %d, were acknowledged and are not in this database: they came after the backup that it was restored from", unknown, last))
 }
 
 // takeEvent stores an event that the stream accepts, unless its id is known or it is
