@@ -39,7 +39,10 @@ type history struct {
 	final    map[api.InstructionID]api.InstructionStatus // as operators were first told
 	early    map[api.InstructionID]bool                  // told already
 	harmed   bool                                        // by more than clocks
-	violated []string
+	// lockedOut: agents were refused because of a clock; astray: the server's was set while no
+	// server ran, which nobody can tell from time that passed.
+	lockedOut, astray bool
+	violated          []string
 }
 
 func newHistory() history {
@@ -62,6 +65,12 @@ func (h *history) accept(a accepted) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.accepted = append(h.accepted, a)
+}
+
+func (h *history) strays() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.astray = true
 }
 
 // offer notes that an offer reached its agent, whose time begins to run then.
@@ -140,7 +149,7 @@ func (w *world) observe(s simulated.State) {
 			say("FirstResultWins: instruction %s was %s and is %s", i.ID, was, i.Status)
 		}
 		since := time.Since(at[i.EventID])
-		if i.Status == api.Expired && since < lifetime && !at[i.EventID].IsZero() && !h.early[i.ID] {
+		if i.Status == api.Expired && since < lifetime && !h.astray && !at[i.EventID].IsZero() && !h.early[i.ID] {
 			h.early[i.ID] = true
 			say("NoEarlyExpiry: %s expired after %v of %v", i.ID, since, lifetime)
 		}

@@ -176,7 +176,7 @@ func (w *world) cutOff() {
 // setClock sets the clock on a host's wall, mostly the server's, by as much as R16 names, or right.
 func (w *world) setClock() {
 	c, whose := &w.clock, "server"
-	if chance(w.driver, 1) { // not yet the server's
+	if chance(w.driver, 0.5) {
 		n := w.nodes[w.driver.IntN(len(w.nodes))]
 		c, whose = &n.clock, string(n.id)
 	}
@@ -188,6 +188,9 @@ func (w *world) setClock() {
 		by = 0
 	}
 	w.note("the clock of %s is set off by %v", whose, by)
+	if whose == "server" && by > 80*24*time.Hour {
+		w.history.lockedOut = true // certificates have ended by that clock, and work waits
+	}
 	c.offset.Store(int64(by))
 }
 

@@ -74,6 +74,7 @@ func (l *serverLife) leave() {
 	w.mu.Lock()
 	w.server = nil
 	w.mu.Unlock()
+	clock := w.clock.offset.Load()
 	l.die()
 	r := w.draw("server down", l.number)
 	down := span(r, time.Millisecond, 10*time.Second)
@@ -82,6 +83,9 @@ func (l *serverLife) leave() {
 	}
 	w.living.Go(func() {
 		time.Sleep(down)
+		if w.clock.offset.Load() != clock {
+			w.history.strays()
+		}
 		if w.enough.Err() == nil {
 			w.startServer(next, l.number+1)
 		}

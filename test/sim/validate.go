@@ -65,7 +65,7 @@ func (w *world) judge(s simulated.State) {
 	w.noLoss(s)
 	w.perStreamOrder(s)
 	w.attempts(s)
-	if !w.history.harmed {
+	if !w.history.harmed && !w.history.lockedOut {
 		w.undisturbed(s)
 	}
 }

@@ -48,7 +48,9 @@ type Engine struct {
 	keyDownload bool
 	stash       keyStash
 	log         *slog.Logger
-	now         func() time.Time
+	now         func() time.Time // of clock
+	clock       *reckoning
+	setting     sync.RWMutex // held for writing while the clock is followed, for reading during each transition
 	ttl         time.Duration
 	depot       *depot.Depot
 	vault       *secret.Vault // nil: secrets are off
@@ -93,9 +95,10 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 		o.Metrics = telemetry.NewRegistry("stavily_server")
 	}
 	e := &Engine{
-		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, log: o.Logger, now: o.Now, ttl: o.LeaseTTL, depot: o.Depot, vault: o.Vault, trace: o.Trace,
+		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, log: o.Logger, clock: newReckoning(o.Now), ttl: o.LeaseTTL, depot: o.Depot, vault: o.Vault, trace: o.Trace,
 		alarm: newAlarm(), ids: newIDs(), looks: map[api.OrgID]look{}, fatal: make(chan struct{}),
 	}
+	e.now = e.clock.now
 	e.counts = newCounts(o.Metrics, e)
 	return e
 }
@@ -142,21 +145,23 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		return err
 	}
 	defer func() { t.handOver(false) }() // unless it was done
-	err = e.store.Org(org).Update(ctx, func(st store.Tx) error {
-		if st.Others() {
-			e.forget(org)
-		}
-		t = &tx{Tx: st, engine: e, org: org, now: e.now().Round(0), actor: account.Actor(ctx)}
-		if err := f(t); err != nil {
-			return err
-		}
-		if len(t.waiting) > 0 {
-			t.count(func() { e.roster.worked(org) })
-		}
-		if err := t.handOut(); err != nil {
-			return err
-		}
-		return t.tell()
+	err = e.unlessSet(func() error {
+		return e.store.Org(org).Update(ctx, func(st store.Tx) error {
+			if st.Others() {
+				e.forget(org)
+			}
+			t = &tx{Tx: st, engine: e, org: org, now: e.now().Round(0), actor: account.Actor(ctx)}
+			if err := f(t); err != nil {
+				return err
+			}
+			if len(t.waiting) > 0 {
+				t.count(func() { e.roster.worked(org) })
+			}
+			if err := t.handOut(); err != nil {
+				return err
+			}
+			return t.tell()
+		})
 	})
 	leave()
 	e.counts.transactions.WithLabelValues(outcome(err)).Observe(time.Since(begin).Seconds())

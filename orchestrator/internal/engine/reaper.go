@@ -73,6 +73,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	writing.Go(func() { e.writeHeard(hearing) })
 	defer writing.Wait()
 	defer deaf()
+	if err := e.recoverClock(ctx); err != nil && ctx.Err() == nil {
+		e.log.ErrorContext(ctx, "looking for what is from the future", "error", err)
+	}
 	e.alarm.set(e.now()) // what ran out while nobody looked
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -89,6 +92,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		select {
 		case <-timer.C:
 		case <-e.alarm.moved:
+		case <-e.clock.jumped:
+			if err := e.followClock(ctx); err != nil && ctx.Err() == nil {
+				e.log.ErrorContext(ctx, "following the clock, which was set: it is tried again", "error", err)
+			}
+			e.alarm.set(e.now()) // rings by another clock now
 		case <-e.fatal:
 			return e.fatalErr
 		case <-ctx.Done():

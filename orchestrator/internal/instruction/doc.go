@@ -12,6 +12,7 @@
 //
 //	pending | offered ── Tick: ExpiresAt ─▶ expired (interrupted, if an attempt was claimed before)
 //	pending | offered ── Cancel ──────────▶ cancelled           executing ── Cancel ─▶ CancelRequested
+//	pending | offered | executing ── ClockSet, ServerStarted ─▶ the same, its lease and expiry moved
 //	offered ── Finish ────────────────────▶ rejected, expired … (refused by the agent, without a claim)
 //
 // # Invariants

@@ -8,7 +8,8 @@ import (
 )
 
 // Input is something that happens to an instruction: [Offer], [Claim], [Report],
-// [Finish], [Refuse], [Cancel] or [Tick].
+// [Finish], [Refuse], [Cancel], [Tick],
+// [ClockSet] or [ServerStarted].
 type Input interface {
 	step(Instruction) (Instruction, []Effect, *api.Error)
 }
@@ -67,6 +68,17 @@ type Cancel struct{ Now time.Time }
 type Tick struct {
 	Now time.Time
 	Why string
+}
+
+// ClockSet says that the clock of the host was set while the server ran: what is to run out goes
+// by the time that passes.
+type ClockSet struct{ By time.Duration }
+
+// ServerStarted says that a server begins, whose clock may have been set back meanwhile: no lease
+// is longer than its length, and what was made in the future has all of its life before it.
+type ServerStarted struct {
+	Now time.Time
+	TTL time.Duration
 }
 
 // Effect is what the caller does in the same transaction, or after it: [Wake],
@@ -221,6 +233,22 @@ func (t Tick) step(i Instruction) (Instruction, []Effect, *api.Error) {
 func (i Instruction) retry() (Instruction, []Effect, *api.Error) {
 	i.Status, i.Spent = api.Pending, true
 	return i, []Effect{Wake{}}, nil
+}
+
+func (c ClockSet) step(i Instruction) (Instruction, []Effect, *api.Error) {
+	i.ExpiresAt = i.ExpiresAt.Add(c.By)
+	if !i.LeaseUntil.IsZero() {
+		i.LeaseUntil = i.LeaseUntil.Add(c.By)
+	}
+	return i, nil, nil
+}
+
+func (s ServerStarted) step(i Instruction) (Instruction, []Effect, *api.Error) {
+	i.LeaseUntil = earlier(i.LeaseUntil, s.Now.Add(s.TTL))
+	if i.CreatedAt.After(s.Now) {
+		i.ExpiresAt = earlier(i.ExpiresAt, s.Now.Add(i.ExpiresAt.Sub(i.CreatedAt)))
+	}
+	return i, nil, nil
 }
 
 // close ends the instruction without a result.

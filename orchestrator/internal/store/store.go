@@ -174,6 +174,8 @@ type InstructionReader interface {
 	Offerable(agent Agent, now time.Time, limit int) ([]instruction.Instruction, error)
 	// Held counts those that an agent was offered or runs.
 	Held(api.AgentID) (int, error)
+	// Open lists all that have not ended, by when a Tick would change them.
+	Open() ([]instruction.Instruction, error)
 	// Due lists those that a Tick at now would change, the longest overdue first.
 	Due(now time.Time, limit int) ([]instruction.Instruction, error)
 	// NextDue is when Due has something next; false when nothing waits or runs.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -140,6 +141,10 @@ func (r reader) pendingAt(place string, agent store.Agent, now time.Time, limit 
 
 func (r reader) Due(now time.Time, limit int) ([]instruction.Instruction, error) {
 	return all[instruction.Instruction](r, dueBy, now.UnixNano(), store.PageSize(limit))
+}
+
+func (r reader) Open() ([]instruction.Instruction, error) {
+	return all[instruction.Instruction](r, dueBy, int64(math.MaxInt64), int64(math.MaxInt64))
 }
 
 func (r reader) NextDue() (time.Time, bool, error) { return r.next(nextDue) }

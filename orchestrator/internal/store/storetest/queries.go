@@ -369,6 +369,8 @@ func testDue(f *fixture) {
 	f.equal("due at the end of the lease", due(10, 10), "[I2]")
 	f.equal("due at the end of both", due(30, 10), "[I2 I1]")
 	f.equal("the longest overdue", due(99, 1), "[I2]")
+	open := read(f, org, func(r store.Reader) ([]instruction.Instruction, error) { return r.Open() })
+	f.equal("open", fmt.Sprint(keys(open, func(i instruction.Instruction) api.InstructionID { return i.ID })), "[I2 I1]")
 	next, some, err := ask2(f, org, store.Reader.NextDue)
 	if err != nil || !some || !next.Equal(after(10)) {
 		f.Errorf("NextDue = %v, %v, %v; want %v", next, some, err, after(10))

@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// setClock sets the clock on the wall of the server's host by that much against the time that passes.
+func (w world) setClock(by time.Duration) {
+	w.clock.mu.Lock()
+	defer w.clock.mu.Unlock()
+	w.clock.wall = func() time.Time { return time.Now().Add(by) }
+}
+
+// What runs goes on and what waits does not expire, whatever the clock is set to; their time is
+// over when it has passed.
+func TestSettingTheClock(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 87600 * time.Hour, -87600 * time.Hour} {
+		t.Run(by.String(), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w world) {
+				sensor, actor := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+				w.apply(simple("limits: {expires_after: 10m}\n", ""))
+				w.sends(sensor, event(1), api.EventAccepted)
+				held := w.takes(actor)
+				w.claims(actor, held)
+				w.sends(sensor, event(2), api.EventAccepted) // that nobody comes for
+				pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+				w.setClock(by)
+				for range 9 {
+					pass(time.Minute - time.Second)
+					w.claims(actor, held) // renews
+				}
+				got := w.statuses()
+				if got[held.ID] != api.Executing || got["waiting"] != api.Pending {
+					t.Errorf("9 minutes after the clock was set: %v, want one that runs and one that waits", got)
+				}
+				if offset := w.now().Sub(time.Now()) - by; offset.Abs() > time.Second {
+					t.Errorf("the clock is %v off the wall's, which was set long ago", offset)
+				}
+				pass(3 * time.Minute)
+				if got := w.statuses(); got[held.ID] != api.Interrupted || got["waiting"] != api.Expired {
+					t.Errorf("12 minutes after the clock was set: %v, want one interrupted and one expired", got)
+				}
+			})
+		})
+	}
+}
+
+// A server that begins with a clock that was set back keeps nobody waiting for years.
+func TestStartingInThePast(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		sensor, actor := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+		w.apply(simple("limits: {expires_after: 10m}\n", ""))
+		w.setClock(87600 * time.Hour)
+		time.Sleep(2 * time.Minute)
+		w.sends(sensor, event(1), api.EventAccepted)
+		held := w.takes(actor)
+		w.claims(actor, held)
+		w.sends(sensor, event(2), api.EventAccepted)
+		w = w.restart(0)
+		time.Sleep(11 * time.Minute)
+		synctest.Wait()
+		if got := w.statuses(); got[held.ID] != api.Interrupted || got["waiting"] != api.Expired {
+			t.Errorf("11 minutes after a start ten years earlier: %v, want one interrupted and one expired", got)
+		}
+	})
+}
+
+// statuses are those of all instructions; that of the one which nobody was offered is "waiting".
+func (w world) statuses() map[api.InstructionID]api.InstructionStatus {
+	w.t.Helper()
+	out := map[api.InstructionID]api.InstructionStatus{}
+	err := w.View(w.t.Context(), "default", func(r store.Reader) error {
+		runs, err := r.Runs(store.RunQuery{})
+		for _, run := range runs {
+			all, failure := r.RunInstructions(run.ID)
+			if err = failure; err != nil {
+				return err
+			}
+			for _, i := range all {
+				if i.OfferedAt.IsZero() {
+					i.ID = "waiting"
+				}
+				out[i.ID] = i.Status
+			}
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
