@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/stavily/agents/shared/internal/grant"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/config"
+	"github.com/stavily/agents/shared/pkg/plugin"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
@@ -34,29 +36,46 @@ func (p *Plugins) canRun(t Task) error {
 }
 
 // Examine is CanRun for the task of an instruction, which it returns with what it found: a
-// run that begins at once need not look again.
+// run that begins at once need not look again, nor does the next one of the same plugin.
 func (p *Plugins) Examine(t Task) (Task, error) {
 	if err := p.Admits(t.Settings); err != nil {
 		return t, err
 	}
-	g, err := p.grants(t)
-	if err != nil {
+	if known, ok := p.found.Load(t.Plugin.ID); ok && known.(*found).holdsFor(t, p.rt.Config()) {
+		t.found = known.(*found)
+		return t, p.canFilter(t, t.found.grants.Network)
+	}
+	f := &found{plugin: t.Plugin, settings: t.Settings, config: p.rt.Config(), at: time.Now()}
+	var err error
+	if f.grants, err = p.grants(t); err != nil {
 		return t, err
 	}
-	t.found = &found{g, time.Now()}
-	return t, p.canFilter(t, g.Network)
+	if t.Instruction != nil {
+		p.found.Store(t.Plugin.ID, f)
+	}
+	t.found = f
+	return t, p.canFilter(t, f.grants.Network)
 }
 
-// found is what was found that a task may reach, and when: links and mounts on the host
-// change.
+// found is what was found that the runs of a plugin may reach, and when: links and mounts on
+// the host change.
 type found struct {
-	grants grant.Grants
-	at     time.Time
+	plugin   *plugin.Plugin
+	settings config.PluginFile
+	config   *config.Config
+	grants   grant.Grants
+	at       time.Time
 }
 
-// foundLasts is how long after its examination a run begins, unless its agent waits for
-// memory or the orchestrator.
+// foundLasts is how old it may be when a run begins: that is later than its examination where
+// the agent waits for memory or the orchestrator.
 const foundLasts = time.Second
+
+// holdsFor reports whether what was found is what a task may reach that is about to be
+// examined: nothing has changed that it follows from, and half of its time is left.
+func (f *found) holdsFor(t Task, c *config.Config) bool {
+	return f.plugin == t.Plugin && f.config == c && time.Since(f.at) < foundLasts/2 && reflect.DeepEqual(f.settings, t.Settings)
+}
 
 // allow decides what the processes of a task may reach and writes it into their order.
 func (p *Plugins) allow(t Task, o *outfit) error {

@@ -93,3 +93,42 @@ func TestGrantsReachTheOrder(t *testing.T) {
 		}
 	}
 }
+
+// What the runs of a plugin may reach is found anew when anything changes that it follows
+// from, and after a moment in any case.
+func TestWhatIsFoundHoldsForAMoment(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{"tidy": sdk("return {}")})
+	examine := func(change func(*Task)) *found {
+		t.Helper()
+		task := h.order("tidy", given("percent", "85"))
+		change(&task)
+		got, err := h.Examine(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.found
+	}
+	same := func(*Task) {}
+	first := examine(same)
+	if examine(same) != first {
+		t.Error("it was looked for again at once")
+	}
+	narrower := func(t *Task) { t.Settings.Read = []string{"/srv"} }
+	if second := examine(narrower); second == first || examine(narrower) != second {
+		t.Error("other settings of the owner are not heeded, or every time")
+	}
+	now := examine(same)
+	changed := *h.rt.Config()
+	h.rt.config.Store(&changed)
+	if examine(same) == now {
+		t.Error("another configuration is not heeded")
+	}
+	now = examine(same)
+	now.at = now.at.Add(-foundLasts)
+	if examine(same) == now {
+		t.Error("it holds for ever")
+	}
+	if examine(func(t *Task) { other := *t.Plugin; t.Plugin = &other }) == examine(same) {
+		t.Error("another version is not heeded")
+	}
+}

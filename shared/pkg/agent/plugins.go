@@ -38,6 +38,7 @@ type Plugins struct {
 	memos        *memo.Memos
 	memory       *memory  // of all plugin processes together
 	told         sync.Map // what was logged of grants: name of the settings → text
+	found        sync.Map // what runs may reach: plugin → *found
 	pool         *warm.Pool
 	connections  *connections
 	cold         sync.Map // plugins whose runs are never forked → why
