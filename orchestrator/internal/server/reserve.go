@@ -36,12 +36,14 @@ func keepReserve(ctx context.Context) error {
 	defer tick.Stop()
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	var set int
-	var allocated uint64
+	var allocated, last uint64 // by the last look, and in the time before it
 	for {
 		metrics.Read(sample)
-		rate := (sample[2].Value.Uint64() - allocated) / uint64(reserveLook/time.Second)
-		allocated = sample[2].Value.Uint64()
-		percent := growth(sample[0].Value.Uint64()+sample[1].Value.Uint64(), rate)
+		made := sample[2].Value.Uint64() - allocated
+		allocated += made
+		lasting := min(made, last) / uint64(reserveLook/time.Second) // not for a start, or a page
+		last = made
+		percent := growth(sample[0].Value.Uint64()+sample[1].Value.Uint64(), lasting)
 		if percent*10 < set*9 || percent*9 > set*10 { // each setting stops everything for a moment
 			set = percent
 			debug.SetGCPercent(percent)

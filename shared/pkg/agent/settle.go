@@ -24,7 +24,7 @@ const (
 	workReserve = 8 << 20 // bytes
 	workRate    = 1 << 20 // bytes a second
 	workLook    = 5 * time.Second
-	quietLooks  = 12
+	quietLooks  = 6
 )
 
 // settle gives back what only the start needed (sandbox probes, parsed manifests, TLS
@@ -54,7 +54,7 @@ func keepPace(ctx context.Context) {
 	defer tick.Stop()
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
-	p := pace{quiet: quietLooks, allocated: sample[0].Value.Uint64()}
+	p := pace{allocated: sample[0].Value.Uint64()} // what came after the first moments goes, too
 	for {
 		select {
 		case <-ctx.Done():

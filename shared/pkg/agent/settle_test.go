@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// An agent that works collects garbage less often, and gives the memory back a minute after.
+// An agent that works collects garbage less often, and gives the memory back half a minute after.
 func TestAnAgentKeepsPace(t *testing.T) {
 	const live, perLook = 2 << 20, uint64(workRate) * uint64(workLook/time.Second)
 	p := pace{quiet: quietLooks}
