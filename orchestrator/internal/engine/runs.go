@@ -91,14 +91,15 @@ func (t *tx) advance(id api.RunID, in workflow.Input) error {
 // may end instructions and so take the run on again, from what is stored by then.
 func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []workflow.Effect) error {
 	t.runs = true
+	var history []store.History
 	for _, effect := range effects {
 		if r, ok := effect.(workflow.Record); ok {
 			s.History++
-			h := store.History{Run: run.ID, Seq: s.History, At: t.now, Kind: string(r.Kind), Step: r.Step, Message: r.Message}
-			if err := t.AddHistory(h); err != nil {
-				return err
-			}
+			history = append(history, store.History{Run: run.ID, Seq: s.History, At: t.now, Kind: string(r.Kind), Step: r.Step, Message: r.Message})
 		}
+	}
+	if err := t.AddHistory(history...); err != nil {
+		return err
 	}
 	raw, err := json.Marshal(s)
 	if err != nil {

@@ -247,8 +247,8 @@ type Tx interface {
 	PutWindow(Window) error
 	DropWindow(Window) error // one that is not there is dropped already
 	PutAlarm(Alarm) error
-	DropAlarm(Alarm) error // one that is not there is dropped already
-	AddHistory(History) error
+	DropAlarm(Alarm) error       // one that is not there is dropped already
+	AddHistory(...History) error // of one run
 	AddLogs([]Log) error
 
 	PutInstruction(instruction.Instruction) error

@@ -129,6 +129,19 @@ func testUniqueness(f *fixture) {
 		if err := tx.AddEvent(sampleEvent("second")); !errors.Is(err, store.ErrExists) {
 			f.Errorf("an event with a known id: %v, want ErrExists", err)
 		}
+		two, three := sampleHistory("of three"), sampleHistory("of three")
+		two.Run, three.Run, three.Seq = "01MORE", "01MORE", 2
+		four := three
+		four.Seq = 3
+		if err := tx.AddHistory(two, three, four); err != nil {
+			f.Errorf("three rows at once: %v", err)
+		}
+		if err := tx.AddHistory(four, three); !errors.Is(err, store.ErrExists) {
+			f.Errorf("rows that are there: %v, want ErrExists", err)
+		}
+		if rows, err := tx.History("01MORE"); err != nil || len(rows) != 3 || rows[2].Seq != 3 {
+			f.Errorf("%+v, %v; want the three rows", rows, err)
+		}
 		if err := tx.AddHistory(sampleHistory("second")); !errors.Is(err, store.ErrExists) {
 			f.Errorf("history with a known seq: %v, want ErrExists", err)
 		}
