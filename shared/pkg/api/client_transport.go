@@ -24,6 +24,10 @@ const (
 	pingAfter   = 75 * time.Second
 	pingTimeout = 15 * time.Second
 
+	// noTable keeps the server from having to remember our headers, in bytes: it does so for
+	// each of thousands of agents that wait, and one of them sends few.
+	noTable = 1
+
 	// verdictTimeout bounds the wait for an alert that is sent at once or not at all.
 	verdictTimeout = 2 * time.Second
 
@@ -64,6 +68,7 @@ func newLink(t *tls.Config, pingAfter, pingTimeout time.Duration) *link {
 		Protocols:              &protocols,
 		HTTP2: &http.HTTP2Config{
 			StrictMaxConcurrentRequests: true, // wait for a stream rather than open a second connection
+			MaxEncoderHeaderTableSize:   noTable,
 			SendPingTimeout:             pingAfter,
 			PingTimeout:                 pingTimeout,
 			WriteByteTimeout:            pingTimeout,
