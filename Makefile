@@ -156,6 +156,14 @@ sim: COUNT := 500
 sim: ## COUNT (500) lives of server, agents and network in simulated time, an hour each; SEED=n: one, with its trace
 	$(GO) test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./test/sim $(if $(SEED),-seed $(SEED),-seeds $(COUNT))
 
+.PHONY: failpoints
+failpoints: COUNT := 1
+failpoints: ## Each action at each failpoint COUNT (1) times, under load; FAILPOINTS="-cells 40 -match action-agent" for fewer
+	$(GO) test -count=1 -tags failpoints ./internal/failpoint
+	@mkdir -p bin/failpoints
+	$(GO) build $(BUILD_FLAGS) -tags failpoints -o bin/failpoints/ ./sensor-agent/cmd/sensor-agent ./action-agent/cmd/action-agent ./orchestrator/cmd/stavily
+	$(GO) run ./test/chaos -points -bin bin/failpoints -count $(COUNT) -python $(PYTHON) -rate 20 -events 2 -instructions 0.5 $(FAILPOINTS)
+
 .PHONY: sequences
 SEQUENCES ?= 1000
 sequences: ## SEQUENCES (1000) random lives of a server: inputs, lost answers, silent agents, restarts

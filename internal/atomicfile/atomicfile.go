@@ -10,6 +10,7 @@ package atomicfile
 import (
 	"errors"
 	"fmt"
+	"github.com/stavily/agents/internal/failpoint"
 	"os"
 	"path/filepath"
 )
@@ -18,6 +19,9 @@ import (
 // umask. On an error the old file is untouched.
 func Write(path string, data []byte, perm os.FileMode) error {
 	dir := filepath.Dir(path)
+	if err := failpoint.File("file.before", path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -26,11 +30,15 @@ func Write(path string, data []byte, perm os.FileMode) error {
 		os.Remove(tmp.Name())
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	err = failpoint.File("file.written", path)
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
 		os.Remove(tmp.Name())
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return SyncDir(dir)
+	return errors.Join(failpoint.File("file.renamed", path), SyncDir(dir), failpoint.File("file.synced", path))
 }
 
 func fill(f *os.File, data []byte, perm os.FileMode) error {

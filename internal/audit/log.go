@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"github.com/stavily/agents/internal/failpoint"
 	"log/slog"
 	"os"
 	"slices"
@@ -230,11 +231,15 @@ func (l *Log) flush(entries []entry) error {
 	if len(b) == 0 {
 		return l.probe()
 	}
-	if _, err := l.file.WriteAt(b, l.size); err != nil {
+	err = failpoint.Hit("audit.before")
+	if err == nil {
+		_, err = l.file.WriteAt(b, l.size)
+	}
+	if err != nil {
 		// What a later start would have to cut off goes now; where it cannot, it does then.
 		return errors.Join(err, l.file.Truncate(l.size), l.shut())
 	}
-	if err := l.o.sync(l.file); err != nil {
+	if err := errors.Join(failpoint.Hit("audit.written"), l.o.sync(l.file), failpoint.Hit("audit.synced")); err != nil {
 		l.broken = fmt.Errorf("%w: %w", ErrBroken, err)
 		return errors.Join(l.broken, l.shut())
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/internal/limits"
 )
 
@@ -104,7 +105,7 @@ func readHead(path string) (Head, error) {
 // record, which costs no more than that the end is not held against it.
 func (l *Log) mark() error {
 	_, err := l.marker.WriteAt(fmt.Appendf(nil, headFormat, l.head.Seq, l.head.Hash), 0)
-	if err != nil {
+	if err != nil || failpoint.Hit("audit.marked") != nil {
 		return l.shut() // the record is durable
 	}
 	return nil

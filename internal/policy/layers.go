@@ -14,8 +14,9 @@ type Layer struct {
 var Layers = []Layer{
 	{"internal/limits", nil},
 	{"internal/strictyaml", nil},
-	{"internal/atomicfile", nil},
-	{"internal/audit", []string{"internal/limits", "internal/atomicfile"}},
+	{"internal/failpoint", []string{"internal/limits"}},
+	{"internal/atomicfile", []string{"internal/limits", "internal/failpoint"}},
+	{"internal/audit", []string{"internal/limits", "internal/atomicfile", "internal/failpoint"}},
 	{"internal/pgtest", []string{"internal/limits"}},
 	{"internal/removal", nil},
 	{"internal/lossyfs", []string{"internal/limits"}},
@@ -29,7 +30,7 @@ var Layers = []Layer{
 	{"internal/simagents", []string{"internal/limits", "shared/pkg/api", "shared/pkg/pki"}},
 	{"internal/cluster", []string{"internal/limits", "shared/pkg/api", "plugins"}},
 
-	{"shared/pkg/api", []string{"internal/limits"}},
+	{"shared/pkg/api", []string{"internal/limits", "internal/failpoint"}},
 	{"shared/pkg/pki", []string{"shared/pkg/api", "internal"}},
 	{"shared/pkg/config", []string{"shared/pkg/api", "shared/pkg/bundle", "shared/pkg/trace", "internal"}},
 	{"shared/pkg/plugin", []string{"shared/pkg/api", "internal"}},

@@ -50,7 +50,12 @@ func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { w.watch(watching, r) })
-	err := w.cycles(ctx, s, dice, r)
+	var err error
+	if w.points {
+		err = w.drivePoints(ctx, r)
+	} else {
+		err = w.cycles(ctx, s, dice, r)
+	}
 	stop()
 	watch.Wait()
 	if err != nil {

@@ -66,7 +66,7 @@ type fault struct {
 }
 
 // ends reports whether the fault ends what the process was doing.
-func (f fault) ends() bool { return f.What == faultKill || f.What == faultStop }
+func (f fault) ends() bool { return f.What == faultKill || f.What == faultStop || f.What == faultPoint }
 
 // recorded is an event as operators see it.
 type recorded struct {

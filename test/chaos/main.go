@@ -32,6 +32,10 @@ type options struct {
 	rate     float64 // events that the sensor plugin tries to report in a second
 	target   load
 	patience time.Duration
+
+	points bool   // the scenario of failpoints, instead of the others
+	most   int    // of its cells; 0: all
+	match  string // of its points, those with this in their path
 }
 
 func main() {
@@ -46,6 +50,9 @@ func main() {
 	flag.Float64Var(&o.target.Events, "events", 100, "accepted events a second, below which the run fails")
 	flag.Float64Var(&o.target.Instructions, "instructions", 20, "actions begun a second, below which the run fails")
 	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "until all that was accepted has come to its end")
+	flag.BoolVar(&o.points, "points", false, "fail at failpoints, of programs that were built with -tags failpoints; -count is of each action at each point")
+	flag.IntVar(&o.most, "cells", 0, "with -points, how many actions at points, of all that are drawn; 0 is all")
+	flag.StringVar(&o.match, "match", "", "with -points, only those with this in program/name")
 	only := flag.String("only", "", "the scenario whose name begins so")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -61,7 +68,11 @@ func runAll(ctx context.Context, o options, only string) error {
 	fmt.Printf("%-10s %-13s %7s %9s %10s %13s %12s %9s  %s\n", "scenario", "for", "faults", "events", "events/s", "instructions", "per second", "attempts", "broken")
 	var failed []string
 	ran := 0
-	for _, s := range scenarios {
+	chosen := scenarios
+	if o.points {
+		chosen = []scenario{points}
+	}
+	for _, s := range chosen {
 		if !strings.HasPrefix(s.name, only) {
 			continue
 		}

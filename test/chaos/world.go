@@ -15,6 +15,7 @@ import (
 	"github.com/stavily/agents/internal/cluster"
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/bundle"
 )
 
 //go:embed plugins
@@ -88,12 +89,15 @@ type world struct {
 	proxies   map[string]*proxy
 	operators *operators
 	printed   cluster.LastLines
+	signer    *bundle.Signer // of the plugins that operators bring
 }
 
 // environment is what agents need to carry the load: their usual limits spare a server.
-func (o options) environment() []string {
+func (w *world) environment() []string {
 	return []string{
-		"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + o.python, "STAVILY_API_MAX_CONCURRENT=8",
+		"FAILPOINTS=" + filepath.Join(w.dir, pointsName), // which programs without them do not look at
+		"STAVILY_PLUGINS_TRUSTED_KEYS=" + filepath.Join(w.dir, releaseKey),
+		"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + w.python, "STAVILY_API_MAX_CONCURRENT=8",
 		"STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=1000", "STAVILY_API_RATE_LIMIT_BURST=1000",
 		"STAVILY_API_RETRY_INITIAL_INTERVAL=100ms", "STAVILY_API_RETRY_MAX_INTERVAL=1s",
 	}
@@ -102,9 +106,18 @@ func (o options) environment() []string {
 // socketName is the operators' way in, in a server's data directory.
 const socketName = "operator.sock"
 
+// releaseKey is the file with the key that agents trust.
+const releaseKey = "release.pub"
+
 // newWorld starts servers, one on SQLite or two on PostgreSQL, and agents.
 func newWorld(ctx context.Context, o options, dir string, postgres bool) (_ *world, err error) {
 	w := &world{options: o, dir: dir, proxies: map[string]*proxy{}}
+	if w.signer, err = bundle.NewKey("chaos"); err != nil {
+		return w, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, releaseKey), []byte(w.signer.Key().Line()+"\n"), 0o600); err != nil {
+		return w, err
+	}
 	args := []string{"--lease", lease.String()}
 	if postgres {
 		if w.database, err = startDatabase(ctx, dir); err != nil {
@@ -112,7 +125,7 @@ func newWorld(ctx context.Context, o options, dir string, postgres bool) (_ *wor
 		}
 		args = append(args, "--database", w.database.url, "--shared-dir", filepath.Join(dir, "shared"))
 	}
-	w.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: o.bin, Log: w.printed.Add, Env: o.environment(), Args: args})
+	w.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: o.bin, Log: w.printed.Add, Env: w.environment(), Args: args})
 	w.operators = newOperators(filepath.Join(w.DataDir(), socketName))
 	if err := errors.Join(os.Mkdir(w.ledger(), 0o700), w.StartServer(ctx)); err != nil {
 		return w, err

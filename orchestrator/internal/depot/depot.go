@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -72,7 +73,7 @@ func (d *Depot) Receive(r io.Reader, most int64) (*Incoming, error) {
 		err = fmt.Errorf("%w: more than %d bytes", limits.ErrTooLarge, most)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = errors.Join(failpoint.Hit("depot.written"), f.Sync(), failpoint.Hit("depot.synced"))
 	}
 	if err != nil {
 		in.Discard()
@@ -98,10 +99,13 @@ func (in *Incoming) Keep() error {
 	}
 	err = in.file.Close() // before the rename, which Windows refuses for open files
 	if err == nil {
+		err = failpoint.Hit("depot.keep.before")
+	}
+	if err == nil {
 		err = os.Rename(in.file.Name(), path)
 	}
 	if err == nil {
-		err = atomicfile.SyncDir(in.depot.dir)
+		err = errors.Join(failpoint.Hit("depot.renamed"), atomicfile.SyncDir(in.depot.dir), failpoint.Hit("depot.kept"))
 	}
 	if err != nil {
 		in.Discard()

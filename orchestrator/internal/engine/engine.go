@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/depot"
@@ -144,6 +145,10 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	if err != nil {
 		return err
 	}
+	if err := failpoint.Caller("update.before"); err != nil {
+		leave()
+		return err
+	}
 	defer func() { t.handOver(false) }() // unless it was done
 	err = e.unlessSet(func() error {
 		return e.store.Org(org).Update(ctx, func(st store.Tx) error {
@@ -199,7 +204,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		e.fleets.forget(org)
 	}
 	e.heed(ctx, org, t.word())
-	return nil
+	return failpoint.Caller("update.done")
 }
 
 // View runs f on one consistent state of an organisation.

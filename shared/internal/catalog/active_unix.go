@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/failpoint"
 )
 
 // readActive reads the link of a plugin's directory; empty: there is none.
@@ -33,10 +34,14 @@ func writeActive(dir, name string) error {
 	if err := os.Symlink(name, aside); err != nil {
 		return err
 	}
-	if err := os.Rename(aside, filepath.Join(dir, activeName)); err != nil {
+	err := failpoint.Hit("active.before")
+	if err == nil {
+		err = os.Rename(aside, filepath.Join(dir, activeName))
+	}
+	if err != nil {
 		return errors.Join(err, os.Remove(aside))
 	}
-	return atomicfile.SyncDir(dir)
+	return errors.Join(failpoint.Hit("active.renamed"), atomicfile.SyncDir(dir), failpoint.Hit("active.synced"))
 }
 
 func removeActive(dir string) error {

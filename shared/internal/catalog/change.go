@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/internal/removal"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
@@ -80,10 +81,14 @@ func (s *Store) place(aside string, v Version) error {
 		return err
 	}
 	s.at("buried what was in its place")
-	if err := os.Rename(aside, v.Dir); err != nil {
+	err := failpoint.Hit("place.before")
+	if err == nil {
+		err = os.Rename(aside, v.Dir)
+	}
+	if err != nil {
 		return err
 	}
-	return atomicfile.SyncDir(filepath.Dir(v.Dir))
+	return errors.Join(failpoint.Hit("place.renamed"), atomicfile.SyncDir(filepath.Dir(v.Dir)), failpoint.Hit("place.synced"))
 }
 
 // bury takes a tree out of sight by one rename, and removes it then.

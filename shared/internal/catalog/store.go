@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/internal/removal"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
@@ -129,7 +130,7 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(abs, 0o700); err != nil {
 		return nil, fmt.Errorf("open the plugin store: %w", err)
 	}
-	s := &Store{dir: abs, now: now, at: func(string) {}, plugins: map[api.PluginID]*record{}, pending: map[string]bool{}}
+	s := &Store{dir: abs, now: now, at: func(step string) { _ = failpoint.At("catalog.step", step) }, plugins: map[api.PluginID]*record{}, pending: map[string]bool{}}
 	entries, err := os.ReadDir(abs)
 	if err != nil {
 		return nil, fmt.Errorf("open the plugin store: %w", err)

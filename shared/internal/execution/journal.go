@@ -3,12 +3,14 @@ package execution
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/internal/wal"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -189,10 +191,15 @@ func (j *Journal) step(key Key, in Input) error {
 	if next.Phase != Accepted { // the record of Accept brought it
 		record.Instruction = nil
 	}
-	if err := j.append([]Entry{record}); err != nil {
+	err = failpoint.At("journal.before", string(next.Phase))
+	if err == nil {
+		err = j.append([]Entry{record})
+	}
+	if err != nil {
 		return fmt.Errorf("journal attempt %d of instruction %s as %s: %w", key.Attempt, key.ID, next.Phase, err)
 	}
 	j.entries[key] = next
+	_ = failpoint.At("journal.after", string(next.Phase)) // no error: it is in memory too
 	if j.log.Size() > compactAbove && j.log.Size() > 2*j.live {
 		return j.compact()
 	}
@@ -212,6 +219,9 @@ func (j *Journal) append(entries []Entry) error {
 // caller holds mu.
 func (j *Journal) compact() error {
 	j.forget()
+	if err := failpoint.Hit("journal.compact.before"); err != nil {
+		return fmt.Errorf("compact the journal: %w", err)
+	}
 	before := j.log.Last()
 	if err := j.log.Rotate(); err != nil {
 		return fmt.Errorf("compact the journal: %w", err)
@@ -219,7 +229,7 @@ func (j *Journal) compact() error {
 	if err := j.rewrite(); err != nil {
 		return fmt.Errorf("compact the journal: %w", err)
 	}
-	if err := j.log.Release(before); err != nil {
+	if err := errors.Join(failpoint.Hit("journal.compact.written"), j.log.Release(before), failpoint.Hit("journal.compact.released")); err != nil {
 		return fmt.Errorf("compact the journal: %w", err)
 	}
 	j.live = j.log.Size()

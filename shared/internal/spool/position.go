@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"hash/crc32"
 	"os"
 	"path/filepath"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/failpoint"
 )
 
 // position is how far a stream is settled.
@@ -89,10 +91,13 @@ func openPosition(path string) (pf positionFile, p position, ok bool, err error)
 func (pf positionFile) write(p *position) error {
 	next := *p
 	next.Generation++
+	if err := failpoint.Hit("position.before"); err != nil {
+		return err
+	}
 	if _, err := pf.file.WriteAt(next.encode(), int64(next.Generation%2)*slotDistance); err != nil {
 		return err
 	}
-	if err := pf.file.Sync(); err != nil {
+	if err := errors.Join(failpoint.Hit("position.written"), pf.file.Sync(), failpoint.Hit("position.synced")); err != nil {
 		return err
 	}
 	*p = next

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/internal/limits"
 )
 
@@ -76,13 +77,17 @@ func (l *Log) flush(buf []byte, count uint64) (first uint64, err error) {
 	first = l.next
 	var marks []block
 	number(buf, first, func(off int, seq uint64) { marks = append(marks, block{seq, s.size + int64(off)}) })
-	if _, err := l.active.WriteAt(buf, s.size); err != nil {
+	err = failpoint.Hit("wal.append.before")
+	if err == nil {
+		_, err = l.active.WriteAt(buf, s.size)
+	}
+	if err != nil {
 		if undo := l.active.Truncate(s.size); undo != nil {
 			return 0, l.fail(fmt.Errorf("%w: %w", err, undo))
 		}
 		return 0, err
 	}
-	if err := l.active.Sync(); err != nil {
+	if err := errors.Join(failpoint.Hit("wal.append.written"), l.active.Sync(), failpoint.Hit("wal.append.synced")); err != nil {
 		return 0, l.fail(err)
 	}
 	l.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/internal/limits"
 )
 
@@ -161,14 +162,18 @@ func (l *Log) cut(s *segment, end int64) (torn int64, err error) {
 		}
 	}
 	torn = max(torn, s.size-end)
-	if err := l.active.Truncate(end); err != nil {
+	err = failpoint.Hit("wal.recover.before")
+	if err == nil {
+		err = l.active.Truncate(end)
+	}
+	if err != nil {
 		return 0, err
 	}
 	s.size = end
-	if err := l.active.Sync(); err != nil {
+	if err := errors.Join(failpoint.Hit("wal.recover.cut"), l.active.Sync()); err != nil {
 		return 0, err
 	}
-	return torn, l.disk.syncDir(l.dir)
+	return torn, errors.Join(l.disk.syncDir(l.dir), failpoint.Hit("wal.recover.synced"))
 }
 
 // begin makes a new last segment, whose first record will be number base.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/failpoint"
 )
 
 const (
@@ -107,16 +108,19 @@ func list(dir string) ([]*segment, error) {
 // segment before it would then give its numbers out twice.
 func create(d disk, dir string, base uint64) (*segment, file, error) {
 	s := &segment{base: base, path: segmentPath(dir, base), size: int64(len(magic))}
+	if err := failpoint.Hit("wal.segment.before"); err != nil {
+		return nil, nil, err
+	}
 	f, err := d.open(s.path, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return nil, nil, err
 	}
 	_, err = f.WriteAt([]byte(magic), 0)
 	if err == nil {
-		err = f.Sync()
+		err = errors.Join(failpoint.Hit("wal.segment.written"), f.Sync(), failpoint.Hit("wal.segment.synced"))
 	}
 	if err == nil {
-		err = d.syncDir(dir)
+		err = errors.Join(d.syncDir(dir), failpoint.Hit("wal.segment.made"))
 	}
 	if err == nil {
 		return s, f, nil
@@ -184,8 +188,11 @@ func (s *segment) scan(f file, i int, last uint64, visit func(seq uint64, payloa
 
 // retire removes the segment, or puts it aside as evidence when it is damaged.
 func (s *segment) retire() error {
+	if err := failpoint.Hit("wal.retire.before"); err != nil {
+		return err
+	}
 	if !s.damaged {
-		return os.Remove(s.path)
+		return errors.Join(os.Remove(s.path), failpoint.Hit("wal.retire.removed"))
 	}
 	if err := os.Rename(s.path, strings.TrimSuffix(s.path, suffix)+badSuffix); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/internal/warm"
@@ -22,7 +23,9 @@ import (
 // lease are the caller's to add.
 func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
 	begin := time.Now()
+	_ = failpoint.Hit("execute.before")
 	result, err := p.execute(ctx, t)
+	_ = failpoint.Hit("execute.ended") // no error: it cannot fail any more
 	if err != nil {
 		result.Status, result.ErrorMessage = api.Failed, err.Error()
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/internal/limits"
 )
 
@@ -110,6 +111,9 @@ func (c *Client) once(ctx context.Context, k call, l *link) (status int, body []
 	if err != nil {
 		return 0, nil, fmt.Errorf("make request %s %s: %w", k.method, k.path, err)
 	}
+	if err := failpoint.At("call.before", k.path); err != nil {
+		return 0, nil, c.explain(ctx, err, request)
+	}
 	answer, err := l.http.Do(request)
 	if err != nil {
 		return 0, nil, c.explain(ctx, err, request)
@@ -119,6 +123,9 @@ func (c *Client) once(ctx context.Context, k call, l *link) (status int, body []
 		return 0, nil, err
 	}
 	body, err = limits.ReadAll(answer.Body, cmp.Or(k.most, maxAnswerBytes))
+	if err == nil {
+		err = failpoint.At("call.answered", k.path)
+	}
 	if err != nil {
 		return 0, nil, c.explain(ctx, err, request)
 	}

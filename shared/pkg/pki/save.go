@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/failpoint"
 )
 
 // SaveCredentials stores what an enrolment or a renewal brought, having checked
@@ -58,7 +59,9 @@ func saveSteps(f Files, keyPEM, certPEM, caPEM []byte) []func() error {
 		func() error { return atomicfile.Write(f.staged(), keyPEM, 0o600) },
 		func() error { return atomicfile.Write(f.CA, caPEM, 0o644) },
 		func() error { return atomicfile.Write(f.Cert, certPEM, 0o644) },
+		func() error { return failpoint.Hit("key.staged") },
 		func() error { return os.Rename(f.staged(), f.Key) },
+		func() error { return failpoint.Hit("key.renamed") },
 		func() error { return atomicfile.SyncDir(filepath.Dir(f.Key)) },
 	}
 }

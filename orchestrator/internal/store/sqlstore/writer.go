@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -168,7 +169,13 @@ func (w *Writer) transaction(c Connection, first *job) (members []*job, err erro
 			return members, errors.Join(err, c.Rollback())
 		}
 	}
+	if err := failpoint.Hit("commit.before"); err != nil {
+		return members, errors.Join(err, c.Rollback())
+	}
 	err = c.Commit()
+	if lie := failpoint.Hit("commit.after"); lie != nil {
+		err = fmt.Errorf("%w: %w", store.ErrUnknownOutcome, lie)
+	}
 	if errors.Is(err, store.ErrUnknownOutcome) {
 		w.fatal.Store(&err)
 	}
@@ -203,7 +210,7 @@ func (w *Writer) attempt(c Connection, j *job) error {
 	}
 	j.call(c, others)
 	if j.err == nil && j.panicked == nil {
-		j.err = c.Release()
+		j.err = errors.Join(failpoint.Hit("savepoint.before"), c.Release())
 	}
 	if broken := c.Failure(); broken != nil {
 		j.err = broken
