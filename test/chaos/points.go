@@ -52,9 +52,11 @@ func (w *world) drivePoints(ctx context.Context, r *recorder) error {
 		return fmt.Errorf("before anything is armed: %w", err)
 	}
 	// What is passed only by the first start of all is not seen again after the next one.
+	from := moment(time.Now().UnixNano())
 	if err := errors.Join(b.forget(), w.restart(ctx)); err != nil {
 		return err
 	}
+	r.fault(fault{faultKill, actionID, from, moment(time.Now().UnixNano())}, nil)
 	known, err := b.learn(ctx)
 	if err != nil {
 		return err
