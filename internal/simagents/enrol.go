@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -39,6 +38,7 @@ type Agent struct {
 	Spec
 	*api.Client
 	notAfter time.Time
+	trusted  []string // fingerprint of the CA
 }
 
 // enrolling is how many enrol at a time: as many as the server lets one address.
@@ -113,15 +113,17 @@ func enrol(ctx context.Context, operator *http.Client, url string, spec Spec) (*
 	if err != nil {
 		return nil, err
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(answer.CAPEM)) {
-		return nil, errors.New("the answer has no certificate of a CA")
+	cas, err := pki.ParseCertificates([]byte(answer.CAPEM))
+	if err != nil {
+		return nil, err
 	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cas[0])
 	client.Reconnect(&tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: roots, SessionTicketsDisabled: true,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{certs[0].Raw}, PrivateKey: key, Leaf: certs[0]}},
 	})
-	a := &Agent{Spec: spec, Client: client, notAfter: certs[0].NotAfter}
+	a := &Agent{Spec: spec, Client: client, notAfter: certs[0].NotAfter, trusted: []string{pki.Fingerprint(cas[0])}}
 	return a, again(ctx, func() error {
 		_, err := a.Heartbeat(ctx, a.heartbeat())
 		return err

@@ -55,7 +55,7 @@ func (a *Agent) beat(ctx context.Context, every time.Duration) error {
 func (a *Agent) heartbeat() api.Heartbeat {
 	return api.Heartbeat{
 		Timestamp: api.At(time.Now()), Status: "online", Version: api.Version, Health: &api.Health{Status: "ok"},
-		Plugins: installed, Tags: a.Tags, Sandbox: posture, CertificateNotAfter: api.At(a.notAfter),
+		Plugins: installed, Tags: a.Tags, Sandbox: posture, CertificateNotAfter: api.At(a.notAfter), Authorities: a.trusted,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ actions:
 
 // Certificates that live for seconds, under load: they are renewed again and again
 // while events and instructions flow, and nothing fails or is lost. The server's own
-// certificate changes as often. `make cert-storm` does it with 60 seconds for ten minutes.
+// certificate changes as often, and the CA is rotated. `make cert-storm` does it with 60 seconds for ten minutes.
 func TestCertificateStorm(t *testing.T) {
 	life, length := 8*time.Second, 16*time.Second
 	if text, set := os.LookupEnv("STAVILY_STORM_MINUTES"); set {
@@ -51,8 +52,9 @@ func TestCertificateStorm(t *testing.T) {
 	w.start("storm-s")
 
 	s := storm{w: w, runs: map[string]bool{}, events: map[string]bool{}}
-	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(min(10*time.Second, length/5)) {
+	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(min(10*time.Second, length/6)) {
 		s.look()
+		s.rotate()
 	}
 	w.must(os.Remove(w.Agent("storm-s").Base + "/config/plugins/count.yaml")) // no new events
 	w.await("every accepted event recorded and its runs completed", func() error {
@@ -73,7 +75,10 @@ func TestCertificateStorm(t *testing.T) {
 			t.Errorf("an alarm: %+v", row)
 		}
 	}
-	t.Logf("%d events, %d runs", len(s.events), len(s.runs))
+	if s.steps < 4 {
+		t.Errorf("the CA took %d steps of a rotation, want all four", s.steps)
+	}
+	t.Logf("%d events, %d runs, %d steps of rotations of the CA", len(s.events), len(s.runs), s.steps)
 }
 
 // storm is what was seen of events and runs; lists of them have an end.
@@ -81,6 +86,20 @@ type storm struct {
 	w      *world
 	runs   map[string]bool // by id, whether completed
 	events map[string]bool // by id, whether it started a run
+	steps  int             // of rotations of the CA
+}
+
+// rotate takes the next step of a rotation of the CA, unless an agent has not followed the
+// one before.
+func (s *storm) rotate() {
+	s.w.t.Helper()
+	_, err := s.w.CLI(s.w.ctx, "ca", "rotate")
+	switch {
+	case err == nil:
+		s.steps++
+	case !strings.Contains(err.Error(), "would cut agents off"):
+		s.w.t.Fatal(err)
+	}
 }
 
 func (s *storm) look() {

@@ -177,7 +177,11 @@ func (m Manifest) matches(found []File) error {
 			return fmt.Errorf("%s is not as its manifest says", f.Name)
 		}
 	}
-	for _, needed := range []string{Database, authority + "/ca.crt", authority + "/ca.key"} {
+	key := authority + "/ca.key"
+	if m.Has(authority + "/rotation.json") { // which names the keys of a CA that was rotated
+		key = authority + "/rotation.json"
+	}
+	for _, needed := range []string{Database, authority + "/ca.crt", key} {
 		if !m.Has(needed) {
 			return fmt.Errorf("it has no %s", needed)
 		}

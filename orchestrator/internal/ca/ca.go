@@ -12,13 +12,15 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/pki"
 )
 
 const (
-	// caLifetime: replacing a CA means visiting every agent, so it outlives hardware.
+	// caLifetime: a CA that ends before somebody has rotated it cuts every agent off, so it
+	// outlives hardware.
 	caLifetime = 10 * 365 * 24 * time.Hour
 
 	// DefaultLifetime is the life of agents' and server certificates. Agents renew at two
@@ -47,18 +49,19 @@ type Options struct {
 	Now         func() time.Time // nil: time.Now
 }
 
-// Authority signs certificates with one CA.
+// Authority signs certificates with the active one of its CAs.
 type Authority struct {
-	key         crypto.Signer
-	cert        *x509.Certificate
-	pem         []byte
+	dir         string
 	trustDomain string
 	hosts       []string
 	lifetime    time.Duration
 	now         func() time.Time
 
-	mu     sync.Mutex // guards server
+	set atomic.Pointer[set] // swapped when a step of a rotation is taken
+
+	mu     sync.Mutex // guards the fields below
 	server *tls.Certificate
+	by     *x509.Certificate // that signed server
 }
 
 // Certificate is one that was issued.
@@ -71,28 +74,25 @@ type Certificate struct {
 // Serial is how serial numbers are stored and compared: lower-case hexadecimal.
 func Serial(cert *x509.Certificate) string { return cert.SerialNumber.Text(16) }
 
-// PEM returns the CA certificate.
-func (a *Authority) PEM() string { return string(a.pem) }
+// PEM returns the CA certificates that agents are to trust, the active one first.
+func (a *Authority) PEM() string { return a.set.Load().bundle }
 
-// Fingerprint is what people give an agent to recognise this CA by, as
+// Fingerprint is what people give an agent to recognise the active CA by, as
 // [pki.Fingerprint] writes it.
-func (a *Authority) Fingerprint() string { return pki.Fingerprint(a.cert) }
+func (a *Authority) Fingerprint() string { return a.set.Load().active().Fingerprint }
 
 // Lifetime is how long a certificate that is issued now is good for.
 func (a *Authority) Lifetime() time.Duration { return a.lifetime }
 
-// NotAfter is when the CA itself ends.
-func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
+// NotAfter is when the active CA itself ends.
+func (a *Authority) NotAfter() time.Time { return a.set.Load().active().NotAfter }
 
 // TrustDomain is the authority part of every identity that this CA issues.
 func (a *Authority) TrustDomain() string { return a.trustDomain }
 
-// Pool returns a pool with the CA alone, for verifying agents.
-func (a *Authority) Pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
+// Pool returns the CAs that agents' certificates may be of: all but those that were revoked.
+// It is another pool when they change.
+func (a *Authority) Pool() *x509.CertPool { return a.set.Load().pool }
 
 // Issue makes a client certificate of an agent for the public key pub. The trust
 // domain of id is ignored: it is always the CA's own.
@@ -101,7 +101,7 @@ func (a *Authority) Issue(id pki.Identity, pub crypto.PublicKey) (Certificate, e
 	if err := id.Validate(); err != nil {
 		return Certificate{}, fmt.Errorf("issue certificate: %w", err)
 	}
-	cert, err := a.sign(&x509.Certificate{
+	cert, err := a.sign(a.set.Load().active(), &x509.Certificate{
 		Subject:     pkix.Name{Organization: []string{string(id.Org)}, CommonName: string(id.Agent)},
 		URIs:        []*url.URL{id.URI()},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
@@ -117,16 +117,17 @@ func (a *Authority) Issue(id pki.Identity, pub crypto.PublicKey) (Certificate, e
 // that an agent can recognise the CA by its fingerprint at enrolment. It has the
 // signature of [tls.Config.GetCertificate].
 func (a *Authority) ServerCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	by := a.set.Load().active()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.server != nil && a.now().Before(renewAt(a.server.Leaf)) {
+	if a.server != nil && a.by == by.cert && a.now().Before(renewAt(a.server.Leaf)) {
 		return a.server, nil
 	}
-	fresh, err := a.issueServer()
+	fresh, err := a.issueServer(by)
 	if err != nil {
 		return nil, fmt.Errorf("issue server certificate: %w", err)
 	}
-	a.server = fresh
+	a.server, a.by = fresh, by.cert
 	return fresh, nil
 }
 
@@ -135,7 +136,7 @@ func renewAt(c *x509.Certificate) time.Time {
 	return c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) * 2 / 3)
 }
 
-func (a *Authority) issueServer() (*tls.Certificate, error) {
+func (a *Authority) issueServer(by authority) (*tls.Certificate, error) {
 	key, err := pki.GenerateKey()
 	if err != nil {
 		return nil, err
@@ -152,21 +153,21 @@ func (a *Authority) issueServer() (*tls.Certificate, error) {
 			template.DNSNames = append(template.DNSNames, h)
 		}
 	}
-	cert, err := a.sign(template, key.Public())
+	cert, err := a.sign(by, template, key.Public())
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Certificate{Certificate: [][]byte{cert.Raw, a.cert.Raw}, PrivateKey: key, Leaf: cert}, nil
+	return &tls.Certificate{Certificate: [][]byte{cert.Raw, by.cert.Raw}, PrivateKey: key, Leaf: cert}, nil
 }
 
 // sign completes a leaf's template with serial and life and signs it.
-func (a *Authority) sign(template *x509.Certificate, pub crypto.PublicKey) (*x509.Certificate, error) {
+func (a *Authority) sign(by authority, template *x509.Certificate, pub crypto.PublicKey) (*x509.Certificate, error) {
 	now := a.now()
 	template.NotBefore, template.NotAfter = now.Add(-min(maxBackdate, a.lifetime/10)), now.Add(a.lifetime)
-	if template.NotAfter.After(a.cert.NotAfter) {
-		template.NotAfter = a.cert.NotAfter
+	if template.NotAfter.After(by.NotAfter) {
+		template.NotAfter = by.NotAfter
 	}
-	return signed(template, a.cert, pub, a.key)
+	return signed(template, by.cert, pub, by.key)
 }
 
 // signed makes a certificate with a random serial. A nil parent signs itself.

@@ -9,6 +9,20 @@
 //	<data>/ca/ca.key   PKCS#8, ECDSA P-384, mode 0600, made exclusively and whole
 //	<data>/ca/ca.crt   self-signed, 10 years, path length 0, URI spiffe://<trust domain>
 //
+// A CA is replaced by the next in four steps, each of which is one replacement of one file:
+//
+//	            prepare            activate              taint               revoke
+//	 active ───────────▶ active ───────────▶ old    ───────────▶ tainted ───────────▶ (gone)
+//	                     prepared            active              active               active
+//	 signs:   first      first               second              second               second
+//	 agents are to trust: both               both                second               second
+//	 agents may come with a certificate of:
+//	          first      both                both                both                 second
+//
+//	<data>/ca/rotation.json   what each CA is, from the first rotation on: this file decides
+//	<data>/ca/ca-….key        keys of the second and later ones
+//	<data>/ca/ca.crt          the certificates that agents are to trust, for people
+//
 // # Invariants
 //
 //   - An agent's certificate has exactly one URI SAN, spiffe://<trust domain>/org/
@@ -22,8 +36,9 @@
 //
 // # Concurrency
 //
-// An [Authority] is safe for concurrent use. One process opens a directory at a
-// time; the server's lock on its data directory sees to that.
+// An [Authority] is safe for concurrent use. Several servers may share a directory: one at
+// a time takes a step, which the caller sees to, and the others take it up with
+// [Authority.Refresh].
 //
 // # Failure
 //

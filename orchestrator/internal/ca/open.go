@@ -35,23 +35,40 @@ func Open(dir string, o Options) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open CA: %w", err)
 	}
-	keyFile, certFile := filepath.Join(dir, "ca.key"), filepath.Join(dir, "ca.crt")
-	key, err := openKey(keyFile, certFile)
+	a := &Authority{dir: dir, hosts: o.Hosts, lifetime: o.Lifetime, now: o.Now}
+	loaded, err := a.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		loaded, err = openFirst(dir, o)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open CA: %w", err)
 	}
-	cert, err := openCertificate(certFile, key, o)
-	if err != nil {
+	if err := a.check(loaded.active(), o.TrustDomain); err != nil {
 		return nil, fmt.Errorf("open CA: %w", err)
 	}
-	a := &Authority{key: key, cert: cert, pem: encode(cert.Raw), hosts: o.Hosts, lifetime: o.Lifetime, now: o.Now}
-	if err := a.check(keyFile, certFile, o.TrustDomain); err != nil {
-		return nil, fmt.Errorf("open CA: %w", err)
-	}
+	a.set.Store(loaded)
 	if _, err := a.ServerCertificate(nil); err != nil { // now, and not at the first handshake
 		return nil, fmt.Errorf("open CA: %w", err)
 	}
 	return a, nil
+}
+
+// openFirst opens the CA of a directory in which none was ever rotated, and makes it when
+// there is none.
+func openFirst(dir string, o Options) (*set, error) {
+	keyFile, certFile := filepath.Join(dir, firstKey), filepath.Join(dir, bundleFile)
+	key, err := openKey(keyFile, certFile)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := openCertificate(certFile, key, o)
+	if err != nil {
+		return nil, err
+	}
+	if !belongs(key, cert) {
+		return nil, fmt.Errorf("%s is not the certificate of the key %s; restore both from one backup", certFile, keyFile)
+	}
+	return newSet(pki.Fingerprint(cert), nil, []authority{newAuthority(StateActive, cert.NotBefore, firstKey, cert, key)}), nil
 }
 
 // openKey reads the key, or makes it when neither it nor a certificate is there.
@@ -96,7 +113,7 @@ func openCertificate(path string, key crypto.Signer, o Options) (*x509.Certifica
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(certs) != 1 {
-		return nil, fmt.Errorf("%s: %d certificates, want one", path, len(certs))
+		return nil, fmt.Errorf("%s: %d certificates and no %s beside it, which says what they are; restore the whole directory from one backup", path, len(certs), rotationFile)
 	}
 	return certs[0], nil
 }
@@ -110,8 +127,16 @@ func makeCertificate(path string, key crypto.Signer, o Options) (*x509.Certifica
 	if err := sample.Validate(); err != nil {
 		return nil, err
 	}
-	now := o.Now()
-	cert, err := signed(&x509.Certificate{
+	cert, err := selfSigned(domain, key, o.Now())
+	if err != nil {
+		return nil, err
+	}
+	return cert, atomicfile.Write(path, encode(cert.Raw), 0o644)
+}
+
+// selfSigned makes the certificate of a CA.
+func selfSigned(domain string, key crypto.Signer, now time.Time) (*x509.Certificate, error) {
+	return signed(&x509.Certificate{
 		Subject:        pkix.Name{CommonName: "stavily CA"},
 		URIs:           []*url.URL{{Scheme: "spiffe", Host: domain}}, // SPIFFE X509-SVID, section 2: a signing certificate names its trust domain
 		NotBefore:      now.Add(-maxBackdate),
@@ -120,25 +145,25 @@ func makeCertificate(path string, key crypto.Signer, o Options) (*x509.Certifica
 		IsCA:           true,
 		MaxPathLenZero: true,
 	}, nil, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	return cert, atomicfile.Write(path, encode(cert.Raw), 0o644)
 }
 
-// check holds what was opened against what it must be.
-func (a *Authority) check(keyFile, certFile, trustDomain string) error {
+// belongs reports whether a certificate is of a key.
+func belongs(key crypto.Signer, cert *x509.Certificate) bool {
 	type equaler interface{ Equal(crypto.PublicKey) bool }
-	if pub, ok := a.cert.PublicKey.(equaler); !ok || !pub.Equal(a.key.Public()) {
-		return fmt.Errorf("%s is not the certificate of the key %s; restore both from one backup", certFile, keyFile)
-	}
-	if !a.cert.IsCA || len(a.cert.URIs) != 1 {
+	pub, ok := cert.PublicKey.(equaler)
+	return ok && pub.Equal(key.Public())
+}
+
+// check holds the active CA against what it must be.
+func (a *Authority) check(active authority, trustDomain string) error {
+	certFile := filepath.Join(a.dir, bundleFile)
+	if !active.cert.IsCA || len(active.cert.URIs) != 1 {
 		return fmt.Errorf("%s is not a CA certificate that this program made", certFile)
 	}
-	if now := a.now(); now.After(a.cert.NotAfter) {
-		return fmt.Errorf("%s ended on %s; move the directory away to make a new CA and enrol every agent again", certFile, a.cert.NotAfter.Format(time.DateOnly))
+	if now := a.now(); now.After(active.NotAfter) {
+		return fmt.Errorf("%s ended on %s; move the directory away to make a new CA and enrol every agent again", certFile, active.NotAfter.Format(time.DateOnly))
 	}
-	a.trustDomain = a.cert.URIs[0].Host
+	a.trustDomain = active.cert.URIs[0].Host
 	if trustDomain != "" && trustDomain != a.trustDomain {
 		return fmt.Errorf("trust domain %q: %s was made for %q, and every agent's certificate says so", trustDomain, certFile, a.trustDomain)
 	}

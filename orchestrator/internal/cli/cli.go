@@ -77,7 +77,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 	flags.StringVar(&o.context, "context", "", "`name` of the server to operate, see stavily context (environment: "+envContext+")")
 	flags.StringVarP(&o.output, "output", "o", "table", "output `format`: table, json or yaml")
 	root.AddCommand(serverCommand(o), migrateCommand(o), versionCommand(o),
-		tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o),
+		caCommand(o), tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o),
 		eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o),
 		contextCommand(o), doctorCommand(o), debugCommand(o), fsckCommand(o), backupCommand(o), restoreCommand(o),
 		secretsCommand(o), usersCommand(o), apiTokensCommand(o))

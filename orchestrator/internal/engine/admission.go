@@ -35,7 +35,12 @@ func (e *Engine) Admit(ctx context.Context, cert *x509.Certificate) (admitted co
 	case now.After(cert.NotAfter):
 		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "The certificate ended at %s; enrol the agent again: `stavily tokens create --type %s --agent-id %s` prints the command.", cert.NotAfter.UTC().Format(time.RFC3339), id.Type, id.Agent)
 	}
-	return e.admit(ctx, id, func(ctx context.Context) error { return e.checkCurrent(ctx, id, cert) })
+	return e.admit(ctx, id, func(ctx context.Context) error {
+		if _, known := e.ca.Issuer(cert); !known { // revoked since the handshake
+			return errOtherCA
+		}
+		return e.checkCurrent(ctx, id, cert)
+	})
 }
 
 // admit watches the agent from before the look at its state, so that a revocation in

@@ -55,7 +55,7 @@ type Engine struct {
 	ttl         time.Duration
 	depot       *depot.Depot
 	vault       *secret.Vault // nil: secrets are off
-	rotating    sync.Mutex    // held while all secrets are sealed again
+	rotating    sync.Mutex    // held while all secrets are sealed again, or the CA takes a step
 	trace       *trace.Tracer
 	counts      *counts
 

@@ -208,9 +208,7 @@ func (e *Engine) Renew(ctx context.Context, id pki.Identity, r api.CertificateRe
 		if a.State == store.Revoked {
 			return revoked(a)
 		}
-		// One that waited so long that it is due for renewal itself is made anew.
-		fresh := a.NextNotAfter.Sub(t.now) > e.ca.Lifetime()/3
-		if a.NextSerial != "" && a.NextKeyHash == keyHash && fresh {
+		if a.NextSerial != "" && a.NextKeyHash == keyHash && e.stillGood(a.NextCertificatePEM, a.NextNotAfter, t.now) {
 			certificate = a.NextCertificatePEM
 			return nil
 		}

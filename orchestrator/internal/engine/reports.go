@@ -38,9 +38,13 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	if err := checkSecretsKey(h.SecretsKey); err != nil {
 		return api.HeartbeatResponse{}, err
 	}
+	if err := checkAuthorities(h.Authorities); err != nil {
+		return api.HeartbeatResponse{}, err
+	}
 	answer := api.HeartbeatResponse{ServerTime: api.At(e.now()), HeartbeatSeconds: int(restfulHeartbeat / time.Second)}
 	if known, err := e.agent(ctx, id); err == nil && tellsNothing(known, h) {
-		return answer, e.hearOf(ctx, id, known)
+		err := errors.Join(e.hearOf(ctx, id, known), e.advise(ctx, &answer, id, h))
+		return answer, err
 	}
 	err := e.update(ctx, id.Org, func(t *tx) error {
 		a, err := t.Agent(id.Agent)
@@ -57,7 +61,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 		}
 		gained = gained || a.SecretsKey != before.SecretsKey
 		a.LastSeen, a.Lost, a.Status, a.Version = t.now, false, h.Status, h.Version
-		a.Health, a.Sandbox, a.Monitors = h.Health, h.Sandbox, h.Monitors
+		a.Health, a.Sandbox, a.Monitors, a.Authorities = h.Health, h.Sandbox, h.Monitors, h.Authorities
 		if h.Tags != nil {
 			gained = gained || !slices.Equal(a.Tags, h.Tags)
 			a.Tags = h.Tags
@@ -71,10 +75,10 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 		}
 		return errors.Join(t.reported(&a, h.Assigned), t.PutAgent(a), t.heard(before, a))
 	})
-	if err != nil {
-		return api.HeartbeatResponse{}, err
+	if err == nil {
+		err = e.advise(ctx, &answer, id, h)
 	}
-	return answer, nil
+	return answer, err
 }
 
 // tellsNothing reports whether a heartbeat says only what is known.
@@ -82,6 +86,7 @@ func tellsNothing(a store.Agent, h api.Heartbeat) bool {
 	return !a.LastSeen.IsZero() && h.Assigned == nil && len(a.Assigned) == 0 &&
 		a.Status == h.Status && a.Version == h.Version && (h.SecretsKey == "" || h.SecretsKey == a.SecretsKey) &&
 		reflect.DeepEqual(a.Sandbox, h.Sandbox) && reflect.DeepEqual(a.Health, h.Health) && reflect.DeepEqual(a.Monitors, h.Monitors) &&
+		slices.Equal(a.Authorities, h.Authorities) &&
 		(h.Tags == nil || slices.Equal(a.Tags, h.Tags)) && (h.Plugins == nil || reflect.DeepEqual(a.Plugins, h.Plugins))
 }
 

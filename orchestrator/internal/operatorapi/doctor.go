@@ -66,7 +66,7 @@ func checkCA(end, now time.Time) Check {
 	c := ok("certificate authority", "good until "+end.Format(time.DateOnly))
 	if left := end.Sub(now); left < caEnds {
 		c.Status, c.Message = CheckWarning, fmt.Sprintf("ends on %s, in %d days", end.Format(time.DateOnly), int(left.Hours()/24))
-		c.Remedy = "Plan for it: move the directory ca in the data directory away, restart the server and enrol every agent again."
+		c.Remedy = "Replace it step by step while agents work: `stavily ca rotate`."
 	}
 	return c
 }

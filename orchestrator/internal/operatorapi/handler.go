@@ -41,6 +41,8 @@ func Handlers(e *engine.Engine, s Server) (shared, web map[route.ID]route.Handle
 		route.APIDocument:      o.apiDocument,
 		route.Doctor:           o.doctor,
 		route.Profile:          o.profile,
+		route.CAShow:           o.caShow,
+		route.CARotate:         o.caRotate,
 		route.TokenCreate:      o.tokenCreate,
 		route.TokenList:        o.tokenList,
 		route.AgentList:        o.agentList,

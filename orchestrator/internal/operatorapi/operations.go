@@ -59,6 +59,8 @@ var operations = map[route.ID]operation{
 	route.Profile: {tag: "server", about: "Take a profile of the server for `go tool pprof`, or a trace for `go tool trace`", query: []parameter{
 		{"seconds", "integer", fmt.Sprintf("how long cpu, mutex and block are looked at, 1 to %d, by default %d; trace 1 to %d, by default %d", maxProfile, defaultProfile, maxTrace, defaultTrace)},
 	}, gives: download{}},
+	route.CAShow:      {tag: "server", about: "Show the certificate authorities and how far their rotation is", gives: Authorities{}},
+	route.CARotate:    {tag: "server", about: "Take the next step of replacing the certificate authority", takes: RotateCARequest{}, gives: Authorities{}},
 	route.TokenCreate: {tag: "agents", about: "Make an enrolment token", takes: TokenRequest{}, gives: NewToken{}},
 	route.TokenList:   {tag: "agents", about: "List the enrolment tokens that were made, newest first", gives: []Token{}},
 	route.AgentList: {tag: "agents", about: "List agents by id", query: []parameter{

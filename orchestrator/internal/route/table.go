@@ -60,6 +60,8 @@ var (
 	APIDocument      = ID{"api_document"}
 	Doctor           = ID{"doctor"}
 	Profile          = ID{"profile"}
+	CAShow           = ID{"ca_show"}
+	CARotate         = ID{"ca_rotate"}
 	TokenCreate      = ID{"token_create"}
 	TokenList        = ID{"token_list"}
 	AgentList        = ID{"agent_list"}
@@ -198,6 +200,8 @@ var table = slices.Concat([]Row{
 	Row{ID: APIDocument, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/openapi.json"},
 	Row{ID: Doctor, Role: account.Operator, Method: http.MethodGet, Pattern: "/api/v1/doctor"},
 	Row{ID: Profile, Role: account.Admin, Method: http.MethodGet, Pattern: "/api/v1/debug/pprof/{id}", InFlight: few},
+	Row{ID: CAShow, Role: account.Admin, Allow: []Kind{LocalOperator}, Method: http.MethodGet, Pattern: "/api/v1/ca"}, // of all organisations
+	Row{ID: CARotate, Role: account.Admin, Allow: []Kind{LocalOperator}, Method: http.MethodPost, Pattern: "/api/v1/ca/rotate", MaxBody: small},
 	Row{ID: TokenCreate, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/tokens", MaxBody: small},
 	Row{ID: TokenList, Role: account.Operator, Method: http.MethodGet, Pattern: "/api/v1/tokens"},
 	Row{ID: AgentList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/agents"},

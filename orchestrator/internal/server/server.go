@@ -153,11 +153,12 @@ func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Serv
 	}
 	operatorServer := &http.Server{Handler: shared, ReadHeaderTimeout: 10 * time.Second}
 	processors.Ensure()
-	tlsConfig := pki.ServerTLS(info.CA.ServerCertificate, info.CA.Pool())
+	tlsConfig := pki.ServerTLS(info.CA.ServerCertificate, info.CA.Pool)
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.Run(ctx) })
 	group.Go(func() error { return keepReserve(ctx) })
+	group.Go(func() error { return followCA(ctx, info.CA, o.Logger) })
 	group.Go(func() error { return info.Accounts.Run(ctx) })
 	for _, part := range more {
 		group.Go(func() error { return part(ctx) })

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/depot"
@@ -64,9 +66,34 @@ func vouch(ctx context.Context, st store.Store, authority *ca.Authority) error {
 	if !ok {
 		return nil
 	}
-	had, err := shared.Remember(ctx, "ca", authority.Fingerprint())
-	if err == nil && had != authority.Fingerprint() {
-		err = fmt.Errorf("the servers of this database have the certificate authority %s and this one has %s: give all of them the same --shared-dir, or a copy of its directory ca", had, authority.Fingerprint())
+	had, err := shared.Remember(ctx, "ca", authority.Lineage())
+	if err == nil && had != authority.Lineage() {
+		err = fmt.Errorf("the servers of this database have the certificate authority %s and this one has %s: give all of them the same --shared-dir, or a copy of its directory ca", had, authority.Lineage())
 	}
 	return err
+}
+
+// caLook is how often a server looks at what another one that shares the directory has made
+// of the CA.
+const caLook = time.Second
+
+// followCA takes up the steps of a rotation that other servers took.
+func followCA(ctx context.Context, authority *ca.Authority, log *slog.Logger) error {
+	told := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(caLook):
+		}
+		changed, err := authority.Refresh()
+		switch {
+		case err != nil && told != err.Error():
+			log.ErrorContext(ctx, "the certificate authority changed and is not taken up", "error", err)
+			told = err.Error()
+		case changed:
+			log.InfoContext(ctx, "another server took a step of the rotation of the certificate authority", "next", authority.NextStep(), "active", authority.Fingerprint())
+			told = ""
+		}
+	}
 }

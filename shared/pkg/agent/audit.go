@@ -35,6 +35,7 @@ const (
 	AuditRenewed              audit.Kind = "certificate_renewed"
 	AuditToken                audit.Kind = "jwt_authentication" // a token stands for the certificate
 	AuditTokenRefreshed       audit.Kind = "token_refreshed"
+	AuditTrusted              audit.Kind = "authorities_changed" // the CAs that may vouch for the orchestrator
 	AuditExpiring             audit.Kind = "certificate_expiring"
 	AuditConfigured           audit.Kind = "configuration_changed"
 	AuditConfigurationRefused audit.Kind = "configuration_refused"

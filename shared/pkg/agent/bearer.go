@@ -48,6 +48,8 @@ func (f *refreshing) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-f.rt.advised:
+			f.rt.trust(f.rt.advice.Swap(nil))
 		case <-time.After(pause):
 		}
 	}

@@ -78,7 +78,9 @@ type renewal struct {
 
 	leaf *x509.Certificate // that due was worked out for
 	due  time.Time
-	key  crypto.Signer // of a request that has no answer yet: asked again, it is the same one
+
+	hastened *x509.Certificate // whose renewal was asked for
+	key      crypto.Signer     // of a request that has no answer yet: asked again, it is the same one
 
 	told string // the reason that was logged last
 
@@ -98,6 +100,7 @@ func (r *renewal) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-r.rt.advised:
 		case <-time.After(pause):
 		}
 	}
@@ -107,6 +110,7 @@ func (r *renewal) run(ctx context.Context) error {
 func (r *renewal) step(ctx context.Context) time.Duration {
 	r.follow(ctx)
 	r.schedule()
+	r.heed()
 	if wait := time.Until(r.due); wait > 0 {
 		r.rt.Health.Clear(conditionRenewal)
 		r.rt.Health.Clear(conditionExpired)

@@ -43,12 +43,18 @@ type issuer struct {
 }
 
 func newIssuer(t *testing.T, life time.Duration) *issuer {
-	i := &issuer{t: t, ca: pkitest.New(t, "ca"), life: life}
+	ca := pkitest.New(t, "ca")
+	return newIssuerOf(t, ca, ca, life)
+}
+
+// newIssuerOf shows a certificate of one CA, and knows agents of another.
+func newIssuerOf(t *testing.T, server, agents *pkitest.Authority, life time.Duration) *issuer {
+	i := &issuer{t: t, ca: agents, life: life}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+api.PathCertificate, i.renew)
 	mux.HandleFunc("POST "+api.PathHeartbeat, i.heartbeat)
 	i.Server = httptest.NewUnstartedServer(mux)
-	cert := i.ca.Issue(pkitest.Server())
+	cert := server.Issue(pkitest.Server())
 	i.TLS = i.ca.ServerTLS(cert)
 	i.TLS.Certificates = []tls.Certificate{cert}
 	i.EnableHTTP2 = true

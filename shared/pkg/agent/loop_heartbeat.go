@@ -75,6 +75,7 @@ func (rt *Runtime) saying(status string) api.Heartbeat {
 		Tags:                append([]string{}, rt.Config().Agent.Tags...),
 		CertificateNotAfter: api.At(end),
 		SecretsKey:          rt.secretsKey(),
+		Authorities:         rt.identity.Trusted(rt.tlsOptions().Pins),
 	}
 }
 
@@ -87,6 +88,7 @@ func (rt *Runtime) sendHeartbeat(ctx context.Context, h api.Heartbeat) stated {
 	}
 	rt.noteSkew(begin, time.Now(), answer.ServerTime.Time)
 	rt.noteSecretsKey(answer.SecretsKeyRefused)
+	rt.noteAdvice(answer)
 	return stated{h, begin.Add(min(time.Duration(max(answer.HeartbeatSeconds, 0))*time.Second, maxSilence))}
 }
 

@@ -47,6 +47,8 @@ type Runtime struct {
 	counts   *counts
 	logs     *logUpload
 	beatNow  chan struct{}
+	advice   atomic.Pointer[advice]  // of the orchestrator about CA and certificate, not looked at yet; nil: none
+	advised  chan struct{}           // has an item when there is some
 	failed   chan error              // holds the first reason of Fail
 	working  atomic.Bool             // identity and plugins are there
 	untraced atomic.Bool             // it was told that the collector takes no spans
@@ -152,7 +154,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 	metrics := telemetry.NewRegistry(cfg.Metrics.Namespace)
 	rt := &Runtime{
 		Role: role, Log: log, Metrics: metrics,
-		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1), polls: newPollWatch(), failed: make(chan error, 1),
+		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1), polls: newPollWatch(), advised: make(chan struct{}, 1), failed: make(chan error, 1),
 	}
 	rt.config.Store(cfg)
 	rt.use(&telemetry.Redactor{})

@@ -80,6 +80,9 @@ type Heartbeat struct {
 	// SecretsKey is the public key that the secrets of this agent's instructions are sealed
 	// to: the base64 of an X25519 key. The orchestrator keeps to the first that it was told.
 	SecretsKey string `json:"secrets_key,omitempty"`
+	// Authorities are the fingerprints of the CAs that this agent lets vouch for the
+	// orchestrator. The answer brings others when these are not to be all.
+	Authorities []string `json:"authorities,omitempty"`
 }
 
 // Health is an agent's own view of itself, as /health gives it.
@@ -108,6 +111,10 @@ type HeartbeatResponse struct {
 	// HeartbeatSeconds is when the next heartbeat that says nothing new is wanted, by an
 	// orchestrator that hears of its agents by their polls. 0: at every interval.
 	HeartbeatSeconds int `json:"heartbeat_seconds,omitempty"`
+	// CAPEM are the CAs that the agent is to trust from now on; empty: those that it does.
+	CAPEM string `json:"ca_pem,omitempty"`
+	// RenewCertificate says that the agent's certificate is of a CA that goes out of use.
+	RenewCertificate bool `json:"renew_certificate,omitempty"`
 }
 
 // Priorities of an instruction, lowest first.

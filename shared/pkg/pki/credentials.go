@@ -51,7 +51,8 @@ type Credentials struct {
 type material struct {
 	certificate tls.Certificate
 	identity    Identity
-	roots       *x509.CertPool
+	cas         []*x509.Certificate
+	roots       *x509.CertPool // of cas
 	warnings    []string
 
 	token *token // instead of certificate; nil: there is one
@@ -125,9 +126,7 @@ func load(f Files) (*material, error) {
 		return nil, err
 	}
 	m.caPEM = text
-	for _, ca := range cas {
-		m.roots.AddCert(ca)
-	}
+	m.trust(cas)
 	leaf := chain[0]
 	if m.identity, err = checkLeaf(leaf); err != nil {
 		return nil, fmt.Errorf("certificate %s: %w", f.Cert, err)
@@ -145,6 +144,13 @@ func load(f Files) (*material, error) {
 	}
 	m.warnings = append(m.warnings, checkTime(leaf, f.Cert, time.Now())...)
 	return m, nil
+}
+
+func (m *material) trust(cas []*x509.Certificate) {
+	m.cas = cas
+	for _, ca := range cas {
+		m.roots.AddCert(ca)
+	}
 }
 
 func readFile(what, setting, path string) ([]byte, error) {

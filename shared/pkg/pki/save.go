@@ -1,7 +1,9 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -83,17 +85,63 @@ func (c *Credentials) Renewed(key crypto.Signer, certPEM, caPEM []byte) error {
 	if is, err := ParseIdentity(chain[0]); err != nil || is != c.Identity() {
 		return errors.Join(err, fmt.Errorf("the renewed certificate is for %s and this agent is %s: nothing is stored", is, c.Identity()))
 	}
-	cas, err := ParseCertificates(caPEM)
-	if err != nil {
-		return fmt.Errorf("CA %w", err)
-	}
-	if anchor := c.anchor.Load(); anchor != nil && !slices.ContainsFunc(cas, anchor.Equal) {
-		caPEM = append(append(slices.Clone(caPEM), '\n'), pem.EncodeToMemory(&pem.Block{Type: typeCertificate, Bytes: anchor.Raw})...)
+	if caPEM, err = c.anchored(caPEM); err != nil {
+		return err
 	}
 	if err := SaveCredentials(c.files, key, certPEM, caPEM); err != nil {
 		return err
 	}
 	return c.Reload()
+}
+
+// anchored is a bundle with the CA that vouches for the server at this time.
+func (c *Credentials) anchored(caPEM []byte) ([]byte, error) {
+	cas, err := ParseCertificates(caPEM)
+	if err != nil {
+		return nil, fmt.Errorf("CA %w", err)
+	}
+	if anchor := c.anchor.Load(); anchor != nil && !slices.ContainsFunc(cas, anchor.Equal) {
+		caPEM = append(append(slices.Clone(caPEM), '\n'), pem.EncodeToMemory(&pem.Block{Type: typeCertificate, Bytes: anchor.Raw})...)
+	}
+	return caPEM, nil
+}
+
+// maxAuthorities is how many CAs an orchestrator can name between renewals: ours names two.
+const maxAuthorities = 8
+
+// Bundle is what [Credentials.Trust] would store of the CAs that the orchestrator names between
+// two renewals, and whether that is another bundle than the one in use.
+func (c *Credentials) Bundle(caPEM []byte) (bundle []byte, changed bool, err error) {
+	cas, err := ParseCertificates(caPEM)
+	if err != nil {
+		return nil, false, fmt.Errorf("CA %w", err)
+	}
+	if len(cas) > maxAuthorities || slices.ContainsFunc(cas, func(ca *x509.Certificate) bool { return !ca.IsCA }) {
+		return nil, false, fmt.Errorf("CA certificates: must be 1 to %d certificates of authorities", maxAuthorities)
+	}
+	bundle, err = c.anchored(caPEM)
+	return bundle, err == nil && !bytes.Equal(bundle, c.now().caPEM), err
+}
+
+// Trust stores a bundle and takes it into use, as [Credentials.Renewed] does with that of its
+// answer. Connections made afterwards count on it.
+func (c *Credentials) Trust(bundle []byte) error {
+	if err := atomicfile.Write(c.files.CA, bundle, 0o644); err != nil {
+		return fmt.Errorf("store the CAs: %w", err)
+	}
+	return c.Reload()
+}
+
+// Trusted are the fingerprints of the CAs that a server's certificate may be of. Where pins
+// are given, others are of no use.
+func (c *Credentials) Trusted(pins []Pin) []string {
+	var list []string
+	for _, ca := range c.now().cas {
+		if len(pins) == 0 || slices.ContainsFunc(pins, func(p Pin) bool { return p.pinned(ca) }) {
+			list = append(list, Fingerprint(ca))
+		}
+	}
+	return list
 }
 
 // NextKey makes the key for a renewal: a new one of the same kind, or the one that an

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 )
 
 // ServerTLS is the setting of the listener for agents. A client may come without a
@@ -14,17 +15,29 @@ import (
 // its time and be for client authentication. Whether it is revoked, and whose it
 // is, the server asks on every request.
 //
-// cert is asked at each handshake, so a renewed certificate needs no restart. To
-// change clientCAs make a new setting.
-func ServerTLS(cert func(*tls.ClientHelloInfo) (*tls.Certificate, error), clientCAs *x509.CertPool) *tls.Config {
-	return &tls.Config{
+// cert and clientCAs are asked at each handshake, so a renewed certificate or another CA
+// needs no restart. A pool does not change; other CAs are another pool.
+func ServerTLS(cert func(*tls.ClientHelloInfo) (*tls.Certificate, error), clientCAs func() *x509.CertPool) *tls.Config {
+	conf := &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		GetCertificate:         cert,
 		ClientAuth:             tls.VerifyClientCertIfGiven,
-		ClientCAs:              clientCAs,
+		ClientCAs:              clientCAs(),
 		SessionTicketsDisabled: true,
 		NextProtos:             []string{"h2", "http/1.1"},
 	}
+	var current atomic.Pointer[tls.Config]
+	current.Store(conf.Clone())
+	conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		now, pool := current.Load(), clientCAs()
+		if now.ClientCAs != pool {
+			now = now.Clone()
+			now.ClientCAs = pool
+			current.Store(now)
+		}
+		return now, nil
+	}
+	return conf
 }
 
 // ClientOptions tune an agent's connections.

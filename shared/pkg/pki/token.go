@@ -71,9 +71,7 @@ func loadToken(f Files) (*material, error) {
 		return nil, err
 	}
 	m.caPEM = text
-	for _, ca := range cas {
-		m.roots.AddCert(ca)
-	}
+	m.trust(cas)
 	m.warnings = guardKey(f.Token)
 	return m, nil
 }

@@ -30,7 +30,7 @@ func sampleAgent(note string) store.Agent {
 		Health:   &api.Health{Status: "degraded", Conditions: []api.Condition{{Name: "spool", Status: "degraded", Since: api.At(start), Message: "m", Remedy: "r"}}},
 		Sandbox:  samplePosture(),
 
-		SecretsKey: "k1", OtherSecretsKey: "k2", TakesPackages: true,
+		SecretsKey: "k1", OtherSecretsKey: "k2", TakesPackages: true, Authorities: []string{"sha256:6"},
 		Assigned: []store.PackageState{{
 			AssignedState: api.AssignedState{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:5", Attempt: 2, State: api.PackageFailed, Message: "m"},
 			Since:         after(5),

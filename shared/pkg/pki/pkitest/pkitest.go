@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -121,7 +122,7 @@ func (a *Authority) Pool() *x509.CertPool {
 
 // ServerTLS is [pki.ServerTLS] with one certificate, for clients of this CA.
 func (a *Authority) ServerTLS(cert tls.Certificate) *tls.Config {
-	return pki.ServerTLS(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }, a.Pool())
+	return pki.ServerTLS(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }, sync.OnceValue(a.Pool))
 }
 
 // ClientTLS trusts this CA and presents the certificates, whatever the server says
