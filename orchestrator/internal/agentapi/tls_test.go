@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -127,6 +128,18 @@ func TestAttacks(t *testing.T) {
 	}
 	if _, err := real.Heartbeat(t.Context(), api.Heartbeat{Status: "online"}); err != nil {
 		t.Errorf("the real agent after all that: %v", err)
+	}
+	var onRecord []string
+	for _, row := range s.Audit() {
+		if row.Action == "refused" {
+			onRecord = append(onRecord, row.Actor+" "+row.Object)
+		}
+	}
+	// One that names nobody we know of is not put on record in an organisation of its own.
+	for _, want := range []string{"agent ghost certificate 1267 of nobody", "agent sensor-1 certificate 1267 of nobody", "agent sensor-1 superseded certificate 1267"} {
+		if !slices.Contains(onRecord, want) {
+			t.Errorf("%q is not on record, which has %q", want, onRecord)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,19 +64,30 @@ func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, cert *x509.C
 	agent, err := e.agent(ctx, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return api.Errorf(api.CodeBadCertificate, "No agent %s is enrolled in organisation %s; enrol it again.", id.Agent, id.Org)
+		return e.namesNobody(ctx, id, serial, api.Errorf(api.CodeBadCertificate, "No agent %s is enrolled in organisation %s; enrol it again.", id.Agent, id.Org))
 	case err != nil:
 		return err
 	case agent.State == store.Revoked:
 		return revoked(agent)
 	case agent.Type != id.Type:
-		return api.Errorf(api.CodeBadCertificate, "Agent %s is enrolled as a %s agent by now; enrol this one under another id.", id.Agent, agent.Type)
+		return e.namesNobody(ctx, id, serial, api.Errorf(api.CodeBadCertificate, "Agent %s is enrolled as a %s agent by now; enrol this one under another id.", id.Agent, agent.Type))
 	case serial == agent.NextSerial:
 		return e.activate(ctx, id, serial)
 	case serial != agent.Serial:
 		return e.superseded(ctx, id, agent, serial)
 	}
 	return e.hearOf(ctx, id, agent)
+}
+
+// namesNobody records a certificate of our CA that no agent of ours has: the database is an
+// older one, or somebody else has the CA's key. An organisation is not made by it.
+func (e *Engine) namesNobody(ctx context.Context, id pki.Identity, serial string, refusal *api.Error) error {
+	orgs, err := e.store.Orgs(ctx)
+	if err == nil && slices.Contains(orgs, id.Org) {
+		e.Refused(ctx, id, "certificate "+serial+" of nobody", refusal)
+	}
+	e.log.WarnContext(ctx, "a certificate of this authority that no agent has", "org", id.Org, "agent", id.Agent, "certificate", serial)
+	return refusal
 }
 
 func revoked(a store.Agent) *api.Error {
