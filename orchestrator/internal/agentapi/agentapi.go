@@ -43,7 +43,8 @@ func Handler(e *engine.Engine, log *slog.Logger) (http.Handler, error) {
 		route.Result:       about(e.Result),
 		route.Events:       taking(e.Events),
 		route.Logs:         taking(e.Logs),
-		route.Assignments:  assignments(e),
+		route.Assignments:  whenChanged(e.Assignments),
+		route.Monitors:     whenChanged(e.Monitors),
 		route.Package:      packageFile(e),
 	}, route.Options{Gate: gate{e}, Logger: log, Observe: e.Served})
 }
@@ -230,15 +231,16 @@ func (p *polling) Answer(ctx context.Context) (any, error) {
 	return answer, nil
 }
 
-// assignments answers 204 when the set is still the one that the agent knows.
-func assignments(e *engine.Engine) route.Handler {
+// whenChanged makes a handler of a call for a set, which answers 204 when that is still the one
+// that the agent knows.
+func whenChanged[Set any](call func(ctx context.Context, id pki.Identity, known string, wait time.Duration) (Set, bool, error)) route.Handler {
 	return func(ctx context.Context, c *route.Call) (any, error) {
 		seconds, err := number(c, "wait", 0)
 		if err != nil {
 			return nil, err
 		}
 		known := c.Query.Get("version")
-		set, changed, err := e.Assignments(ctx, identity(c.Principal), known, min(time.Duration(seconds)*time.Second, maxWait))
+		set, changed, err := call(ctx, identity(c.Principal), known, min(time.Duration(seconds)*time.Second, maxWait))
 		if err != nil || !changed {
 			return nil, err
 		}

@@ -35,6 +35,7 @@ var asked = map[route.ID][]api.Code{
 	route.Events:       {in, api.CodeIdentityMismatch, api.CodeForbidden, api.CodeForbidden, api.CodeRevoked, in, api.CodeBadToken},
 	route.Logs:         {in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, in, api.CodeBadToken},
 	route.Assignments:  {in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, in, api.CodeBadToken},
+	route.Monitors:     {in, api.CodeIdentityMismatch, api.CodeForbidden, api.CodeForbidden, api.CodeRevoked, in, api.CodeBadToken},
 	route.Package:      {in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, in, api.CodeBadToken},
 }
 

@@ -41,6 +41,7 @@ var want = map[route.ID][]api.Code{
 	route.Events:       {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, api.CodeForbidden, api.CodeForbidden, api.CodeRevoked, api.CodeRevoked, in},
 	route.Logs:         {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, in},
 	route.Assignments:  {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, in},
+	route.Monitors:     {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, api.CodeForbidden, api.CodeForbidden, api.CodeRevoked, api.CodeRevoked, in},
 	route.Package:      {api.CodeNoCertificate, api.CodeNoCertificate, in, api.CodeIdentityMismatch, in, api.CodeIdentityMismatch, api.CodeRevoked, api.CodeRevoked, in},
 }
 

@@ -81,7 +81,11 @@ func showAgent(cmd *cobra.Command, o *options, a operatorapi.Agent) error {
 		pairs = append(pairs, [2]string{"Assigned", strings.TrimSpace(fmt.Sprintf("%s %s %s %s", p.ID, p.Version, p.State, p.Message))})
 	}
 	for _, m := range a.Monitors {
-		pairs = append(pairs, [2]string{"Monitor", strings.TrimSpace(fmt.Sprintf("%s (%s) %s %s", m.Name, m.Plugin, m.State, m.Message))})
+		by := string(m.Plugin)
+		if m.Workflow != "" {
+			by += ", for workflow " + m.Workflow
+		}
+		pairs = append(pairs, [2]string{"Monitor", strings.TrimSpace(fmt.Sprintf("%s (%s) %s %s", m.Name, by, m.State, m.Message))})
 	}
 	for _, g := range a.Gaps {
 		pairs = append(pairs, [2]string{"Events lost", fmt.Sprintf("%d (numbers %d to %d): %s, %s", g.Count, g.From, g.To, g.Reason, ago(g.ReceivedAt))})

@@ -37,15 +37,9 @@ func triggersBy(d *workflow.Definition, of ...workflow.Condition) bool {
 // conditionsCount reports whether a workflow in effect starts at a condition that time brings,
 // or ends.
 func (e *Engine) conditionsCount(ctx context.Context, org api.OrgID) (bool, error) {
-	list, known := e.programs.current.of(org)
-	if !known {
-		err := e.update(ctx, org, func(t *tx) (err error) {
-			list, err = t.inEffect()
-			return err
-		})
-		if err != nil {
-			return false, err
-		}
+	list, err := e.inEffect(ctx, org)
+	if err != nil {
+		return false, err
 	}
 	return slices.ContainsFunc(list, func(p program) bool {
 		return p.Mode != workflow.Off && triggersBy(p.Definition, workflow.Lost, workflow.Returned, workflow.Expiring)

@@ -83,10 +83,20 @@ func (e *Engine) desired(ctx context.Context, id pki.Identity) (set api.Assignme
 	if err != nil {
 		return set, err
 	}
+	monitors, err := e.monitorsOf(ctx, id)
+	if err != nil {
+		return set, err
+	}
+	set.MonitorsVersion = monitors.Version
 	text, err := json.Marshal(set.Plugins)
-	sum := sha256.Sum256(text)
-	set.Version = hex.EncodeToString(sum[:8])
+	set.Version = versionOfSet(append(text, set.MonitorsVersion...))
 	return set, err
+}
+
+// versionOfSet changes with a set.
+func versionOfSet(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }
 
 // add adds what the agent is to have of one plugin, if anything.

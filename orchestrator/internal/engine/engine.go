@@ -126,6 +126,7 @@ type tx struct {
 	fleetChanges bool // an agent comes or goes, or has other tags
 
 	delivered bool // agents are to have other packages than before
+	monitors  bool // sensors are to run other monitors than before
 
 	handed []handed // offers to polls that wait
 

@@ -19,11 +19,12 @@ type word struct {
 	Events    bool                       `json:",omitempty"`
 	Runs      bool                       `json:",omitempty"`
 	Delivered bool                       `json:",omitempty"`
+	Monitors  bool                       `json:",omitempty"` // workflows want others, or want them elsewhere
 	Ended     map[api.AgentID]*api.Error `json:",omitempty"`
 }
 
 func (t *tx) word() word {
-	return word{t.waiting, t.due, t.events, t.runs, t.delivered, t.expelled}
+	return word{t.waiting, t.due, t.events, t.runs, t.delivered, t.monitors, t.expelled}
 }
 
 // tell gives the word to the other servers, with the commit.
@@ -61,7 +62,10 @@ func (e *Engine) heed(ctx context.Context, org api.OrgID, w word) {
 	if w.Runs {
 		e.runs.beat()
 	}
-	if w.Delivered {
+	if w.Monitors {
+		e.programs.current.drop(org)
+	}
+	if w.Delivered || w.Monitors {
 		e.deliveries.each(org, (*poll).wake)
 	}
 }

@@ -15,6 +15,7 @@ import (
 // versions never change, and the list of those in effect is dropped when it changes.
 type programs struct {
 	current cache[[]program]
+	reading sync.Mutex // held while one reads the list outside of a transaction of its own
 
 	mu       sync.Mutex // guards versions
 	versions map[versionKey]*workflow.Definition
@@ -81,6 +82,24 @@ func (t *tx) inEffect() ([]program, error) {
 	}
 	t.engine.programs.current.set(t.org, list)
 	return list, nil
+}
+
+// inEffect lists them for who is in no transaction.
+func (e *Engine) inEffect(ctx context.Context, org api.OrgID) ([]program, error) {
+	if list, known := e.programs.current.of(org); known {
+		return list, nil
+	}
+	e.programs.reading.Lock()
+	defer e.programs.reading.Unlock()
+	if list, known := e.programs.current.of(org); known {
+		return list, nil
+	}
+	var list []program
+	err := e.update(ctx, org, func(t *tx) (err error) {
+		list, err = t.inEffect()
+		return err
+	})
+	return list, err
 }
 
 // definition is the one that a run is pinned to.
@@ -164,6 +183,9 @@ func (t *tx) putIntoEffect(d *workflow.Definition, text []byte, action string) (
 	if err := t.schedules(d, false); err != nil {
 		return w, false, err
 	}
+	if err := t.monitorsMay(w.Name, d); err != nil {
+		return w, false, err
+	}
 	if triggersBy(d, workflow.Conditions...) {
 		t.due = earlier(t.due, t.now) // from now on somebody has to look
 	}
@@ -201,7 +223,7 @@ func (e *Engine) Rollback(ctx context.Context, org api.OrgID, name string, versi
 // are pinned to them. [store.ErrNotFound] says that there is no such workflow.
 func (e *Engine) Delete(ctx context.Context, org api.OrgID, name string) error {
 	err := e.update(ctx, org, func(t *tx) error {
-		return errors.Join(t.DeleteWorkflow(name), t.audit(t.actor, "workflow.delete", name, ""), t.schedules(&workflow.Definition{Name: name}, true))
+		return errors.Join(t.monitorsMay(name, nil), t.DeleteWorkflow(name), t.audit(t.actor, "workflow.delete", name, ""), t.schedules(&workflow.Definition{Name: name}, true))
 	})
 	e.programs.current.drop(org)
 	return err

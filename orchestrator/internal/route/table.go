@@ -52,6 +52,7 @@ var (
 	Logs         = ID{"logs"}
 	Assignments  = ID{"assignments"}
 	Package      = ID{"package"}
+	Monitors     = ID{"monitors"}
 )
 
 // The routes of operators.
@@ -194,6 +195,7 @@ var table = slices.Concat([]Row{
 	ofAgents(Events, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, few),
 	ofAgents(Logs, http.MethodPost, api.PathLogs, anyAgent, large, large, few),
 	ofAgents(Assignments, http.MethodGet, api.PathPlugins, anyAgent, 0, 0, few),
+	ofAgents(Monitors, http.MethodGet, api.PathMonitors, sensor, 0, 0, few),
 	ofAgents(Package, http.MethodGet, api.PathPackage, anyAgent, 0, 0, few),
 }, operatorRows(
 	Row{ID: Health, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/health"},

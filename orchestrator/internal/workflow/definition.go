@@ -70,6 +70,7 @@ type Trigger struct {
 	ID      string   // may be empty
 	Pattern string   // of event types, as written; empty where it is not by an agent's event
 	Agents  Selector // that may trigger it
+	Monitor *Monitor // that these run for it; nil: none
 
 	// Else it is by one of these.
 	Schedule *Schedule

@@ -2,7 +2,6 @@ package workflow
 
 import (
 	"fmt"
-	"slices"
 
 	"go.yaml.in/yaml/v4"
 
@@ -106,6 +105,11 @@ type trigger struct {
 		Secret    string `yaml:"secret"`
 		Signature string `yaml:"signature"`
 	} `yaml:"webhook"`
+	Monitor struct {
+		Plugin   string               `yaml:"plugin"`
+		Interval string               `yaml:"interval"`
+		Config   map[string]yaml.Node `yaml:"config"`
+	} `yaml:"monitor"`
 }
 
 // plugged is what actions and outputs have in common.
@@ -195,13 +199,6 @@ type selection struct {
 	Expression string   `yaml:"expression"`
 }
 
-// later lists, by place, the keys of the whole language that this version does not
-// have. They are refused by name: a document that asks for an approval must not
-// run without one.
-var later = map[string][]string{
-	"triggers": {"monitor"},
-}
-
 // Parse checks a document whole and makes a definition of it. The error is a
 // strictyaml.Errors with everything that is wrong, by file, line and column: keys,
 // types, names, references, cycles, expressions. file is only used in messages.
@@ -220,7 +217,7 @@ func checked(file string, src []byte, known *Known) (d *Definition, warnings str
 		return nil, nil, err
 	}
 	c := checker{doc: doc, src: string(src), known: known, def: &Definition{digest: digestOf(src), read: map[string]bool{}}}
-	c.unknownKeys()
+	c.errs = append(c.errs, c.doc.Unknown()...)
 	if err == nil {
 		c.definition(text)
 		err = c.errs.Err()
@@ -231,44 +228,4 @@ func checked(file string, src []byte, known *Known) (d *Definition, warnings str
 		return nil, c.warnings.Sort(), err
 	}
 	return c.def, c.warnings.Sort(), nil
-}
-
-// unknownKeys reports the keys that nothing reads, those of a later version as
-// such.
-func (c *checker) unknownKeys() {
-	unsupported := c.unsupportedKeys()
-	for _, e := range c.doc.Unknown() {
-		if key, ok := unsupported[position{e.Line, e.Column}]; ok {
-			e.Message = fmt.Sprintf("%q is not supported by this version of Stavily: leave it out", key)
-		}
-		c.errs = append(c.errs, e)
-	}
-}
-
-type position struct{ line, column int }
-
-// unsupportedKeys finds the keys in [later] where they stand.
-func (c *checker) unsupportedKeys() map[position]string {
-	found := map[position]string{}
-	note := func(n *yaml.Node, place string) {
-		if n == nil || n.Kind != yaml.MappingNode {
-			return
-		}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if key := n.Content[i]; slices.Contains(later[place], key.Value) {
-				found[position{key.Line, key.Column}] = key.Value
-			}
-		}
-	}
-	for _, list := range []string{"triggers", "actions", "outputs"} {
-		n := c.doc.Node([]any{list})
-		if n == nil || n.Kind != yaml.SequenceNode {
-			continue
-		}
-		for i, item := range n.Content {
-			note(item, list)
-			note(c.doc.Node([]any{list, i, "approval"}), "approval")
-		}
-	}
-	return found
 }

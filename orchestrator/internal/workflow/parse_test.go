@@ -210,22 +210,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	}
 }
 
-// Keys of the whole language that this version lacks are never passed over: a
-// document that asks for an approval must not run without one.
-func TestKeysOfLaterVersionsAreRefused(t *testing.T) {
-	for place, keys := range later {
-		for _, key := range keys {
-			src := map[string]string{
-				"":         head + "actions: [{plugin: a}]\n" + key + ": 1",
-				"triggers": "name: w\ntriggers: [{event: a.b, " + key + ": 1}]\nactions: [{plugin: a}]",
-				"approval": head + "actions: [{id: a, approval: {" + key + ": 1}}, {plugin: p, needs: [a]}]",
-			}[place]
-			want := fmt.Sprintf("%q is not supported by this version of Stavily: leave it out", key)
-			if _, err := Parse("f", []byte(src)); err == nil || !strings.HasSuffix(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("%s.%s: err = %v, want only %s", place, key, err, want)
-			}
-		}
-	}
+func TestWordsOfMode(t *testing.T) {
 	for src, want := range map[string]string{
 		"mode: ghost\nactions: [{plugin: a}]": `mode "ghost": must be live, shadow or off`,
 	} {

@@ -78,7 +78,7 @@ func (c *checker) triggered(i int, t trigger) Trigger {
 			said = append(said, kind)
 		}
 	}
-	for key, of := range map[string][]string{"agents": {"event", "agent"}, "timezone": {"schedule"}, "missed": {"schedule"}, "on": {"workflow"}} {
+	for key, of := range map[string][]string{"agents": {"event", "agent"}, "monitor": {"event"}, "timezone": {"schedule"}, "missed": {"schedule"}, "on": {"workflow"}} {
 		if c.doc.Has(at(path, key)) && len(said) == 1 && !slices.Contains(of, said[0]) {
 			c.fail(at(path, key), "%s is for a trigger by %s: leave it out", key, strings.Join(of, " or "))
 		}
@@ -99,6 +99,7 @@ func (c *checker) triggered(i int, t trigger) Trigger {
 			c.fail(at(path, "event"), "event %v", err)
 		}
 		out.Pattern = t.Event
+		out.Monitor = c.monitor(path, i+1, t)
 		out.Agents = c.selector(at(path, "agents"), t.Agents, c.doc.Has(at(path, "agents")))
 	case "schedule":
 		out.Schedule = c.schedule(path, t)

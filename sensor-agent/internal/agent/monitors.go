@@ -102,6 +102,9 @@ func (s *monitors) make(f config.PluginFile) *monitor {
 		news: s.news, born: time.Now(),
 		info: api.MonitorInfo{Name: f.Name, Plugin: f.Plugin, State: "starting"},
 	}
+	if f.Wanted != nil {
+		m.info.Workflow = f.Wanted.Workflow
+	}
 	p, release, err := s.rt.Plugins.Acquire(f.Plugin)
 	if err == nil {
 		if err = s.rt.Plugins.CanRun(agent.Task{Plugin: p, Settings: f}); err != nil {
@@ -135,8 +138,15 @@ func (m *monitor) announce() {
 		return
 	}
 	why := m.info.Message
-	m.rt.Health.Set(m.condition(), agent.Degraded, false, "monitor "+m.settings.Name+": "+why, "do what it says, or correct or remove "+m.settings.File+": a change is noticed by itself")
+	m.rt.Health.Set(m.condition(), agent.Degraded, false, "monitor "+m.settings.Name+": "+why, m.remedy())
 	m.rt.Log.Warn("monitor refused", telemetry.KeyMonitor, m.settings.Name, telemetry.KeyError, why)
+}
+
+func (m *monitor) remedy() string {
+	if m.settings.Wanted != nil {
+		return "do what it says, or change workflow " + m.settings.Wanted.Workflow + ", which wants this monitor: a change is noticed by itself"
+	}
+	return "do what it says, or correct or remove " + m.settings.File + ": a change is noticed by itself"
 }
 
 // infos lists the monitors, as heartbeats tell them; never nil.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,7 +39,9 @@ type orchestrator struct {
 	taken   []api.Event // of batches that were answered
 	gaps    []api.Gap
 	beats   []api.Heartbeat
-	logs    []string // batches as they came
+	logs    []string      // batches as they came
+	wanted  *api.Monitors // that workflows bring; nil: it knows no such call
+	away    bool          // for these
 }
 
 var errCut = fmt.Errorf("cut the connection after the batch was taken")
@@ -49,6 +52,8 @@ func newOrchestrator(t *testing.T) *orchestrator {
 	mux.HandleFunc("POST "+api.PathHeartbeat, o.heartbeat)
 	mux.HandleFunc("POST "+api.PathEvents, o.events)
 	mux.HandleFunc("POST "+api.PathLogs, o.log)
+	mux.HandleFunc("GET "+api.PathPlugins, o.assignments)
+	mux.HandleFunc("GET "+api.PathMonitors, o.assignments)
 	o.server = httptest.NewUnstartedServer(mux)
 	cert := o.ca.Issue(pkitest.Server())
 	o.server.TLS = o.ca.ServerTLS(cert)
@@ -76,6 +81,25 @@ func (o *orchestrator) heartbeat(w http.ResponseWriter, r *http.Request) {
 	}
 	o.change(func() { o.beats = append(o.beats, h) })
 	answer(w, http.StatusOK, api.HeartbeatResponse{ServerTime: api.At(time.Now())})
+}
+
+// assignments tells which monitors are wanted, and that no packages are.
+func (o *orchestrator) assignments(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	set, away := o.wanted, o.away
+	o.mu.Unlock()
+	switch {
+	case set == nil:
+		answer(w, http.StatusNotFound, api.ErrorBody{Error: api.Errorf(api.CodeNotFound, "Nothing is served here.")})
+	case away:
+		answer(w, http.StatusServiceUnavailable, api.ErrorBody{Error: api.Errorf(api.CodeUnavailable, "Away.")})
+	case strings.HasSuffix(r.URL.Path, "/monitors"):
+		answer(w, http.StatusOK, set)
+	case r.URL.Query().Get("version") == "of "+set.Version:
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		answer(w, http.StatusOK, api.Assignments{Version: "of " + set.Version, MonitorsVersion: set.Version})
+	}
 }
 
 // unpacked is the body of a call.

@@ -37,6 +37,7 @@ const (
 	AuditTokenRefreshed       audit.Kind = "token_refreshed"
 	AuditTrusted              audit.Kind = "authorities_changed" // the CAs that may vouch for the orchestrator
 	AuditExpiring             audit.Kind = "certificate_expiring"
+	AuditMonitors             audit.Kind = "monitors_changed"
 	AuditConfigured           audit.Kind = "configuration_changed"
 	AuditConfigurationRefused audit.Kind = "configuration_refused"
 	AuditPluginActivated      audit.Kind = "plugin_activated"

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func (p *Plugins) canRun(t Task) error {
 // Examine is CanRun for the task of an instruction, which it returns with what it found: a
 // run that begins at once need not look again, nor does the next one of the same plugin.
 func (p *Plugins) Examine(t Task) (Task, error) {
-	if err := p.Admits(t.Settings); err != nil {
+	if err := errors.Join(mayMonitor(t.Plugin, t.Settings), p.Admits(t.Settings)); err != nil {
 		return t, err
 	}
 	if known, ok := p.found.Load(t.Plugin.ID); ok && known.(*found).holdsFor(t, p.rt.Config()) {
@@ -119,6 +120,9 @@ func (p *Plugins) tellGrants(t Task, g grant.Grants) {
 // grants is what a task's manifest asks for, as far as the host's owner allows it.
 func (p *Plugins) grants(t Task) (grant.Grants, error) {
 	_, whole, err := configuration(t.Plugin, t.Settings)
+	if err == nil {
+		whole, err = ownersWord(t.Plugin, t.Settings, whole)
+	}
 	if err != nil {
 		return grant.Grants{}, err
 	}

@@ -3,10 +3,13 @@
 package agent
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -130,5 +133,47 @@ func TestWhatIsFoundHoldsForAMoment(t *testing.T) {
 	}
 	if examine(func(t *Task) { other := *t.Plugin; t.Plugin = &other }) == examine(same) {
 		t.Error("another version is not heeded")
+	}
+}
+
+// What a workflow says of a monitor that it brings reaches the plugin, and widens nothing: its
+// permissions are those that the owner's file and the manifest's defaults lead to.
+func TestAWorkflowWidensNothing(t *testing.T) {
+	owners, servers := t.TempDir(), t.TempDir()
+	h := newHost(t, api.Sensor, map[string]string{
+		"p": "type: sensor\nruntime: {type: python, entry_point: main.py, contract: stdio}\n" +
+			"configuration: {root: {type: string}, url: {type: string, default: 'https://default.test/'}, level: {type: integer}}\n" +
+			"permissions: {network: [\"${config.url}\"], filesystem: {read: [\"${config.root}\"]}}\n---\n",
+		"p.yaml": "plugin: p\nmemory: 64MB\nconfig: {root: " + owners + "}\n",
+	})
+	h.desired = api.Monitors{Version: "v", Monitors: []api.DesiredMonitor{{
+		Name: "w.1", Plugin: "p", Interval: 5, Workflow: "w",
+		Config: map[string]json.RawMessage{"root": json.RawMessage(`"` + servers + `"`), "url": json.RawMessage(`"https://evil.test/"`), "level": json.RawMessage("3")},
+	}}}
+	all := h.Settings()
+	if len(all) != 2 || all[1].Name != "w.1" || all[1].Memory != all[0].Memory || all[1].Interval.Duration() != 5*time.Second {
+		t.Fatalf("settings: %+v", all)
+	}
+	if of := h.SettingsOf("p"); of.Wanted != nil {
+		t.Errorf("the owner's word is %+v", of)
+	}
+	task := h.task("p")
+	task.Settings = all[1]
+	_, whole, err := configuration(task.Plugin, task.Settings)
+	if err != nil || string(whole["level"]) != "3" || string(whole["url"]) != `"https://evil.test/"` {
+		t.Errorf("the plugin gets %s, %v", whole, err)
+	}
+	g, err := h.grants(task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, err := filepath.EvalSymlinks(owners)
+	if err != nil || !slices.Equal(g.Read, []string{real}) || len(g.Network.Destinations) != 1 || g.Network.Destinations[0].Host != "default.test" {
+		t.Errorf("granted: read %q, network %+v, %v", g.Read, g.Network, err)
+	}
+	h.settings[0].Enabled = false
+	task.Settings = h.Settings()[0]
+	if err := h.CanRun(task); err == nil || !strings.Contains(err.Error(), "enabled: false") {
+		t.Errorf("the owner has switched it off: %v", err)
 	}
 }

@@ -34,6 +34,10 @@ func (rt *Runtime) followAssignments(ctx context.Context) error {
 		rt.noteContact(nil)
 		away.Reset()
 		if changed {
+			if err := rt.followMonitors(ctx, set.MonitorsVersion); err != nil {
+				rt.waitForAssignments(ctx, err, away, every)
+				continue // the set is told again
+			}
 			known = set.Version
 			rt.assigned.take(set)
 		}

@@ -61,6 +61,7 @@ type Plugins struct {
 	slots       map[api.PluginID]*slot
 	busy        map[api.PluginID]bool // what is looked at aside → whether to look once more
 	settings    []config.PluginFile
+	desired     api.Monitors          // that the orchestrator wants
 	turnedDown  map[string]turnedDown // by file: settings that are not in force, and why
 	pythons     map[string]pyenv.Interpreter
 	paused      map[api.PluginID]bool // of plugins that run from directories: which are disabled
@@ -126,6 +127,7 @@ func (p *Plugins) openCatalog(ctx context.Context) (err error) {
 	}
 	p.scanner = catalog.NewScanner(p.rt.Config().Plugins.Dir, p.policy())
 	p.life, p.end = context.WithCancel(ctx)
+	p.recallMonitors()
 	p.followSettings(ctx, false)
 	p.followInstalled(p.life)
 	if err := p.followDirectories(p.life, true); err != nil {
@@ -210,10 +212,16 @@ func (p *Plugins) hold(dir string) (release func()) {
 	})
 }
 
-// Settings are the enabled files of the configuration directory, by name.
+// Settings are the enabled files of the configuration directory, by name, and after them the
+// monitors that workflows bring.
 func (p *Plugins) Settings() []config.PluginFile {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
+	return append(p.enabled(), p.wanted()...)
+}
+
+// enabled are those of the files. It needs mu.
+func (p *Plugins) enabled() []config.PluginFile {
 	var out []config.PluginFile
 	for _, f := range p.settings {
 		if f.Enabled {
@@ -251,7 +259,9 @@ func (p *Plugins) notify() {
 // SettingsOf is what the host's owner says about a plugin: the first enabled file
 // that names it, or the defaults.
 func (p *Plugins) SettingsOf(id api.PluginID) config.PluginFile {
-	for _, f := range p.Settings() {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for _, f := range p.enabled() {
 		if f.Plugin == id {
 			return f
 		}

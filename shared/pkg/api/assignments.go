@@ -49,6 +49,9 @@ type Assignments struct {
 	// ToldByPolls says that a poll for instructions which names this version is answered as
 	// soon as it is another: the call for assignments need not be held as well.
 	ToldByPolls bool `json:"told_by_polls,omitempty"`
+	// MonitorsVersion is the version of the monitors that the agent is to run as well; empty:
+	// there are none.
+	MonitorsVersion string `json:"monitors_version,omitempty"`
 }
 
 // PackageState is where one assigned package stands on an agent.

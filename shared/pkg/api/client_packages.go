@@ -45,6 +45,11 @@ func (c *Client) Assignments(ctx context.Context, known string, wait time.Durati
 	return a, err == nil && a.Version != "", err
 }
 
+// Monitors asks for the set of monitors that the orchestrator wants this agent to run.
+func (c *Client) Monitors(ctx context.Context) (Monitors, error) {
+	return exchange(ctx, c, call{method: http.MethodGet, path: PathMonitors}, checkMonitors)
+}
+
 // FetchPackage writes the package p to into, whose content, if it has any, is taken for
 // its beginning: after an error, the same call with the same file goes on where this one
 // ended. It returns nil once the file is p and nothing else, by its digest. An error that

@@ -81,6 +81,8 @@ var calls = []wire{
 	{"Logs", func(ctx context.Context, c *api.Client) (any, error) {
 		return c.Logs(ctx, logs)
 	}, "POST /agents/v1/web-01/logs", logs, api.LogBatchResponse{Accepted: 1}},
+	{"Monitors", func(ctx context.Context, c *api.Client) (any, error) { return c.Monitors(ctx) },
+		"GET /agents/v1/web-01/monitors", nil, api.Monitors{Version: "v2", Monitors: []api.DesiredMonitor{{Name: "w.disk", Plugin: "disk", Version: "^1", Interval: 30, Config: map[string]json.RawMessage{"a": json.RawMessage("1")}, Workflow: "w"}}}},
 	{"Assignments", func(ctx context.Context, c *api.Client) (any, error) {
 		a, _, err := c.Assignments(ctx, "v1", 1500*time.Millisecond)
 		return a, err
@@ -164,6 +166,11 @@ func TestAnswersThatAreNoSuccess(t *testing.T) {
 		{"Events", `{"acked_through":2,"events":[{"id":"01J2","status":"perhaps"}]}`, "perhaps"},
 		{"Logs", `{"accepted":2}`, "2 of 1"},
 		{"Assignments", `{"plugins":[]}`, "version is missing"},
+		{"Monitors", `{"monitors":[{"name":"../x","plugin":"p","interval_seconds":1,"workflow":"w"}]}`, "plugin id"},
+		{"Monitors", `{"monitors":[{"name":"x","plugin":"/p","interval_seconds":1,"workflow":"w"}]}`, "plugin id"},
+		{"Monitors", `{"monitors":[{"name":"x","plugin":"p","interval_seconds":0.1,"workflow":"w"}]}`, "1 to 86400"},
+		{"Monitors", `{"monitors":[{"name":"x","plugin":"p","interval_seconds":1},{"name":"x","plugin":"p","interval_seconds":1}]}`, "wanted twice"},
+		{"Monitors", `{"monitors":[` + strings.Repeat(`{},`, 100) + `{}]}`, "more than 100"},
 		{"Assignments", `{"version":"v2","plugins":[{"id":"../x","version":"1.0.0","size":1}]}`, "plugin id"},
 		{"Assignments", `{"version":"v2","plugins":[{"id":"x","version":"-o/..","size":1}]}`, "plugin version"},
 		{"Assignments", `{"version":"v2","plugins":[{"id":"x","version":"1.0.0","size":1,"digest":"sha256:0F"}]}`, "64 hex digits"},

@@ -13,5 +13,6 @@ const (
 	PathEvents       = "/agents/v1/{agent_id}/events"
 	PathLogs         = "/agents/v1/{agent_id}/logs"
 	PathPlugins      = "/agents/v1/{agent_id}/plugins"
+	PathMonitors     = "/agents/v1/{agent_id}/monitors"
 	PathPackage      = "/agents/v1/{agent_id}/plugins/{plugin_id}/{version}"
 )

@@ -61,6 +61,8 @@ type MonitorInfo struct {
 	State   string   `json:"state"` // running | starting | backoff | refused
 	Message string   `json:"message,omitempty"`
 	LastRun Time     `json:"last_run"`
+	// Workflow wants it; empty: a file on the agent's host says so.
+	Workflow string `json:"workflow,omitempty"`
 }
 
 // Heartbeat tells the orchestrator that an agent lives and what it has. A nil

@@ -44,7 +44,16 @@ type PluginFile struct {
 	CPU       float64          `yaml:"cpu"`       // share of one processor; left out: security.sandbox.max_cpu
 	Temp      Size             `yaml:"temp"`      // of its private directory; left out: security.sandbox.max_temp
 
-	File string `yaml:"-"` // where it was read from
+	File   string  `yaml:"-"` // where it was read from
+	Wanted *Wanted `yaml:"-"` // of a monitor that a workflow brings; nil: the file is all
+}
+
+// Wanted is what a workflow says of a monitor that it brings.
+type Wanted struct {
+	Workflow string
+	Version  string         // range of versions that will do; empty: any
+	Config   map[string]any // what it sets
+	Owner    map[string]any // what the host's file says without it
 }
 
 const (
