@@ -38,7 +38,7 @@ func TestSettingTheClock(t *testing.T) {
 				if got[held.ID] != api.Executing || got["waiting"] != api.Pending {
 					t.Errorf("9 minutes after the clock was set: %v, want one that runs and one that waits", got)
 				}
-				if offset := w.now().Sub(time.Now()) - by; offset.Abs() > time.Second {
+				if offset := time.Until(w.now()) - by; offset.Abs() > time.Second {
 					t.Errorf("the clock is %v off the wall's, which was set long ago", offset)
 				}
 				pass(3 * time.Minute)
