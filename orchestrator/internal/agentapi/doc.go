@@ -13,7 +13,7 @@
 //     more is closed. Agents that have are not counted, so a NAT can hide thousands.
 //   - A handshake or request header that takes over 5 s ends the connection, as do
 //     3 minutes without a request. A long poll is never cut by these: it lasts up to
-//     60 s, and HTTP/2 pings find clients that are gone.
+//     60 s, and keep-alives of TCP find clients that are gone; pings those behind a proxy.
 //   - TLS sessions are not resumed, so every connection verifies its certificate.
 //   - A client that sends neither wait nor lease nor attempt is served: it gets the
 //     next instruction or "no_pending_instructions", and when to come again.

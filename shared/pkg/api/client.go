@@ -52,7 +52,7 @@ type ClientOptions struct {
 //   - wrapping ctx.Err(): the caller's context ended;
 //   - others: the request could not be made, a mistake in the caller's arguments.
 //
-// All calls go over one HTTP/2 connection, which is pinged while it waits, through
+// All calls go over one HTTP/2 connection, which is asked for signs of life while it waits, through
 // the proxy that the environment names (HTTPS_PROXY, NO_PROXY). A server without
 // HTTP/2 is served as well. A Client is safe for concurrent use.
 type Client struct {
