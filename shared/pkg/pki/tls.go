@@ -26,14 +26,17 @@ func ServerTLS(cert func(*tls.ClientHelloInfo) (*tls.Certificate, error), client
 		SessionTicketsDisabled: true,
 		NextProtos:             []string{"h2", "http/1.1"},
 	}
-	var current atomic.Pointer[tls.Config]
-	current.Store(conf.Clone())
+	var other atomic.Pointer[tls.Config] // for the pool of now, once that is another
 	conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		now, pool := current.Load(), clientCAs()
-		if now.ClientCAs != pool {
-			now = now.Clone()
+		pool := clientCAs()
+		if pool == conf.ClientCAs {
+			return nil, nil
+		}
+		now := other.Load()
+		if now == nil || now.ClientCAs != pool {
+			now = conf.Clone()
 			now.ClientCAs = pool
-			current.Store(now)
+			other.Store(now)
 		}
 		return now, nil
 	}
