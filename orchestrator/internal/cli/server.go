@@ -22,6 +22,9 @@ import (
 // minLease lets an agent, which renews a lease each third of it, miss one second of three.
 const minLease = 3 * time.Second
 
+// defaultSlowQuery is far from what a statement takes on a disk that is well, below a millisecond.
+const defaultSlowQuery = 250 * time.Millisecond
+
 func serverCommand(o *options) *cobra.Command {
 	var so server.Options
 	var level, format string
@@ -44,8 +47,8 @@ the requests in flight, with exit code 0.`,
 			if err != nil {
 				return usageError{err}
 			}
-			if so.Lease < minLease {
-				return usageError{fmt.Errorf("--lease %s: must be at least %s", so.Lease, minLease)}
+			if err := checkTimes(so); err != nil {
+				return usageError{err}
 			}
 			so.DataDir, so.Logger = o.dataDir, log
 			if so.Database, err = db.resolve(); err != nil {
@@ -86,9 +89,20 @@ the requests in flight, with exit code 0.`,
 	f.BoolVar(&so.GiveKeys, "allow-key-download", false, "let tokens made for an --agent-id download a private key that this server makes, once each; less safe than enroll, where it is made on the agent")
 	f.StringVar(&so.SecretsKeyFile, "secrets-key-file", "", "`file` with the keys that secrets are sealed with, made at the first start; best kept elsewhere than the data (default: secrets.key in the data directory)")
 	f.StringVar(&so.SecretsKeyCommand, "secrets-key-command", "", "`program` that prints those keys instead, base64 of 32 bytes, one a line, the current one first; it and its arguments are divided by spaces")
+	f.DurationVar(&so.SlowQuery, "slow-query", defaultSlowQuery, "a statement of the database that takes `longer` is written to the log, with its text, time and rows and never a value; 0: none is")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	return c
+}
+
+func checkTimes(so server.Options) error {
+	switch {
+	case so.Lease < minLease:
+		return fmt.Errorf("--lease %s: must be at least %s", so.Lease, minLease)
+	case so.SlowQuery < 0:
+		return fmt.Errorf("--slow-query %s: must be 0 or more", so.SlowQuery)
+	}
+	return nil
 }
 
 func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {

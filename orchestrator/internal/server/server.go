@@ -58,6 +58,7 @@ type Options struct {
 	GiveKeys         bool              // private keys may be made here and downloaded once
 	Keep             retention.Options // how long records are kept, without where and by whom; 0: for ever
 	ArchiveDir       string            // of what is removed; empty: ArchiveName beside the packages; NoArchive: none
+	SlowQuery        time.Duration     // a statement of the database that takes longer is told; 0: none is
 	Logger           *slog.Logger
 	Ready            func(addr net.Addr) // called once all listeners accept; may be nil
 	// SecretsKeyFile has the keys that secrets are sealed with; empty: secrets.key in SharedDir.
@@ -80,7 +81,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	defer unlock()
-	st, err := OpenStore(ctx, o)
+	registry := telemetry.NewRegistry("stavily_server")
+	st, err := openStore(ctx, o, watchQueries(o, registry))
 	if err != nil {
 		return err
 	}
@@ -95,7 +97,6 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer flushTraces(ctx, tracer)
-	registry := telemetry.NewRegistry("stavily_server")
 	registry.GaugeVec("build_info", "1, with what the program is.", "version").WithLabelValues(api.Version).Set(1)
 	metrics, err := listenMetrics(ctx, o)
 	if err != nil {

@@ -15,14 +15,19 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/store/postgres"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
+	"github.com/stavily/agents/orchestrator/internal/store/sqlstore"
 )
 
 // OpenStore opens the database that the options name.
 func OpenStore(ctx context.Context, o Options) (store.Store, error) {
+	return openStore(ctx, o, sqlstore.Watch{})
+}
+
+func openStore(ctx context.Context, o Options, watch sqlstore.Watch) (store.Store, error) {
 	if o.Database == "" {
-		return sqlite.Open(ctx, filepath.Join(o.DataDir, DatabaseName))
+		return sqlite.OpenWatched(ctx, filepath.Join(o.DataDir, DatabaseName), watch)
 	}
-	return postgres.Open(ctx, o.Database)
+	return postgres.OpenWatched(ctx, o.Database, watch)
 }
 
 // belongings are what servers of one database have in common besides it.

@@ -36,7 +36,8 @@ const (
 type Store struct {
 	ctx    context.Context // of what must be completed
 	pool   *pgxpool.Pool
-	server string       // names this process to the others
+	server string // names this process to the others
+	watch  sqlstore.Watch
 	close  func() error // once
 
 	closing context.Context // done once nothing may begin any more
@@ -49,14 +50,20 @@ var _ store.Shared = (*Store)(nil)
 
 // Open connects to a database and brings its schema up to date. ctx bounds the opening only.
 func Open(ctx context.Context, url string) (*Store, error) {
-	s, err := open(ctx, url)
+	return OpenWatched(ctx, url, sqlstore.Watch{})
+}
+
+// OpenWatched is [Open] of a store that tells of slow statements. One that needs no answer goes
+// with the next that does, whose time is that of both.
+func OpenWatched(ctx context.Context, url string, watch sqlstore.Watch) (*Store, error) {
+	s, err := open(ctx, url, watch)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err) // pgx leaves passwords out
 	}
 	return s, nil
 }
 
-func open(ctx context.Context, url string) (*Store, error) {
+func open(ctx context.Context, url string, watch sqlstore.Watch) (*Store, error) {
 	config, err := poolConfig(url)
 	if err != nil {
 		return nil, err
@@ -72,7 +79,7 @@ func open(ctx context.Context, url string) (*Store, error) {
 		pool.Close()
 		return nil, err
 	}
-	s := &Store{ctx: context.WithoutCancel(ctx), pool: pool, server: rand.Text(), writers: map[api.OrgID]*sqlstore.Writer{}}
+	s := &Store{ctx: context.WithoutCancel(ctx), pool: pool, watch: watch, server: rand.Text(), writers: map[api.OrgID]*sqlstore.Writer{}}
 	closing, stop := context.WithCancel(s.ctx)
 	s.closing = closing
 	s.close = sync.OnceValue(func() error { return s.shut(stop) })
@@ -181,7 +188,7 @@ type scope struct {
 }
 
 func (s scope) View(ctx context.Context, fn func(store.Reader) error) error {
-	return s.store.view(ctx, func(c *connection) error { return sqlstore.Read(c, s.org, fn) })
+	return s.store.view(ctx, func(c *connection) error { return sqlstore.Read(c, s.store.watch, s.org, fn) })
 }
 
 func (s scope) Update(ctx context.Context, fn func(store.Tx) error) error {
@@ -202,7 +209,7 @@ func (s *Store) writer(org api.OrgID) (*sqlstore.Writer, error) {
 	w := s.writers[org]
 	if w == nil {
 		t := &turns{store: s, org: org}
-		w = sqlstore.StartWriter(t.take, t.give)
+		w = sqlstore.StartWriter(t.take, t.give, s.watch)
 		s.writers[org] = w
 	}
 	return w, nil

@@ -41,7 +41,8 @@ type Store struct {
 	looks    chan *look     // for the goroutines that read
 	reading  sync.WaitGroup // those
 	closing  chan struct{}  // ends them
-	close    func() error   // once
+	watch    sqlstore.Watch
+	close    func() error // once
 }
 
 var _ store.Store = (*Store)(nil)
@@ -49,14 +50,19 @@ var _ store.Store = (*Store)(nil)
 // Open opens the database at path, makes it if it is not there, and brings its schema
 // up to date. ctx bounds the opening only.
 func Open(ctx context.Context, path string) (*Store, error) {
-	s, err := open(ctx, path)
+	return OpenWatched(ctx, path, sqlstore.Watch{})
+}
+
+// OpenWatched is [Open] of a store that tells of slow statements.
+func OpenWatched(ctx context.Context, path string, watch sqlstore.Watch) (*Store, error) {
+	s, err := open(ctx, path, watch)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	return s, nil
 }
 
-func open(ctx context.Context, path string) (*Store, error) {
+func open(ctx context.Context, path string, watch sqlstore.Watch) (*Store, error) {
 	if err := own(path); err != nil {
 		return nil, err
 	}
@@ -64,7 +70,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, looks: make(chan *look), closing: make(chan struct{})}
+	s := &Store{db: db, watch: watch, looks: make(chan *look), closing: make(chan struct{})}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.disconnect())
 	}
@@ -97,7 +103,7 @@ func (s *Store) start(ctx context.Context) error {
 		return err
 	}
 	s.writing = w
-	s.writer = sqlstore.StartWriter(func() (sqlstore.Connection, error) { return w, nil }, func(sqlstore.Connection) {})
+	s.writer = sqlstore.StartWriter(func() (sqlstore.Connection, error) { return w, nil }, func(sqlstore.Connection) {}, s.watch)
 	return nil
 }
 
@@ -172,7 +178,7 @@ type scope struct {
 }
 
 func (s scope) View(ctx context.Context, fn func(store.Reader) error) error {
-	return s.store.view(ctx, func(r *session) error { return sqlstore.Read(r, s.org, fn) })
+	return s.store.view(ctx, func(r *session) error { return sqlstore.Read(r, s.store.watch, s.org, fn) })
 }
 
 func (s scope) Update(ctx context.Context, fn func(store.Tx) error) error {

@@ -49,7 +49,9 @@ func value(s Session, st Statement, column any, args ...any) (found bool, err er
 }
 
 // Read runs fn on what a session sees of an organisation.
-func Read(s Session, org api.OrgID, fn func(store.Reader) error) error { return fn(reader{s, org}) }
+func Read(s Session, w Watch, org api.OrgID, fn func(store.Reader) error) error {
+	return fn(reader{w.session(s), org})
+}
 
 // Update runs fn in a transaction of a writer.
 func Update(ctx context.Context, w *Writer, org api.OrgID, fn func(store.Tx) error) error {

@@ -45,6 +45,7 @@ type Writer struct {
 	stop    func()
 	stopped chan struct{} // closed by stop
 	ended   chan struct{} // closed when the goroutine has ended
+	watch   Watch
 	fatal   atomic.Pointer[error]
 	undone  bool // the last group, and so what its functions may have remembered
 	numbers map[numbered]int64
@@ -62,8 +63,8 @@ type job struct {
 }
 
 // StartWriter returns a writer that takes a connection for each group and gives it back.
-func StartWriter(take func() (Connection, error), give func(Connection)) *Writer {
-	w := &Writer{take: take, give: give, numbers: map[numbered]int64{}, digests: map[api.OrgID]string{}, recent: newRecent(), jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
+func StartWriter(take func() (Connection, error), give func(Connection), watch Watch) *Writer {
+	w := &Writer{take: take, give: give, watch: watch, numbers: map[numbered]int64{}, digests: map[api.OrgID]string{}, recent: newRecent(), jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopped) })
 	go w.run()
 	return w
@@ -154,7 +155,7 @@ func (w *Writer) together(first *job) ([]*job, error) {
 		return []*job{first}, err
 	}
 	defer w.give(c)
-	return w.transaction(c, first)
+	return w.transaction(w.watch.connection(c), first)
 }
 
 // transaction returns who took part, and the error that is everybody's.
