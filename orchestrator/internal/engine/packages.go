@@ -152,6 +152,19 @@ func GrowthOf(r store.PackageReader, p store.Package) (Growth, error) {
 	return g, nil
 }
 
+// Difference is what one version of a plugin asks for that another does not, either way.
+func Difference(from, to store.Package) (more, less []string, err error) {
+	before, err := manifest(from)
+	if err != nil {
+		return nil, nil, err
+	}
+	after, err := manifest(to)
+	if err != nil {
+		return nil, nil, err
+	}
+	return plugin.Grown(before, after), plugin.Grown(after, before), nil
+}
+
 // Approve records that somebody has seen all that a version asks for and wants it to have
 // that. Versions that ask for no more are approved with it.
 func (e *Engine) Approve(ctx context.Context, org api.OrgID, id api.PluginID, version string) (p store.Package, err error) {

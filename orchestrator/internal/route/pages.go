@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/stavily/agents/orchestrator/internal/account"
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // The pages of the dashboard and their buttons.
@@ -39,6 +40,7 @@ var (
 	WebApprovals      = ID{"web_approvals"}
 	WebJudge          = ID{"web_judge"}
 	WebPlugins        = ID{"web_plugins"}
+	WebPluginPublish  = ID{"web_plugin_publish"}
 	WebPlugin         = ID{"web_plugin"}
 	WebPluginDo       = ID{"web_plugin_do"}
 	WebSecrets        = ID{"web_secrets"}
@@ -82,6 +84,7 @@ var pages = pageRows(
 	Row{ID: WebApprovals, Role: account.Viewer, Method: http.MethodGet, Pattern: "/approvals"},
 	Row{ID: WebJudge, Role: account.Approver, Method: http.MethodPost, Pattern: "/runs/{id}/approvals/{step}", MaxBody: small},
 	Row{ID: WebPlugins, Role: account.Viewer, Method: http.MethodGet, Pattern: "/plugins"},
+	Row{ID: WebPluginPublish, Role: account.Admin, Method: http.MethodPost, Pattern: "/plugins", MaxUpload: api.MaxPackageBytes + small, InFlight: few},
 	Row{ID: WebPlugin, Role: account.Viewer, Method: http.MethodGet, Pattern: "/plugins/{id}"},
 	Row{ID: WebPluginDo, Role: account.Admin, Method: http.MethodPost, Pattern: "/plugins/{id}", MaxBody: small},
 	Row{ID: WebSecrets, Role: account.Viewer, Method: http.MethodGet, Pattern: "/secrets"},

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/engine/packtest"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/server"
@@ -55,6 +57,10 @@ actions:
 `, AllowMissing: true}, nil)
 	s.Do(http.MethodPut, "/api/v1/secrets/deploy_key", operatorapi.SecretRequest{Value: "a value to keep"}, nil)
 	s.Do(http.MethodPost, "/api/v1/workflows/deploy/run", operatorapi.StartRequest{By: "alice", Inputs: map[string]string{"version": hostile}}, nil)
+	var published operatorapi.Published
+	if err := s.Operator.Upload(t.Context(), "/api/v1/plugins", bytes.NewReader(packtest.Pack(t, "worker", "1.0.0", nil, "description: '"+hostile+"'")), &published); err != nil {
+		t.Fatal(err)
+	}
 	text, err := json.Marshal(hostile)
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +200,7 @@ func TestPages(t *testing.T) {
 	})
 	for _, row := range route.Table() {
 		if row.Page && row.Method == http.MethodGet && !slices.ContainsFunc(seen, func(path string) bool { return fits(row.Pattern, path) }) &&
-			row.ID != route.WebLogin && row.ID != route.WebWelcome && row.ID != route.WebPlugin &&
+			row.ID != route.WebLogin && row.ID != route.WebWelcome &&
 			row.ID != route.OpenIDBegin && row.ID != route.OpenIDBack { // for who is not logged in, with a provider
 			t.Errorf("no link leads to %s", row.Pattern)
 		}

@@ -112,6 +112,13 @@ type pluginPage struct {
 	Type     string
 	Versions []versionRow
 	Rollouts []rolloutRow
+	Compared *comparison // nil: there is one version only
+}
+
+// comparison is what one version asks for that another does not.
+type comparison struct {
+	From, To   string
+	More, Less []string
 }
 
 func (*pluginPage) template() string { return "plugin.html" }
@@ -173,9 +180,40 @@ func (s *Site) plugin(ctx context.Context, c *route.Call) (view, error) {
 			}
 			p.Versions = append(p.Versions, versionRow{one, g})
 		}
+		if p.Compared, err = compare(published, c.Query.Get("from"), c.Query.Get("to")); err != nil {
+			return err
+		}
 		p.Rollouts, err = rolloutsOf(r, id)
 		return err
 	})
+}
+
+// compare holds two versions against each other; the newest against the one before it where
+// none are named.
+func compare(published []store.Package, from, to string) (*comparison, error) {
+	if len(published) < 2 && from == "" && to == "" {
+		return nil, nil
+	}
+	find := func(version string, otherwise int) (store.Package, error) {
+		if version == "" && otherwise < len(published) {
+			return published[otherwise], nil
+		}
+		i := slices.IndexFunc(published, func(p store.Package) bool { return p.Version == version })
+		if i < 0 {
+			return store.Package{}, api.Errorf(api.CodeNotFound, "Version %.80q is not published; the plugin's page has those that are.", version)
+		}
+		return published[i], nil
+	}
+	older, err := find(from, 1)
+	if err != nil {
+		return nil, err
+	}
+	newer, err := find(to, 0)
+	if err != nil {
+		return nil, err
+	}
+	more, less, err := engine.Difference(older, newer)
+	return &comparison{older.Version, newer.Version, more, less}, err
 }
 
 func rolloutsOf(r store.Reader, id api.PluginID) (out []rolloutRow, err error) {

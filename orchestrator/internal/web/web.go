@@ -80,6 +80,7 @@ func (s *Site) Handlers() map[route.ID]route.Handler {
 		route.WebApprovals:      s.page(s.approvals, s.engine.RunsChanged),
 		route.WebJudge:          s.button(s.judge),
 		route.WebPlugins:        s.page(s.plugins, s.engine.RunsChanged),
+		route.WebPluginPublish:  s.pluginPublish,
 		route.WebPlugin:         s.page(s.plugin, s.engine.RunsChanged),
 		route.WebPluginDo:       s.button(s.pluginDo),
 		route.WebSecrets:        s.page(s.secrets, nil),
