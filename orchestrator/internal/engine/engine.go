@@ -75,6 +75,7 @@ type Engine struct {
 	heard      heard
 	waits      cache[[]waitingStep]
 	shares     shares
+	usages     usages
 	fleets     fleets
 	looks      map[api.OrgID]look // at agents, by the reaper alone
 	ids        *ids

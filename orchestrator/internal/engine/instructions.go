@@ -42,6 +42,9 @@ func (t *tx) step(i instruction.Instruction, in instruction.Input) (instruction.
 	if next.Status != i.Status {
 		t.count(t.engine.counts.instructions.WithLabelValues(string(next.Status)).Inc)
 	}
+	if next.Result != nil && i.Result == nil {
+		t.count(func() { t.engine.usages.add(agentKey{t.org, next.Agent}, next, t.now) })
+	}
 	if next.Status == api.Executing && i.Status != api.Executing {
 		if err := t.advance(next.RunID, workflow.StepStarted{Step: next.Step, Try: next.Try}); err != nil {
 			return i, err

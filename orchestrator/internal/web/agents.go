@@ -1,8 +1,11 @@
 package web
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"html/template"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,10 +95,21 @@ type agentPage struct {
 	frame
 	Agent  agentRow
 	Lacks  []string
+	Layers []layer
 	Gaps   []store.Gap
 	Events []store.Event
-	Spark  template.HTML
+	Sparks []sparkFact
 }
+
+// sparkFact is a row of bars with what it is of.
+type sparkFact struct {
+	Name  string
+	Spark template.HTML
+	Now   string // the sum or the most of all bars
+}
+
+// layer is one of the sandbox's with how it is, and why not where it could be and is not.
+type layer struct{ Name, State, Why string }
 
 func (*agentPage) template() string { return "agent.html" }
 
@@ -113,7 +127,10 @@ func (s *Site) agent(ctx context.Context, c *route.Call) (view, error) {
 		}
 		p.Agent = agentRow{a, statusOf(a, time.Now())}
 		if a.Sandbox != nil {
-			p.Lacks = a.Sandbox.Lacks()
+			p.Lacks, p.Layers = a.Sandbox.Lacks(), layersOf(a.Sandbox)
+		}
+		if p.Sparks, err = usageSparks(s.engine.UsageOf(c.Principal.Org, id)); err != nil {
+			return err
 		}
 		if p.Gaps, err = r.Gaps(id); err != nil || a.Type != api.Sensor {
 			return err
@@ -121,10 +138,51 @@ func (s *Site) agent(ctx context.Context, c *route.Call) (view, error) {
 		if p.Events, err = r.Events(store.EventQuery{Agent: id, Newest: true, Limit: recentEvents}); err != nil {
 			return err
 		}
-		p.Spark, err = inline(hourly(p.Events, time.Now()).svg)
+		bars := hourly(p.Events, time.Now())
+		drawn, err := inline(bars.svg)
+		p.Sparks = append(p.Sparks, sparkFact{"Events, last 24 h", drawn, ""})
 		p.Events = p.Events[:min(len(p.Events), 10)]
 		return err
 	})
+}
+
+// layersOf are the layers of a sandbox by name.
+func layersOf(p *api.Posture) (out []layer) {
+	for _, name := range slices.Sorted(maps.Keys(p.Layers)) {
+		state, more, _ := strings.Cut(p.Layers[name], ":")
+		out = append(out, layer{name, state, cmp.Or(p.Missing[name], strings.TrimSpace(more))})
+	}
+	return out
+}
+
+// usageSparks show what an agent's work came to, hour by hour.
+func usageSparks(hours []engine.Usage) (out []sparkFact, err error) {
+	if hours == nil {
+		return nil, nil
+	}
+	ended, cpu, memory := make([]sparkBar, len(hours)), make([]sparkBar, len(hours)), make([]sparkBar, len(hours))
+	var all engine.Usage
+	for n, h := range hours {
+		ended[n] = sparkBar{All: h.Ended, Bad: h.Failed}
+		cpu[n], memory[n] = sparkBar{All: int(h.CPU.Milliseconds())}, sparkBar{All: int(h.Memory >> 10)}
+		all.Ended, all.Failed, all.CPU, all.Memory = all.Ended+h.Ended, all.Failed+h.Failed, all.CPU+h.CPU, max(all.Memory, h.Memory)
+	}
+	const since = ", by the hour, as far as this server was told since it began"
+	for _, one := range []struct {
+		name, now, title string
+		bars             []sparkBar
+	}{
+		{"Work, last 24 h", strconv.Itoa(all.Ended), fmt.Sprintf("%s in the last 24 hours, of which %d did not complete", plural(all.Ended, "instruction"), all.Failed), ended},
+		{"CPU", duration(all.CPU), duration(all.CPU) + " of processor time in the last 24 hours", cpu},
+		{"Memory, at most", size(all.Memory), size(all.Memory) + " at most by one instruction in the last 24 hours", memory},
+	} {
+		drawn, err := inline(spark{Title: one.title + since, Bars: one.bars}.svg)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, sparkFact{one.name, drawn, one.now})
+	}
+	return out, nil
 }
 
 // hourly counts events by the hour, of the last day.

@@ -1,7 +1,6 @@
 package web_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -57,10 +56,7 @@ actions:
 `, AllowMissing: true}, nil)
 	s.Do(http.MethodPut, "/api/v1/secrets/deploy_key", operatorapi.SecretRequest{Value: "a value to keep"}, nil)
 	s.Do(http.MethodPost, "/api/v1/workflows/deploy/run", operatorapi.StartRequest{By: "alice", Inputs: map[string]string{"version": hostile}}, nil)
-	var published operatorapi.Published
-	if err := s.Operator.Upload(t.Context(), "/api/v1/plugins", bytes.NewReader(packtest.Pack(t, "worker", "1.0.0", nil, "description: '"+hostile+"'")), &published); err != nil {
-		t.Fatal(err)
-	}
+	s.Publish(packtest.Pack(t, "worker", "1.0.0", nil, "description: '"+hostile+"'"))
 	text, err := json.Marshal(hostile)
 	if err != nil {
 		t.Fatal(err)

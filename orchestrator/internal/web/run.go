@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"math"
@@ -32,6 +33,7 @@ type runPage struct {
 	History  []store.History
 	Log      []store.Log
 	More     bool // log lines than are shown
+	InEffect bool // a version of the workflow is
 }
 
 func (*runPage) template() string { return "run.html" }
@@ -84,6 +86,11 @@ func (s *Site) run(ctx context.Context, c *route.Call) (view, error) {
 		}
 		p.Org = c.Principal.Org
 		p.Title = p.Run.Workflow + " " + short(id)
+		if _, err := r.Workflow(p.Run.Workflow); err == nil {
+			p.InEffect = true
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
 		state, err := engine.StateOf(p.Run)
 		if err != nil {
 			return err
