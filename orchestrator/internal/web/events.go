@@ -139,7 +139,8 @@ func explain(r store.Reader, id api.EventID) (out []explained, err error) {
 	return out, nil
 }
 
-// replay says what a workflow would make of the event. Nothing is executed.
+// replay says what a workflow would make of the event. Nothing is executed. A viewer may ask:
+// unlike a request to the API it brings no text of its own to evaluate.
 func (s *Site) replay(ctx context.Context, c *route.Call, p *eventPage, text string) (*evaluation, error) {
 	d, err := workflow.Parse(p.Replay, []byte(text))
 	if err != nil {
