@@ -10,9 +10,10 @@ package atomicfile
 import (
 	"errors"
 	"fmt"
-	"github.com/stavily/agents/internal/failpoint"
 	"os"
 	"path/filepath"
+
+	"github.com/stavily/agents/internal/failpoint"
 )
 
 // Write replaces path by data with the permissions perm, regardless of the

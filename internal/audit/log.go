@@ -3,12 +3,13 @@ package audit
 import (
 	"errors"
 	"fmt"
-	"github.com/stavily/agents/internal/failpoint"
 	"log/slog"
 	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/stavily/agents/internal/failpoint"
 )
 
 // ErrBroken is wrapped by every error after an fsync that failed: the last records may

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/stavily/agents/internal/limits"
 )
@@ -88,7 +89,11 @@ func (v *verifier) file(path string) error {
 	if !info.Mode().IsRegular() {
 		return errors.New("is not a regular file")
 	}
-	lines := limits.NewLineReader(f, MaxLine+1)
+	size, whole, err := settled(f)
+	if err != nil {
+		return err
+	}
+	lines := limits.NewLineReader(io.LimitReader(f, size), MaxLine+1)
 	for {
 		line, cut, err := lines.Next()
 		if errors.Is(err, io.EOF) {
@@ -100,22 +105,41 @@ func (v *verifier) file(path string) error {
 		v.line++
 		v.check(line, cut)
 	}
-	return v.lastByte(f, info.Size())
-}
-
-// lastByte tells a last line that was cut by its newline from a whole one.
-func (v *verifier) lastByte(f *os.File, size int64) error {
-	if size == 0 {
-		return nil
-	}
-	b := []byte{0}
-	if _, err := f.ReadAt(b, size-1); err != nil {
-		return err
-	}
-	if b[0] != '\n' {
+	if !whole {
 		v.find(v.line, 0, "the line does not end: the file was cut off within it")
 	}
 	return nil
+}
+
+// A record that is being written becomes visible in pieces, which is over within moments.
+const (
+	settleLooks = 5
+	settlePause = time.Millisecond
+)
+
+// settled is how long f is and whether it ends with a whole line. One that does not is looked
+// at again, since an agent may be writing to it.
+func settled(f *os.File) (size int64, whole bool, err error) {
+	for look := range settleLooks {
+		if look > 0 {
+			time.Sleep(settlePause)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return 0, false, err
+		}
+		if size = info.Size(); size == 0 {
+			return 0, true, nil
+		}
+		last := []byte{0}
+		if _, err := f.ReadAt(last, size-1); err != nil {
+			return 0, false, err
+		}
+		if last[0] == '\n' {
+			return size, true, nil
+		}
+	}
+	return size, false, nil
 }
 
 func (v *verifier) check(line []byte, cut bool) {
