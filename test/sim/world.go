@@ -44,6 +44,8 @@ type world struct {
 	log     *slog.Logger
 	history history // guards itself
 
+	tracing sync.Mutex // guards Trace
+
 	mu     sync.Mutex // guards the fields below
 	server *serverLife
 	clock  clock // of the server's host
@@ -102,6 +104,8 @@ func (w *world) draw(what ...any) *rand.Rand {
 // note writes a line of the trace.
 func (w *world) note(format string, args ...any) {
 	if w.Trace != nil {
+		w.tracing.Lock()
+		defer w.tracing.Unlock()
 		fmt.Fprintf(w.Trace, "%12.6f "+format+"\n", append([]any{time.Since(w.begin).Seconds()}, args...)...)
 	}
 }
