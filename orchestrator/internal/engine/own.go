@@ -145,6 +145,22 @@ func scheduleOf(d *workflow.Definition, spec string) *workflow.Schedule {
 	return nil
 }
 
+// scheduled is the program that a schedule is of, and the schedule as that has it. One that no
+// program has any more is dropped, and is nil.
+func (t *tx) scheduled(s store.Schedule) (p program, schedule *workflow.Schedule, err error) {
+	p, err = t.program(s.Workflow)
+	if errors.Is(err, store.ErrNotFound) {
+		return p, nil, t.DropSchedule(s)
+	}
+	if err != nil {
+		return p, nil, err
+	}
+	if schedule = scheduleOf(p.Definition, s.Spec); schedule == nil {
+		return p, nil, t.DropSchedule(s)
+	}
+	return p, schedule, nil
+}
+
 // missedAfter is when a schedule counts as missed: a start of the server takes a part of it.
 const missedAfter = 2 * time.Minute
 
@@ -158,16 +174,9 @@ func (t *tx) runSchedule(found store.Schedule) error {
 	if err != nil {
 		return err
 	}
-	p, err := t.program(s.Workflow)
-	if errors.Is(err, store.ErrNotFound) {
-		return t.DropSchedule(s)
-	}
-	if err != nil {
+	p, schedule, err := t.scheduled(s)
+	if err != nil || schedule == nil {
 		return err
-	}
-	schedule := scheduleOf(p.Definition, s.Spec)
-	if schedule == nil {
-		return t.DropSchedule(s)
 	}
 	due := s.Due
 	s.Due = schedule.Next(due)

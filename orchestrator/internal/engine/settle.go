@@ -82,16 +82,9 @@ func (t *tx) passSchedules() error {
 }
 
 func (t *tx) passSchedule(s store.Schedule) error {
-	p, err := t.program(s.Workflow)
-	if errors.Is(err, store.ErrNotFound) {
-		return t.DropSchedule(s)
-	}
-	if err != nil {
+	_, schedule, err := t.scheduled(s)
+	if err != nil || schedule == nil {
 		return err
-	}
-	schedule := scheduleOf(p.Definition, s.Spec)
-	if schedule == nil {
-		return t.DropSchedule(s)
 	}
 	s.Due = schedule.Next(t.now)
 	return t.putSchedule(s)

@@ -17,7 +17,8 @@ const webhookMarks = "@webhooks"
 
 // Webhook takes a call from outside that a workflow in effect waits for and whose secret has
 // signed it, once: the same again is repeated. Who may not call learns nothing else, neither
-// whether there is such an organisation or path.
+// whether there is such an organisation or path; only while the server cannot read the secret
+// of a path is everybody told to come again, or its sender would give up.
 func (e *Engine) Webhook(ctx context.Context, org api.OrgID, call workflow.WebhookCall) (id api.EventID, repeated bool, err error) {
 	h, version, err := e.signer(ctx, org, call)
 	if err != nil {

@@ -92,7 +92,7 @@ func (c WebhookCall) Until(now time.Time) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("its time %.40q is no number of seconds since 1970", c.Time)
 	}
 	at := time.Unix(seconds, 0)
-	if off := now.Sub(at); off > WebhookWindow || off < -WebhookWindow {
+	if off := now.Sub(at); off >= WebhookWindow || off < -WebhookWindow {
 		return time.Time{}, fmt.Errorf("its time is %s, and here it is %s: they may differ by %s; send it anew, and set the clocks", at.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), WebhookWindow)
 	}
 	return at.Add(WebhookWindow), nil

@@ -115,10 +115,11 @@ func (rt *Runtime) polled() bool {
 // holdAssignments asks by a call of its own, and gives it up when a poll does the same.
 func (rt *Runtime) holdAssignments(ctx context.Context, known string, wait time.Duration) (api.Assignments, bool, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	ended := make(chan struct{})
-	defer func() { <-ended }()
-	defer cancel()
+	defer func() {
+		cancel()
+		<-ended
+	}()
 	go func() {
 		defer close(ended)
 		for {
