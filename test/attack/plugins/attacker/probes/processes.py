@@ -393,7 +393,7 @@ def memory_in_many_processes(bait):
 def memory_outside_process(bait):
     """The same in memory that belongs to no process: of files without a disk."""
     held, block = [], b"\xa5" * (1 << 20)
-    for i in range(bait["memory_limit"] * 2 >> 24):
+    for i in range(bait["memory_limit"] * 4 >> 24):  # a warm one's group has room for its zygote too
         try:
             fd = call("memfd_create", "hoard", 0)
         except OSError:
