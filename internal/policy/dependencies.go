@@ -35,6 +35,7 @@ var Dependencies = map[string]string{
 	"go.yaml.in/yaml/v4":                       "YAML with line and column for every mistake and bounds on depth and aliases",
 	"golang.org/x/crypto":                      "OpenSSH's form of public and private keys, for the keys that sign plugin packages",
 	"golang.org/x/sync":                        "errgroup, where several things must end together",
+	"golang.org/x/term":                        "a password that is typed and not shown, at terminals of every system",
 	"golang.org/x/sys":                         "system calls that package syscall does not have",
 	"golang.org/x/time":                        "token buckets for rate limits",
 	"honnef.co/go/tools":                       "tool: staticcheck",

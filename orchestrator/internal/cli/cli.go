@@ -79,7 +79,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 	root.AddCommand(serverCommand(o), migrateCommand(o), versionCommand(o),
 		caCommand(o), tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o),
 		eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o),
-		contextCommand(o), doctorCommand(o), debugCommand(o), fsckCommand(o), backupCommand(o), restoreCommand(o),
+		contextCommand(o), loginCommand(), doctorCommand(o), debugCommand(o), fsckCommand(o), backupCommand(o), restoreCommand(o),
 		secretsCommand(o), usersCommand(o), apiTokensCommand(o))
 	addWatch(root)
 	return root

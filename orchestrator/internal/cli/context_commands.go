@@ -42,8 +42,8 @@ a CA file or fingerprint the server must have a certificate that this host trust
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Name = args[0]
-			if r.Name == local || api.AgentID(r.Name).Validate() != nil {
-				return usageError{fmt.Errorf("context %q: must be letters, digits and . _ -, and not %q, which is the local server", r.Name, local)}
+			if err := checkContextName(r.Name); err != nil {
+				return err
 			}
 			if err := readSecrets(cmd, &r, tokenFile, caFile); err != nil {
 				return err
@@ -53,18 +53,10 @@ a CA file or fingerprint the server must have a certificate that this host trust
 			if err := r.client().Do(cmd.Context(), http.MethodGet, "/api/v1/health", nil, nil, &h); err != nil && api.CodeOf(err) != api.CodeForbidden {
 				return fmt.Errorf("context %s is not added: %w", r.Name, err)
 			}
-			all, err := loadContexts()
-			if err != nil {
+			if err := keepContext(r, use); err != nil {
 				return err
 			}
-			all.Servers = append(slices.DeleteFunc(all.Servers, func(other remote) bool { return other.Name == r.Name }), r)
-			if use {
-				all.Current = r.Name
-			}
-			if err := all.save(); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Context %s is added: %s.\n", r.Name, r.URL)
+			_, err := fmt.Fprintf(cmd.ErrOrStderr(), "Context %s is added: %s.\n", r.Name, r.URL)
 			return err
 		},
 	}
@@ -82,7 +74,7 @@ func readSecrets(cmd *cobra.Command, r *remote, tokenFile, caFile string) error 
 	if r.URL == "" || tokenFile == "" {
 		return usageError{errors.New("--url and --token-file are required")}
 	}
-	const maxToken, maxCA = 4 << 10, 1 << 20
+	const maxToken = 4 << 10
 	var text []byte
 	var err error
 	if tokenFile == "-" {
@@ -96,13 +88,41 @@ func readSecrets(cmd *cobra.Command, r *remote, tokenFile, caFile string) error 
 	if r.Token = strings.TrimSpace(string(text)); r.Token == "" || strings.ContainsAny(r.Token, " \r\n\t") {
 		return errors.New("token: must be one word; make one with `stavily api-tokens create`")
 	}
-	if caFile != "" {
-		if text, err = limits.ReadFile(caFile, maxCA); err != nil {
-			return fmt.Errorf("CA: %w", err)
-		}
-		r.CAPEM = string(text)
+	return r.readCA(caFile)
+}
+
+// readCA reads the CA that the server's certificate must be of; no file is every public one.
+func (r *remote) readCA(file string) error {
+	if file == "" {
+		return nil
+	}
+	const maxCA = 1 << 20
+	text, err := limits.ReadFile(file, maxCA)
+	if err != nil {
+		return fmt.Errorf("CA: %w", err)
+	}
+	r.CAPEM = string(text)
+	return nil
+}
+
+func checkContextName(name string) error {
+	if name == local || api.AgentID(name).Validate() != nil {
+		return usageError{fmt.Errorf("context %q: must be letters, digits and . _ -, and not %q, which is the local server", name, local)}
 	}
 	return nil
+}
+
+// keepContext keeps a context, in the place of one of its name.
+func keepContext(r remote, use bool) error {
+	all, err := loadContexts()
+	if err != nil {
+		return err
+	}
+	all.Servers = append(slices.DeleteFunc(all.Servers, func(other remote) bool { return other.Name == r.Name }), r)
+	if use {
+		all.Current = r.Name
+	}
+	return all.save()
 }
 
 func contextUse() *cobra.Command {

@@ -15,8 +15,8 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// password is the one of every user that Browser makes.
-const password = "correct horse battery"
+// Password is the one of every user that Browser makes.
+const Password = "correct horse battery"
 
 // maxAnswer bounds an answer that a test reads.
 const maxAnswer = 16 << 20
@@ -58,7 +58,7 @@ func (s *Server) Browser(name string, role account.Role, groups ...string) *Brow
 	s.t.Helper()
 	s.Do(http.MethodPost, "/api/v1/users", operatorapi.UserRequest{Name: name, Role: string(role), Groups: groups}, nil)
 	b := s.Stranger()
-	if status, e := b.Do("POST", "/api/v1/session/accept", operatorapi.AcceptRequest{Link: s.Invite(name), Password: password}, nil); e != nil {
+	if status, e := b.Do("POST", "/api/v1/session/accept", operatorapi.AcceptRequest{Link: s.Invite(name), Password: Password}, nil); e != nil {
 		s.t.Fatalf("accept the link of %s: %d %v", name, status, e)
 	}
 	return b
@@ -79,7 +79,7 @@ func (s *Server) Invite(name string) string {
 // Login logs a user of Browser in with the password.
 func (b *Browser) Login(org api.OrgID, name string) (int, *api.Error) {
 	b.s.t.Helper()
-	return b.Do("POST", "/api/v1/session", operatorapi.LoginRequest{Org: org, User: name, Password: password}, nil)
+	return b.Do("POST", "/api/v1/session", operatorapi.LoginRequest{Org: org, User: name, Password: Password}, nil)
 }
 
 // Do makes a call as a page of the server itself would, and returns its status and error.
