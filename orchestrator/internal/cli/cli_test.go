@@ -63,6 +63,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"tokens", "create"}, exitUsage, "must be sensor or action"},
 		{[]string{"workflows", "apply"}, exitUsage, "--file is required"},
 		{[]string{"replay", "E1"}, exitUsage, "give a file"},
+		{[]string{"replay", "--workflow", "w"}, exitUsage, "name an event"},
+		{[]string{"replay", "E1", "--since", "1h", "--workflow", "w"}, exitUsage, "name an event"},
 		{[]string{"replay", "E1", "--workflow", "w"}, exitFailed, "E1"},
 		{[]string{"workflows", "diff"}, exitUsage, "name a workflow"},
 		{[]string{"workflows", "diff", "-f", bad}, exitFailed, bad + ":2:1: "},

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -40,47 +39,6 @@ it is told how its steps stand and what they wait for.`,
 			return nil
 		},
 	}
-}
-
-func replayCommand(o *options) *cobra.Command {
-	file := ""
-	var r operatorapi.ReplayRequest
-	c := &cobra.Command{
-		Use:   "replay EVENT (-f FILE | --workflow NAME)",
-		Short: "Say what a workflow would make of an event that has come, without executing anything",
-		Long: `Say what a workflow, a draft or an earlier version of one, would make of an event that has come, and
-which steps a run would begin with. Nothing is executed and nothing is stored.`,
-		Example: "  stavily replay 01K8Z5V6J3Q0M7E2W1R9T4Y8AB -f draft.yaml\n  stavily replay 01K8Z5V6J3Q0M7E2W1R9T4Y8AB --workflow disk-full --version 3",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if (file == "") == (r.Workflow == "") {
-				return usageError{errors.New("give a file with --file, or name a workflow with --workflow")}
-			}
-			if file != "" {
-				draft, err := readWorkflow(cmd.InOrStdin(), file)
-				if err != nil {
-					return err
-				}
-				r.File, r.Text = draft.File, draft.Text
-			}
-			var v operatorapi.Evaluation
-			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathEvents, args[0], "replay"), nil, r, &v); err != nil {
-				return err
-			}
-			if o.structured() {
-				return o.print(cmd.OutOrStdout(), v)
-			}
-			v.Decision.Shadow = true // for the words: nothing was executed
-			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			evaluation(tw, v)
-			return tw.Flush()
-		},
-	}
-	c.Flags().StringVarP(&file, "file", "f", "", "`file` with the workflow, or - for standard input")
-	c.Flags().StringVar(&r.Workflow, "workflow", "", "`name` of a workflow that was applied")
-	c.Flags().IntVar(&r.Version, "version", 0, "its `version` (default: the one in effect)")
-	c.Flags().StringVar((*string)(&r.Agent), "agent", "", "`id` of the agent whose event it is, where several gave one this id")
-	return c
 }
 
 func explain(w io.Writer, e operatorapi.Explanation) error {

@@ -45,6 +45,20 @@ type Clause struct {
 	Outcome expr.Outcome `json:"outcome"`
 }
 
+// Decider is the clause that decided against a run, without the values of the one event, so
+// that many decisions can be counted by it; empty where a run begins.
+func (d Decision) Decider() string {
+	if d.Run {
+		return ""
+	}
+	for _, c := range d.Clauses {
+		if c.Outcome == expr.NotMet || c.Outcome == expr.Failed {
+			return c.Clause
+		}
+	}
+	return d.Reason
+}
+
 // Decide says whether an event starts a run. An expression that cannot be
 // evaluated does not start one, and says so. It computes and nothing else: the
 // same event gives the same decision. What depends on the time and on the runs before is
