@@ -292,3 +292,30 @@ func BenchmarkEvents(b *testing.B) {
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
 }
+
+// A poll reads what waits at its places in their order, and not all that is open anywhere.
+func TestPollsReadTheirPlaceOnly(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	defer s.Close()
+	n := slices.IndexFunc(sqlstore.Texts(), func(text string) bool { return strings.Contains(text, "priority, id, plugin, target FROM") })
+	if n < 0 {
+		t.Fatal("there is no statement by which polls look: name the new one here")
+	}
+	rows, err := s.writing.conn.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+sqlstore.Texts()[n], "org", 0, "host a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan []string
+	for rows.Next() {
+		var id, parent, unused int
+		var step string
+		if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+			t.Fatal(err)
+		}
+		plan = append(plan, step)
+	}
+	if err := rows.Err(); err != nil || len(plan) != 1 || !strings.Contains(plan[0], "USING INDEX instructions_pending (org=? AND place=?)") {
+		t.Errorf("plan %q, %v: want the index of pending instructions by place and no sorting", plan, err)
+	}
+}

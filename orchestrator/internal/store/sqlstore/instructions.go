@@ -17,10 +17,11 @@ import (
 var (
 	instructionByID   = prepare(`SELECT doc FROM instructions WHERE org = ?1 AND id = ?2`)
 	instructionsOfRun = prepare(`SELECT doc FROM instructions WHERE org = ?1 AND run = ?2 ORDER BY id`)
-	pending           = prepare(`SELECT priority, id, plugin, target FROM instructions WHERE org = ?1 AND status = 'pending' AND place = ?3 AND due > ?2 ORDER BY priority DESC, id`)
-	dueBy             = prepare(`SELECT doc FROM instructions WHERE org = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3`)
-	nextDue           = prepare(`SELECT due FROM instructions WHERE org = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1`)
-	heldBy            = prepare(`SELECT COUNT(*) FROM instructions WHERE org = ?1 AND holder = ?2 AND holder <> ''`)
+	// +due, so that the index of the place is taken: that of due has all that is open anywhere.
+	pending = prepare(`SELECT priority, id, plugin, target FROM instructions WHERE org = ?1 AND status = 'pending' AND place = ?3 AND +due > ?2 ORDER BY priority DESC, id`)
+	dueBy   = prepare(`SELECT doc FROM instructions WHERE org = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3`)
+	nextDue = prepare(`SELECT due FROM instructions WHERE org = ?1 AND due IS NOT NULL ORDER BY due LIMIT 1`)
+	heldBy  = prepare(`SELECT COUNT(*) FROM instructions WHERE org = ?1 AND holder = ?2 AND holder <> ''`)
 	// What an instruction is to do and whom it is for never changes: no index of that is touched.
 	putInstruction = prepare(`INSERT INTO instructions (org, id, run, status, priority, due, plugin, target, place, holder, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, due = excluded.due, holder = excluded.holder, doc = excluded.doc`)
