@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 
@@ -26,12 +27,22 @@ const (
 
 var control = []string{`BEGIN`, `BEGIN IMMEDIATE`, `COMMIT`, `ROLLBACK`, `SAVEPOINT job`, `RELEASE job`, `ROLLBACK TO job`}
 
-// session is one connection with its prepared statements.
+// session is one connection with its prepared statements. Those are the driver's own: the
+// connection is this session's alone, and what database/sql does for many who share some costs
+// as much as a small statement.
 type session struct {
 	conn    *sql.Conn
-	stmts   []*sql.Stmt // of sqlstore.Texts
-	control []*sql.Stmt
-	broken  error // what ended the transaction; see fail
+	stmts   []statement // of sqlstore.Texts
+	control []statement
+	args    []driver.NamedValue // of the statement that begins
+	broken  error               // what ended the transaction; see fail
+}
+
+// statement is what the driver prepares.
+type statement interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
 }
 
 var _ sqlstore.Connection = (*session)(nil)
@@ -50,21 +61,22 @@ func (s *session) prepare(ctx context.Context, settings []string) (err error) {
 }
 
 // prepareAll also returns those that it prepared before one that failed.
-func (s *session) prepareAll(ctx context.Context, texts []string) ([]*sql.Stmt, error) {
-	var stmts []*sql.Stmt
-	for _, text := range texts {
-		stmt, err := s.conn.PrepareContext(ctx, text)
-		if err != nil {
-			return stmts, fmt.Errorf("prepare %s: %w", text, err)
+func (s *session) prepareAll(ctx context.Context, texts []string) (stmts []statement, err error) {
+	err = s.conn.Raw(func(conn any) error {
+		for _, text := range texts {
+			stmt, err := conn.(driver.ConnPrepareContext).PrepareContext(ctx, text)
+			if err != nil {
+				return fmt.Errorf("prepare %s: %w", text, err)
+			}
+			stmts = append(stmts, stmt.(statement))
 		}
-		stmts = append(stmts, stmt)
-	}
-	return stmts, nil
+		return nil
+	})
+	return stmts, err
 }
 
-// close gives the connection back to its database, which closes it. database/sql does
-// not close statements that were prepared on a connection of their own, and SQLite keeps
-// the files open as long as there is one.
+// close gives the connection back to its database, which closes it. It does not close
+// statements, and SQLite keeps the files open as long as there is one.
 func (s *session) close() error {
 	var err error
 	for _, stmt := range append(s.stmts, s.control...) {
@@ -89,11 +101,15 @@ func (s *session) exec(control int) error {
 	return err
 }
 
-func (s *session) run(stmt *sql.Stmt, args ...any) (int64, error) {
+func (s *session) run(stmt statement, args ...any) (int64, error) {
 	if s.broken != nil {
 		return 0, s.broken
 	}
-	result, err := stmt.Exec(args...)
+	values, err := s.values(args)
+	if err != nil {
+		return 0, s.fail(err)
+	}
+	result, err := stmt.ExecContext(context.Background(), values)
 	if err != nil {
 		return 0, s.fail(err)
 	}
@@ -109,16 +125,20 @@ func (s *session) Query(st sqlstore.Statement, row func(sqlstore.Scanner) error,
 	if s.broken != nil {
 		return s.broken
 	}
-	rows, err := s.stmts[st].Query(args...)
+	values, err := s.values(args)
 	if err != nil {
 		return s.fail(err)
 	}
-	for rows.Next() {
-		if err := row(rows.Scan); err != nil {
-			return errors.Join(err, rows.Close())
-		}
+	rows, err := s.stmts[st].QueryContext(context.Background(), values)
+	if err != nil {
+		return s.fail(err)
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	stopped, err := each(rows, row)
+	err = errors.Join(err, rows.Close())
+	if stopped != nil {
+		return errors.Join(stopped, err)
+	}
+	if err != nil {
 		return s.fail(err)
 	}
 	return nil
@@ -176,7 +196,7 @@ func (s *session) Commit() error {
 // Rollback ends the transaction, if there still is one, and makes the session usable.
 func (s *session) Rollback() error {
 	s.broken = nil
-	_, err := s.control[rollback].Exec()
+	_, err := s.control[rollback].ExecContext(context.Background(), nil)
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_ERROR {
 		return nil // "no transaction is active": SQLite was first
