@@ -32,6 +32,7 @@ var control = []string{`BEGIN`, `BEGIN IMMEDIATE`, `COMMIT`, `ROLLBACK`, `SAVEPO
 // as much as a small statement.
 type session struct {
 	conn    *sql.Conn
+	ctx     context.Context // never ends: a statement that was begun is completed
 	stmts   []statement // of sqlstore.Texts
 	control []statement
 	args    []driver.NamedValue // of the statement that begins
@@ -48,6 +49,7 @@ type statement interface {
 var _ sqlstore.Connection = (*session)(nil)
 
 func (s *session) prepare(ctx context.Context, settings []string) (err error) {
+	s.ctx = context.WithoutCancel(ctx)
 	for _, setting := range settings {
 		if _, err := s.conn.ExecContext(ctx, setting); err != nil {
 			return fmt.Errorf("%s: %w", setting, err)
@@ -109,7 +111,7 @@ func (s *session) run(stmt statement, args ...any) (int64, error) {
 	if err != nil {
 		return 0, s.fail(err)
 	}
-	result, err := stmt.ExecContext(context.Background(), values)
+	result, err := stmt.ExecContext(s.ctx, values)
 	if err != nil {
 		return 0, s.fail(err)
 	}
@@ -129,7 +131,7 @@ func (s *session) Query(st sqlstore.Statement, row func(sqlstore.Scanner) error,
 	if err != nil {
 		return s.fail(err)
 	}
-	rows, err := s.stmts[st].QueryContext(context.Background(), values)
+	rows, err := s.stmts[st].QueryContext(s.ctx, values)
 	if err != nil {
 		return s.fail(err)
 	}
@@ -196,7 +198,7 @@ func (s *session) Commit() error {
 // Rollback ends the transaction, if there still is one, and makes the session usable.
 func (s *session) Rollback() error {
 	s.broken = nil
-	_, err := s.control[rollback].ExecContext(context.Background(), nil)
+	_, err := s.control[rollback].ExecContext(s.ctx, nil)
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_ERROR {
 		return nil // "no transaction is active": SQLite was first
