@@ -33,7 +33,7 @@ var control = []string{`BEGIN`, `BEGIN IMMEDIATE`, `COMMIT`, `ROLLBACK`, `SAVEPO
 type session struct {
 	conn    *sql.Conn
 	ctx     context.Context // never ends: a statement that was begun is completed
-	stmts   []statement // of sqlstore.Texts
+	stmts   []statement     // of sqlstore.Texts
 	control []statement
 	args    []driver.NamedValue // of the statement that begins
 	broken  error               // what ended the transaction; see fail
