@@ -14,6 +14,7 @@ type Agent struct {
 	emit     func(context.Context, api.Event) (api.EventID, error)
 	deliver  func(context.Context) error
 	closeAll func() error
+	account  func() agent.SpoolAccount
 }
 
 // Open starts an agent over its base directory, as it is after whatever happened to it. The
@@ -24,11 +25,11 @@ func Open(b agent.Bare) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	emit, deliver, err := role.Delivery(rt)
+	emit, deliver, account, err := role.Delivery(rt)
 	if err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
-	return &Agent{emit, deliver, closeAll}, nil
+	return &Agent{emit, deliver, closeAll, account}, nil
 }
 
 // Emit takes an event as if a plugin had reported it.
@@ -38,6 +39,9 @@ func (a *Agent) Emit(ctx context.Context, e api.Event) (api.EventID, error) {
 
 // Run delivers until ctx ends.
 func (a *Agent) Run(ctx context.Context) error { return a.deliver(ctx) }
+
+// Account is what became of the events of all lives.
+func (a *Agent) Account() agent.SpoolAccount { return a.account() }
 
 // Close closes the files.
 func (a *Agent) Close() error { return a.closeAll() }

@@ -231,6 +231,7 @@ func (w *world) settle() {
 				continue
 			}
 			w.judge(s)
+			w.balance()
 			if server := w.up(); server != nil {
 				findings, err := server.Check(server.ctx)
 				w.fail("fsck", err)

@@ -21,6 +21,7 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	log := w.rt.Log.With(telemetry.KeyInstruction, i.ID, telemetry.KeyAttempt, i.Attempt, telemetry.KeyPlugin, i.PluginID)
 	if w.journal.Seen(i.ID, i.Attempt) {
 		log.Warn("offered again what this agent has had: not run a second time")
+		w.balance.came(offerRepeated)
 		return
 	}
 	accepted := w.rt.Audit.Begin(agent.AuditAccepted, append(fieldsOf(i), slog.String("parameters", agent.ParametersDigest(&i)))...)
@@ -28,10 +29,12 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	defer func() { look().release() }()
 	if !w.noted(w.journal.Accept(i)) {
 		_ = accepted() // the runtime tells
-		return         // not claimed: it is offered again when its lease is over
+		w.balance.came(offerUnrecorded)
+		return // not claimed: it is offered again when its lease is over
 	}
 	if accepted() != nil {
 		w.noted(w.journal.Reported(i.ID, i.Attempt)) // has not run, and may be accepted again
+		w.balance.came(offerUnrecorded)
 		return
 	}
 	task, err := look().task, look().err
@@ -53,9 +56,11 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.end(ctx, i, api.Result{Status: api.Expired, ErrorMessage: err.Error()})
 		return
 	case ctx.Err() != nil: // the claim may have arrived; the next start tells that nothing ran
+		w.balance.came(offerLeft)
 		return
 	default:
 		log.Info("not ours any more", telemetry.KeyError, err)
+		w.balance.came(offerReleased)
 		w.noted(w.journal.Reported(i.ID, i.Attempt))
 		return
 	}
@@ -239,10 +244,12 @@ func (w *worker) end(ctx context.Context, i api.Instruction, r api.Result) {
 	for !w.noted(w.journal.Ended(i.ID, i.Attempt, r)) {
 		select {
 		case <-ctx.Done():
+			w.balance.came(offerLeft)
 			return
 		case <-time.After(journalRetry):
 		}
 	}
+	w.balance.came(string(r.Status))
 	select {
 	case w.ended <- struct{}{}:
 	default:

@@ -109,7 +109,7 @@ api:
   %s
 logging: {output: stdout, level: debug}
 health: {enabled: false}
-metrics: {enabled: false}
+metrics: {port: 0}
 `, agentID, r.base, o.server.URL, more)}
 	for name, program := range plugins {
 		dir := "data/plugins/" + name
@@ -166,6 +166,9 @@ func (r *run) start() *run {
 		_ = cmd.Wait() // its exit code is looked at where it matters
 	}()
 	r.t.Cleanup(func() {
+		if !r.t.Failed() {
+			r.balances()
+		}
 		r.kill()
 		if r.t.Failed() {
 			r.t.Logf("log of the agent:\n%s", r.log)

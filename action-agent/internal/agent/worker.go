@@ -20,6 +20,7 @@ type worker struct {
 	ended   chan struct{} // pulse: there may be something to report
 	drained chan struct{} // closed when poll has ended, and all that it started
 
+	balance  balance
 	finished *telemetry.CounterVec
 	took     *telemetry.HistogramVec
 	polls    *telemetry.CounterVec
@@ -38,7 +39,8 @@ func newWorker(rt *agent.Runtime, journal *agent.Journal, host Host) *worker {
 	}
 	w.polls = rt.Metrics.CounterVec("polls_total", "Polls for instructions, by outcome: work, none or failed.", "outcome")
 	w.running = rt.Metrics.Gauge("instructions_running", "Instructions that are being worked on.")
-	rt.Metrics.GaugeFunc("results_waiting", "Results that wait for the orchestrator.", func() float64 { return float64(len(journal.Unreported())) })
+	w.declareBalance(rt.Metrics)
+	rt.Metrics.GaugeFunc("results_waiting", "Results that wait for the orchestrator.", func() float64 { return float64(journal.Account().Waiting) })
 	for range cap(w.slots) {
 		w.slots <- struct{}{}
 	}
@@ -81,6 +83,7 @@ func (w *worker) poll(ctx context.Context) error {
 		w.rt.NoteContact(err)
 		offers := answer.Offers()
 		w.countPoll(len(offers), err)
+		w.balance.receive(len(offers))
 		for range free - len(offers) {
 			w.slots <- struct{}{}
 		}
@@ -88,7 +91,7 @@ func (w *worker) poll(ctx context.Context) error {
 			received := time.Now()
 			running.Go(func() {
 				w.running.Add(1)
-				defer func() { w.running.Add(-1); w.slots <- struct{}{} }()
+				defer func() { w.balance.over(); w.running.Add(-1); w.slots <- struct{}{} }()
 				w.handle(ctx, offer, received)
 			})
 		}

@@ -28,6 +28,7 @@ type Stream struct {
 	Epoch   string `json:"epoch"`
 	Through uint64 `json:"through"`         // everything up to here is settled
 	Above   []Span `json:"above,omitempty"` // settled too: ascending, disjoint, not touching
+	Tally   Tally  `json:"tally,omitzero"`  // what became of them
 }
 
 // Receipt says what a batch brought.
@@ -49,11 +50,13 @@ func Accept(s Stream, b api.EventBatch) (Stream, Receipt, *api.Error) {
 		}
 	}
 	s.Above = slices.Clone(s.Above)
+	s.Tally.begin(s.Settled())
 	if first, some := s.lowest(b); some && s.inSpan(first) {
 		receipt.Gaps = append(receipt.Gaps, s.skip(first-1)...)
 	}
 	for _, g := range b.Gaps {
-		if s.settle(Span{g.From, g.To}) {
+		if fresh := s.settle(Span{g.From, g.To}); fresh > 0 {
+			s.Tally.lose(fresh, g)
 			receipt.Gaps = append(receipt.Gaps, g)
 		}
 	}
@@ -69,13 +72,20 @@ func Accept(s Stream, b api.EventBatch) (Stream, Receipt, *api.Error) {
 // take settles one event. An invalid one is settled as well: sending it again would
 // not make it better.
 func (s *Stream) take(e api.Event) api.EventOutcome {
-	fresh := !s.numbers(e) || s.settle(Span{e.Seq, e.Seq})
+	var settled uint64
+	if s.numbers(e) {
+		settled = s.settle(Span{e.Seq, e.Seq})
+	}
 	outcome := api.EventOutcome{Seq: e.Seq, ID: e.ID, Status: api.EventAccepted}
 	if reason := invalid(e); reason != "" {
 		outcome.Status, outcome.Reason = api.EventRejected, reason
-	} else if !fresh {
+		s.Tally.Rejected += settled
+		return outcome
+	}
+	if s.numbers(e) && settled == 0 {
 		outcome.Status = api.EventDuplicate
 	}
+	s.Tally.Stored += settled
 	return outcome
 }
 
@@ -103,11 +113,11 @@ func (s *Stream) inSpan(seq uint64) bool {
 	return slices.ContainsFunc(s.Above, func(a Span) bool { return a.From <= seq && seq <= a.To })
 }
 
-// settle adds a span and reports whether any number of it is new.
-func (s *Stream) settle(n Span) bool {
+// settle adds a span and returns how many numbers of it are new.
+func (s *Stream) settle(n Span) (fresh uint64) {
 	n.From = max(n.From, s.Through+1)
 	if n.From > n.To {
-		return false
+		return 0
 	}
 	// The spans that touch n are those from i up to j; they and n become one.
 	i, _ := slices.BinarySearchFunc(s.Above, n.From-1, func(a Span, seq uint64) int { return cmp.Compare(a.To, seq) })
@@ -116,14 +126,20 @@ func (s *Stream) settle(n Span) bool {
 		j++
 	}
 	if j == i+1 && s.Above[i].From <= n.From && n.To <= s.Above[i].To {
-		return false
+		return 0
+	}
+	fresh = n.size()
+	for _, a := range s.Above[i:j] {
+		if from, to := max(n.From, a.From), min(n.To, a.To); from <= to {
+			fresh -= to - from + 1
+		}
 	}
 	if j > i {
 		n.From, n.To = min(n.From, s.Above[i].From), max(n.To, s.Above[j-1].To)
 	}
 	s.Above = slices.Replace(s.Above, i, j, n)
 	s.absorb()
-	return true
+	return fresh
 }
 
 // absorb moves Through over spans that have no hole below them.
@@ -142,7 +158,8 @@ func (s *Stream) skip(seq uint64) []api.Gap {
 		if len(s.Above) > 0 {
 			hole.To = min(hole.To, s.Above[0].From-1)
 		}
-		gaps = append(gaps, api.Gap{From: hole.From, To: hole.To, Count: hole.To - hole.From + 1, Reason: ReasonSkipped})
+		s.Tally.Lost += hole.size()
+		gaps = append(gaps, api.Gap{From: hole.From, To: hole.To, Count: hole.size(), Reason: ReasonSkipped})
 		s.Through = hole.To
 		s.absorb()
 	}

@@ -43,7 +43,7 @@ type ledger struct {
 }
 
 func newLedger(through uint64) *ledger {
-	return &ledger{Stream{Epoch: "e", Through: through}, map[uint64]int{}, map[uint64]bool{}, false}
+	return &ledger{Stream{Epoch: "e", Through: through, Tally: Tally{Before: through}}, map[uint64]int{}, map[uint64]bool{}, false}
 }
 
 // take accepts a batch and checks what must hold after any.
@@ -55,6 +55,9 @@ func (l *ledger) take(t interface{ Fatalf(string, ...any) }, b api.EventBatch) R
 		t.Fatalf("Accept(%+v): %v", b, refusal)
 	}
 	l.Stream = next
+	if n := next.Unaccounted(); n != 0 {
+		t.Fatalf("%d numbers are unaccounted for in %+v", n, next)
+	}
 	for n, o := range receipt.Outcomes {
 		if o.Status == api.EventAccepted {
 			l.accepted[b.Events[n].Seq]++
@@ -96,11 +99,16 @@ func TestAnything(t *testing.T) {
 				b.Gaps = []api.Gap{{From: from, To: rapid.Uint64Range(from, top).Draw(t, "to"), Reason: "spool_full"}}
 			}
 			l.take(t, b)
+			var accepted uint64
 			for s := uint64(1); s <= top; s++ {
 				settled := s <= l.Through || l.inSpan(s)
+				accepted += uint64(l.accepted[s])
 				if n := l.accepted[s]; n > 1 || settled != (n == 1 || l.lost[s]) {
 					t.Fatalf("%d: settled %v, accepted %d times, lost %v\n%+v", s, settled, n, l.lost[s], l.Stream)
 				}
+			}
+			if l.Tally.Stored != accepted {
+				t.Fatalf("%d were accepted, the tally says %+v", accepted, l.Tally)
 			}
 		}
 	})
@@ -224,7 +232,7 @@ func TestGaps(t *testing.T) {
 }
 
 func TestEventsWithoutNumbers(t *testing.T) {
-	for name, s := range map[string]Stream{"no number": {Epoch: "e", Through: 7}, "no epoch": {}} {
+	for name, s := range map[string]Stream{"no number": {Epoch: "e", Through: 7, Tally: Tally{Stored: 7}}, "no epoch": {}} {
 		b := batch(0, 0)
 		if s.Epoch == "" {
 			b = batch(1, 1)
@@ -262,5 +270,32 @@ func TestInvalidEvents(t *testing.T) {
 	s := Stream{Epoch: "e"}
 	if next, r, _ := Accept(s, batch(math.MaxUint64)); r.Outcomes[0].Status != api.EventRejected || !cmp.Equal(next, s) {
 		t.Errorf("the number beyond the last: %+v, %+v", r.Outcomes[0], next)
+	}
+}
+
+// What each number came to is counted once, however often it is told.
+func TestTally(t *testing.T) {
+	s := Stream{Epoch: "e", Through: 4} // of a database from before there were tallies
+	invalid := event(8)
+	invalid.Type = "no type"
+	b := api.EventBatch{
+		Events: []api.Event{event(7), invalid, event(9), event(10), event(0)},
+		Gaps:   []api.Gap{{From: 3, To: 6, Count: 4, Reason: "corrupt"}, {From: 11, To: 13, Reason: "renewed"}},
+	}
+	s, _, _ = Accept(s, b)
+	s.Turned(event(9), api.EventDuplicate)
+	s.Turned(event(10), api.EventRejected)
+	s.Turned(event(0), api.EventDuplicate) // has no place in the stream
+	want := Tally{Stored: 1, Known: 1, Rejected: 2, Lost: 2, Renewed: 3, Before: 4}
+	again, _, _ := Accept(s, b)
+	if s.Tally != want || !cmp.Equal(again, s) || s.Unaccounted() != 0 || s.Settled() != 13 {
+		t.Errorf("%+v and, sent again, %+v; want %+v", s, again, want)
+	}
+	wrong := s
+	wrong.Tally.Stored++
+	ahead := s
+	ahead.Above = []Span{{20, 29}}
+	if wrong.Unaccounted() != -1 || ahead.Unaccounted() != 10 {
+		t.Errorf("one too many %d, ten too few %d", wrong.Unaccounted(), ahead.Unaccounted())
 	}
 }

@@ -28,6 +28,8 @@
 //   - Batches of one sender that arrive in any order, but not twice before those below
 //     them, are received whole: nothing is skipped.
 //   - Through never falls.
+//   - As many numbers are settled as the [Tally] has stored, known, rejected, lost and
+//     settled under an earlier epoch.
 //
 // Events without a number, or of a batch without an epoch, come from clients that have
 // no spool. Only their id can tell a resend, so they are always accepted here.

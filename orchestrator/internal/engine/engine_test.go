@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
+	"github.com/stavily/agents/orchestrator/internal/delivery"
 	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/secret"
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -543,6 +544,16 @@ func TestBatches(t *testing.T) {
 		plain.Stream.Epoch = ""
 		w.sends(s, plain, api.EventAccepted)
 		w.sends(s, plain, api.EventDuplicate)
+		renumbered := event(2)
+		renumbered.Events[0].Seq = 10
+		w.sends(s, renumbered, api.EventDuplicate)
+		w.read(func(r store.Reader) error {
+			stream, err := r.Stream("s", epoch)
+			if want := (delivery.Tally{Stored: 2, Known: 1, Rejected: 1, Lost: 6}); stream.Tally != want || stream.Unaccounted() != 0 {
+				t.Errorf("the stream counts %+v, want %+v", stream.Tally, want)
+			}
+			return err
+		})
 		w.read(func(r store.Reader) error {
 			gaps, err := r.Gaps("s")
 			events, eerr := r.Events(store.EventQuery{})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 
 	"github.com/stavily/agents/orchestrator/internal/delivery"
@@ -78,6 +79,9 @@ func (t *tx) take(id pki.Identity, b api.EventBatch) (answer api.EventBatchRespo
 		if err := t.takeEvent(agent, b.Stream.Epoch, ev, &receipt.Outcomes[n]); err != nil {
 			return answer, nil, fmt.Errorf("event %s of agent %s: %w", ev.ID, id.Agent, err)
 		}
+		if status := receipt.Outcomes[n].Status; status != api.EventAccepted {
+			after.Turned(ev, status)
+		}
 	}
 	for _, g := range receipt.Gaps {
 		err := t.PutGap(store.Gap{Gap: g, Agent: id.Agent, Epoch: b.Stream.Epoch, ReceivedAt: t.now})
@@ -85,8 +89,22 @@ func (t *tx) take(id pki.Identity, b api.EventBatch) (answer api.EventBatchRespo
 			return answer, nil, fmt.Errorf("gap %d to %d of agent %s: %w", g.From, g.To, id.Agent, err)
 		}
 	}
+	t.balance(id, before, after)
 	answer = api.EventBatchResponse{AckedThrough: after.Through, Events: receipt.Outcomes}
 	return answer, receipt.Gaps, errors.Join(t.ahead(id, receipt.Gaps), t.PutStream(id.Agent, after))
+}
+
+// balance counts numbers that are settled and of which nothing says what became: events
+// that agents forget and this server has not. There are none unless it has a fault.
+func (t *tx) balance(id pki.Identity, before, after delivery.Stream) {
+	odd := after.Unaccounted() - before.Unaccounted()
+	if odd == 0 {
+		return
+	}
+	t.count(func() {
+		t.engine.counts.unaccounted.Add(math.Abs(float64(odd)))
+		t.engine.log.Error("the counts of a stream do not balance: report this, with `stavily fsck`", "org", id.Org, "agent", id.Agent, "epoch", after.Epoch, "unaccounted", odd, "tally", after.Tally)
+	})
 }
 
 // ahead has on record that an agent's events were settled before and are not known here: this

@@ -14,6 +14,7 @@ import (
 type counts struct {
 	events       *telemetry.CounterVec
 	lost         *telemetry.Counter
+	unaccounted  *telemetry.Counter
 	ahead        *telemetry.Counter
 	clones       *telemetry.Counter
 	started      *telemetry.Counter
@@ -43,6 +44,7 @@ func newCounts(m *telemetry.Registry, e *Engine) *counts {
 		took:         m.HistogramVec("request_seconds", "Time from a request of an agent to its answer, by route; polls and looks at assignments are held open.", requestBuckets, "route"),
 		events:       m.CounterVec("events_total", "Events that agents sent, by outcome: accepted, duplicate or rejected.", "outcome"),
 		lost:         m.Counter("events_lost_total", "Events that agents reported as lost."),
+		unaccounted:  m.Counter("events_unaccounted_total", "Numbers of streams that were settled and are neither stored, known, refused nor lost: 0, or the server has a fault."),
 		ahead:        m.Counter("events_ahead_total", "Events that were acknowledged once and that this database does not know, because it was restored from a backup; they count as lost too."),
 		clones:       m.Counter("agents_cloned_total", "Agents that were revoked because their keys were used in two places."),
 		started:      m.Counter("runs_started_total", "Runs of workflows that began."),

@@ -13,7 +13,8 @@
 //     ended a time; each belongs to a run and to a step of it.
 //   - A run is of a version of a workflow and of an event that are there, and it is the one
 //     that the event's evaluation names: an event has not started two.
-//   - What was stored of a stream was settled there before, and no more than that.
+//   - What was stored of a stream was settled there before, and no more than that; what it
+//     settled it counts as stored, known, refused or lost, and what it stored is there.
 //   - The audit records count without a hole, and each has the digest of the one before.
 //
 // Records that were removed for their age are no finding: what names an event is checked

@@ -31,15 +31,6 @@ func (s *settled) has(seq uint64) bool {
 	return false
 }
 
-// numbers is how many are settled.
-func (s *settled) numbers() uint64 {
-	n := s.stream.Through
-	for _, span := range s.stream.Above {
-		n += span.To - span.From + 1
-	}
-	return n
-}
-
 // events looks at each event and at what its stream says of it.
 func (c *check) events() error {
 	var after int64
@@ -103,8 +94,15 @@ func (c *check) stream() error {
 		}
 	}
 	for key, s := range c.streams {
-		if have := s.events + gaps[key]; have > s.numbers() {
-			c.found(fmt.Sprintf("stream %s of agent %s", key.epoch, key.agent), "it has %d events and %d known to be lost, and has settled %d numbers", s.events, gaps[key], s.numbers())
+		object, tally := fmt.Sprintf("stream %s of agent %s", key.epoch, key.agent), s.stream.Tally
+		if have := s.events + gaps[key]; have > s.stream.Settled() {
+			c.found(object, "it has %d events and %d known to be lost, and has settled %d numbers", s.events, gaps[key], s.stream.Settled())
+		}
+		if odd := s.stream.Unaccounted(); odd != 0 {
+			c.found(object, "it has settled %d numbers, of which its counts have %d too few: %+v", s.stream.Settled(), odd, tally)
+		}
+		if most := tally.Stored + tally.Before; tally != (delivery.Tally{}) && (s.events > most || s.events < tally.Stored && !c.pruned) {
+			c.found(object, "it says that %d events were stored, and %d are there", tally.Stored, s.events)
 		}
 	}
 	return nil

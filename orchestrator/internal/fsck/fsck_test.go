@@ -39,7 +39,7 @@ func healthy() records {
 	const run, event = api.RunID("01RUN"), api.EventID("01EVENT")
 	line := func(seq int) store.History { return store.History{Run: run, Seq: seq, At: noon, Kind: "run_started"} }
 	r := records{
-		stream: delivery.Stream{Epoch: "e", Through: 2},
+		stream: delivery.Stream{Epoch: "e", Through: 2, Tally: delivery.Tally{Stored: 1, Lost: 1}},
 		event:  store.Event{Event: api.Event{ID: event, Type: "t", Seq: 1}, Agent: "s", Epoch: "e", ReceivedAt: noon},
 		gap:    store.Gap{Gap: api.Gap{From: 2, To: 2, Count: 1, Reason: "spool_full"}, Agent: "s", Epoch: "e", ReceivedAt: noon},
 		run:    store.Run{ID: run, Workflow: "w", Version: 1, Status: string(workflow.Running), EventID: event, CreatedAt: noon, StartedAt: noon},
@@ -147,7 +147,9 @@ func TestWhatCannotBeIsFound(t *testing.T) {
 		"it is of version 2 of workflow w, which is not there":                     func(r *records) { r.run.Version = 2 },
 		"it is of event 01NONE, which is not there":                                func(r *records) { r.run.EventID = "01NONE" },
 		"event 01EVENT started run 01FIRST of workflow w, so this one is a second": func(r *records) { r.evaluation.Run = "01FIRST" },
-		"it is number 1 of its stream, which has not settled that":                 func(r *records) { r.stream.Through = 0 },
+		"it is number 1 of its stream, which has not settled that":                 func(r *records) { r.stream.Through, r.stream.Tally = 0, delivery.Tally{} },
+		"it has settled 2 numbers, of which its counts have 1 too few":             func(r *records) { r.stream.Tally.Lost = 0 },
+		"it says that 2 events were stored, and 1 are there":                       func(r *records) { r.stream.Tally = delivery.Tally{Stored: 2} },
 		"it has 1 events and 2 known to be lost, and has settled 2 numbers":        func(r *records) { r.gap.Count = 2 },
 		"there is a wait for an event of step event, and the run does not go on":   func(r *records) { r.waits = append(r.waits, store.Wait{Run: "01NONE", Step: "event", Pattern: "t"}) },
 		"there is an approval of step people, and the run does not go on":          func(r *records) { r.approvals = append(r.approvals, store.Approval{Run: "01NONE", Step: "people"}) },

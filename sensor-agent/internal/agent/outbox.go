@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -19,6 +21,10 @@ type outbox struct {
 	rt    *agent.Runtime
 	spool *agent.Spool
 
+	before   uint64        // events that the spool had taken when this process began
+	emitted  atomic.Uint64 // that plugins were told are accepted, since then
+	refusals []uint64      // numbers that answers refused and that wait to be acknowledged; of deliver alone
+
 	accepted  *telemetry.CounterVec
 	delivered *telemetry.Counter
 	rejected  *telemetry.Counter
@@ -26,11 +32,21 @@ type outbox struct {
 
 func newOutbox(rt *agent.Runtime, spool *agent.Spool) *outbox {
 	o := &outbox{
-		rt: rt, spool: spool,
+		rt: rt, spool: spool, before: spool.Account().Taken,
 		accepted:  rt.Metrics.CounterVec("events_accepted_total", "Events that plugins were told are accepted, by monitor.", "monitor"),
 		delivered: rt.Metrics.Counter("events_delivered_total", "Events that the orchestrator acknowledged."),
 		rejected:  rt.Metrics.Counter("events_rejected_total", "Events that the orchestrator refused for good."),
 	}
+	rt.Metrics.GaugesFunc("events_account", "Events since the spool was made, by what became of them; emitted are as many as all others together.", "account", func(context.Context) map[string]float64 {
+		a := o.account()
+		return map[string]float64{
+			"emitted": float64(a.Taken), "delivered": float64(a.Delivered), "rejected": float64(a.Rejected), "refused": float64(a.Refused),
+			"corrupt": float64(a.Corrupt), "unseen": float64(a.Unseen), "waiting": float64(a.Waiting),
+		}
+	})
+	rt.Metrics.GaugeFunc("events_unaccounted", "Emitted events of which nothing says what became: 0 but for a moment, or the agent has a fault.", func() float64 {
+		return float64(o.account().Unaccounted())
+	})
 	rt.Metrics.GaugeFunc("spool_events", "Events that wait for the orchestrator.", func() float64 { return float64(o.stats().Depth) })
 	rt.Metrics.GaugeFunc("spool_bytes", "Size of the event spool on disk.", func() float64 { return float64(o.stats().Bytes) })
 	rt.Metrics.GaugeFunc("spool_oldest_seconds", "Age of the first event that waits.", func() float64 {
@@ -40,6 +56,30 @@ func newOutbox(rt *agent.Runtime, spool *agent.Spool) *outbox {
 		return 0
 	})
 	return o
+}
+
+// account is the spool's, with what plugins were told in place of what it took: the one is
+// counted here and the other on disk.
+func (o *outbox) account() agent.SpoolAccount {
+	emitted := o.before + o.emitted.Load()
+	a := o.spool.Account()
+	a.Taken = emitted
+	return a
+}
+
+// conditionUnaccounted is of counts that do not balance.
+const conditionUnaccounted = "events_unaccounted"
+
+// acknowledge settles the spool, and looks whether that has lost count of an event.
+func (o *outbox) acknowledge(through uint64) error {
+	if err := o.spool.Ack(through, o.refusals...); err != nil {
+		return err
+	}
+	o.refusals = slices.DeleteFunc(o.refusals, func(seq uint64) bool { return seq <= through })
+	if n := o.spool.Account().Unaccounted(); n != 0 {
+		o.rt.Health.Set(conditionUnaccounted, agent.Degraded, false, fmt.Sprintf("of %d events nothing says whether they were delivered or lost", n), "report this with the output of `status`: it is a fault of the agent")
+	}
+	return nil
 }
 
 // stats of a spool that cannot be read are empty; reading it for delivery says why.
@@ -75,6 +115,7 @@ func (o *outbox) accept(ctx context.Context, e api.Event) (id api.EventID, err e
 		return "", err
 	}
 	o.rt.Health.Clear("spool")
+	o.emitted.Add(1)
 	o.accepted.WithLabelValues(e.Monitor).Inc()
 	return e.ID, nil
 }
@@ -124,7 +165,7 @@ func (o *outbox) carryOut(ctx context.Context, effects []agent.DeliveryEffect) (
 	for _, e := range effects {
 		switch e := e.(type) {
 		case agent.Ack:
-			err = o.spool.Ack(e.Through)
+			err = o.acknowledge(e.Through)
 		case agent.SetAside:
 			o.rt.Log.Error("an event that the orchestrator never takes is set aside", "seq", e.Seq, "reason", e.Reason)
 			err = o.spool.SetAside(e.Seq, e.Reason)
@@ -183,6 +224,7 @@ func (o *outbox) count(answer api.EventBatchResponse) {
 	for _, e := range answer.Events {
 		if e.Status == api.EventRejected {
 			o.rejected.Inc()
+			o.refusals = append(o.refusals, e.Seq)
 			o.rt.Log.Warn("event refused", telemetry.KeyEvent, e.ID, "reason", e.Reason)
 			continue
 		}

@@ -126,7 +126,7 @@ api:
   rate_limit: {requests_per_second: 1000, burst: 1000}
 logging: {output: stdout, level: debug}
 health: {enabled: false}
-metrics: {enabled: false}
+metrics: {port: 0}
 %s
 `, agentID, r.base, o.server.URL, more)}
 	for name, program := range plugins {
@@ -186,6 +186,9 @@ func (r *run) start() *run {
 		_ = cmd.Wait() // its exit code is looked at where it matters
 	}()
 	r.t.Cleanup(func() {
+		if !r.t.Failed() {
+			r.balances()
+		}
 		r.kill()
 		if r.t.Failed() {
 			r.t.Logf("log of the agent:\n%s", r.log)

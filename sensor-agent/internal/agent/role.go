@@ -36,11 +36,11 @@ func components(rt *agent.Runtime) ([]agent.Component, error) {
 
 // Delivery opens the part of the role that has no host in it: emit takes an event as from a
 // plugin, deliver sends what was taken until its context ends.
-func Delivery(rt *agent.Runtime) (emit func(context.Context, api.Event) (api.EventID, error), deliver func(context.Context) error, err error) {
+func Delivery(rt *agent.Runtime) (emit func(context.Context, api.Event) (api.EventID, error), deliver func(context.Context) error, account func() agent.SpoolAccount, err error) {
 	spool, err := rt.OpenSpool()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	out := newOutbox(rt, spool)
-	return out.accept, out.deliver, nil
+	return out.accept, out.deliver, spool.Account, nil
 }

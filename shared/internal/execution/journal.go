@@ -43,6 +43,7 @@ type Journal struct {
 	mu      sync.Mutex // guards the fields below, and keeps records in the order of their effects
 	entries map[Key]Entry
 	live    int64 // size of the log after it was last written anew
+	counts  Account
 }
 
 // Open reads the journal in dir, which is made when it is missing, and ends what a
@@ -65,6 +66,7 @@ func Open(dir string, o Options) (j *Journal, damage string, err error) {
 	})
 	if err == nil {
 		// A torn record was never confirmed, unless it is the last one, damaged since.
+		j.counts.Inherited = uint64(len(j.Unreported()))
 		err = j.restart(bad > 0 || len(found.Lost) > 0 || found.Torn > 0)
 	}
 	if err != nil {
@@ -199,6 +201,7 @@ func (j *Journal) step(key Key, in Input) error {
 		return fmt.Errorf("journal attempt %d of instruction %s as %s: %w", key.Attempt, key.ID, next.Phase, err)
 	}
 	j.entries[key] = next
+	j.counts.count(old.Phase, next.Phase)
 	_ = failpoint.At("journal.after", string(next.Phase)) // no error: it is in memory too
 	if j.log.Size() > compactAbove && j.log.Size() > 2*j.live {
 		return j.compact()

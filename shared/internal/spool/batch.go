@@ -63,6 +63,7 @@ func (s *Spool) Batch(maxItems, maxBytes int) (Batch, error) {
 		p.lost(last)
 	}
 	s.count(p.out.Gaps)
+	s.hand(p.out)
 	return p.out, nil
 }
 

@@ -13,14 +13,14 @@
 //	log/       a wal.Log of the events, each with the time when it was appended
 //	position   epoch and acknowledged number, twice, written in place in turn: damage
 //	           costs at most one of them, and a full disk cannot keep an
-//	           acknowledgement from freeing space
+//	           acknowledgement from freeing space; each with what became of the events
 //	refused/   the newest [keptRefused] events that were set aside
 //
 // # Epochs
 //
 // The stream is named by its epoch, 128 random bits made with the spool, so that a
 // wiped disk cannot reuse numbers. It is renewed when a number may be given out a second
-// time: the end of the log was cut off, the position was destroyed, or the orchestrator
+// time: the end of the log was cut off or is gone, the position was destroyed, or the orchestrator
 // knows numbers that were never given out here (the machine was restored from a
 // snapshot). What waits is then sent again, and recognised by its id.
 //
@@ -37,6 +37,8 @@
 //     through its last exactly once, as a record or inside a gap that says why: corrupt
 //     (damaged on disk), refused (set aside), or renewed (settled under an earlier epoch;
 //     Count is 0, nothing is lost).
+//   - What was taken is delivered, rejected, refused, corrupt, unseen or waits: see [Account],
+//     which goes on over restarts.
 //   - Settled numbers stay settled over a restart, or are sent again; an unsettled one
 //     never becomes settled by itself.
 //

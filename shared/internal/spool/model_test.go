@@ -41,6 +41,7 @@ type model struct {
 	spool *Spool
 
 	last, acked, base uint64
+	came              Account           // what became of the settled ones
 	fate              map[uint64]string // of each number: its payload, or "!" and the reason of a gap
 	epochs            []string
 }
@@ -79,7 +80,23 @@ func (m *model) append(rt *rapid.T) {
 
 func (m *model) ack(rt *rapid.T) {
 	through := rapid.Uint64Range(0, m.last).Draw(rt, "through")
-	m.fails(m.spool.Ack(through))
+	_, err := m.spool.Batch(1000, 1<<20) // all are sent before
+	m.fails(err)
+	var rejected []uint64
+	for seq := max(m.acked, m.base) + 1; seq <= through; seq++ {
+		switch fate := m.fate[seq]; {
+		case fate[0] == '?':
+			m.came.Refused++
+		case fate[0] == '!':
+			m.came.Corrupt++
+		case rapid.IntRange(0, 3).Draw(rt, "rejected") == 0:
+			m.came.Rejected++
+			rejected = append(rejected, seq, seq) // the answer came twice
+		default:
+			m.came.Delivered++
+		}
+	}
+	m.fails(m.spool.Ack(through, append(rejected, through+1)...))
 	m.acked = max(m.acked, through)
 }
 
@@ -162,6 +179,10 @@ func (m *model) check(items int) {
 	}
 	s, err := m.spool.Stats()
 	m.fails(err)
+	m.came.Taken, m.came.Waiting = m.last, m.last-max(m.acked, m.base)
+	if diff := cmp.Diff(m.came, s.Account); diff != "" || s.Account.Unaccounted() != 0 {
+		m.rt.Fatalf("%d unaccounted for (-want +got):\n%s", s.Account.Unaccounted(), diff)
+	}
 	if s.Last != m.last || s.Depth != m.last-max(m.acked, m.base) {
 		m.rt.Fatalf("stats %+v, want last %d and %d waiting", s, m.last, m.last-max(m.acked, m.base))
 	}

@@ -22,6 +22,13 @@ type position struct {
 	Generation uint64 // of this record; the higher one counts
 }
 
+// record is a position and the ledger that belongs to it.
+type record struct {
+	position
+	ledger
+	counted bool // there is a ledger
+}
+
 // settled is the number up to which nothing is left to deliver.
 func (p position) settled() uint64 { return max(p.Acked, p.Base) }
 
@@ -65,18 +72,19 @@ type positionFile struct{ file *os.File }
 
 // openPosition opens or makes the file and reads the newest position in it. ok is
 // false when it holds none.
-func openPosition(path string) (pf positionFile, p position, ok bool, err error) {
+func openPosition(path string) (pf positionFile, p record, ok bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return pf, p, false, err
 	}
 	for i := range int64(2) {
-		slot := make([]byte, slotBytes)
-		if _, err := f.ReadAt(slot, i*slotDistance); err != nil {
+		slot := make([]byte, slotBytes+ledgerBytes)
+		if n, _ := f.ReadAt(slot, i*slotDistance); n < slotBytes {
 			continue // too short, or a bad sector: the other slot counts
 		}
-		if q, valid := decode(slot); valid && (!ok || q.Generation > p.Generation) {
-			p, ok = q, true
+		if q, valid := decode(slot[:slotBytes]); valid && (!ok || q.Generation > p.Generation) {
+			p.position, ok = q, true
+			p.ledger, p.counted = decodeLedger(slot[slotBytes:])
 		}
 	}
 	if err := atomicfile.SyncDir(filepath.Dir(path)); err != nil {
@@ -86,15 +94,15 @@ func openPosition(path string) (pf positionFile, p position, ok bool, err error)
 	return positionFile{f}, p, ok, nil
 }
 
-// write makes p durable in the slot that does not hold the newest position. It
+// write makes p and l durable in the slot that does not hold the newest position. It
 // sets the generation of p.
-func (pf positionFile) write(p *position) error {
+func (pf positionFile) write(p *position, l ledger) error {
 	next := *p
 	next.Generation++
 	if err := failpoint.Hit("position.before"); err != nil {
 		return err
 	}
-	if _, err := pf.file.WriteAt(next.encode(), int64(next.Generation%2)*slotDistance); err != nil {
+	if _, err := pf.file.WriteAt(append(next.encode(), l.encode()...), int64(next.Generation%2)*slotDistance); err != nil {
 		return err
 	}
 	if err := errors.Join(failpoint.Hit("position.written"), pf.file.Sync(), failpoint.Hit("position.synced")); err != nil {

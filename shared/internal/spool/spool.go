@@ -50,6 +50,7 @@ type Stats struct {
 	Oldest  time.Time         // when the first event that waits was appended; zero when none does
 	Blocked int               // callers that wait for room
 	Dropped map[string]uint64 // events in gaps since the spool was opened, by reason
+	Account Account
 }
 
 // Spool is an open spool. See the package documentation.
@@ -67,6 +68,8 @@ type Spool struct {
 
 	mu       sync.Mutex // guards the fields below
 	position position
+	ledger   ledger
+	handed   []run             // what the last batches gave out
 	aside    map[uint64]string // numbers that are not sent any more, and why
 	dropped  map[string]uint64
 	counted  uint64        // lost numbers up to here are in dropped
@@ -121,8 +124,16 @@ func (s *Spool) open() error {
 	if !known {
 		at.Acked = log.First() - 1 // what was given back had been settled
 	}
-	s.file, s.log, s.recovery, s.position = file, log, found, at
-	if !known || found.Torn > 0 {
+	s.file, s.log, s.recovery, s.position, s.ledger = file, log, found, at.position, at.ledger
+	if !at.counted {
+		s.ledger = ledger{Begun: at.settled(), Last: log.Last()}
+	}
+	cut := s.ledger.Last > log.Last() // confirmed ones: they and what says so are not on one disk block
+	if cut {
+		s.ledger.Cut += s.ledger.Last - log.Last()
+		s.recovery.Lost = append(s.recovery.Lost, wal.Range{From: log.Last() + 1, To: s.ledger.Last})
+	}
+	if !known || found.Torn > 0 || cut {
 		err = s.Renew()
 	}
 	if err != nil {
@@ -140,11 +151,12 @@ func (s *Spool) Recovery() wal.Recovery { return s.recovery }
 func (s *Spool) Renew() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := s.position.renewed()
-	if err := s.file.write(&next); err != nil {
+	next, counts := s.position.renewed(), s.ledger
+	counts.Last = s.log.Last()
+	if err := s.file.write(&next, counts); err != nil {
 		return fmt.Errorf("renew the epoch: %w", err)
 	}
-	s.position = next
+	s.position, s.ledger = next, counts
 	return nil
 }
 
@@ -255,8 +267,9 @@ func (s *Spool) pulse() {
 	}
 }
 
-// Ack settles every number through the given one and gives back its space.
-func (s *Spool) Ack(through uint64) error {
+// Ack settles every number through the given one and gives back its space. Of those that
+// the orchestrator answered to have refused, the Account says so.
+func (s *Spool) Ack(through uint64, rejected ...uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if last := max(s.log.Last(), s.position.Base); through > last {
@@ -265,13 +278,15 @@ func (s *Spool) Ack(through uint64) error {
 	if through <= s.position.Acked {
 		return nil
 	}
-	next := s.position
+	next, before := s.position, s.position.settled()
 	next.Acked = through
+	counts := s.settle(s.ledger, before, next.settled(), rejected)
+	counts.Last = s.log.Last()
 	// The position is durable before the segments go, so that no number comes twice.
-	if err := s.file.write(&next); err != nil {
+	if err := s.file.write(&next, counts); err != nil {
 		return fmt.Errorf("acknowledge through %d: %w", through, err)
 	}
-	s.position = next
+	s.position, s.ledger = next, counts
 	maps.DeleteFunc(s.aside, func(seq uint64, _ string) bool { return seq <= through })
 	defer s.wake()
 	if err := s.log.Release(s.position.settled()); err != nil {
@@ -285,7 +300,7 @@ func (s *Spool) Stats() (Stats, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first, last := s.position.settled()+1, s.log.Last()
-	out := Stats{Last: last, Bytes: s.log.Size(), Blocked: s.blocked, Dropped: maps.Clone(s.dropped)}
+	out := Stats{Last: last, Bytes: s.log.Size(), Blocked: s.blocked, Dropped: maps.Clone(s.dropped), Account: s.account()}
 	if last < first {
 		return out, nil
 	}

@@ -56,6 +56,14 @@ func agentStatusCommand(role Role, load loader) *cobra.Command {
 	return cmd
 }
 
+// unbalanced is what to say of counts that do not balance.
+func unbalanced(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (these counts do not balance by %d: report this)", n)
+}
+
 // table writes the status for people. What plugins and the network said is shown, not obeyed.
 func (s Status) table(out io.Writer) {
 	line := func(name, format string, args ...any) {
@@ -77,9 +85,14 @@ func (s Status) table(out io.Writer) {
 	}
 	if s.Spool != nil {
 		line("spool", "%d events, %d bytes%s", s.Spool.Events, s.Spool.Bytes, since(", oldest ", s.Spool.Oldest))
+		a := s.Spool.Account
+		line("events", "%d taken: %d delivered, %d rejected, %d refused, %d corrupt, %d unseen, %d wait%s", a.Taken, a.Delivered, a.Rejected, a.Refused, a.Corrupt, a.Unseen, a.Waiting, unbalanced(s.Spool.Unaccounted))
 	}
 	if s.Results != nil {
 		line("results", "%d wait", *s.Results)
+	}
+	if r := s.Reported; r != nil {
+		line("", "since its start %d found, %d ended, %d reported%s", r.Inherited, r.Ended, r.Reported, unbalanced(r.Unaccounted))
 	}
 	for _, c := range s.Health.Conditions {
 		line("! "+c.Name, "%s since %s: %s; %s", c.Status, c.Since.Format(time.RFC3339), c.Message, c.Remedy)

@@ -19,6 +19,8 @@ var ErrBroken = wal.ErrBroken
 type (
 	// Spool keeps events until the orchestrator has them.
 	Spool = spool.Spool
+	// SpoolAccount says what became of the events of a Spool.
+	SpoolAccount = spool.Account
 	// SpoolStats tell how a Spool is.
 	SpoolStats = spool.Stats
 	// Journal remembers instructions over crashes.

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/stavily/agents/shared/internal/execution"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 )
@@ -35,6 +36,7 @@ type Status struct {
 	Sandbox      *api.Posture        `json:"sandbox,omitempty"`
 	Spool        *StatusSpool        `json:"spool,omitempty"`   // of a sensor agent
 	Results      *int                `json:"results,omitempty"` // of an action agent: those that wait for the orchestrator
+	Reported     *StatusResults      `json:"results_account,omitempty"`
 	Monitors     []api.MonitorInfo   `json:"monitors,omitempty"`
 	Plugins      []api.PluginInfo    `json:"plugins"`
 	Assigned     []api.AssignedState `json:"assigned,omitempty"`
@@ -58,6 +60,15 @@ type StatusSpool struct {
 	Events uint64   `json:"events"`
 	Bytes  int64    `json:"bytes"`
 	Oldest api.Time `json:"oldest"`
+	// Account says what became of all events since the spool was made.
+	Account     SpoolAccount `json:"account"`
+	Unaccounted int64        `json:"unaccounted"` // 0, or the agent has a fault
+}
+
+// StatusResults say what became of results since this process began.
+type StatusResults struct {
+	execution.Account
+	Unaccounted int64 `json:"unaccounted"` // 0, or the agent has a fault
 }
 
 // Status looks at everything now. Parts that are not there yet are left out.
@@ -91,12 +102,13 @@ func (rt *Runtime) Status() Status {
 func (rt *Runtime) waiting(s *Status) {
 	if spool := rt.spool.Load(); spool != nil {
 		if stats, err := spool.Stats(); err == nil { // one that cannot be read has a condition
-			s.Spool = &StatusSpool{Events: stats.Depth, Bytes: stats.Bytes, Oldest: api.At(stats.Oldest)}
+			s.Spool = &StatusSpool{Events: stats.Depth, Bytes: stats.Bytes, Oldest: api.At(stats.Oldest), Account: stats.Account, Unaccounted: stats.Account.Unaccounted()}
 		}
 	}
 	if journal := rt.journal.Load(); journal != nil {
-		n := len(journal.Unreported())
-		s.Results = &n
+		account := journal.Account()
+		n := int(account.Waiting)
+		s.Results, s.Reported = &n, &StatusResults{account, account.Unaccounted()}
 	}
 }
 

@@ -76,7 +76,7 @@ func sampleEvaluation(note string) store.Evaluation {
 }
 
 func sampleStream(through uint64) delivery.Stream {
-	return delivery.Stream{Epoch: "e1", Through: through, Above: []delivery.Span{{From: 1 << 63, To: 1<<63 + 1}}}
+	return delivery.Stream{Epoch: "e1", Through: through, Above: []delivery.Span{{From: 1 << 63, To: 1<<63 + 1}}, Tally: delivery.Tally{Stored: 1, Known: 2, Rejected: 3, Lost: 4, Renewed: 5, Before: 6}}
 }
 
 func sampleGap(reason string) store.Gap {
