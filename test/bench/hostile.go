@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,7 +61,11 @@ func hostile(ctx context.Context, b *bench) ([]Figure, error) {
 			figures = append(figures, Figure{"p99 beside " + part + ", times that", tail / alone, "×", most, 0})
 		}
 	}
-	s := &slow{url: b.URL(), want: b.slow, over: w.long}
+	trust, err := b.stranger()
+	if err != nil {
+		return nil, err
+	}
+	s := &slow{url: b.URL(), trust: trust, want: b.slow, over: w.long}
 	add(fmt.Sprintf("%d slow connections", b.slow), mostBesideSlow, s.hold)
 	figures = append(figures, s.figures()...)
 	rogue := &flood{agent: agents[b.agents], url: b.URL()}
@@ -70,6 +79,21 @@ func hostile(ctx context.Context, b *bench) ([]Figure, error) {
 	guesses := rogue.figures("guesses of one address")
 	guesses[0].Most = mostGuesses
 	return append(figures, guesses...), err
+}
+
+// stranger is the TLS of one who has no certificate.
+func (b *bench) stranger() (*tls.Config, error) {
+	ca, err := os.ReadFile(filepath.Join(b.DataDir(), "ca", "ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(b.URL())
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	return &tls.Config{RootCAs: roots, ServerName: u.Hostname()}, nil
 }
 
 // beside is the honest agents, each of which posts ten events a second.

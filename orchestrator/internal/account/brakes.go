@@ -1,11 +1,9 @@
 package account
 
 import (
-	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
+	"github.com/stavily/agents/orchestrator/internal/brake"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -17,63 +15,27 @@ const (
 	addressPause = 3 * time.Second
 	nameBurst    = 10
 	namePause    = 30 * time.Second // 2,880 guesses a day at most
-	maxBrakes    = 10_000           // of each, some 200 bytes
 )
 
 // brakes slow down the guessing of passwords and links.
 type brakes struct {
-	addresses, names limiters
+	addresses, names *brake.Brake
 }
 
 func newBrakes() *brakes {
 	return &brakes{
-		addresses: limiters{burst: addressBurst, pause: addressPause, of: map[string]*rate.Limiter{}},
-		names:     limiters{burst: nameBurst, pause: namePause, of: map[string]*rate.Limiter{}},
+		addresses: brake.New(1/addressPause.Seconds(), addressBurst),
+		names:     brake.New(1/namePause.Seconds(), nameBurst),
 	}
 }
 
-type limiters struct {
-	burst int
-	pause time.Duration
-
-	mu sync.Mutex // guards of
-	of map[string]*rate.Limiter
-}
-
-// take takes one attempt of key, or says in how long there is one. Without spend it only
-// looks.
-func (l *limiters) take(key string, now time.Time, spend bool) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	limiter := l.of[key]
-	if limiter == nil {
-		if len(l.of) >= maxBrakes {
-			l.sweep(now)
-		}
-		limiter = rate.NewLimiter(rate.Every(l.pause), l.burst)
-		l.of[key] = limiter
-	}
-	left := limiter.TokensAt(now)
-	if left >= 1 {
-		if spend {
-			limiter.AllowN(now, 1)
-		}
+// held is what one is told who has to wait; nil for those who have not.
+func held(wait time.Duration) error {
+	if wait == 0 {
 		return nil
 	}
-	slow := api.Errorf(api.CodeRateLimited, "Too many attempts to log in; wait %s.", l.pause)
-	slow.RetryAfter = l.pause
+	wait = max(wait.Round(time.Second), time.Second)
+	slow := api.Errorf(api.CodeRateLimited, "Too many attempts to log in; wait %s.", wait)
+	slow.RetryAfter = wait
 	return slow
-}
-
-// sweep forgets those that have recovered whole, and when all are in use, all: whoever
-// comes from that many addresses is not held up by remembering them.
-func (l *limiters) sweep(now time.Time) {
-	for key, limiter := range l.of {
-		if limiter.TokensAt(now) >= float64(l.burst) {
-			delete(l.of, key)
-		}
-	}
-	if len(l.of) >= maxBrakes {
-		clear(l.of)
-	}
 }

@@ -39,7 +39,7 @@ var errWrong = api.Errorf(api.CodeUnauthenticated, "There is no user of this nam
 // Login begins a session for a name with its password.
 func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 	now, key := a.now(), string(in.Org)+"/"+in.Name
-	if err := errors.Join(a.brakes.addresses.take(in.Address, now, true), a.brakes.names.take(key, now, false)); err != nil {
+	if err := held(max(a.brakes.addresses.Take(in.Address, now), a.brakes.names.Look(key, now))); err != nil {
 		return Session{}, err
 	}
 	var u store.User
@@ -57,7 +57,7 @@ func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 		return Session{}, err
 	}
 	if !same || u.Disabled {
-		_ = a.brakes.names.take(key, now, true)
+		a.brakes.names.Take(key, now)
 		return Session{}, a.wrong(ctx, u, in)
 	}
 	return a.begin(ctx, in, "password", func(now store.User) error {
@@ -71,7 +71,7 @@ func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 // LoginSubject begins a session for the user of the organisation whose subject prove
 // establishes. One whom no admin has made a user is none, whoever vouches for it.
 func (a *Accounts) LoginSubject(ctx context.Context, in Attempt, prove func(context.Context) (subject string, err error)) (Session, error) {
-	if err := a.brakes.addresses.take(in.Address, a.now(), true); err != nil {
+	if err := held(a.brakes.addresses.Take(in.Address, a.now())); err != nil {
 		return Session{}, err
 	}
 	subject, err := prove(ctx)

@@ -84,7 +84,7 @@ func Build(l Listener, handlers map[ID]Handler, o Options) (http.Handler, error)
 	if o.Observe == nil {
 		o.Observe = func(string, string, time.Duration) {}
 	}
-	s := &site{listener: l, gate: o.Gate, people: o.People, errorPage: o.ErrorPage, log: o.Logger, observe: o.Observe, flight: newFlight()}
+	s := &site{listener: l, gate: o.Gate, people: o.People, errorPage: o.ErrorPage, log: o.Logger, observe: o.Observe, flight: newFlight(), pace: newPace(l)}
 	rest := maps.Clone(handlers)
 	byPattern := map[string]methods{}
 	var errs []error
@@ -134,6 +134,7 @@ type site struct {
 	errorPage func(*Call, *api.Error) *Document
 	log       *slog.Logger
 	flight    *flight
+	pace      *pace
 	observe   func(row, outcome string, took time.Duration)
 }
 

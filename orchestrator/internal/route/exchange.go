@@ -148,7 +148,11 @@ func (x *exchange) start() (any, error) {
 		}
 		return nil, refusal
 	}
-	leave, err := x.site.flight.enter(x.row, caller(c.Principal, x.r))
+	who := caller(c.Principal, x.r)
+	if err := x.site.pace.enter(x.row, who, x.begin); err != nil {
+		return nil, err
+	}
+	leave, err := x.site.flight.enter(x.row, who)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +165,9 @@ func (x *exchange) start() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x.handle(ctx, c)
+	v, err := x.handle(ctx, c)
+	x.site.pace.left(x.row, who, x.begin, err)
+	return v, err
 }
 
 // answer writes what the handler returned. Where admission was withdrawn meanwhile, that is

@@ -47,7 +47,7 @@ func TestAHeldAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			observed, l := 0, c.later
-			s := &site{listener: Operator, log: slog.New(slog.NewTextHandler(io.Discard, nil)), flight: newFlight(), observe: func(string, string, time.Duration) { observed++ }}
+			s := &site{listener: Operator, log: slog.New(slog.NewTextHandler(io.Discard, nil)), flight: newFlight(), pace: newPace(Operator), observe: func(string, string, time.Duration) { observed++ }}
 			handle := func(ctx context.Context, _ *Call) (any, error) {
 				if l.waits < 0 {
 					panic("ours")
@@ -81,7 +81,7 @@ func TestAHeldAnswer(t *testing.T) {
 // TestABrokenAnswerEndsTheConnectionOnly holds that an answer that cannot be written, in a
 // goroutine of ours, breaks its connection off and leaves the server as it is.
 func TestABrokenAnswerEndsTheConnectionOnly(t *testing.T) {
-	s := &site{listener: Operator, log: slog.New(slog.NewTextHandler(io.Discard, nil)), flight: newFlight(), observe: func(string, string, time.Duration) {}}
+	s := &site{listener: Operator, log: slog.New(slog.NewTextHandler(io.Discard, nil)), flight: newFlight(), pace: newPace(Operator), observe: func(string, string, time.Duration) {}}
 	for name, handle := range map[string]Handler{
 		"an answer": func(context.Context, *Call) (any, error) { return "x", nil },
 		"an error":  func(context.Context, *Call) (any, error) { return nil, internal },

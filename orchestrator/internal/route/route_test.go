@@ -153,6 +153,8 @@ func TestTable(t *testing.T) {
 		switch {
 		case r.Listener == Operator && !r.Allows(LocalOperator), r.Listener == Agents && r.Allows(LocalOperator):
 			t.Errorf("%s: allows %v on listener %s", r.ID, r.Allow, r.Listener)
+		case r.Listener == Agents && !r.Allows(EnrolmentToken) && (r.Rate <= 0 || r.Burst < 1):
+			t.Errorf("%s: an agent may call it as often as it likes", r.ID)
 		case r.Allows(EnrolmentToken):
 			withoutCertificate = append(withoutCertificate, r.ID)
 		case r.Listener == Agents && !strings.Contains(r.Pattern, "/{agent_id}/"):
@@ -335,6 +337,67 @@ func TestInFlight(t *testing.T) {
 	wg.Wait()
 	if _, e := send(t, srv, "GET", "/agents/v1/web-01/instructions", nil); e != nil {
 		t.Errorf("after the others ended: %v", e)
+	}
+}
+
+// TestRate: who calls all the time is held up, another is not, and it is over soon.
+func TestRate(t *testing.T) {
+	row, p := Row{ID: Logs, Rate: 20, Burst: 200}, newPace(Agents)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	let := 0
+	for range 1000 { // in ten seconds
+		if p.enter(row, "web-01", now) == nil {
+			let++
+		}
+		now = now.Add(10 * time.Millisecond)
+	}
+	if let < 390 || let > 410 {
+		t.Errorf("%d of 1000 in ten seconds, want 200 and 20 a second", let)
+	}
+	var refusal *api.Error
+	if err := p.enter(row, "web-01", now); !errors.As(err, &refusal) || refusal.Code != api.CodeRateLimited || refusal.RetryAfter != time.Second {
+		t.Errorf("one more: %v, want rate_limited and a second", err)
+	}
+	if err := p.enter(row, "web-02", now); err != nil {
+		t.Errorf("another caller: %v", err)
+	}
+	if err := p.enter(row, "web-01", now.Add(time.Second)); err != nil {
+		t.Errorf("a second later: %v", err)
+	}
+}
+
+// TestGuessesAreHeldUp: refused tokens count for the address they come from, good ones do not.
+func TestGuessesAreHeldUp(t *testing.T) {
+	good := true
+	srv := serveAgents(t, &testGate{}, io.Discard, func(context.Context, *Call) (any, error) {
+		if good {
+			return nil, nil
+		}
+		return nil, api.Errorf(api.CodeBadToken, "No such token; make one.")
+	})
+	enroll := func() *api.Error {
+		_, e := send(t, srv, "POST", api.PathEnroll, strings.NewReader("{}"), "Authorization", "Bearer x")
+		return e
+	}
+	for range 3 * guessBurst {
+		if e := enroll(); e != nil {
+			t.Fatalf("a good token: %v", e)
+		}
+	}
+	good = false
+	refused, held := 0, 0
+	for range 2 * guessBurst {
+		switch e := enroll(); e.Code {
+		case api.CodeBadToken:
+			refused++
+		case api.CodeRateLimited:
+			held++
+		default:
+			t.Fatal(e)
+		}
+	}
+	if refused < guessBurst || refused > guessBurst+5 || held == 0 {
+		t.Errorf("%d guesses were answered and %d held up, want %d answered", refused, held, guessBurst)
 	}
 }
 

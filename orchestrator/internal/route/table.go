@@ -145,7 +145,12 @@ type Row struct {
 	MaxExpanded int64 // bytes after gzip; 0: gzip is refused
 	MaxUpload   int64 // bytes of a body that the handler reads as it comes, instead of MaxBody
 	InFlight    int   // requests of one caller at a time; one more gets 429
-	Holds       bool  // requests wait for their answers, which may be a Held
+	// Rate is how many requests a second one caller may make for long, after Burst of them
+	// at once; 0: as many as InFlight lets through. Of rows for enrolment tokens refusals count,
+	// whatever they are (see pace).
+	Rate  float64
+	Burst int
+	Holds bool // requests wait for their answers, which may be a Held
 }
 
 // Allows reports whether a caller of kind k may use the route.
@@ -155,6 +160,12 @@ func (r Row) Allows(k Kind) bool { return slices.Contains(r.Allow, k) }
 func (r Row) servedOn(l Listener) bool {
 	return r.Listener == l || r.Listener == Operator && l == Web
 }
+
+// often is ten times what an agent with 16 plugins at work sends, now and then a little
+// of what it sends from time to time, and seldom of what is large or costs a signature.
+func often(r Row) Row      { r.Rate, r.Burst = 500, 1000; return r }
+func nowAndThen(r Row) Row { r.Rate, r.Burst = 20, 200; return r }
+func seldom(r Row) Row     { r.Rate, r.Burst = 2, 50; return r }
 
 // Bounds of bodies and of requests in flight.
 const (
@@ -186,17 +197,17 @@ func Table() []Row { return slices.Clone(table) }
 var table = slices.Concat([]Row{
 	ofAgents(Enroll, http.MethodPost, api.PathEnroll, []Kind{EnrolmentToken}, small, 0, few),
 	ofAgents(Download, http.MethodGet, api.PathDownload, []Kind{EnrolmentToken}, 0, 0, few),
-	ofAgents(Renew, http.MethodPost, api.PathCertificate, anyAgent, small, 0, few),
-	ofAgents(Refresh, http.MethodPost, api.PathToken, anyAgent, small, 0, few),
-	ofAgents(Heartbeat, http.MethodPost, api.PathHeartbeat, anyAgent, large, large, few),
-	holding(ofAgents(Instructions, http.MethodGet, api.PathInstructions, action, 0, 0, few)),
-	ofAgents(Progress, http.MethodPut, api.PathInstruction, action, large, large, perRun),
-	ofAgents(Result, http.MethodPost, api.PathResult, action, 2*large, 2*large, perRun),
-	ofAgents(Events, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, few),
-	ofAgents(Logs, http.MethodPost, api.PathLogs, anyAgent, large, large, few),
-	ofAgents(Assignments, http.MethodGet, api.PathPlugins, anyAgent, 0, 0, few),
-	ofAgents(Monitors, http.MethodGet, api.PathMonitors, sensor, 0, 0, few),
-	ofAgents(Package, http.MethodGet, api.PathPackage, anyAgent, 0, 0, few),
+	seldom(ofAgents(Renew, http.MethodPost, api.PathCertificate, anyAgent, small, 0, few)),
+	seldom(ofAgents(Refresh, http.MethodPost, api.PathToken, anyAgent, small, 0, few)),
+	nowAndThen(ofAgents(Heartbeat, http.MethodPost, api.PathHeartbeat, anyAgent, large, large, few)),
+	often(holding(ofAgents(Instructions, http.MethodGet, api.PathInstructions, action, 0, 0, few))),
+	often(ofAgents(Progress, http.MethodPut, api.PathInstruction, action, large, large, perRun)),
+	often(ofAgents(Result, http.MethodPost, api.PathResult, action, 2*large, 2*large, perRun)),
+	often(ofAgents(Events, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, few)),
+	nowAndThen(ofAgents(Logs, http.MethodPost, api.PathLogs, anyAgent, large, large, few)),
+	nowAndThen(ofAgents(Assignments, http.MethodGet, api.PathPlugins, anyAgent, 0, 0, few)),
+	nowAndThen(ofAgents(Monitors, http.MethodGet, api.PathMonitors, sensor, 0, 0, few)),
+	nowAndThen(ofAgents(Package, http.MethodGet, api.PathPackage, anyAgent, 0, 0, few)),
 }, operatorRows(
 	Row{ID: Health, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/health"},
 	Row{ID: APIDocument, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/openapi.json"},

@@ -1,0 +1,75 @@
+package brake
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	most       = 10_000 // keys, of some 200 bytes
+	sweptFirst = 256    // keys, from which on those that have recovered are looked for
+)
+
+// Brake holds back each key to a rate. It may be used by any number of goroutines.
+type Brake struct {
+	each  rate.Limit
+	burst int
+
+	mu      sync.Mutex // guards what follows
+	of      map[string]*rate.Limiter
+	sweepAt int // keys
+}
+
+// New returns a brake that lets each key take burst at once, and then perSecond.
+func New(perSecond float64, burst int) *Brake {
+	return &Brake{each: rate.Limit(perSecond), burst: burst, of: map[string]*rate.Limiter{}, sweepAt: sweptFirst}
+}
+
+// Take takes one of key's, or says in how long there is one.
+func (b *Brake) Take(key string, now time.Time) (wait time.Duration) {
+	return b.take(key, now, true)
+}
+
+// Look says in how long there is one, without taking it.
+func (b *Brake) Look(key string, now time.Time) (wait time.Duration) {
+	return b.take(key, now, false)
+}
+
+func (b *Brake) take(key string, now time.Time, spend bool) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	bucket := b.of[key]
+	if bucket == nil {
+		if !spend {
+			return 0
+		}
+		b.makeRoom(now)
+		bucket = rate.NewLimiter(b.each, b.burst)
+		b.of[key] = bucket
+	}
+	if left := bucket.TokensAt(now); left < 1 {
+		return max(time.Duration((1-left)/float64(b.each)*float64(time.Second)), time.Millisecond)
+	}
+	if spend {
+		bucket.AllowN(now, 1)
+	}
+	return 0
+}
+
+// makeRoom forgets those that have recovered, now and then, and all at the limit.
+func (b *Brake) makeRoom(now time.Time) {
+	if len(b.of) < b.sweepAt {
+		return
+	}
+	for key, bucket := range b.of {
+		if bucket.TokensAt(now) >= float64(b.burst) {
+			delete(b.of, key)
+		}
+	}
+	if len(b.of) >= most {
+		clear(b.of)
+	}
+	b.sweepAt = min(max(2*len(b.of), sweptFirst), most)
+}

@@ -1,0 +1,57 @@
+package brake
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func TestEachKeyHasItsRate(t *testing.T) {
+	b := New(2, 3)
+	for n := range 3 {
+		if wait := b.Take("a", start); wait != 0 {
+			t.Errorf("number %d of the burst waits %v", n, wait)
+		}
+	}
+	if wait := b.Take("a", start); wait != 500*time.Millisecond {
+		t.Errorf("one more waits %v, want half a second", wait)
+	}
+	if wait := b.Look("a", start.Add(499*time.Millisecond)); wait == 0 || wait > 2*time.Millisecond {
+		t.Errorf("just before there is one: %v", wait)
+	}
+	if wait := b.Look("a", start.Add(500*time.Millisecond)); wait != 0 {
+		t.Errorf("after that time: %v", wait)
+	}
+	if wait := b.Take("b", start); wait != 0 {
+		t.Errorf("another key waits %v", wait)
+	}
+	if wait := b.Take("a", start.Add(500*time.Millisecond)); wait != 0 {
+		t.Errorf("a look took one: %v", wait)
+	}
+}
+
+// TestKeysAreForgotten: those that have recovered go, one that has not stays, and there are
+// never more than the most.
+func TestKeysAreForgotten(t *testing.T) {
+	b := New(1, 1)
+	now := start
+	for n := range 3 * most {
+		b.Take(fmt.Sprint(n), now)
+		now = now.Add(20 * time.Millisecond) // 50 keys are in use at a time
+		b.Take("greedy", now)
+		if len(b.of) > 2*sweptFirst {
+			t.Fatalf("%d keys are kept of 50 in use", len(b.of))
+		}
+	}
+	if b.Take("greedy", now) == 0 {
+		t.Error("the one that comes all the time was forgotten")
+	}
+	for n := range 3 * most {
+		b.Take("at once "+fmt.Sprint(n), now)
+		if len(b.of) > most {
+			t.Fatalf("%d keys are kept", len(b.of))
+		}
+	}
+}

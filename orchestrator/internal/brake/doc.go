@@ -1,0 +1,22 @@
+// Package brake holds up those who come too often: token buckets by key, of which nobody can
+// make so many that memory runs out.
+//
+// It owns one bucket (golang.org/x/time/rate) for each key that lately took something, and
+// refuses to know what is taken: package account counts logins, package route counts requests,
+// and refusals of those that guess.
+//
+//	Take(key) ─▶ a whole token is there ─▶ taken
+//	          └▶ else ───────────────────▶ how long until there is one
+//
+// # Invariants
+//
+//   - A key that recovered whole is forgotten, so that what is kept is as large as the number
+//     of those who come in the time that a bucket takes to fill.
+//   - There are never more than a fixed number of keys. Where they are all in use, all are
+//     forgotten: whoever comes from that many addresses is not held up by remembering them.
+//
+// # Failure, and how to debug it
+//
+// Take has no errors. Whoever is refused is told how long to wait; metrics count the
+// refusals of each route by the code `rate_limited`.
+package brake
