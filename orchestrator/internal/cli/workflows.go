@@ -21,7 +21,7 @@ const pathWorkflows = "/api/v1/workflows"
 func workflowsCommand(o *options) *cobra.Command {
 	c := group("workflows", "Check, test, draw, apply, compare and roll back workflows",
 		workflowsValidate(o), workflowsTest(o), workflowsGraph(o), workflowsSchema(o), workflowsDiff(o), workflowsHistory(o), workflowsRollback(o),
-		workflowsApply(o), workflowsRun(o), workflowsList(o), workflowsShow(o), workflowsDelete(o))
+		workflowsApply(o), workflowsRun(o), workflowsShadow(o), workflowsList(o), workflowsShow(o), workflowsDelete(o))
 	c.Aliases = []string{"workflow"}
 	return c
 }

@@ -59,7 +59,7 @@ func (t *tx) consider(p program, ev workflow.Event) error {
 // settle does what was decided on an event and leaves the evaluation. Those that made one
 // with it then name its run as well.
 func (t *tx) settle(p program, ev workflow.Event, v verdict) (err error) {
-	e := store.Evaluation{Event: ev.ID, Agent: ev.Sender(), Workflow: p.name, Version: p.version, At: t.now}
+	e := store.Evaluation{Event: ev.ID, Agent: ev.Sender(), Workflow: p.name, Version: p.version, At: t.now, Shadow: v.Shadow}
 	decision := v.Decision
 	switch {
 	case decision.Run && decision.Shadow:

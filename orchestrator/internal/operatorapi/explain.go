@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
@@ -75,6 +76,33 @@ func (o operators) eventReplay(ctx context.Context, c *route.Call) (any, error) 
 	view.Workflow = d.Name
 	view.Decision, err = o.engine.Replay(ctx, id, d, agent, api.EventID(c.PathValue("id")))
 	return view, missing(c, err)
+}
+
+// shadowDays is how far back a report goes unless a time is asked for, and maxShadowed how many
+// events it is about at most.
+const (
+	shadowDays  = 7
+	maxShadowed = 20_000
+)
+
+// workflowShadow tells what a workflow in mode shadow would have done.
+func (o operators) workflowShadow(ctx context.Context, c *route.Call) (any, error) {
+	since, err := instant(c, "since")
+	if err != nil {
+		return nil, err
+	}
+	if since.IsZero() {
+		since = time.Now().AddDate(0, 0, -shadowDays)
+	}
+	var report workflow.ShadowReport
+	err = o.read(ctx, c, func(r store.Reader) error {
+		_, err := r.Workflow(c.PathValue("id"))
+		if err == nil {
+			report, err = engine.ShadowReport(r, c.PathValue("id"), since, maxShadowed)
+		}
+		return err
+	})
+	return report, missing(c, err)
 }
 
 // senderOf is the agent that sent the event of the path: the one that is named, or the only

@@ -53,6 +53,7 @@ func Handlers(e *engine.Engine, s Server) (shared, web map[route.ID]route.Handle
 		route.WorkflowShow:     o.workflowShow,
 		route.WorkflowDelete:   o.workflowDelete,
 		route.WorkflowVersions: o.workflowVersions,
+		route.WorkflowShadow:   o.workflowShadow,
 		route.WorkflowRollback: o.workflowRollback,
 		route.WorkflowRun:      o.workflowRun,
 		route.RunList:          o.runList,

@@ -23,7 +23,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 	run := string(s.Runs()[0].ID)
 	for pattern, path := range map[string]string{
 		"/api/v1/health": "", "/api/v1/tokens": "", "/api/v1/agents": "", "/api/v1/agents/{id}": "/api/v1/agents/sensor-1",
-		"/api/v1/workflows": "", "/api/v1/workflows/{id}": "/api/v1/workflows/clean", "/api/v1/workflows/{id}/versions": "/api/v1/workflows/clean/versions",
+		"/api/v1/workflows": "", "/api/v1/workflows/{id}": "/api/v1/workflows/clean", "/api/v1/workflows/{id}/versions": "/api/v1/workflows/clean/versions", "/api/v1/workflows/{id}/shadow": "/api/v1/workflows/clean/shadow",
 		"/api/v1/runs": "", "/api/v1/runs/{id}": "/api/v1/runs/" + run, "/api/v1/events": "", "/api/v1/events/{id}/explanation": "/api/v1/events/E0/explanation",
 		"/api/v1/audit": "", "/api/v1/approvals": "", "/api/v1/plugins": "", "/api/v1/rollouts": "", "/api/v1/publishers": "",
 	} {

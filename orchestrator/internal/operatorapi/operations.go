@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/stavily/agents/orchestrator/internal/route"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -77,6 +78,9 @@ var operations = map[route.ID]operation{
 	route.WorkflowShow:     {tag: "workflows", about: "Show a workflow as it is in effect", gives: Workflow{}},
 	route.WorkflowDelete:   {tag: "workflows", about: "Let a workflow start no more runs"},
 	route.WorkflowVersions: {tag: "workflows", about: "List the versions of a workflow with their texts, newest first", query: []parameter{paramLimit}, gives: []Workflow{}},
+	route.WorkflowShadow: {tag: "workflows", about: "Tell what a workflow in mode shadow would have done", query: []parameter{
+		{"since", "string", "from this time on; by default of the last seven days"},
+	}, gives: workflow.ShadowReport{}},
 	route.WorkflowRollback: {tag: "workflows", about: "Put an earlier version into effect again, as a new one", takes: RollbackRequest{}, gives: Applied{}},
 	route.WorkflowRun:      {tag: "workflows", about: "Start a run by hand, if what decides on events lets it", takes: StartRequest{}, gives: Evaluation{}},
 	route.RunList: {tag: "runs", about: "List runs, newest first", query: []parameter{

@@ -73,6 +73,7 @@ var (
 	WorkflowShow     = ID{"workflow_show"}
 	WorkflowDelete   = ID{"workflow_delete"}
 	WorkflowVersions = ID{"workflow_versions"}
+	WorkflowShadow   = ID{"workflow_shadow"}
 	WorkflowRollback = ID{"workflow_rollback"}
 	WorkflowRun      = ID{"workflow_run"}
 	RunList          = ID{"run_list"}
@@ -225,6 +226,7 @@ var table = slices.Concat([]Row{
 	Row{ID: WorkflowShow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}"},
 	Row{ID: WorkflowDelete, Role: account.Admin, Method: http.MethodDelete, Pattern: "/api/v1/workflows/{id}"},
 	Row{ID: WorkflowVersions, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}/versions"},
+	Row{ID: WorkflowShadow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}/shadow"},
 	Row{ID: WorkflowRollback, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/workflows/{id}/rollback", MaxBody: small},
 	Row{ID: WorkflowRun, Role: account.Operator, Method: http.MethodPost, Pattern: "/api/v1/workflows/{id}/run", MaxBody: 2 * small},
 	Row{ID: RunList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/runs"},

@@ -132,6 +132,7 @@ type Evaluation struct {
 	Version  int
 	At       time.Time
 	Run      api.RunID `json:",omitempty"` // that it started
+	Shadow   bool      `json:",omitempty"` // of a workflow in mode shadow, which executes nothing
 	Decision json.RawMessage
 }
 

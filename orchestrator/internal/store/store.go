@@ -107,6 +107,9 @@ type EventReader interface {
 	// Evaluations lists what workflows made of the events with this id, by agent and then
 	// by workflow.
 	Evaluations(api.EventID) ([]Evaluation, error)
+	// Shadowed lists the evaluations of a workflow in mode shadow from a time on, the newest
+	// first, after before unless that is the zero one, at most PageSize(limit).
+	Shadowed(workflow string, from time.Time, before Evaluation, limit int) ([]Evaluation, error)
 	Gaps(api.AgentID) ([]Gap, error) // oldest first
 }
 

@@ -123,7 +123,11 @@ type workflowPage struct {
 	Versions  []store.Workflow
 	Inputs    []field // of a run by hand
 	Manual    bool
+	Shadow    *workflow.ShadowReport // nil: it decided on nothing in mode shadow lately
 }
+
+// shadowDays and shadowEvents bound what the shadow report of a page is about.
+const shadowDays, shadowEvents = 7, 500
 
 func (*workflowPage) template() string { return "workflow.html" }
 
@@ -157,6 +161,13 @@ func (s *Site) workflow(ctx context.Context, c *route.Call) (view, error) {
 		}
 		if p.Runs, err = r.Runs(store.RunQuery{Workflow: name, Limit: 10}); err != nil {
 			return err
+		}
+		shadow, err := engine.ShadowReport(r, name, time.Now().AddDate(0, 0, -shadowDays), shadowEvents)
+		if err != nil {
+			return err
+		}
+		if shadow.Events > 0 {
+			p.Shadow = &shadow
 		}
 		p.Org = c.Principal.Org
 		return p.define(s.engine)

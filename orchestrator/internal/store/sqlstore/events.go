@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"math"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/delivery"
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -25,8 +26,10 @@ var (
 	eventsWithID = prepare(`SELECT doc FROM events WHERE org = ?1 AND agent IN (SELECT id FROM agents WHERE org = ?1 UNION ALL SELECT '` + string(store.OwnSender) + `') AND id = ?2 ORDER BY agent`)
 
 	evaluationsOf = prepare(`SELECT doc FROM evaluations WHERE org = ?1 AND event = ?2 ORDER BY agent, workflow`)
-	putEvaluation = prepare(`INSERT INTO evaluations (org, event, agent, workflow, doc) VALUES (?1, ?2, ?3, ?4, ?5)
-		ON CONFLICT (org, event, agent, workflow) DO UPDATE SET doc = excluded.doc`)
+	putEvaluation = prepare(`INSERT INTO evaluations (org, event, agent, workflow, shadow, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+		ON CONFLICT (org, event, agent, workflow) DO UPDATE SET shadow = excluded.shadow, doc = excluded.doc`)
+	shadowed = prepare(`SELECT doc FROM evaluations WHERE org = ?1 AND workflow = ?2 AND shadow <> 0 AND shadow >= ?3 AND (shadow, event, agent) < (?4, ?5, ?6)
+		ORDER BY shadow DESC, event DESC, agent DESC LIMIT ?7`)
 
 	gapsOfAgent = prepare(`SELECT doc FROM gaps WHERE org = ?1 AND agent = ?2 ORDER BY received, epoch, first`)
 	putGap      = prepare(`INSERT INTO gaps (org, agent, epoch, first, received, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -65,7 +68,22 @@ func (r reader) Evaluations(id api.EventID) ([]store.Evaluation, error) {
 }
 
 func (t *tx) PutEvaluation(e store.Evaluation) error {
-	return t.put(putEvaluation, e, e.Event, e.Agent, e.Workflow)
+	return t.put(putEvaluation, e, e.Event, e.Agent, e.Workflow, shadowAt(e))
+}
+
+// shadowAt is the time of an evaluation by a workflow in mode shadow, and 0 for every other.
+func shadowAt(e store.Evaluation) int64 {
+	if !e.Shadow {
+		return 0
+	}
+	return e.At.UnixNano()
+}
+
+func (r reader) Shadowed(workflow string, from time.Time, before store.Evaluation, limit int) ([]store.Evaluation, error) {
+	if before.At.IsZero() {
+		before.At = time.Unix(0, math.MaxInt64)
+	}
+	return all[store.Evaluation](r, shadowed, workflow, from.UnixNano(), before.At.UnixNano(), before.Event, before.Agent, store.PageSize(limit))
 }
 
 func (t *tx) AddEvent(e store.Event) (err error) {

@@ -30,7 +30,7 @@ func testDropping(f *fixture) {
 		return errors.Join(err, tx.DropRun("01RUN"), tx.DropLogs(1), tx.DropAudit(1))
 	})
 	f.view(func(r store.Reader) error {
-		gone := map[string]bool{"event": true, "events with an id": true, "evaluations": true, "run": true, "history": true, "instruction": true, "instructions of run": true,
+		gone := map[string]bool{"event": true, "events with an id": true, "evaluations": true, "evaluations in shadow": true, "run": true, "history": true, "instruction": true, "instructions of run": true,
 			"waits": true, "approvals": true, "due alarms": true}
 		other := map[string]bool{"events": true, "runs": true, "oldest runs": true, "logs": true, "logs of run": true, "logs of instruction": true, "audit": true}
 		for _, p := range probes() {

@@ -72,7 +72,7 @@ func sampleEvent(note string) store.Event {
 }
 
 func sampleEvaluation(note string) store.Evaluation {
-	return store.Evaluation{Event: "01EVENT", Agent: "web-1", Workflow: "clean", Version: 3, At: start, Run: "01RUN", Decision: quoted(note)}
+	return store.Evaluation{Event: "01EVENT", Agent: "web-1", Workflow: "clean", Version: 3, At: start, Run: "01RUN", Shadow: true, Decision: quoted(note)}
 }
 
 func sampleStream(through uint64) delivery.Stream {
@@ -260,6 +260,9 @@ func probes() []probe {
 		{"events", listed(func(r store.Reader) ([]store.Event, error) { return r.Events(store.EventQuery{}) }), event},
 		{"events with an id", listed(func(r store.Reader) ([]store.Event, error) { return r.EventsWithID("01EVENT") }), event},
 		{"evaluations", listed(func(r store.Reader) ([]store.Evaluation, error) { return r.Evaluations("01EVENT") }), func(n string) any { return sampleEvaluation(n) }},
+		{"evaluations in shadow", listed(func(r store.Reader) ([]store.Evaluation, error) {
+			return r.Shadowed("clean", start.Add(-time.Hour), store.Evaluation{}, 0)
+		}), func(n string) any { return sampleEvaluation(n) }},
 		{"gaps", listed(func(r store.Reader) ([]store.Gap, error) { return r.Gaps("web-1") }), func(n string) any { return sampleGap(n) }},
 		{"workflow", found(func(r store.Reader) (store.Workflow, error) { return r.Workflow("clean") }), workflow},
 		{"workflow version", found(func(r store.Reader) (store.Workflow, error) { return r.WorkflowVersion("clean", 1) }), workflow},

@@ -31,6 +31,7 @@ func Run(t *testing.T, open Opener) {
 		{"pages of logs", testLogPages},
 		{"pages of audit records", testAuditPages},
 		{"versions of workflows", testWorkflowVersions},
+		{"evaluations in shadow", testShadowed},
 		{"active runs", testActiveRuns},
 		{"cooldowns that are over", testCooldownsEnd},
 		{"runs that go on", testLanes},

@@ -1,0 +1,2 @@
+DROP INDEX evaluations_shadow;
+ALTER TABLE evaluations DROP COLUMN shadow;
