@@ -151,6 +151,12 @@ chaos: COUNT := 50
 chaos: build ## COUNT (50) faults in each scenario of kills, pauses and partitions under load; CHAOS=-only …
 	$(GO) run ./test/chaos -count $(COUNT) -python $(PYTHON) $(CHAOS)
 
+.PHONY: disk-full
+disk-full: COUNT := 6
+disk-full: HOLD := 60s
+disk-full: build ## COUNT (6) times the disk of a process under load is filled, held for HOLD (60s) and freed (needs root)
+	$(GO) run ./test/chaos -only full -count $(COUNT) -hold $(HOLD) -rate 60 -events 5 -instructions 0.5 -python $(PYTHON) $(CHAOS)
+
 .PHONY: sim
 sim: COUNT := 500
 sim: ## COUNT (500) lives of server, agents and network in simulated time, an hour each; SEED=n: one, with its trace

@@ -22,6 +22,7 @@ var Layers = []Layer{
 	{"internal/lossyfs", []string{"internal/limits"}},
 	{"internal/lockfile", []string{"internal/limits"}},
 	{"internal/processors", nil},
+	{"internal/diskspace", nil},
 	{"internal/destination", nil},
 	{"internal/terminal", nil},
 	{"internal/policy", nil},

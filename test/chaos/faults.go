@@ -18,6 +18,8 @@ const (
 	faultPause = "pause" // SIGSTOP, SIGCONT
 	faultCut   = "cut"   // the proxy's weather
 
+	faultFull = "full" // its disk
+
 	faultDisconnect = "disconnect" // the database ends all connections
 	faultCrash      = "crash"      // the database ends, and is started again
 	faultExit       = "exit"       // by itself
@@ -52,6 +54,7 @@ type scenario struct {
 	draw func(*rand.Rand) []planned
 	rest time.Duration // between faults, on average: the load must go on
 
+	full     bool // each process on a small disk of its own; asked for by -only full, since it takes root
 	postgres bool // two servers on PostgreSQL instead of one on SQLite
 }
 
@@ -60,12 +63,22 @@ var scenarios = []scenario{
 	{name: "sensor", of: "R2", draw: killing(sensorID), rest: 300 * time.Millisecond},
 	{name: "server", of: "R3", draw: killing(cluster.ServerName), rest: 600 * time.Millisecond},
 	{name: "mixed", of: "R4, R13-R15", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond},
+	{name: "full", of: "R11", draw: filling(), rest: time.Second, full: true},
 	{name: "postgres", of: "two servers", draw: anything(cluster.ServerName, secondServer, databaseName), rest: 800 * time.Millisecond, postgres: true},
 }
 
 func killing(whom string) func(*rand.Rand) []planned {
 	return func(r *rand.Rand) []planned {
 		return []planned{{what: faultKill, whom: whom, lasts: between(r, 0, 100*time.Millisecond)}}
+	}
+}
+
+// filling fills the disk of one process after the other.
+func filling() func(*rand.Rand) []planned {
+	whom, next := []string{actionID, sensorID, cluster.ServerName}, 0
+	return func(*rand.Rand) []planned {
+		next++
+		return []planned{{what: faultFull, whom: whom[(next-1)%len(whom)]}}
 	}
 }
 
@@ -122,6 +135,9 @@ func (w *world) suffer(ctx context.Context, p planned) (f fault, broken []string
 		}
 		time.Sleep(p.lasts)
 		return f, broken, w.begin(ctx, p.whom)
+	case faultFull:
+		broken, err := w.fill(ctx, p.whom, w.hold)
+		return f, broken, err
 	case faultPause:
 		process := w.process(p.whom)
 		if err := process.Pause(); err != nil {

@@ -66,7 +66,9 @@ type fault struct {
 }
 
 // ends reports whether the fault ends what the process was doing.
-func (f fault) ends() bool { return f.What == faultKill || f.What == faultStop || f.What == faultPoint }
+func (f fault) ends() bool {
+	return f.What == faultKill || f.What == faultStop || f.What == faultPoint || f.What == faultFull
+}
 
 // recorded is an event as operators see it.
 type recorded struct {

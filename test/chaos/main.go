@@ -33,9 +33,10 @@ type options struct {
 	target   load
 	patience time.Duration
 
-	points bool   // the scenario of failpoints, instead of the others
-	most   int    // of its cells; 0: all
-	match  string // of its points, those with this in their path
+	hold   time.Duration // of a full disk
+	points bool          // the scenario of failpoints, instead of the others
+	most   int           // of its cells; 0: all
+	match  string        // of its points, those with this in their path
 }
 
 func main() {
@@ -50,6 +51,7 @@ func main() {
 	flag.Float64Var(&o.target.Events, "events", 100, "accepted events a second, below which the run fails")
 	flag.Float64Var(&o.target.Instructions, "instructions", 20, "actions begun a second, below which the run fails")
 	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "until all that was accepted has come to its end")
+	flag.DurationVar(&o.hold, "hold", 5*time.Second, "how long a disk of scenario full is full")
 	flag.BoolVar(&o.points, "points", false, "fail at failpoints, of programs that were built with -tags failpoints; -count is of each action at each point")
 	flag.IntVar(&o.most, "cells", 0, "with -points, how many actions at points, of all that are drawn; 0 is all")
 	flag.StringVar(&o.match, "match", "", "with -points, only those with this in program/name")
@@ -73,7 +75,7 @@ func runAll(ctx context.Context, o options, only string) error {
 		chosen = []scenario{points}
 	}
 	for _, s := range chosen {
-		if !strings.HasPrefix(s.name, only) {
+		if !strings.HasPrefix(s.name, only) || s.full && only == "" {
 			continue
 		}
 		ran++
@@ -103,7 +105,7 @@ func runOne(ctx context.Context, o options, s scenario) (broken bool, err error)
 	if o.keep == "" {
 		defer os.RemoveAll(dir)
 	}
-	w, err := newWorld(ctx, o, dir, s.postgres)
+	w, err := newWorld(ctx, o, dir, s)
 	defer w.leave()
 	if err != nil {
 		return false, fmt.Errorf("%w\n%s", err, w.last())

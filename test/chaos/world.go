@@ -89,6 +89,7 @@ type world struct {
 	proxies   map[string]*proxy
 	operators *operators
 	printed   cluster.LastLines
+	mounted   []string       // disks of scenario full
 	signer    *bundle.Signer // of the plugins that operators bring
 }
 
@@ -110,7 +111,7 @@ const socketName = "operator.sock"
 const releaseKey = "release.pub"
 
 // newWorld starts servers, one on SQLite or two on PostgreSQL, and agents.
-func newWorld(ctx context.Context, o options, dir string, postgres bool) (_ *world, err error) {
+func newWorld(ctx context.Context, o options, dir string, s scenario) (_ *world, err error) {
 	w := &world{options: o, dir: dir, proxies: map[string]*proxy{}}
 	if w.signer, err = bundle.NewKey("chaos"); err != nil {
 		return w, err
@@ -119,7 +120,7 @@ func newWorld(ctx context.Context, o options, dir string, postgres bool) (_ *wor
 		return w, err
 	}
 	args := []string{"--lease", lease.String()}
-	if postgres {
+	if s.postgres {
 		if w.database, err = startDatabase(ctx, dir); err != nil {
 			return w, err
 		}
@@ -127,10 +128,15 @@ func newWorld(ctx context.Context, o options, dir string, postgres bool) (_ *wor
 	}
 	w.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: o.bin, Log: w.printed.Add, Env: w.environment(), Args: args})
 	w.operators = newOperators(filepath.Join(w.DataDir(), socketName))
+	if s.full {
+		if err := w.smallDisks(); err != nil {
+			return w, err
+		}
+	}
 	if err := errors.Join(os.Mkdir(w.ledger(), 0o700), w.StartServer(ctx)); err != nil {
 		return w, err
 	}
-	if postgres {
+	if s.postgres {
 		if err := w.addServer(ctx, args); err != nil {
 			return w, err
 		}
@@ -283,4 +289,5 @@ func (w *world) leave() {
 	if w.database != nil {
 		w.database.close()
 	}
+	w.unmount()
 }

@@ -24,6 +24,10 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.balance.came(offerRepeated)
 		return
 	}
+	if err := w.rt.Room(); err != nil {
+		log.Warn("not taken: it is offered again when its lease is over", "reason", err.Error())
+		return
+	}
 	accepted := w.rt.Audit.Begin(agent.AuditAccepted, append(fieldsOf(i), slog.String("parameters", agent.ParametersDigest(&i)))...)
 	look := w.examining(i) // while the disks write
 	defer func() { look().release() }()

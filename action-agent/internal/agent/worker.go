@@ -106,11 +106,12 @@ func (w *worker) poll(ctx context.Context) error {
 	}
 }
 
-// mayRecord waits, at most for limit, until what work is taken could be recorded.
+// mayRecord waits, at most for limit, until what work is taken could be recorded, and its
+// result kept.
 func (w *worker) mayRecord(ctx context.Context, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return w.rt.AwaitAudit(ctx) == nil
+	return w.rt.AwaitAudit(ctx) == nil && w.rt.AwaitRoom(ctx) == nil
 }
 
 func (w *worker) countPoll(offers int, err error) {

@@ -36,9 +36,10 @@ type Options struct {
 // short enough that a lost agent is noticed in a minute.
 const leaseTTL = 60 * time.Second
 
-// fullRetry is how long agents hold on to what they have when the disk is full: it
-// takes a person, or the rotation of something else, to change that.
-const fullRetry = 30 * time.Second
+// fullRetry is how long agents hold on to what they have when the disk is full. They come
+// back after this and up to as long again, so that all is as before within ten seconds of
+// there being room.
+const fullRetry = 4 * time.Second
 
 // Engine is the orchestrator's core. Make it with [New].
 type Engine struct {

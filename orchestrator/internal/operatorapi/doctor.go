@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stavily/agents/internal/diskspace"
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -73,7 +74,7 @@ func checkCA(end, now time.Time) Check {
 
 // checkDisk looks at the space that the data has left to grow.
 func checkDisk(dir string) Check {
-	free, total, err := diskSpace(dir)
+	free, total, err := diskspace.Of(dir)
 	if err != nil {
 		return Check{"disk", CheckWarning, fmt.Sprintf("the space of the data directory cannot be found out: %v", err), "Look at it by hand."}
 	}

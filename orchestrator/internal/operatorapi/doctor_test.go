@@ -75,7 +75,4 @@ func TestDoctorJudges(t *testing.T) {
 	if got := named([]string{"a", "b", "c", "d", "e"}); got != "a, b, c and 2 more" {
 		t.Errorf("five things are named %q", got)
 	}
-	if free, total, err := diskSpace(t.TempDir()); err != nil || free <= 0 || total < free {
-		t.Errorf("the space here is %d of %d, %v", free, total, err)
-	}
 }

@@ -107,17 +107,26 @@ func (o *outbox) accept(ctx context.Context, e api.Event) (id api.EventID, err e
 	}
 	ctx, cancel := context.WithTimeout(ctx, acceptLimit)
 	defer cancel()
-	if _, err := o.spool.Append(ctx, payload, e.Severity == api.Critical); err != nil {
+	if err := o.store(ctx, payload, e.Severity == api.Critical); err != nil {
 		if errors.Is(err, agent.ErrBroken) {
 			o.rt.Fail(err)
 		}
-		o.rt.Health.Set("spool", agent.Degraded, false, err.Error(), "see whether the orchestrator can be reached and the disk has room")
+		o.rt.Health.Set("spool", agent.Degraded, true, err.Error(), "see whether the orchestrator can be reached and the disk has room")
 		return "", err
 	}
 	o.rt.Health.Clear("spool")
 	o.emitted.Add(1)
 	o.accepted.WithLabelValues(e.Monitor).Inc()
 	return e.ID, nil
+}
+
+// store makes an event durable. The last of the disk is for critical ones.
+func (o *outbox) store(ctx context.Context, payload []byte, critical bool) error {
+	if err := o.rt.Room(); err != nil && !critical {
+		return err
+	}
+	_, err := o.spool.Append(ctx, payload, critical)
+	return err
 }
 
 // deliver sends what waits, in order, until ctx ends.

@@ -149,6 +149,9 @@ func (s State) wait(step int, retryAfter time.Duration, random float64, before .
 	if step < 9 { // 2⁹ seconds are more than maxWait
 		ceiling = min(maxWait, firstWait<<step)
 	}
+	if retryAfter >= api.Pace {
+		ceiling = min(ceiling, retryAfter)
+	}
 	jitter := time.Duration(random * float64(ceiling))
 	s.Phase = Waiting
 	return s, append(before, Wait{min(retryAfter, maxRetryAfter) + jitter})

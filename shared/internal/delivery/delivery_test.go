@@ -133,6 +133,14 @@ func TestWaitsGrowAndAreBounded(t *testing.T) {
 	if _, effects := Step(s, Failed{Class: Transient, RetryAfter: 24 * time.Hour}); effects[0].(Wait).Duration > maxWait+maxRetryAfter {
 		t.Errorf("a wrong Retry-After makes it wait %v", effects[0])
 	}
+	// R11: a server whose disk was full has everything again within ten seconds; one that
+	// asks for a moment has too much to do.
+	for after, want := range map[time.Duration]bool{4 * time.Second: true, time.Second: false} {
+		_, effects := Step(s, Failed{Class: Transient, RetryAfter: after, Random: 0.999})
+		if soon := effects[0].(Wait).Duration < 2*after; soon != want {
+			t.Errorf("asked to wait %v after 40 failures it waits %v", after, effects[0])
+		}
+	}
 }
 
 func TestClassify(t *testing.T) {

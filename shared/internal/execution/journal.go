@@ -32,6 +32,9 @@ const (
 	// compactAbove is the size of the log at which it is written anew, if half of it
 	// or more is not needed any longer.
 	compactAbove = 4 << 20
+
+	// tidyAgain is how long after a failure that is tried again: it writes up to all there is.
+	tidyAgain = time.Minute
 )
 
 // Journal remembers attempts. See the package documentation.
@@ -44,6 +47,8 @@ type Journal struct {
 	entries map[Key]Entry
 	live    int64 // size of the log after it was last written anew
 	counts  Account
+
+	tidyFrom time.Time // not before; zero: whenever it is worth it
 }
 
 // Open reads the journal in dir, which is made when it is missing, and ends what a
@@ -203,8 +208,22 @@ func (j *Journal) step(key Key, in Input) error {
 	j.entries[key] = next
 	j.counts.count(old.Phase, next.Phase)
 	_ = failpoint.At("journal.after", string(next.Phase)) // no error: it is in memory too
-	if j.log.Size() > compactAbove && j.log.Size() > 2*j.live {
-		return j.compact()
+	return j.tidy()
+}
+
+// tidy writes the log anew when that is worth it. The step before it is durable whether that
+// succeeds or not, and who is told that it failed would take it again: only a log whose state
+// is unknown is an error. On a disk without room it is tried again later.
+func (j *Journal) tidy() error {
+	if j.log.Size() <= compactAbove || j.log.Size() <= 2*j.live || j.now().Before(j.tidyFrom) {
+		return nil
+	}
+	err := j.compact()
+	if errors.Is(err, wal.ErrBroken) {
+		return err
+	}
+	if err != nil {
+		j.tidyFrom = j.now().Add(tidyAgain)
 	}
 	return nil
 }

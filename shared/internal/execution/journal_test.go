@@ -169,6 +169,36 @@ func TestRetentionAndCompaction(t *testing.T) {
 	}
 }
 
+// What a step says is durable also where the log could not be written anew for want of room
+// (G6): who were told that it failed would take the step again, which cannot be.
+func TestAStepStandsWhereNothingCanBeTidied(t *testing.T) {
+	dir, now := filepath.Join(t.TempDir(), "journal"), time.Unix(1e9, 0)
+	j := open(t, dir, Options{Now: func() time.Time { return now }})
+	j.live = 2 * compactAbove // not yet
+	big := completed()
+	big.ErrorMessage = strings.Repeat("x", compactAbove/4)
+	for n := range 5 {
+		id := api.InstructionID(fmt.Sprintf("i%d", n))
+		must(t, j.Accept(instruction(string(id), 1)))
+		must(t, j.Starting(id, 1))
+		must(t, j.Ended(id, 1, big))
+		must(t, j.Reported(id, 1))
+	}
+	j.live = 0
+	must(t, os.Rename(dir, dir+".away")) // the open segment takes records, and no new one can be made
+	must(t, j.Accept(instruction("meanwhile", 1)))
+	must(t, j.Starting("meanwhile", 1))
+	if j.log.Size() < compactAbove || j.tidyFrom.IsZero() {
+		t.Fatalf("%d bytes are nothing to tidy", j.log.Size())
+	}
+	must(t, os.Rename(dir+".away", dir))
+	now = now.Add(tidyAgain)
+	must(t, j.Accept(instruction("later", 1)))
+	if size := j.log.Size(); size > compactAbove {
+		t.Errorf("the log has %d bytes when there is room again", size)
+	}
+}
+
 func TestDamageIsSaidAndTheRestKept(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir, Options{})

@@ -80,11 +80,17 @@ func openPosition(path string) (pf positionFile, p record, ok bool, err error) {
 	for i := range int64(2) {
 		slot := make([]byte, slotBytes+ledgerBytes)
 		if n, _ := f.ReadAt(slot, i*slotDistance); n < slotBytes {
-			continue // too short, or a bad sector: the other slot counts
+			clear(slot) // too short, or a bad sector: the other slot counts
 		}
-		if q, valid := decode(slot[:slotBytes]); valid && (!ok || q.Generation > p.Generation) {
+		q, valid := decode(slot[:slotBytes])
+		if valid && (!ok || q.Generation > p.Generation) {
 			p.position, ok = q, true
 			p.ledger, p.counted = decodeLedger(slot[slotBytes:])
+		}
+		if !valid {
+			// The slot takes its place on the disk now, so that an acknowledgement needs no
+			// room later. When that fails, writing a position will say so.
+			_, _ = f.WriteAt(make([]byte, len(slot)), i*slotDistance)
 		}
 	}
 	if err := atomicfile.SyncDir(filepath.Dir(path)); err != nil {

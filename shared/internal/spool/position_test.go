@@ -8,6 +8,18 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
+// An acknowledgement must not need room on the disk (G6): both slots are there from the start.
+func TestThePositionHasItsPlaceFromTheStart(t *testing.T) {
+	pf, _, _, err := openPosition(filepath.Join(t.TempDir(), "position"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pf.file.Close()
+	if info, err := pf.file.Stat(); err != nil || info.Size() < slotDistance+slotBytes+ledgerBytes {
+		t.Errorf("the file of the position: %v, %v; want room for both slots", info, err)
+	}
+}
+
 // R8: no single damage to the position loses the epoch, or moves it anywhere but
 // to the one before.
 func TestDamagedPosition(t *testing.T) {

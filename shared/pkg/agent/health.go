@@ -28,6 +28,7 @@ type Health struct {
 	now     func() time.Time
 	secrets *telemetry.Redactor          // set before anything runs
 	silence func() (api.Condition, bool) // a condition that time makes, which is blocking; nil: none. Set before anything runs
+	full    func() (api.Condition, bool) // the same of the disk
 
 	mu         sync.Mutex // guards the fields below
 	conditions map[string]api.Condition
@@ -100,18 +101,16 @@ func (h *Health) Snapshot() api.Health {
 			})
 		}
 	}
-	if c, held := h.silent(); held {
-		out = append(out, c)
+	for _, look := range []func() (api.Condition, bool){h.silence, h.full} {
+		if look == nil {
+			continue
+		}
+		if c, held := look(); held {
+			out = append(out, c)
+		}
 	}
 	slices.SortFunc(out, func(a, b api.Condition) int { return cmp.Compare(a.Name, b.Name) })
 	return api.Health{Status: worst(out), Conditions: out}
-}
-
-func (h *Health) silent() (api.Condition, bool) {
-	if h.silence == nil {
-		return api.Condition{}, false
-	}
-	return h.silence()
 }
 
 // Loop is one loop of the agent and when it moved last.
@@ -141,7 +140,7 @@ func (h *Health) Ready() (bool, []api.Condition) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	against := slices.DeleteFunc(snapshot.Conditions, func(c api.Condition) bool {
-		return c.Status != string(Failing) && !h.blocking[c.Name] && c.Name != conditionSilent
+		return c.Status != string(Failing) && !h.blocking[c.Name] && c.Name != conditionSilent && c.Name != conditionDisk
 	})
 	return len(against) == 0, against
 }

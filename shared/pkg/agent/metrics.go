@@ -32,6 +32,9 @@ func newCounts(m *telemetry.Registry, rt *Runtime) *counts {
 		ready, _ := rt.Health.Ready()
 		return one(ready)
 	})
+	m.GaugeFunc("disk_full", "1 when the disk of the base directory has less room than is kept for results: nothing new is begun.", func() float64 {
+		return one(rt.Room() != nil)
+	})
 	m.GaugeFunc("stuck_loops", "Loops that make no progress; /health fails when there is one.", func() float64 {
 		stuck := 0
 		for _, l := range rt.Health.Loops() {

@@ -56,6 +56,7 @@ type Runtime struct {
 	spool    atomic.Pointer[Spool]   // of a sensor, once it is open
 	journal  atomic.Pointer[Journal] // of an action agent, once it is open
 	contact  atomic.Int32            // what was told of the connection last, a contact; 0 is nothing
+	fullAt   atomic.Int64            // when the disk was first seen full, in nanoseconds since 1970; 0: it has room
 	closers  []func() error          // what roles opened; closed when everything has ended
 	monitors atomic.Pointer[func() []api.MonitorInfo]
 	events   atomic.Pointer[func(context.Context, api.Event) error] // see TakeEvents
@@ -159,7 +160,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 	rt.config.Store(cfg)
 	rt.use(&telemetry.Redactor{})
 	rt.counts = newCounts(metrics, rt)
-	rt.Health.silence = rt.silence
+	rt.Health.silence, rt.Health.full = rt.silence, rt.full
 	rt.reloads.count(metrics)
 	rt.logs = newLogUpload(rt.counts.logsDropped.Inc)
 	rt.assigned = openAssigned(rt)

@@ -68,6 +68,11 @@ const (
 	DefaultBackoffMax     = time.Minute
 )
 
+// Pace is from when on Retry-After is a pace and not a plea for a moment: the server lives,
+// and knows when to come back better than pauses that double do. Those stay for a server
+// that asks for a second because it has too much to do.
+const Pace = 2 * time.Second
+
 // Backoff gives the pauses between tries: random between nothing and a ceiling that
 // doubles from Initial to Max ("full jitter"), so that a fleet that lost its server
 // together does not come back together. The zero value is ready. It is not safe for
@@ -81,7 +86,8 @@ type Backoff struct {
 }
 
 // Next returns the next pause. When the other side asked for one, see RetryAfter,
-// it is at least that long, and the random part comes on top.
+// it is at least that long, and the random part comes on top, of a Pace at most
+// as long again.
 func (b *Backoff) Next(retryAfter time.Duration) time.Duration {
 	if b.Bounds != nil {
 		b.Initial, b.Max = b.Bounds()
@@ -101,6 +107,9 @@ func (b *Backoff) Next(retryAfter time.Duration) time.Duration {
 	random := rand.Int64N
 	if b.Rand != nil {
 		random = b.Rand
+	}
+	if retryAfter >= Pace {
+		ceiling = min(ceiling, retryAfter)
 	}
 	return max(retryAfter, 0) + time.Duration(random(int64(ceiling)))
 }

@@ -80,6 +80,12 @@ func TestBackoff(t *testing.T) {
 	if got := b.Next(30 * time.Second); got != 40*time.Second-1 {
 		t.Errorf("with Retry-After 30s at most %v, want 40s", got)
 	}
+	if got := b.Next(4 * time.Second); got != 8*time.Second-1 {
+		t.Errorf("with Retry-After 4s at most %v, want 8s: it is a pace", got)
+	}
+	if got := b.Next(time.Second); got != 11*time.Second-1 {
+		t.Errorf("with Retry-After 1s at most %v, want 11s: the server is busy", got)
+	}
 	b.Reset()
 	if got := b.Next(0); got != time.Second-1 {
 		t.Errorf("after Reset at most %v, want 1s", got)

@@ -1,10 +1,10 @@
-package operatorapi
+package diskspace
 
 import "golang.org/x/sys/windows"
 
-// diskSpace tells what this user may still store on the volume of a path, and how much it has
+// Of tells what this user may still store on the volume of a path, and how much it has
 // in all.
-func diskSpace(path string) (free, total int64, err error) {
+func Of(path string) (free, total int64, err error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {
 		return 0, 0, err

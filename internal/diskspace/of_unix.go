@@ -1,12 +1,12 @@
 //go:build unix
 
-package operatorapi
+package diskspace
 
 import "golang.org/x/sys/unix"
 
-// diskSpace tells what ordinary users may still store on the file system of a path, and how
+// Of tells what ordinary users may still store on the file system of a path, and how
 // much it has in all.
-func diskSpace(path string) (free, total int64, err error) {
+func Of(path string) (free, total int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return 0, 0, err
