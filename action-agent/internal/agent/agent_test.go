@@ -102,6 +102,29 @@ func TestAnOfferRuns(t *testing.T) {
 	}
 }
 
+// While a claim is under way all that the process needs is prepared, and nothing is started.
+func TestWhatAClaimIsForIsPreparedMeanwhile(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "").start()
+	var claimed time.Time
+	o.on(claim, "a", func(int, seen) error {
+		await(t, "the directory with the input", func() bool {
+			found, err := filepath.Glob(filepath.Join(r.base, "tmp", "run-quick-*", "input.json"))
+			return err == nil && len(found) == 1
+		})
+		if r.journalled("a", "started") || r.runs("a") > 0 {
+			t.Error("it is on record as started, or was, before there was the right to")
+		}
+		claimed = time.Now()
+		return nil
+	})
+	o.offer(order("a", "quick"))
+	if got := o.outcome("a", api.Completed); got.StartedAt.Before(claimed.Truncate(time.Millisecond)) {
+		t.Errorf("it tells that it started at %v, before the claim's answer at %v", got.StartedAt, claimed)
+	}
+}
+
 // What the wire asks for is held against what is installed before anything is claimed.
 func TestWhatDoesNotFitIsRejected(t *testing.T) {
 	t.Parallel()

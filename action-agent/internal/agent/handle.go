@@ -50,31 +50,28 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	}
 	leave, err := w.makeRoom(ctx, i, task, received)
 	defer leave()
-	var secrets string
-	if err == nil {
-		secrets, err = w.tracedClaim(ctx, i, received)
-	}
-	switch {
-	case err == nil:
-	case errors.Is(err, errExpired):
-		w.end(ctx, i, api.Result{Status: api.Expired, ErrorMessage: err.Error()})
-		return
-	case ctx.Err() != nil: // the claim may have arrived; the next start tells that nothing ran
-		w.balance.came(offerLeft)
-		return
-	default:
-		log.Info("not ours any more", telemetry.KeyError, err)
-		w.balance.came(offerReleased)
-		w.noted(w.journal.Reported(i.ID, i.Attempt))
+	if err != nil {
+		w.notOurs(ctx, i, err, log)
 		return
 	}
-	if task, err = w.rt.WithSecrets(task, secrets); err != nil {
-		log.Warn("not started", telemetry.KeyError, err)
-		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
+	right := w.claiming(ctx, i, received)
+	if len(i.Secrets) > 0 || agent.Installs(i.InstructionType) { // else all is prepared meanwhile
+		if err := right.wait(); err != nil {
+			w.notOurs(ctx, i, err, log)
+			return
+		}
+		if task, err = w.rt.WithSecrets(task, right.secrets); err != nil {
+			log.Warn("not started", telemetry.KeyError, err)
+			w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
+			return
+		}
+	}
+	task.Ready = w.starting(i, right, log)
+	result := w.tracedRun(ctx, i, task, right)
+	if err := right.wait(); err != nil {
+		w.notOurs(ctx, i, err, log)
 		return
 	}
-	task.Ready = w.starting(i, log)
-	result := w.tracedRun(ctx, i, task)
 	if err := task.Ready(); err != nil { // also where it failed before it asked
 		w.end(ctx, i, notStarted(err.Error()))
 		return
@@ -85,23 +82,68 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	w.end(ctx, i, result)
 }
 
-// starting records that the plugin is about to be started. What it returns waits until that
-// is durable; before, no process may be started, but all that it needs can be prepared.
-func (w *worker) starting(i api.Instruction, log *slog.Logger) (durable func() error) {
-	audited := w.rt.Audit.Begin(agent.AuditRun, startedFields(i)...)
-	journalled := make(chan error, 1)
-	go func() { journalled <- w.journal.Starting(i.ID, i.Attempt) }() // ends with the flush
-	return sync.OnceValue(func() error {
-		written, err := <-journalled, audited()
-		switch {
-		case !w.noted(written):
-			return fmt.Errorf("the agent could not write its journal: %w", written)
-		case err != nil:
-			return fmt.Errorf("the agent could not write its audit log: %w", err)
+// notOurs settles an attempt that this agent has no right to start.
+func (w *worker) notOurs(ctx context.Context, i api.Instruction, why error, log *slog.Logger) {
+	switch {
+	case errors.Is(why, errExpired):
+		w.end(ctx, i, api.Result{Status: api.Expired, ErrorMessage: why.Error()})
+	case ctx.Err() != nil: // the claim may have arrived; the next start tells that nothing ran
+		w.balance.came(offerLeft)
+	default:
+		log.Info("not ours any more", telemetry.KeyError, why)
+		w.balance.came(offerReleased)
+		w.noted(w.journal.Reported(i.ID, i.Attempt))
+	}
+}
+
+// right is a claim that is under way, and what came of it.
+type right struct {
+	answered chan struct{} // closed once the fields below are set
+	secrets  string
+	err      error // why there is none
+}
+
+func (r *right) wait() error {
+	<-r.answered
+	return r.err
+}
+
+// claiming claims an instruction beside what the caller does: where it brings no secrets all
+// that its process needs can be prepared meanwhile.
+func (w *worker) claiming(ctx context.Context, i api.Instruction, received time.Time) *right {
+	r := &right{answered: make(chan struct{})}
+	go func() { // until there is an answer or ctx ends, for which handle waits
+		defer close(r.answered)
+		r.secrets, r.err = w.tracedClaim(ctx, i, received)
+	}()
+	return r
+}
+
+// starting records that the plugin is about to be started, as soon as there is the right to.
+// What it returns waits until that is durable; before, no process may be started.
+func (w *worker) starting(i api.Instruction, right *right, log *slog.Logger) (durable func() error) {
+	recorded := make(chan error, 1)
+	go func() { // ends with the flush
+		err := right.wait()
+		if err == nil {
+			err = w.recordStart(i, log)
 		}
-		log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
-		return nil
-	})
+		recorded <- err
+	}()
+	return sync.OnceValue(func() error { return <-recorded })
+}
+
+func (w *worker) recordStart(i api.Instruction, log *slog.Logger) error {
+	audited := w.rt.Audit.Begin(agent.AuditRun, startedFields(i)...)
+	written, err := w.journal.Starting(i.ID, i.Attempt), audited()
+	switch {
+	case !w.noted(written):
+		return fmt.Errorf("the agent could not write its journal: %w", written)
+	case err != nil:
+		return fmt.Errorf("the agent could not write its audit log: %w", err)
+	}
+	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
+	return nil
 }
 
 // examined is what examine found.
@@ -192,8 +234,9 @@ func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Tim
 	}
 }
 
-// run runs the plugin, or changes what is installed, while the lease is renewed.
-func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) api.Result {
+// run runs the plugin, or changes what is installed, while the lease is renewed, from when
+// there is the right to.
+func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task, right *right) api.Result {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l := newLive()
@@ -204,7 +247,15 @@ func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task) ap
 	}
 	var renewing sync.WaitGroup
 	stop := make(chan struct{})
-	renewing.Go(func() { w.renew(ctx, i, l, stop, cancel) })
+	renewing.Go(func() {
+		select {
+		case <-right.answered:
+		case <-stop:
+		}
+		if !isClosed(stop) && right.err == nil {
+			w.renew(ctx, i, l, stop, cancel)
+		}
+	})
 	var result api.Result
 	switch {
 	case !agent.Installs(i.InstructionType):

@@ -23,6 +23,14 @@ import (
 // lease are the caller's to add.
 func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
 	begin := time.Now()
+	mayStart := t.Ready
+	t.Ready = func() (err error) { // what is prepared while the right to start is waited for is no part of the run
+		if mayStart != nil {
+			err = mayStart()
+		}
+		begin = time.Now()
+		return err
+	}
 	_ = failpoint.Hit("execute.before")
 	result, err := p.execute(ctx, t)
 	_ = failpoint.Hit("execute.ended") // no error: it cannot fail any more
