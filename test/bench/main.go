@@ -75,6 +75,7 @@ func main() {
 	bin := flag.String("bin", "bin", "directory of the programs")
 	python := flag.String("python", "python3", "interpreter of the plugins: its own start is most of the latency")
 	small := flag.Bool("quick", false, "small counts, to see that it works")
+	fleet := flag.Int("fleet", 0, "how many agents only wait; 0: as many as the scale says")
 	only := flag.String("only", "", "the part whose name begins so")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -82,6 +83,9 @@ func main() {
 	s := full
 	if *small {
 		s = quick
+	}
+	if *fleet > 0 {
+		s.fleet = *fleet
 	}
 	if err := measureAll(ctx, bench{bin: *bin, python: *python, scale: s}, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -66,7 +66,7 @@ func (w *worker) poll(ctx context.Context) error {
 	defer running.Wait()
 	backoff := w.rt.Backoff()
 	for {
-		wait := w.rt.Config().API.PollWait.Duration()
+		wait := w.rt.Config().PollWait()
 		patience := wait + 3*w.rt.Config().API.Timeout.Duration()
 		w.rt.Health.Beat("poll", patience)
 		free := 0

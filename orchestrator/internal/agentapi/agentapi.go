@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// maxWait is the longest long poll. Proxies and firewalls forget a silent
-	// connection after 60 s at the earliest.
-	maxWait = 60 * time.Second
+	// maxWait is the longest long poll. An agent that waits is heard of when it polls anew, and
+	// must be before engine.SilentAfter, with room for a busy minute and until that is written.
+	maxWait = engine.SilentAfter - 40*time.Second
 
 	// maxInstructions is how many one poll hands out: as many as an agent runs at once.
 	maxInstructions = 16

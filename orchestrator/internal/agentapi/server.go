@@ -18,7 +18,7 @@ const (
 
 	// idleTimeout is longer than two long polls, so an agent between two requests
 	// keeps its connection.
-	idleTimeout = 3 * time.Minute
+	idleTimeout = 5 * time.Minute
 
 	// maxHeaderBytes: our header fields take less than 1 KiB, a proxy's a few more.
 	maxHeaderBytes = 16 << 10
@@ -28,8 +28,8 @@ const (
 	maxStreams = 64
 
 	// pingAfter and pingTimeout find a client that went away without a word behind a proxy,
-	// which keeps its own connection to us. A poll ends before, so that agents that wait cost
-	// no pings; where there is no proxy the kernel finds out sooner (keepAlive).
+	// which keeps its own connection to us. Agents ping sooner, so that those that wait are not
+	// pinged as well; where there is no proxy the kernel finds out sooner (keepAlive).
 	pingAfter   = 75 * time.Second
 	pingTimeout = 15 * time.Second
 

@@ -287,7 +287,7 @@ func TestRevocationMissesNobody(t *testing.T) {
 	})
 }
 
-func TestLastSeenIsWrittenAtMostOnceAMinute(t *testing.T) {
+func TestLastSeenIsWrittenAtItsResolution(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		a := w.enrol(api.Sensor, "s", "h")
 		seen := func() (at time.Time) {
@@ -296,7 +296,7 @@ func TestLastSeenIsWrittenAtMostOnceAMinute(t *testing.T) {
 				t.Fatal(err)
 			}
 			release()
-			if err := w.flushHeard(t.Context()); err != nil {
+			if err := w.flushHeard(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
 			w.read(func(r store.Reader) error {

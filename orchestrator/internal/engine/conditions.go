@@ -16,8 +16,7 @@ const (
 	// them: reading and decoding ten thousand records takes half a second of a core.
 	lookEvery = time.Minute
 
-	// lostAfter is without a word for how long an agent is lost: it is heard of every half
-	// minute, and that is noted to the minute.
+	// lostAfter is without a word for how long an agent is lost.
 	lostAfter = onlineWithin
 
 	// expiringPart of a certificate's life is left when it is told of: agents renew theirs
@@ -62,9 +61,6 @@ func (e *Engine) lookAtAgents(ctx context.Context, org api.OrgID) (next time.Tim
 	}
 	l.last = now
 	e.looks[org] = l
-	if err := e.flushHeard(ctx); err != nil {
-		return next, err
-	}
 	var agents []store.Agent
 	err = e.View(ctx, org, func(r store.Reader) (err error) {
 		agents, err = r.Agents()

@@ -212,7 +212,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 
 // View runs f on one consistent state of an organisation.
 func (e *Engine) View(ctx context.Context, org api.OrgID, f func(store.Reader) error) error {
-	err := e.store.Org(org).View(ctx, f)
+	err := e.store.Org(org).View(ctx, func(r store.Reader) error { return f(hearing{r, org, &e.heard}) })
 	if errors.Is(err, store.ErrUnavailable) {
 		return errors.Join(unreachable(), err)
 	}

@@ -205,7 +205,7 @@ func (w world) reports(a agent, i api.Instruction, status api.InstructionStatus)
 
 func (w world) read(f func(store.Reader) error) {
 	w.t.Helper()
-	if err := w.View(w.t.Context(), "default", f); err != nil {
+	if err := w.store.Org("default").View(w.t.Context(), f); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -14,46 +14,141 @@ import (
 )
 
 const (
-	// seenResolution is how stale an agent's last-seen time may be: a write for every
-	// poll would cost more than it tells.
-	seenResolution = time.Minute
+	// seenResolution is how stale it may be when an agent was seen last. With the longest poll
+	// and until it is written that has to be less than SilentAfter.
+	seenResolution = 20 * time.Second
 
-	// seenPause is how long those wait to be written together whose time is that stale, and
-	// seenTogether how many there are in one transaction: others wait behind it.
+	// seenPause is between two looks at whose time is to be written, and seenTogether how many
+	// are in one transaction: others wait behind it.
 	seenPause    = 10 * time.Second
 	seenTogether = 200
+
+	// seenWritten is how stale the store's time may be where nobody else reads the store: a
+	// write for every poll would cost as much as all the rest of ten thousand agents that wait.
+	seenWritten = 10 * time.Minute
+
+	// lastWords bounds the writing at the end of the server: what is left agents tell anew when
+	// they are back.
+	lastWords = 2 * time.Second
 
 	// restfulHeartbeat is how often agents are to say what is known: that they live is known
 	// by their polls.
 	restfulHeartbeat = 5 * time.Minute
 )
 
-// heard is which agents called when, until that is written. What a crash forgets of it the
-// next calls tell again.
+// heard is which agents called when, until that is written; whoever reads a record before
+// is told ([hearing]). What a crash forgets of it the next calls tell again.
 type heard struct {
-	mu sync.Mutex // guards at
-	at map[api.OrgID]map[api.AgentID]time.Time
+	mu sync.Mutex // guards of
+	of map[agentKey]calls
 }
+
+// calls are the first and the last of an agent that are not written.
+type calls struct{ first, last time.Time }
 
 func (h *heard) note(key agentKey, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.at == nil {
-		h.at = map[api.OrgID]map[api.AgentID]time.Time{}
+	if h.of == nil {
+		h.of = map[agentKey]calls{}
 	}
-	if h.at[key.org] == nil {
-		h.at[key.org] = map[api.AgentID]time.Time{}
+	first := now
+	if noted, found := h.of[key]; found {
+		first = noted.first
 	}
-	h.at[key.org][key.agent] = now
+	h.of[key] = calls{first, now}
 }
 
-// take gives what is noted, and forgets it.
-func (h *heard) take() map[api.OrgID]map[api.AgentID]time.Time {
+// due gives the last calls of agents that wait to be written for so long.
+func (h *heard) due(now time.Time, after time.Duration) map[api.OrgID]map[api.AgentID]time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at := h.at
-	h.at = nil
-	return at
+	due := map[api.OrgID]map[api.AgentID]time.Time{}
+	for key, c := range h.of {
+		if since := now.Sub(c.first); since >= 0 && since < after {
+			continue
+		}
+		if due[key.org] == nil {
+			due[key.org] = map[api.AgentID]time.Time{}
+		}
+		due[key.org][key.agent] = c.last
+	}
+	return due
+}
+
+// written forgets what was noted of an agent until a time.
+func (h *heard) written(key agentKey, until time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch noted, found := h.of[key]; {
+	case found && noted.last.Equal(until):
+		delete(h.of, key)
+	case found:
+		h.of[key] = calls{noted.last, noted.last}
+	}
+}
+
+// forget is for an agent whose record was written, with when it was seen.
+func (h *heard) forget(key agentKey) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.of, key)
+}
+
+// tell puts into records of agents what is not written of them.
+func (h *heard) tell(org api.OrgID, agents ...*store.Agent) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, a := range agents {
+		if noted, found := h.of[agentKey{org, a.ID}]; found {
+			a.LastSeen = noted.last
+		}
+	}
+}
+
+// hearing reads agents as they were heard of.
+type hearing struct {
+	store.Reader
+	org   api.OrgID
+	heard *heard
+}
+
+func (r hearing) Agent(id api.AgentID) (store.Agent, error) {
+	a, err := r.Reader.Agent(id)
+	r.heard.tell(r.org, &a)
+	return a, err
+}
+
+func (r hearing) Agents() ([]store.Agent, error) {
+	agents, err := r.Reader.Agents()
+	r.heard.tell(r.org, pointers(agents)...)
+	return agents, err
+}
+
+func pointers(agents []store.Agent) []*store.Agent {
+	out := make([]*store.Agent, len(agents))
+	for n := range agents {
+		out[n] = &agents[n]
+	}
+	return out
+}
+
+// Agent is the record with what is not written of it, unless this transition wrote it.
+func (t *tx) Agent(id api.AgentID) (store.Agent, error) {
+	a, err := t.Tx.Agent(id)
+	t.hear(&a)
+	return a, err
+}
+
+func (t *tx) Agents() ([]store.Agent, error) {
+	agents, err := t.Tx.Agents()
+	t.hear(pointers(agents)...)
+	return agents, err
+}
+
+func (t *tx) hear(agents ...*store.Agent) {
+	wrote := func(a *store.Agent) bool { return slices.Contains(t.agents, a.ID) }
+	t.engine.heard.tell(t.org, slices.DeleteFunc(agents, wrote)...)
 }
 
 // hearOf notes that an agent lives. That one is back which was lost is news, and is written at
@@ -86,28 +181,47 @@ func (r *roster) seen(key agentKey, now time.Time) {
 func (e *Engine) writeHeard(ctx context.Context) {
 	tick := time.NewTicker(seenPause)
 	defer tick.Stop()
+	after := seenWritten
+	if _, shared := e.store.(store.Shared); shared {
+		after = 0 // others read what is written
+	}
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:
+			e.logHeard(ctx, e.flushHeard(context.WithoutCancel(ctx), after))
 		case <-ctx.Done():
 		}
-		if err := e.flushHeard(context.WithoutCancel(ctx)); err != nil {
-			e.log.WarnContext(ctx, "when agents were seen is not written", "error", err)
-		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	e.logHeard(ctx, e.flushHeard(ctx, 0))
+}
+
+func (e *Engine) logHeard(ctx context.Context, err error) {
+	if err != nil {
+		e.log.WarnContext(ctx, "when agents were seen is not written", "error", err)
 	}
 }
 
-func (e *Engine) flushHeard(ctx context.Context) (err error) {
-	for org, agents := range e.heard.take() {
+// flushHeard writes of whom it waits to be written for so long.
+func (e *Engine) flushHeard(ctx context.Context, after time.Duration) (err error) {
+	for org, agents := range e.heard.due(e.now(), after) {
 		for some := range slices.Chunk(slices.Collect(maps.Keys(agents)), seenTogether) {
-			err = errors.Join(err, e.update(ctx, org, func(t *tx) error {
+			failed := e.update(ctx, org, func(t *tx) error {
 				for _, id := range some {
 					if err := t.seen(id, agents[id]); err != nil {
 						return err
 					}
 				}
 				return nil
-			}))
+			})
+			if failed != nil {
+				err = errors.Join(err, failed)
+				continue
+			}
+			for _, id := range some {
+				e.heard.written(agentKey{org, id}, agents[id])
+			}
 		}
 	}
 	return err
@@ -115,7 +229,7 @@ func (e *Engine) flushHeard(ctx context.Context) (err error) {
 
 // seen writes when an agent was heard of. The roster has that already, and keeps its record.
 func (t *tx) seen(id api.AgentID, at time.Time) error {
-	a, err := t.Agent(id)
+	a, err := t.Tx.Agent(id) // as it is written
 	if errors.Is(err, store.ErrNotFound) || err == nil && !a.Lost && a.LastSeen.Equal(at) {
 		return nil
 	}

@@ -66,8 +66,8 @@ func outcome(err error) string {
 	return "failed"
 }
 
-// SilentAfter is how long an agent may not be heard before it is shown as silent: three polls, of
-// which not each is written down.
+// SilentAfter is how long an agent may not be heard before it is shown as silent: the longest poll
+// (agentapi), and until the next one is written down.
 const SilentAfter = 3 * time.Minute
 
 // scrapeLimit bounds how long a scrape waits for the store.

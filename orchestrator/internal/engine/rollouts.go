@@ -15,9 +15,8 @@ import (
 )
 
 const (
-	// onlineWithin is how long ago an agent was heard of that counts as online: a poll of
-	// a minute and a heartbeat, each missed once.
-	onlineWithin = 3 * time.Minute
+	// onlineWithin is how long ago an agent was heard of that counts as online.
+	onlineWithin = SilentAfter
 
 	// reportLag gathers the reports of many agents into one look at a roll-out; with
 	// thousands of agents a look is long, and lagFactor keeps it to a part of the time.

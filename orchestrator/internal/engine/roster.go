@@ -110,7 +110,7 @@ func (r *roster) keep(key agentKey, a store.Agent, changes uint64) {
 	r.known[key] = a
 }
 
-// forgetAgent has an agent's record read anew: it has changed.
+// forgetAgent has an agent's record read anew: it has changed, and says when it was seen.
 func (e *Engine) forgetAgent(org api.OrgID, id api.AgentID) {
 	e.roster.mu.Lock()
 	defer e.roster.mu.Unlock()
@@ -118,6 +118,7 @@ func (e *Engine) forgetAgent(org api.OrgID, id api.AgentID) {
 	delete(e.roster.known, agentKey{org, id})
 	delete(e.roster.sets, agentKey{org, id})
 	delete(e.roster.idle, agentKey{org, id})
+	e.heard.forget(agentKey{org, id})
 }
 
 // forgetSets has what agents are to have be looked up anew: packages or their assignments

@@ -128,13 +128,13 @@ func TestWhoWasHeardOfIsWrittenTogether(t *testing.T) {
 			call(a)
 		}
 		w.heard.mu.Lock()
-		n := len(w.heard.at["default"])
+		n := len(w.heard.of)
 		w.heard.mu.Unlock()
 		if n != len(agents) {
 			t.Errorf("%d wait to be written, want all %d", n, len(agents))
 		}
 		called := time.Now()
-		time.Sleep(2 * seenPause)
+		time.Sleep(seenWritten + 2*seenPause)
 		w.read(func(r store.Reader) error {
 			all, err := r.Agents()
 			for _, a := range all {

@@ -20,7 +20,7 @@ func (rt *Runtime) followAssignments(ctx context.Context) error {
 	known, due := "", time.Now().Add(rt.Config().Plugins.UpdateInterval.Duration())
 	for ctx.Err() == nil {
 		cfg := rt.Config()
-		every, poll := cfg.Plugins.UpdateInterval.Duration(), cfg.API.PollWait.Duration()
+		every, poll := cfg.Plugins.UpdateInterval.Duration(), cfg.PollWait()
 		patience := every + poll + 3*cfg.API.Timeout.Duration()
 		if soonest := time.Now().Add(every); due.After(soonest) { // the interval was made shorter
 			due = soonest

@@ -121,3 +121,14 @@ func TestMapFromText(t *testing.T) {
 		}
 	}
 }
+
+// An agent that has to be answered to be ready does not wait longer for that.
+func TestPollsAreShorterThanReadyContact(t *testing.T) {
+	c := Default(api.Action)
+	for ready, want := range map[time.Duration]time.Duration{0: defaultPollWait, 2 * time.Minute: time.Minute, time.Hour: defaultPollWait} {
+		c.Health.ReadyContact = Duration(ready)
+		if got := c.PollWait(); got != want {
+			t.Errorf("with ready_contact %s a poll waits %s, want %s", ready, got, want)
+		}
+	}
+}
