@@ -23,8 +23,8 @@ const (
 // that is 60 ms. So where much becomes garbage the reserve is what comes up in reserveLasts,
 // as long as that is not more than mostReserve.
 const (
-	reserveLasts = 12        // seconds
-	mostReserve  = 128 << 20 // bytes
+	reserveLasts = 30        // seconds
+	mostReserve  = 320 << 20 // bytes
 	mostBusy     = 1000      // per cent of what is in use
 )
 
