@@ -98,8 +98,8 @@ func (e *Engine) unlessSet(f func() error) error {
 	return f()
 }
 
-// recoverClock sees to what a clock that was set back while no server ran would have wait: what
-// is from the future.
+// recoverClock sees to what a clock that was set back while no server ran would have wait for
+// longer than it may.
 func (e *Engine) recoverClock(ctx context.Context) error {
 	if _, shared := e.store.(store.Shared); shared {
 		return nil

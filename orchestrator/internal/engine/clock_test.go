@@ -70,6 +70,37 @@ func TestStartingInThePast(t *testing.T) {
 	})
 }
 
+// A clock that was set back takes nothing of the life of what was made before, however often the
+// server starts after it was followed.
+func TestStartingAfterTheClockWasFollowed(t *testing.T) {
+	for _, by := range []time.Duration{5 * time.Minute, 24 * time.Hour} {
+		t.Run(by.String(), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w world) {
+				sensor := w.enrol(api.Sensor, "s", "h")
+				w.apply(simple("limits: {expires_after: 10m}\n", ""))
+				w.setClock(by)
+				time.Sleep(2 * time.Minute)
+				w.sends(sensor, event(1), api.EventAccepted)
+				w.setClock(0)
+				time.Sleep(2 * time.Minute)
+				for range 3 {
+					w = w.restart(0)
+					time.Sleep(2 * time.Minute)
+					synctest.Wait()
+					if got := w.statuses()["waiting"]; got != api.Pending {
+						t.Errorf("within its time it is %s, want pending", got)
+					}
+				}
+				time.Sleep(3 * time.Minute)
+				synctest.Wait()
+				if got := w.statuses()["waiting"]; got != api.Expired {
+					t.Errorf("after its time it is %s, want expired", got)
+				}
+			})
+		})
+	}
+}
+
 // statuses are those of all instructions; that of the one which nobody was offered is "waiting".
 func (w world) statuses() map[api.InstructionID]api.InstructionStatus {
 	w.t.Helper()

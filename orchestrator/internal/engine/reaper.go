@@ -74,7 +74,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer writing.Wait()
 	defer deaf()
 	if err := e.recoverClock(ctx); err != nil && ctx.Err() == nil {
-		e.log.ErrorContext(ctx, "looking for what is from the future", "error", err)
+		e.log.ErrorContext(ctx, "looking for what would wait for too long", "error", err)
 	}
 	e.alarm.set(e.now()) // what ran out while nobody looked
 	timer := time.NewTimer(0)

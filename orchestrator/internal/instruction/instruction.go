@@ -80,6 +80,10 @@ type Instruction struct {
 	BootID     string                `json:"boot_id,omitempty"` // of the process that claimed
 	LeaseUntil time.Time             `json:"lease_until,omitzero"`
 
+	// Life is how long it may wait for its start, whatever becomes of the clock that CreatedAt
+	// and ExpiresAt go by. Zero: it is older than this field.
+	Life time.Duration `json:"life,omitempty"`
+
 	CreatedAt  time.Time `json:"created_at"`
 	OfferedAt  time.Time `json:"offered_at,omitzero"`  // of this attempt
 	StartedAt  time.Time `json:"started_at,omitzero"`  // when this attempt was claimed
@@ -107,7 +111,7 @@ func New(spec Spec, now time.Time) Instruction {
 	if spec.ExpiresAt.IsZero() {
 		spec.ExpiresAt = now.Add(DefaultLifetime)
 	}
-	return Instruction{Spec: spec, Status: api.Pending, Attempt: 1, CreatedAt: now}
+	return Instruction{Spec: spec, Status: api.Pending, Attempt: 1, Life: spec.ExpiresAt.Sub(now), CreatedAt: now}
 }
 
 // Due is when a [Tick] has something to do, and zero when it never has.

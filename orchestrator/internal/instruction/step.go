@@ -75,7 +75,8 @@ type Tick struct {
 type ClockSet struct{ By time.Duration }
 
 // ServerStarted says that a server begins, whose clock may have been set back meanwhile: no lease
-// is longer than its length, and what was made in the future has all of its life before it.
+// is longer than its length, and nothing waits from now on for longer than its whole life. That
+// changes nothing where no clock was set, however often servers start.
 type ServerStarted struct {
 	Now time.Time
 	TTL time.Duration
@@ -245,8 +246,8 @@ func (c ClockSet) step(i Instruction) (Instruction, []Effect, *api.Error) {
 
 func (s ServerStarted) step(i Instruction) (Instruction, []Effect, *api.Error) {
 	i.LeaseUntil = earlier(i.LeaseUntil, s.Now.Add(s.TTL))
-	if i.CreatedAt.After(s.Now) {
-		i.ExpiresAt = earlier(i.ExpiresAt, s.Now.Add(i.ExpiresAt.Sub(i.CreatedAt)))
+	if i.Life > 0 {
+		i.ExpiresAt = earlier(i.ExpiresAt, s.Now.Add(i.Life))
 	}
 	return i, nil, nil
 }

@@ -142,7 +142,7 @@ func sampleInstruction(note string) instruction.Instruction {
 			Priority: api.PriorityHigh, Idempotent: true, MaxAttempts: 3, ExpiresAt: after(60),
 		},
 		Status: api.Interrupted, Attempt: 2, Agent: "web-1", Lease: "lease", BootID: "boot", LeaseUntil: after(30),
-		CreatedAt: start, OfferedAt: after(1), StartedAt: after(2), FinishedAt: after(3),
+		Life: time.Hour, CreatedAt: start, OfferedAt: after(1), StartedAt: after(2), FinishedAt: after(3),
 		Spent: true, LostAgent: true, CancelRequested: true, Percent: &percent, Message: "m",
 		Result: &api.Result{
 			Status: api.Interrupted, Result: json.RawMessage(`{"n":1.0}`), ErrorMessage: "e", ErrorDetails: json.RawMessage(`{"started":true}`), ExecutionLog: []string{"l"},
