@@ -22,6 +22,9 @@ const (
 	// thousands of agents a look is long, and lagFactor keeps it to a part of the time.
 	reportLag = 500 * time.Millisecond
 	lagFactor = 10
+
+	// lookLimit is in which a look is over. Of a server that dies in one the next takes it up.
+	lookLimit = 30 * time.Second
 )
 
 // orchestrator is the actor of what nobody asked for just now.
@@ -172,27 +175,23 @@ func (e *Engine) tickRollouts(ctx context.Context, org api.OrgID) (next time.Tim
 	var agents []store.Agent
 	begin := e.now()
 	err = e.View(ctx, org, func(r store.Reader) (err error) {
-		if due, err = r.DueAssignments(e.now()); err != nil || len(due) == 0 {
-			return err
-		}
-		if assignments, err = r.Assignments(); err != nil {
-			return err
-		}
-		agents, err = r.Agents()
+		due, err = r.DueAssignments(begin)
 		return err
 	})
-	for _, a := range due {
-		members := MembersOf(agents, assignments, a, e.now())
-		err = errors.Join(err, e.update(ctx, org, func(t *tx) error {
-			a, err := t.Assignment(a.Plugin, a.Selector)
-			if errors.Is(err, store.ErrNotFound) {
-				return nil // unassigned meanwhile
-			}
-			if err != nil {
+	if len(due) > 0 {
+		err = errors.Join(err, e.postpone(ctx, org, due, begin.Add(lookLimit)), e.View(ctx, org, func(r store.Reader) (err error) {
+			if assignments, err = r.Assignments(); err != nil {
 				return err
 			}
-			return t.stepRollout(a, members, "", orchestrator)
+			agents, err = r.Agents()
+			return err
 		}))
+	}
+	for _, a := range due {
+		if err != nil {
+			break
+		}
+		err = e.lookAtRollout(ctx, org, a, MembersOf(agents, assignments, a, e.now()), begin.Add(lookLimit))
 	}
 	if len(due) > 0 {
 		e.lookTime.Store(int64(e.now().Sub(begin)))
@@ -210,6 +209,59 @@ func (e *Engine) tickRollouts(ctx context.Context, org api.OrgID) (next time.Tim
 	return next, err
 }
 
+// postpone has roll-outs be due later, before what agents told is read: what they tell from then
+// on makes them due earlier than that.
+func (e *Engine) postpone(ctx context.Context, org api.OrgID, due []store.Assignment, until time.Time) error {
+	return e.update(ctx, org, func(t *tx) error {
+		for _, a := range due {
+			a, err := t.Assignment(a.Plugin, a.Selector)
+			if errors.Is(err, store.ErrNotFound) {
+				continue // unassigned meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			a.State.Due = until
+			if err := t.PutAssignment(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// lookAtRollout moves a roll-out by what its members told, and soon again where one told more
+// meanwhile: that it was due before it had been postponed until says so.
+func (e *Engine) lookAtRollout(ctx context.Context, org api.OrgID, a store.Assignment, members []rollout.Member, until time.Time) error {
+	return e.update(ctx, org, func(t *tx) error {
+		a, err := t.Assignment(a.Plugin, a.Selector)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil // unassigned meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		hastened, err := t.DueAssignments(until.Add(-1))
+		if err != nil {
+			return err
+		}
+		if err := t.stepRollout(a, members, "", orchestrator); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(hastened, func(h store.Assignment) bool { return h.Plugin == a.Plugin && h.Selector == a.Selector }) {
+			return nil
+		}
+		return t.hasten(a.Plugin)
+	})
+}
+
+// hasten has the roll-outs of a plugin be looked at soon.
+func (t *tx) hasten(id api.PluginID) error {
+	at := t.now.Add(max(reportLag, lagFactor*time.Duration(t.engine.lookTime.Load())))
+	t.due = earlier(t.due, at)
+	return t.HastenAssignments(id, at)
+}
+
 // reported takes what an agent tells of its assigned packages.
 func (t *tx) reported(a *store.Agent, told []api.AssignedState) error {
 	now := make([]store.PackageState, len(told))
@@ -223,11 +275,9 @@ func (t *tx) reported(a *store.Agent, told []api.AssignedState) error {
 		if slices.Contains(a.Assigned, now[n]) {
 			continue
 		}
-		at := t.now.Add(max(reportLag, lagFactor*time.Duration(t.engine.lookTime.Load())))
-		if err := t.HastenAssignments(state.ID, at); err != nil {
+		if err := t.hasten(state.ID); err != nil {
 			return err
 		}
-		t.due = earlier(t.due, at)
 	}
 	a.Assigned = now
 	return nil

@@ -151,6 +151,40 @@ func TestStagedRollOut(t *testing.T) {
 	})
 }
 
+// TestAReportDuringALookCounts: agents tell what is new once, also while a look that has read
+// what they told before is not over.
+func TestAReportDuringALookCounts(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		agents := w.fleet(2)
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil), "")
+		a := w.assigns("cleaner", "^1", store.All)
+		told := func(state api.PackageState) {
+			p := w.set(agents[0]).Plugins[0]
+			w.tells(agents[0], api.AssignedState{ID: p.ID, Version: p.Version, Digest: p.Digest, Attempt: p.Attempt, State: state})
+		}
+		told(api.PackageInstalling)
+
+		until := w.now().Add(lookLimit)
+		if err := w.postpone(t.Context(), "default", []store.Assignment{a}, until); err != nil {
+			t.Fatal(err)
+		}
+		var members []rollout.Member
+		w.read(func(r store.Reader) error {
+			all, err := r.Agents()
+			members = MembersOf(all, []store.Assignment{a}, a, w.now())
+			return err
+		})
+		told(api.PackageReady)
+		if err := w.lookAtRollout(t.Context(), "default", a, members, until); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(longEnough)
+		if got := w.has(agents[1]); got != "1.0.0" {
+			t.Errorf("the second agent has %q, want 1.0.0 since the first told that it is ready", got)
+		}
+	})
+}
+
 // TestSilentAgentStopsTheRollOut needs no heartbeat to notice that there is none.
 func TestSilentAgentStopsTheRollOut(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
