@@ -34,10 +34,10 @@ const (
 // connections, and beside each flood that one agent or one stranger can make.
 func hostile(ctx context.Context, b *bench) ([]Figure, error) {
 	var specs []simagents.Spec
-	for n := range b.agents + 1 {
+	for n := range b.agents {
 		specs = append(specs, simagents.Spec{ID: api.AgentID(fmt.Sprintf("honest-%d", n)), Type: api.Sensor, Host: "host"})
 	}
-	specs[b.agents].ID, specs[b.agents].Type = "rogue", api.Action
+	specs = append(specs, simagents.Spec{ID: "rogue-s", Type: api.Sensor}, simagents.Spec{ID: "rogue-a", Type: api.Action})
 	agents, err := simagents.Enrol(ctx, b.simulated(), specs, nil)
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func hostile(ctx context.Context, b *bench) ([]Figure, error) {
 	s := &slow{url: b.URL(), trust: trust, want: b.slow, over: w.long}
 	add(fmt.Sprintf("%d slow connections", b.slow), mostBesideSlow, s.hold)
 	figures = append(figures, s.figures()...)
-	rogue := &flood{agent: agents[b.agents], url: b.URL()}
+	rogue := &flood{sensor: agents[b.agents], action: agents[b.agents+1]}
 	add("one agent's events", mostBesideFlood, rogue.events)
 	figures = append(figures, rogue.figures("events of one agent")...)
 	add("a storm of polls", mostBesideFlood, rogue.polls)
@@ -144,8 +144,7 @@ func (w *beside) calls(ctx context.Context, during func(context.Context) error) 
 
 // flood is what one caller does as fast as it can, and what it was told.
 type flood struct {
-	agent *simagents.Agent
-	url   string
+	sensor, action *simagents.Agent
 
 	served, refused, silent atomic.Int64 // answers: done; 429; 429 without Retry-After
 	took                    time.Duration
@@ -199,12 +198,12 @@ func (f *flood) storm(ctx context.Context, weight int64, call func(context.Conte
 
 // events hands in single events, of which each is a call and a record of its own.
 func (f *flood) events(ctx context.Context) error {
-	return f.storm(ctx, 1, func(ctx context.Context, n int64) error { return f.agent.Post(ctx, "bench.flood", int(n)) })
+	return f.storm(ctx, 1, func(ctx context.Context, n int64) error { return f.sensor.Post(ctx, "bench.flood", int(n)) })
 }
 
 func (f *flood) polls(ctx context.Context) error {
 	return f.storm(ctx, 1, func(ctx context.Context, _ int64) error {
-		_, err := f.agent.Poll(ctx, 0, 1)
+		_, err := f.action.Poll(ctx, 0, 1)
 		return err
 	})
 }
@@ -216,7 +215,7 @@ func (f *flood) logs(ctx context.Context) error {
 		lines[i] = api.LogEntry{Message: "a line of a plugin that says too much"}
 	}
 	return f.storm(ctx, 1, func(ctx context.Context, _ int64) error {
-		_, err := f.agent.Logs(ctx, api.LogBatch{Logs: lines})
+		_, err := f.action.Logs(ctx, api.LogBatch{Logs: lines})
 		return err
 	})
 }
@@ -224,7 +223,7 @@ func (f *flood) logs(ctx context.Context) error {
 // guesses tries tokens for enrolment.
 func (f *flood) guesses(ctx context.Context) error {
 	return f.storm(ctx, 1, func(ctx context.Context, n int64) error {
-		_, err := f.agent.Enroll(ctx, fmt.Sprintf("stv_enroll_%032d", n), api.EnrollRequest{AgentID: "guess", AgentType: api.Sensor, CSRPEM: "none"})
+		_, err := f.action.Enroll(ctx, fmt.Sprintf("stv_enroll_%032d", n), api.EnrollRequest{AgentID: "guess", AgentType: api.Sensor, CSRPEM: "none"})
 		return err
 	})
 }

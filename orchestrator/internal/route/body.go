@@ -12,12 +12,13 @@ import (
 )
 
 // readBody takes the whole body within the bounds of the row. A client that
-// dribbles is cut off after transferLimit.
+// dribbles is cut off after bodyLimit.
 func readBody(reply *reply, r *http.Request, row Row) ([]byte, error) {
 	if r.ContentLength > row.MaxBody {
 		return nil, tooLarge(row.MaxBody)
 	}
-	if err := reply.control.SetReadDeadline(time.Now().Add(transferLimit)); err != nil {
+	limit := bodyLimit(row)
+	if err := reply.control.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		return nil, err
 	}
 	raw, err := limits.ReadAll(r.Body, row.MaxBody)
@@ -25,7 +26,7 @@ func readBody(reply *reply, r *http.Request, row Row) ([]byte, error) {
 	case errors.Is(err, limits.ErrTooLarge):
 		return nil, tooLarge(row.MaxBody)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		slow := api.Errorf(api.CodeMalformed, "The body did not arrive within %s; send less at a time.", transferLimit)
+		slow := api.Errorf(api.CodeMalformed, "The body did not arrive within %s; send less at a time.", limit)
 		slow.HTTPStatus = http.StatusRequestTimeout
 		return nil, slow
 	case err != nil:
@@ -58,4 +59,13 @@ func expand(raw []byte, encoding string, row Row) ([]byte, error) {
 
 func tooLarge(max int64) *api.Error {
 	return api.Errorf(api.CodeTooLarge, "The body is over this route's limit of %d bytes; send less at a time.", max)
+}
+
+// bodyLimit is in which a body has to be here. A small one has less time, so that who sends it
+// byte by byte, perhaps without a certificate, holds no connection for long.
+func bodyLimit(row Row) time.Duration {
+	if row.MaxBody <= small {
+		return smallLimit
+	}
+	return transferLimit
 }

@@ -148,6 +148,9 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.notFound(w, r)
 		return
 	}
+	if s.listener == Agents && leaf(r) == nil && !s.gate.TakesTokens() { // else it is a proxy's
+		w.Header().Set("Connection", "close") // who has no certificate is kept no place between requests
+	}
 	s.mux.ServeHTTP(w, r)
 }
 

@@ -366,6 +366,25 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// TestStrangersKeepNoConnection: who shows no certificate gets an answer, and no place to wait in
+// for the next request.
+func TestStrangersKeepNoConnection(t *testing.T) {
+	site, err := Build(Agents, handlers(Agents, nothing), Options{Gate: &testGate{principal: web01}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for closes, chains := range map[bool][][]*x509.Certificate{true: nil, false: {{{}}}} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.TLS = &tls.ConnectionState{VerifiedChains: chains}
+			site.ServeHTTP(w, r)
+		}))
+		defer srv.Close()
+		if resp, _ := send(t, srv, "GET", "/agents/v1/nothing", nil); resp.Close != closes {
+			t.Errorf("with %d certificates the connection is closed: %v, want %v", len(chains), resp.Close, closes)
+		}
+	}
+}
+
 // TestGuessesAreHeldUp: refused tokens count for the address they come from, good ones do not.
 func TestGuessesAreHeldUp(t *testing.T) {
 	good := true

@@ -23,6 +23,9 @@ import (
 // bounds each piece.
 const transferLimit = 30 * time.Second
 
+// smallLimit bounds the reading of a body of at most 64 KiB: a line of 110 kbit/s takes as long.
+const smallLimit = 5 * time.Second
+
 // Handler answers one call. The value becomes the JSON body of a 200; nil is a 204
 // without a body; an [Answer] has more to say of it; a [Stream] is written value by value, a
 // [*File] in the range that was asked for, a [*Document] as it is. An [*api.Error] becomes the
