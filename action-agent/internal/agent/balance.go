@@ -12,6 +12,7 @@ import (
 const (
 	offerRepeated   = "repeated"   // this agent has had the attempt
 	offerUnrecorded = "unrecorded" // it could not be journalled or audited: not claimed, and offered again
+	offerNoRoom     = "no_room"    // what is left of the disk is kept: not claimed, and offered again
 	offerReleased   = "released"   // the claim was refused: it is not ours
 	offerLeft       = "left"       // the agent ends; its next start tells how it was
 )

@@ -26,6 +26,7 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	}
 	if err := w.rt.Room(); err != nil {
 		log.Warn("not taken: it is offered again when its lease is over", "reason", err.Error())
+		w.balance.came(offerNoRoom)
 		return
 	}
 	accepted := w.rt.Audit.Begin(agent.AuditAccepted, append(fieldsOf(i), slog.String("parameters", agent.ParametersDigest(&i)))...)

@@ -187,11 +187,10 @@ func (e *Engine) tickRollouts(ctx context.Context, org api.OrgID) (next time.Tim
 			return err
 		}))
 	}
-	for _, a := range due {
-		if err != nil {
-			break
+	if err == nil {
+		for _, a := range due {
+			err = errors.Join(err, e.lookAtRollout(ctx, org, a, MembersOf(agents, assignments, a, e.now()), begin.Add(lookLimit)))
 		}
-		err = e.lookAtRollout(ctx, org, a, MembersOf(agents, assignments, a, e.now()), begin.Add(lookLimit))
 	}
 	if len(due) > 0 {
 		e.lookTime.Store(int64(e.now().Sub(begin)))

@@ -185,6 +185,30 @@ func TestAReportDuringALookCounts(t *testing.T) {
 	})
 }
 
+// TestARollOutThatFailsHoldsUpNoOther: what cannot be looked at is told, and the rest is looked at.
+func TestARollOutThatFailsHoldsUpNoOther(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		w.fleet(2)
+		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil), "")
+		good := w.assigns("cleaner", "^1", store.All)
+		err := w.update(t.Context(), "default", func(x *tx) error {
+			bad := store.Assignment{Plugin: "broken", Selector: store.All, Range: "no range"}
+			bad.State.Due, good.State.Due = x.now.Add(-time.Hour), x.now // the broken one is first
+			return errors.Join(x.PutAssignment(bad), x.PutAssignment(good))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		postponed := w.now().Add(lookLimit)
+		if _, err := w.tickRollouts(t.Context(), "default"); err == nil || !strings.Contains(err.Error(), "no range") {
+			t.Errorf("the look says %v, want what is wrong with the range", err)
+		}
+		if got := w.assignment("cleaner", store.All).State.Due; !got.After(postponed) {
+			t.Errorf("the other one is due at %v, as it was postponed: it was not looked at", got)
+		}
+	})
+}
+
 // TestSilentAgentStopsTheRollOut needs no heartbeat to notice that there is none.
 func TestSilentAgentStopsTheRollOut(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {

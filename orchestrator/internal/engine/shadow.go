@@ -10,6 +10,9 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
+// ShadowLookback is how far back a report goes unless a time is asked for.
+const ShadowLookback = 7 * 24 * time.Hour
+
 // ShadowReport tells what a workflow in mode shadow would have done since a time, by the newest
 // most events that it decided on.
 func ShadowReport(r store.Reader, name string, since time.Time, most int) (workflow.ShadowReport, error) {

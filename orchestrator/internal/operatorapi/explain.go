@@ -78,12 +78,8 @@ func (o operators) eventReplay(ctx context.Context, c *route.Call) (any, error) 
 	return view, missing(c, err)
 }
 
-// shadowDays is how far back a report goes unless a time is asked for, and maxShadowed how many
-// events it is about at most.
-const (
-	shadowDays  = 7
-	maxShadowed = 20_000
-)
+// maxShadowed is how many events a report is about at most.
+const maxShadowed = 20_000
 
 // workflowShadow tells what a workflow in mode shadow would have done.
 func (o operators) workflowShadow(ctx context.Context, c *route.Call) (any, error) {
@@ -92,7 +88,7 @@ func (o operators) workflowShadow(ctx context.Context, c *route.Call) (any, erro
 		return nil, err
 	}
 	if since.IsZero() {
-		since = time.Now().AddDate(0, 0, -shadowDays)
+		since = time.Now().Add(-engine.ShadowLookback)
 	}
 	var report workflow.ShadowReport
 	err = o.read(ctx, c, func(r store.Reader) error {

@@ -5,8 +5,8 @@
 // It owns admission and refuses to know what a route does. A handler gets its
 // caller and its whole body; it cannot be reached in another way.
 //
-//	request ─ row? ─ who ─ may ─ {agent_id} ─ in flight ─ body ─ handler ─ JSON
-//	          404    401   403   403          429         413/400         or error
+//	request ─ row? ─ who ─ may ─ {agent_id} ─ rate ─ in flight ─ body ─ handler ─ JSON
+//	          404    401   403   403          429    429         413/400         or error
 //	          405
 //
 // # Invariants
@@ -24,7 +24,7 @@
 //   - {agent_id} in a path is only compared with the certificate. A difference is
 //     403 identity_mismatch and reported to [Gate.Refused], which audits it.
 //   - A body is read whole before the handler runs, bounded on the wire and again
-//     when expanded, within 30 s; an answer is written within 30 s. A handler may
+//     when expanded, within 30 s, or 5 s where it may have 64 KiB at most; an answer is written within 30 s. A handler may
 //     wait as long as it likes in between: that is a long poll. An upload is bounded and
 //     read by its handler, a file is written as fast as the client takes it; neither may
 //     stand still for 30 s.

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -382,6 +384,33 @@ func TestStrangersKeepNoConnection(t *testing.T) {
 		if resp, _ := send(t, srv, "GET", "/agents/v1/nothing", nil); resp.Close != closes {
 			t.Errorf("with %d certificates the connection is closed: %v, want %v", len(chains), resp.Close, closes)
 		}
+	}
+}
+
+// TestASmallBodyHasLittleTime: who sends it byte by byte is answered, and cut off, after five
+// seconds.
+func TestASmallBodyHasLittleTime(t *testing.T) {
+	t.Parallel()
+	srv := serveAgents(t, &testGate{principal: web01}, io.Discard, nothing)
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	begin := time.Now()
+	if _, err := io.WriteString(c, "POST /agents/v1/web-01/certificate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(begin.Add(2 * smallLimit)); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("after %v: %v", time.Since(begin), err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusRequestTimeout || time.Since(begin) < smallLimit-time.Second {
+		t.Errorf("answered %d after %v, want 408 after %v", answer.StatusCode, time.Since(begin), smallLimit)
 	}
 }
 

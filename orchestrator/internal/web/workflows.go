@@ -126,8 +126,8 @@ type workflowPage struct {
 	Shadow    *workflow.ShadowReport // nil: it decided on nothing in mode shadow lately
 }
 
-// shadowDays and shadowEvents bound what the shadow report of a page is about.
-const shadowDays, shadowEvents = 7, 500
+// shadowEvents is how many events the shadow report of a page is about at most.
+const shadowEvents = 500
 
 func (*workflowPage) template() string { return "workflow.html" }
 
@@ -162,7 +162,7 @@ func (s *Site) workflow(ctx context.Context, c *route.Call) (view, error) {
 		if p.Runs, err = r.Runs(store.RunQuery{Workflow: name, Limit: 10}); err != nil {
 			return err
 		}
-		shadow, err := engine.ShadowReport(r, name, time.Now().AddDate(0, 0, -shadowDays), shadowEvents)
+		shadow, err := engine.ShadowReport(r, name, time.Now().Add(-engine.ShadowLookback), shadowEvents)
 		if err != nil {
 			return err
 		}

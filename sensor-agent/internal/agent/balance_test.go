@@ -4,64 +4,26 @@ package agent
 
 import (
 	"bytes"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
-	"time"
 
+	"github.com/stavily/agents/shared/pkg/agent/agenttest"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // account reads a metric of the running agent: its values by label, or nil when it serves none.
 func (r *run) account(metric string) map[string]float64 {
-	addr, err := os.ReadFile(filepath.Join(r.base, "data", "state", "metrics.addr"))
-	if err != nil {
-		return nil
-	}
-	resp, err := http.Get("http://" + strings.TrimSpace(string(addr)) + "/metrics")
-	if err != nil {
-		return nil // a former process said so
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		r.t.Error(err)
-	}
-	found := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		name, labels, _ := strings.Cut(name, "{")
-		n, err := strconv.ParseFloat(value, 64)
-		if name != "stavily_agent_"+metric || err != nil {
-			continue
-		}
-		_, label, _ := strings.Cut(strings.TrimSuffix(labels, `"}`), `"`)
-		found[label] = n
-	}
-	return found
+	return agenttest.Metric(r.t, r.base, metric)
 }
 
 // balances awaits that what the running agent took in is as much as what became of it.
 func (r *run) balances() {
 	select {
 	case <-r.done:
-		return
 	default:
-	}
-	for _, of := range []string{"events"} {
-		limit := time.Now().Add(patience)
-		for n := r.account(of + "_unaccounted")[""]; n != 0; n = r.account(of + "_unaccounted")[""] {
-			if time.Now().After(limit) {
-				r.t.Errorf("%v %s are unaccounted for: %v", n, of, r.account(of+"_account"))
-				return
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
+		agenttest.AwaitBalance(r.t, r.base, patience, "events")
 	}
 }
 

@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stavily/agents/shared/pkg/api"
+)
+
+// onSmallDisk moves the base directory to a disk of its own, of 64 MiB, until the test ends.
+func (r *run) onSmallDisk() {
+	r.t.Helper()
+	if os.Geteuid() != 0 {
+		r.t.Skip("a disk of its own takes root")
+	}
+	disk := r.t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64m,mode=700"); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() {
+		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
+			r.t.Error(err)
+		}
+	})
+	if out, err := exec.Command("cp", "-a", r.base+"/.", disk).CombinedOutput(); err != nil {
+		r.t.Fatalf("%v: %s", err, out)
+	}
+	// The configuration names the old place: the disk stands there.
+	if err := unix.Mount(disk, r.base, "", unix.MS_BIND, ""); err != nil {
+		r.t.Fatal(err)
+	}
+	base := r.base
+	r.t.Cleanup(func() {
+		if err := unix.Unmount(base, unix.MNT_DETACH); err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
+// TestOnAFullDiskNothingIsTaken: an offer that is on its way when the disk fills up is neither
+// claimed nor run, and is counted; once there is room it is taken as ever.
+func TestOnAFullDiskNothingIsTaken(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "")
+	r.onSmallDisk()
+	r.start()
+	await(t, "a first poll", func() bool { return r.account("polls_total")["none"] > 0 })
+
+	ballast := filepath.Join(r.base, "ballast")
+	came := func() bool { return r.account("instructions_account")["received"] == 1 }
+	for !came() { // between two polls it would wait for room, and not ask
+		fillDisk(t, ballast)
+		o.offer(order("one", "quick"))
+		for end := time.Now().Add(2 * time.Second); !came() && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if !came() {
+			o.change(func() { o.offers = nil })
+			freeDisk(t, ballast)
+		}
+	}
+	r.balances()
+	if a := r.account("instructions_account"); a["no_room"] != 1 {
+		t.Errorf("the account says %v, want the one offer as no_room", a)
+	}
+	if calls := o.of(claim, "one"); len(calls) > 0 {
+		t.Errorf("it was claimed: %+v", calls)
+	}
+
+	freeDisk(t, ballast)
+	o.offer(order("one", "quick"))
+	await(t, "its result once there is room", func() bool { return len(o.of(result, "one")) > 0 })
+	if got := o.of(result, "one")[0].Result.Status; got != api.Completed {
+		t.Errorf("it ended as %s", got)
+	}
+}
+
+// fillDisk leaves less of the disk than is kept, and enough for what is begun.
+func fillDisk(t *testing.T, path string) {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(path), &st); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, make([]byte, int64(st.Bavail)*int64(st.Bsize)-2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freeDisk(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
