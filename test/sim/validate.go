@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/simulated"
@@ -172,6 +173,11 @@ func (w *world) undisturbed(s simulated.State) {
 		switch {
 		case i.Status == api.Interrupted, i.Status == api.Expired, i.Attempt > 1:
 			w.broken("ClocksDoNoHarm", fmt.Sprintf("instruction %s is %s at attempt %d: %s", w.label(string(i.ID)), i.Status, i.Attempt, i.Message))
+		}
+	}
+	for _, r := range s.Runs { // a step that came too late has no instruction
+		if strings.Contains(r.Error, "limits.expires_after") {
+			w.broken("ClocksDoNoHarm", fmt.Sprintf("run %s of %s: %s", w.label(string(r.ID)), r.Workflow, r.Error))
 		}
 	}
 }

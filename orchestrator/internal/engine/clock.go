@@ -9,6 +9,7 @@ import (
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 )
 
 // followed is by how much the clock of the host may move against the time that has passed, at
@@ -83,7 +84,8 @@ func (e *Engine) followClock(ctx context.Context) error {
 	e.log.WarnContext(ctx, "the clock of this host was set: leases and expiries are set by as much", "by", by)
 	if _, shared := e.store.(store.Shared); !shared {
 		detail := fmt.Sprintf("by %v; leases and expiries were set by as much", by.Round(time.Second))
-		if err := e.setOpen(ctx, now, detail, instruction.ClockSet{By: by}); err != nil {
+		moved := func(since time.Time) time.Time { return since.Add(by) }
+		if err := e.setOpen(ctx, now, detail, instruction.ClockSet{By: by}, moved); err != nil {
 			return err
 		}
 	}
@@ -105,11 +107,13 @@ func (e *Engine) recoverClock(ctx context.Context) error {
 		return nil
 	}
 	now := e.now()
-	return e.setOpen(ctx, now, "", instruction.ServerStarted{Now: now, TTL: e.ttl})
+	moved := func(since time.Time) time.Time { return earlier(since, now) }
+	return e.setOpen(ctx, now, "", instruction.ServerStarted{Now: now, TTL: e.ttl}, moved)
 }
 
-// setOpen gives an input to everything that is open. With a detail it is audited.
-func (e *Engine) setOpen(ctx context.Context, now time.Time, detail string, in instruction.Input) error {
+// setOpen gives an input to each instruction that is open and moves what the time of each run
+// that goes on counts from. With a detail it is audited.
+func (e *Engine) setOpen(ctx context.Context, now time.Time, detail string, in instruction.Input, moved func(since time.Time) time.Time) error {
 	orgs, err := e.store.Orgs(ctx)
 	for _, org := range orgs {
 		err = errors.Join(err, e.store.Org(org).Update(ctx, func(t store.Tx) error {
@@ -124,6 +128,7 @@ func (e *Engine) setOpen(ctx context.Context, now time.Time, detail string, in i
 				}
 				err = errors.Join(err, t.PutInstruction(next))
 			}
+			err = errors.Join(err, setRuns(t, workflow.Running, moved), setRuns(t, workflow.Queued, moved))
 			if detail != "" {
 				err = errors.Join(err, t.AddAudit(store.Audit{At: now, Actor: "server", Action: "clock.set", Object: string(org), Detail: detail}))
 			}
@@ -131,4 +136,24 @@ func (e *Engine) setOpen(ctx context.Context, now time.Time, detail string, in i
 		}))
 	}
 	return err
+}
+
+// setRuns moves what the time of each run of a status counts from.
+func setRuns(t store.Tx, status workflow.Status, moved func(since time.Time) time.Time) error {
+	for q := (store.RunQuery{Status: string(status)}); ; {
+		page, err := t.Runs(q)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, run := range page {
+			q.Before = run.ID
+			was := since(run)
+			if run.Since = moved(was); run.Since.Equal(was) {
+				continue
+			}
+			if err := t.PutRun(run); err != nil {
+				return err
+			}
+		}
+	}
 }

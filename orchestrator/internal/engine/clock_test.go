@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -48,6 +49,82 @@ func TestSettingTheClock(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a run has begun with counts by the time that has passed, for each step that follows,
+// whatever the clock is set to and whether a server ran meanwhile.
+func TestSettingTheClockUnderARun(t *testing.T) {
+	for _, c := range []struct {
+		by      time.Duration
+		minutes int
+		want    api.InstructionStatus
+	}{{time.Hour, 8, api.Pending}, {87600 * time.Hour, 12, api.Expired}, {-time.Hour, 12, api.Expired}} {
+		t.Run(c.by.String(), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w world) {
+				sensor, actor := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+				w.apply(inTurn)
+				w.sends(sensor, event(1), api.EventAccepted)
+				w.setClock(c.by)
+				w.passes(actor, c.minutes)
+				if got := w.second(); got != c.want {
+					t.Errorf("%d minutes after the run began its second step is %q, want %q", c.minutes, got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// Nor does a run that was made before the clock was set back have years for its next step.
+func TestStartingInThePastOfARun(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		sensor, actor := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+		w.apply(inTurn)
+		w.setClock(87600 * time.Hour)
+		time.Sleep(2 * time.Minute)
+		w.sends(sensor, event(1), api.EventAccepted)
+		w = w.restart(0)
+		w.passes(actor, 12)
+		if got := w.second(); got != api.Expired {
+			t.Errorf("12 minutes after a start ten years earlier its second step is %q, want expired", got)
+		}
+	})
+}
+
+// inTurn is a workflow of two steps, of which the second needs the first.
+const inTurn = "name: simple\ntriggers: [{event: test}]\nlimits: {expires_after: 10m}\nactions:\n" +
+	"  - {id: first, plugin: actor, timeout: 20m}\n  - {id: second, needs: [first], plugin: actor}\n"
+
+// passes has an agent take what there is, work on it for that many minutes, and complete it.
+func (w world) passes(actor agent, minutes int) {
+	w.t.Helper()
+	i := w.takes(actor)
+	w.claims(actor, i)
+	for range minutes {
+		time.Sleep(time.Minute - time.Second)
+		synctest.Wait()
+		w.claims(actor, i) // renews
+	}
+	if err := w.reports(actor, i, api.Completed); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// second is where the second step of the only run stands.
+func (w world) second() (status api.InstructionStatus) {
+	w.t.Helper()
+	w.read(func(r store.Reader) error {
+		runs, err := r.Runs(store.RunQuery{})
+		if err != nil || len(runs) != 1 {
+			w.t.Fatalf("%d runs, %v", len(runs), err)
+		}
+		state, err := StateOf(runs[0])
+		status = api.InstructionStatus(state.Steps["second"].Status)
+		if status == api.InstructionStatus(workflow.StepDispatched) {
+			status = api.Pending
+		}
+		return err
+	})
+	return status
 }
 
 // A server that begins with a clock that was set back keeps nobody waiting for years.

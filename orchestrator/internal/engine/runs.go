@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -200,7 +201,7 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of 
 	case d.Output, d.Undo:
 		spec.ExpiresAt = t.now.Add(outputLifetime)
 	case within > 0:
-		spec.ExpiresAt = run.CreatedAt.Add(within)
+		spec.ExpiresAt = since(run).Add(within)
 		if !t.now.Before(spec.ExpiresAt) {
 			return t.advance(run.ID, workflow.StepEnded{
 				Step: d.Step, Try: d.Try, Status: api.Expired,
@@ -223,6 +224,9 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of 
 	t.due = earlier(t.due, i.Due())
 	return t.PutInstruction(i)
 }
+
+// since is what the time of a run's actions counts from.
+func since(run store.Run) time.Time { return cmp.Or(run.Since, run.CreatedAt) }
 
 // picked are the action agents that a selector picks, by id.
 func (t *tx) picked(s *workflow.Selector) ([]workflow.Agent, error) {

@@ -160,8 +160,11 @@ type Run struct {
 	RetryOf    api.RunID `json:",omitempty"` // another run, which people had repeated
 	CreatedAt  time.Time
 	StartedAt  time.Time
-	FinishedAt time.Time       // zero: it is active
-	State      json.RawMessage `json:",omitempty"`
+	FinishedAt time.Time // zero: it is active
+	// Since is what limits.expires_after counts from: CreatedAt, set with the clock of the host
+	// that it goes by. Zero: CreatedAt as it is.
+	Since time.Time       `json:",omitzero"`
+	State json.RawMessage `json:",omitempty"`
 }
 
 // RunMark is what tells runs apart in a picture of many.

@@ -90,7 +90,7 @@ func sampleWorkflow(text string) store.Workflow {
 func sampleRun(note string) store.Run {
 	return store.Run{
 		ID: "01RUN", Workflow: "clean", Version: 1, Status: "completed", EventID: "01EVENT", Key: "web-1", Lane: "l", Host: "h", Cancelled: true, Error: "e", RetryOf: "01OLD",
-		CreatedAt: start, StartedAt: after(1), FinishedAt: after(2), State: quoted(note),
+		CreatedAt: start, StartedAt: after(1), FinishedAt: after(2), Since: after(3), State: quoted(note),
 	}
 }
 
