@@ -6,7 +6,9 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 BUILD_FLAGS := -trimpath -buildvcs=false
 LD_FLAGS    := -s -w -buildid= -X github.com/stavily/agents/shared/pkg/api.Version=$(VERSION)
 PYTHON      ?= python3
+# Tests and tools take them as the programs do, so that each package is compiled once.
 export CGO_ENABLED ?= 0
+export GOFLAGS     ?= -trimpath
 
 PROGRAMS := sensor-agent action-agent stavily
 pkg_sensor-agent := ./sensor-agent/cmd/sensor-agent
@@ -70,9 +72,11 @@ cross-vet: ## Vet every package for macOS and Windows
 	GOOS=darwin $(GO) vet $(BUILD_FLAGS) ./...
 	GOOS=windows $(GO) vet $(BUILD_FLAGS) ./...
 
-cross-build: ## Compile every package for each system and processor
-	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
-		echo "$$os/$$arch"; GOOS=$$os GOARCH=$$arch $(GO) build $(BUILD_FLAGS) ./...; done; done
+cross-build: ## Compile every package and link the programs for each system and processor
+	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
+	for os in linux darwin windows; do for arch in amd64 arm64; do export GOOS=$$os GOARCH=$$arch; echo "$$os/$$arch"; \
+		$(GO) list -export $(BUILD_FLAGS) -f '{{"" -}}' ./...; \
+		$(GO) build $(BUILD_FLAGS) -ldflags '$(LD_FLAGS)' -o "$$out/" $(foreach p,$(PROGRAMS),$(pkg_$(p))); done; done
 
 deps: ## Download what the build needs
 	$(GO) mod download
