@@ -17,15 +17,10 @@ func limitsOf(r store.Reader, def *workflow.Definition, d workflow.Decision, now
 		past.Runs, err = r.RunsFrom(def.Name, FirstID(now.Add(-l.Per)), l.Runs)
 	}
 	if a := l.Attempts; a.Count > 0 && err == nil {
-		var by map[string]int
-		by, err = r.RunsOfKeyFrom(def.Name, d.Key, FirstID(now.Add(-a.Per)), 2*a.Count)
-		for status, n := range by {
-			if status == string(workflow.Escalated) {
-				past.Escalated = true
-			} else {
-				past.Attempts += n
-			}
-		}
+		err = attemptsOf(r, def, d.Key, now, past)
+	}
+	if d.Shadow && err == nil {
+		err = foreseen(r, def, d.Key, now, past)
 	}
 	if c := l.Concurrency; c.Max > 0 && err == nil {
 		var running, queued []api.RunID
@@ -37,6 +32,19 @@ func limitsOf(r store.Reader, def *workflow.Definition, d workflow.Decision, now
 	}
 	if l.Targets.Percent > 0 && err == nil {
 		err = targetsOf(r, def, past)
+	}
+	return err
+}
+
+func attemptsOf(r store.Reader, def *workflow.Definition, key string, now time.Time, past *workflow.Past) error {
+	a := def.Limits.Attempts
+	by, err := r.RunsOfKeyFrom(def.Name, key, FirstID(now.Add(-a.Per)), 2*a.Count)
+	for status, n := range by {
+		if status == string(workflow.Escalated) {
+			past.Escalated = true
+		} else {
+			past.Attempts += n
+		}
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -36,6 +37,42 @@ func TestShadowReportIsOfTheNewest(t *testing.T) {
 				}
 				return err
 			})
+		}
+	})
+}
+
+// What would have been started counts for the limits of a workflow in mode shadow as a run that
+// has ended at once, and for those of a live one not at all.
+func TestLimitsInShadow(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		const output = "    agents: {ids: [a]}\noutputs: [{plugin: slack, on: [escalated]}]\n"
+		text := func(mode, limits string) string { return simple("mode: "+mode+"\nlimits: {"+limits+"}\n", output) }
+		seq, want := uint64(0), map[api.EventID]string{}
+		sends := func(reasons ...string) {
+			for _, reason := range reasons {
+				seq++
+				w.sends(s, event(seq), api.EventAccepted)
+				want[api.EventID(fmt.Sprint("E", seq))] = reason
+				time.Sleep(time.Minute)
+			}
+		}
+		const met = "everything is met"
+		const runs = "runs: {count: 3, per: 30m}"
+		w.apply(text("live", runs))
+		sends(met)
+		w.apply(text("shadow", runs)) // with the run that was there
+		sends(met, met, "limit: 3 runs within 30m0s")
+		w.apply(text("live", runs))
+		sends(met)
+		w.apply(text("shadow", "attempts: {count: 2, per: 10m, then: escalate}")) // of the key, whose runs are out of its time
+		time.Sleep(15 * time.Minute)
+		sends(met, met, "attempts: 2 within 10m0s did not help: people are told instead", "attempts: 2 within 10m0s, and people were told")
+		w.apply(text("shadow", "concurrency: {max: 1, excess: drop}"))
+		sends("concurrency: 1 go on, at most 1") // the real ones
+		w.reasons(want)
+		if got := w.evaluation("E8"); len(got.Begins) != 1 || got.Begins[0].Plugin != "slack" {
+			t.Errorf("the attempt too many would have begun with %+v, want the output alone", got.Begins)
 		}
 	})
 }

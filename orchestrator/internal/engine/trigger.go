@@ -63,6 +63,7 @@ func (t *tx) settle(p program, ev workflow.Event, v verdict) (err error) {
 	decision := v.Decision
 	switch {
 	case decision.Run && decision.Shadow:
+		e.Foreseen = decision.Key
 		decision, err = t.pretend(p, ev, decision, v.events)
 	case decision.Run:
 		e.Run, err = t.start(p, ev, decision, v.events)

@@ -133,6 +133,7 @@ type Evaluation struct {
 	At       time.Time
 	Run      api.RunID `json:",omitempty"` // that it started
 	Shadow   bool      `json:",omitempty"` // of a workflow in mode shadow, which executes nothing
+	Foreseen string    `json:",omitempty"` // the key of the run that it would have started in mode shadow
 	Decision json.RawMessage
 }
 

@@ -110,6 +110,10 @@ type EventReader interface {
 	// Shadowed lists the evaluations of a workflow in mode shadow from a time on, the newest
 	// first, after before unless that is the zero one, at most PageSize(limit).
 	Shadowed(workflow string, from time.Time, before Evaluation, limit int) ([]Evaluation, error)
+	// ForeseenFrom counts the runs that a workflow would have started in mode shadow from a time
+	// on, at most limit; ForeseenOfKey lists the evaluations of those of a key, the newest first.
+	ForeseenFrom(workflow string, from time.Time, limit int) (int, error)
+	ForeseenOfKey(workflow, key string, from time.Time, limit int) ([]Evaluation, error)
 	Gaps(api.AgentID) ([]Gap, error) // oldest first
 }
 

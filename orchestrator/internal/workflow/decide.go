@@ -126,7 +126,11 @@ const maxKey = 1024
 // Foresee adds to a decision what a run for it would begin with. The error is an event
 // that cannot be read.
 func (d *Definition) Foresee(decision Decision, e Event, all ...Event) (Decision, error) {
-	_, effects, err := Start(d, "", e, all...)
+	begin := Start
+	if decision.Escalate {
+		begin = Escalate
+	}
+	_, effects, err := begin(d, "", e, all...)
 	if err != nil {
 		return decision, err
 	}

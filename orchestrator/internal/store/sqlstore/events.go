@@ -26,10 +26,12 @@ var (
 	eventsWithID = prepare(`SELECT doc FROM events WHERE org = ?1 AND agent IN (SELECT id FROM agents WHERE org = ?1 UNION ALL SELECT '` + string(store.OwnSender) + `') AND id = ?2 ORDER BY agent`)
 
 	evaluationsOf = prepare(`SELECT doc FROM evaluations WHERE org = ?1 AND event = ?2 ORDER BY agent, workflow`)
-	putEvaluation = prepare(`INSERT INTO evaluations (org, event, agent, workflow, shadow, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-		ON CONFLICT (org, event, agent, workflow) DO UPDATE SET shadow = excluded.shadow, doc = excluded.doc`)
+	putEvaluation = prepare(`INSERT INTO evaluations (org, event, agent, workflow, shadow, foreseen, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+		ON CONFLICT (org, event, agent, workflow) DO UPDATE SET shadow = excluded.shadow, foreseen = excluded.foreseen, doc = excluded.doc`)
 	shadowed = prepare(`SELECT doc FROM evaluations WHERE org = ?1 AND workflow = ?2 AND shadow <> 0 AND shadow >= ?3 AND (shadow, event, agent) < (?4, ?5, ?6)
 		ORDER BY shadow DESC, event DESC, agent DESC LIMIT ?7`)
+	foreseenFrom  = prepare(`SELECT COUNT(*) FROM (SELECT 1 FROM evaluations WHERE org = ?1 AND workflow = ?2 AND foreseen <> '' AND shadow >= ?3 LIMIT ?4) AS found`)
+	foreseenOfKey = prepare(`SELECT doc FROM evaluations WHERE org = ?1 AND workflow = ?2 AND foreseen <> '' AND foreseen = ?3 AND shadow >= ?4 ORDER BY shadow DESC LIMIT ?5`)
 
 	gapsOfAgent = prepare(`SELECT doc FROM gaps WHERE org = ?1 AND agent = ?2 ORDER BY received, epoch, first`)
 	putGap      = prepare(`INSERT INTO gaps (org, agent, epoch, first, received, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -68,7 +70,7 @@ func (r reader) Evaluations(id api.EventID) ([]store.Evaluation, error) {
 }
 
 func (t *tx) PutEvaluation(e store.Evaluation) error {
-	return t.put(putEvaluation, e, e.Event, e.Agent, e.Workflow, shadowAt(e))
+	return t.put(putEvaluation, e, e.Event, e.Agent, e.Workflow, shadowAt(e), e.Foreseen)
 }
 
 // shadowAt is the time of an evaluation by a workflow in mode shadow, and 0 for every other.
@@ -84,6 +86,15 @@ func (r reader) Shadowed(workflow string, from time.Time, before store.Evaluatio
 		before.At = time.Unix(0, math.MaxInt64)
 	}
 	return all[store.Evaluation](r, shadowed, workflow, from.UnixNano(), before.At.UnixNano(), before.Event, before.Agent, store.PageSize(limit))
+}
+
+func (r reader) ForeseenFrom(workflow string, from time.Time, limit int) (n int, err error) {
+	_, err = value(r.session, foreseenFrom, &n, r.org, workflow, from.UnixNano(), limit)
+	return n, err
+}
+
+func (r reader) ForeseenOfKey(workflow, key string, from time.Time, limit int) ([]store.Evaluation, error) {
+	return all[store.Evaluation](r, foreseenOfKey, workflow, key, from.UnixNano(), limit)
 }
 
 func (t *tx) AddEvent(e store.Event) (err error) {

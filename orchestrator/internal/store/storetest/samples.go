@@ -72,7 +72,7 @@ func sampleEvent(note string) store.Event {
 }
 
 func sampleEvaluation(note string) store.Evaluation {
-	return store.Evaluation{Event: "01EVENT", Agent: "web-1", Workflow: "clean", Version: 3, At: start, Run: "01RUN", Shadow: true, Decision: quoted(note)}
+	return store.Evaluation{Event: "01EVENT", Agent: "web-1", Workflow: "clean", Version: 3, At: start, Run: "01RUN", Shadow: true, Foreseen: "web-1", Decision: quoted(note)}
 }
 
 func sampleStream(through uint64) delivery.Stream {
