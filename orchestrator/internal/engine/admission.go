@@ -68,7 +68,7 @@ func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, cert *x509.C
 	case err != nil:
 		return err
 	case agent.State == store.Revoked:
-		return revoked(agent)
+		return revoked(*agent)
 	case agent.Type != id.Type:
 		return e.namesNobody(ctx, id, serial, api.Errorf(api.CodeBadCertificate, "Agent %s is enrolled as a %s agent by now; enrol this one under another id.", id.Agent, agent.Type))
 	case serial == agent.NextSerial:

@@ -45,9 +45,9 @@ func (e *Engine) Judge(ctx context.Context, org api.OrgID, id api.RunID, v workf
 		if err != nil {
 			return err
 		}
-		var was saved
-		if err := json.Unmarshal(run.State, &was); err != nil {
-			return fmt.Errorf("state of run %s: %w", id, err)
+		was, err := savedOf(run)
+		if err != nil {
+			return err
 		}
 		by, err := t.User(v.By)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -36,7 +36,7 @@ func (e *Engine) checkToken(ctx context.Context, token ca.Token) error {
 	case err != nil:
 		return err
 	case agent.State == store.Revoked:
-		return revoked(agent)
+		return revoked(*agent)
 	case agent.Type != id.Type:
 		return api.Errorf(api.CodeBadToken, "Agent %s is a %s agent by now; make a token for another id.", id.Agent, agent.Type)
 	case agent.TokensFrom.IsZero() || token.Issued.Before(agent.TokensFrom):

@@ -14,7 +14,7 @@ import (
 // superseded answers a certificate of the agent that is not the current one. One that was
 // renewed away and goes on being used means that two have the agent's keys, and nothing
 // tells which of them is the agent: both are shut out (G5 of the guarantees).
-func (e *Engine) superseded(ctx context.Context, id pki.Identity, agent store.Agent, serial string) error {
+func (e *Engine) superseded(ctx context.Context, id pki.Identity, agent *store.Agent, serial string) error {
 	refusal := api.Errorf(api.CodeBadCertificate, "This certificate was replaced by a newer one that is in use; if the agent has not got that one, somebody else has: enrol it again with a token for its id.")
 	now := e.now()
 	retired := serial == agent.RetiredSerial

@@ -502,7 +502,7 @@ func TestRunThatCannotGoOnIsEnded(t *testing.T) {
 		run := w.runsAre("running")[0]
 		err := w.update(t.Context(), "default", func(t *tx) error { // as a later release may find it
 			run, err := t.Run(run.ID)
-			run.State = json.RawMessage(`{"state": {"format": 99}}`)
+			run.State, run.Decoded = json.RawMessage(`{"state": {"format": 99}}`), nil
 			return errors.Join(err, t.PutRun(run))
 		})
 		if err != nil {

@@ -153,7 +153,7 @@ func (t *tx) hear(agents ...*store.Agent) {
 
 // hearOf notes that an agent lives. That one is back which was lost is news, and is written at
 // once.
-func (e *Engine) hearOf(ctx context.Context, id pki.Identity, a store.Agent) error {
+func (e *Engine) hearOf(ctx context.Context, id pki.Identity, a *store.Agent) error {
 	now := e.now()
 	since := now.Sub(a.LastSeen)
 	switch {
@@ -172,8 +172,9 @@ func (r *roster) seen(key agentKey, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a, known := r.known[key]; known {
-		a.LastSeen = now
-		r.known[key] = a
+		seen := *a
+		seen.LastSeen = now
+		r.known[key] = &seen
 	}
 }
 

@@ -51,7 +51,7 @@ func (e *Engine) monitorsOf(ctx context.Context, id pki.Identity) (set api.Monit
 	}
 	for _, p := range programs {
 		for _, t := range p.Triggers {
-			if t.Monitor == nil || p.Mode == workflow.Off || !t.Agents.Picks(sensorOf(agent)) {
+			if t.Monitor == nil || p.Mode == workflow.Off || !t.Agents.Picks(sensorOf(*agent)) {
 				continue
 			}
 			set.Monitors = append(set.Monitors, api.DesiredMonitor{

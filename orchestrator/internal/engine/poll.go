@@ -59,7 +59,7 @@ func (e *Engine) BeginPoll(ctx context.Context, id pki.Identity, wait time.Durat
 	}
 	// There before the first look at the store, so that what is committed after the look
 	// wakes it.
-	waiting := &poll{agent: sensorOf(agent), woken: make(chan struct{}, 1), handed: make(chan []api.Instruction, 1), since: e.now()}
+	waiting := &poll{agent: sensorOf(*agent), woken: make(chan struct{}, 1), handed: make(chan []api.Instruction, 1), since: e.now()}
 	waiting.asked.Store(true) // not while it looks
 	p := &Polling{engine: e, id: id, max: max, known: known, wait: wait > 0, waiting: waiting, timer: time.NewTimer(wait), unheard: func() {}}
 	p.leave = e.polls.enterAll(waiting, placesOf(id.Org, waiting.agent)...)
@@ -150,7 +150,7 @@ func (t *tx) hand(work work) (*poll, []api.Instruction, error) {
 	if p == nil || !p.asked.CompareAndSwap(false, true) {
 		return nil, nil, nil
 	}
-	offers, err := t.offerTo(pki.Identity{Org: t.org, Agent: p.agent.ID, Type: api.Action}, []instruction.Instruction{{Spec: instruction.Spec{ID: work.ID}}})
+	offers, err := t.offerTo(pki.Identity{Org: t.org, Agent: p.agent.ID, Type: api.Action}, []api.InstructionID{work.ID})
 	return p, offers, err
 }
 
@@ -183,9 +183,9 @@ func (e *Engine) offer(ctx context.Context, id pki.Identity, max int, load *atom
 		if err != nil {
 			return nil, err
 		}
-		var seen []instruction.Instruction
+		var seen []api.InstructionID
 		err = e.View(ctx, id.Org, func(r store.Reader) (err error) {
-			if seen, err = r.Offerable(agent, e.now(), max); err != nil || len(seen) > 0 {
+			if seen, err = r.Offerable(*agent, e.now(), max); err != nil || len(seen) > 0 {
 				return err
 			}
 			held, err := r.Held(id.Agent)
@@ -203,7 +203,7 @@ func (e *Engine) offer(ctx context.Context, id pki.Identity, max int, load *atom
 		}
 		var offers []api.Instruction
 		err = e.update(ctx, id.Org, func(t *tx) (err error) {
-			offers, err = t.offerTo(id, fitting(seen))
+			offers, err = t.offerTo(id, seen)
 			return err
 		})
 		if err != nil || len(offers) > 0 {
@@ -212,18 +212,24 @@ func (e *Engine) offer(ctx context.Context, id pki.Identity, max int, load *atom
 	}
 }
 
-// offerTo offers what was seen, as far as it still waits and the agent still can take it.
-func (t *tx) offerTo(id pki.Identity, seen []instruction.Instruction) (offers []api.Instruction, err error) {
+// offerTo offers what was seen, as far as it still waits, the agent still can take it and it
+// fits into one answer; one always does (workflow.MaxInputBytes).
+func (t *tx) offerTo(id pki.Identity, seen []api.InstructionID) (offers []api.Instruction, err error) {
 	agent, err := t.Agent(id.Agent)
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range seen {
-		if i, err = t.Instruction(i.ID); err != nil {
+	size := 0
+	for _, iid := range seen {
+		i, err := t.Instruction(iid)
+		if err != nil {
 			return nil, err
 		}
 		if i.Status != api.Pending || !i.ExpiresAt.After(t.now) || !agent.CanTake(i.Plugin, i.Target) {
 			continue
+		}
+		if size += inputSize(i); len(offers) > 0 && size > answerBytes {
+			break
 		}
 		if i, err = t.step(i, instruction.Offer{Agent: id.Agent, Lease: newLease(), Now: t.now, TTL: t.engine.ttl}); err != nil {
 			return nil, err
@@ -238,17 +244,10 @@ func (t *tx) offerTo(id pki.Identity, seen []instruction.Instruction) (offers []
 // api.MaxPollBytes, beyond which an agent could not read it.
 const answerBytes = api.MaxPollBytes / 3
 
-// fitting cuts a list of instructions to those whose inputs fit into one answer; one
-// always does (workflow.MaxInputBytes).
-func fitting(found []instruction.Instruction) []instruction.Instruction {
-	total := 0
-	for n, i := range found {
-		for name, value := range i.Input {
-			total += len(name) + len(value)
-		}
-		if n > 0 && total > answerBytes {
-			return found[:n]
-		}
+func inputSize(i instruction.Instruction) int {
+	n := 0
+	for name, value := range i.Input {
+		n += len(name) + len(value)
 	}
-	return found
+	return n
 }

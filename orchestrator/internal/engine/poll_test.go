@@ -140,22 +140,36 @@ func TestOneBrokenWorkflowFailsAlone(t *testing.T) {
 
 // An answer that an agent cannot read would be offered again for ever.
 func TestAnAnswerIsNeverTooLargeToRead(t *testing.T) {
-	large := func(bytes int) instruction.Instruction {
-		return instruction.Instruction{Spec: instruction.Spec{Input: map[string]json.RawMessage{"x": make(json.RawMessage, bytes)}}}
-	}
 	for _, c := range []struct {
 		name  string
-		found []instruction.Instruction
+		sizes []int
 		want  int
 	}{
 		{"none", nil, 0},
-		{"the largest alone", []instruction.Instruction{large(workflow.MaxInputBytes)}, 1},
-		{"two of the largest", []instruction.Instruction{large(workflow.MaxInputBytes), large(workflow.MaxInputBytes)}, 1},
-		{"small ones", []instruction.Instruction{large(10), large(10), large(10)}, 3},
+		{"the largest alone", []int{workflow.MaxInputBytes}, 1},
+		{"two of the largest", []int{workflow.MaxInputBytes, workflow.MaxInputBytes}, 1},
+		{"small ones", []int{10, 10, 10}, 3},
 	} {
-		if got := len(fitting(c.found)); got != c.want {
-			t.Errorf("%s: %d fit, want %d", c.name, got, c.want)
-		}
+		inWorld(t, func(t *testing.T, w world) {
+			a := w.enrol(api.Action, "a", "h")
+			err := w.update(t.Context(), a.Org, func(t *tx) error {
+				for n, size := range c.sizes {
+					text := json.RawMessage(`"` + strings.Repeat("x", size-len(`x""`)) + `"`)
+					spec := instruction.Spec{ID: api.InstructionID(fmt.Sprint("I", n)), Plugin: "p", Input: map[string]json.RawMessage{"x": text}, ExpiresAt: t.now.Add(time.Hour)}
+					if err := t.PutInstruction(instruction.New(spec, t.now)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			offers, err := w.Poll(t.Context(), a.Identity, 0, 16)
+			if err != nil || len(offers) != c.want {
+				t.Errorf("%s: %d offers, %v; want %d", c.name, len(offers), err, c.want)
+			}
+		})
 	}
 	if 3*workflow.MaxInputBytes > api.MaxPollBytes {
 		t.Errorf("an input of %d bytes does not fit into an answer of %d", workflow.MaxInputBytes, api.MaxPollBytes)

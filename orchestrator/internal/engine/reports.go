@@ -82,7 +82,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 }
 
 // tellsNothing reports whether a heartbeat says only what is known.
-func tellsNothing(a store.Agent, h api.Heartbeat) bool {
+func tellsNothing(a *store.Agent, h api.Heartbeat) bool {
 	return !a.LastSeen.IsZero() && h.Assigned == nil && len(a.Assigned) == 0 &&
 		a.Status == h.Status && a.Version == h.Version && (h.SecretsKey == "" || h.SecretsKey == a.SecretsKey) &&
 		reflect.DeepEqual(a.Sandbox, h.Sandbox) && reflect.DeepEqual(a.Health, h.Health) && reflect.DeepEqual(a.Monitors, h.Monitors) &&

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -40,9 +39,9 @@ func (e *Engine) RetryRun(ctx context.Context, org api.OrgID, id api.RunID, by s
 }
 
 func (t *tx) retry(p program, before store.Run, by string) (store.Run, error) {
-	var was saved
-	if err := json.Unmarshal(before.State, &was); err != nil {
-		return store.Run{}, fmt.Errorf("state of run %s: %w", before.ID, err)
+	was, err := savedOf(before)
+	if err != nil {
+		return store.Run{}, err
 	}
 	ev := was.State.Event
 	ev.Now, ev.RetriedBy = t.now, by

@@ -17,10 +17,10 @@ import (
 // was told of a revocation meets it. Where other servers may change records it is of no use:
 // what they tell comes a moment after they answer. Certificates are left out, which nobody needs here.
 type roster struct {
-	mu      sync.Mutex // guards the fields below
-	changes uint64     // counts what made a record that is being read old
-	known   map[agentKey]store.Agent
-	sets    map[agentKey]string // versions of what agents are to have, as long as neither they nor it changed
+	mu      sync.Mutex                // guards the fields below
+	changes uint64                    // counts what made a record that is being read old
+	known   map[agentKey]*store.Agent // nobody changes what one points to
+	sets    map[agentKey]string       // versions of what agents are to have, as long as neither they nor it changed
 
 	postures alike[*api.Posture]
 	plugins  alike[[]api.PluginInfo]
@@ -88,7 +88,7 @@ func (r *roster) worked(org api.OrgID) {
 	r.work[org]++
 }
 
-func (r *roster) find(key agentKey) (a store.Agent, changes uint64, found bool) {
+func (r *roster) find(key agentKey) (a *store.Agent, changes uint64, found bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a, found = r.known[key]
@@ -103,11 +103,11 @@ func (r *roster) keep(key agentKey, a store.Agent, changes uint64) {
 		return
 	}
 	if r.known == nil {
-		r.known = map[agentKey]store.Agent{}
+		r.known = map[agentKey]*store.Agent{}
 	}
 	a.CertificatePEM, a.NextCertificatePEM = "", ""
 	a.Sandbox, a.Plugins, a.Health = r.postures.one(a.Sandbox), r.plugins.one(a.Plugins), r.healths.one(a.Health)
-	r.known[key] = a
+	r.known[key] = &a
 }
 
 // forgetAgent has an agent's record read anew: it has changed, and says when it was seen.
@@ -156,12 +156,13 @@ func (e *Engine) version(ctx context.Context, id pki.Identity) (string, error) {
 }
 
 // agent is the record of an agent, without its certificates. Nobody changes what is in it.
-func (e *Engine) agent(ctx context.Context, id pki.Identity) (store.Agent, error) {
+func (e *Engine) agent(ctx context.Context, id pki.Identity) (*store.Agent, error) {
 	key := agentKey{id.Org, id.Agent}
-	a, changes, found := e.roster.find(key)
+	known, changes, found := e.roster.find(key)
 	if found {
-		return a, nil
+		return known, nil
 	}
+	var a store.Agent
 	err := e.View(ctx, id.Org, func(r store.Reader) (err error) {
 		a, err = r.Agent(id.Agent)
 		return err
@@ -169,7 +170,7 @@ func (e *Engine) agent(ctx context.Context, id pki.Identity) (store.Agent, error
 	if _, shared := e.store.(store.Shared); err == nil && !shared { // another server may change it unheard
 		e.roster.keep(key, a, changes)
 	}
-	return a, err
+	return &a, err
 }
 
 // PutAgent notes whose record changes, and whether it may count otherwise among all.

@@ -39,7 +39,7 @@ func TestEqualPartsOfRecordsAreKeptOnce(t *testing.T) {
 		_, changes, _ := r.find(agentKey{"o", id})
 		r.keep(agentKey{"o", id}, store.Agent{ID: id, Sandbox: posture(api.SandboxFull), Plugins: []api.PluginInfo{{ID: plugin}}}, changes)
 		a, _, _ := r.find(agentKey{"o", id})
-		return a
+		return *a
 	}
 	a, b, c := kept("a", "p"), kept("b", "p"), kept("c", "q")
 	if a.Sandbox != b.Sandbox || &a.Plugins[0] != &b.Plugins[0] {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
@@ -23,11 +24,33 @@ type saved = workflow.Saved
 
 // StateOf is where a run and each of its steps stand.
 func StateOf(run store.Run) (workflow.State, error) {
-	var was saved
-	if err := json.Unmarshal(run.State, &was); err != nil {
-		return was.State, fmt.Errorf("state of run %s: %w", run.ID, err)
+	was, err := savedOf(run)
+	return was.State, err
+}
+
+// savedOf is what a run's record says, which is not read where it was written just now.
+func savedOf(run store.Run) (was saved, err error) {
+	if was, known := run.Decoded.(saved); known {
+		return was, nil
 	}
-	return was.State, nil
+	if err := json.Unmarshal(run.State, &was); err != nil {
+		return was, fmt.Errorf("state of run %s: %w", run.ID, err)
+	}
+	return was, nil
+}
+
+// save has a run's record say s, and nothing of the time of one input, which JSON leaves out.
+func save(run *store.Run, s saved) (err error) {
+	if run.State, err = json.Marshal(s); err != nil {
+		return fmt.Errorf("state of run %s: %w", run.ID, err)
+	}
+	s.State.Now, s.State.Event.Now = time.Time{}, time.Time{}
+	s.State.Events = slices.Clone(s.State.Events)
+	for n := range s.State.Events {
+		s.State.Events[n].Now = time.Time{}
+	}
+	run.Decoded = s
+	return nil
 }
 
 // start begins a run. That it cannot begin is logged, and no id is returned.
@@ -72,8 +95,8 @@ func (t *tx) advance(id api.RunID, in workflow.Input) error {
 	if err != nil {
 		return t.abandon(run, err)
 	}
-	var was saved
-	if err := json.Unmarshal(run.State, &was); err != nil {
+	was, err := savedOf(run)
+	if err != nil {
 		return t.abandon(run, err)
 	}
 	was.State.Now = t.now
@@ -102,12 +125,11 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 	if err := t.AddHistory(history...); err != nil {
 		return err
 	}
-	raw, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("state of run %s: %w", run.ID, err)
+	if err := save(&run, s); err != nil {
+		return err
 	}
 	before := run.Status
-	run.State, run.Status, run.Cancelled, run.Error = raw, string(s.State.Status), s.State.Cancelled, s.State.Error
+	run.Status, run.Cancelled, run.Error = string(s.State.Status), s.State.Cancelled, s.State.Error
 	if s.State.Done {
 		run.FinishedAt = t.now
 		t.count(t.engine.counts.ended.WithLabelValues(run.Status).Inc)
@@ -310,13 +332,13 @@ func (t *tx) late(i instruction.Instruction) error {
 	if err != nil {
 		return err
 	}
-	var s saved
-	if err := json.Unmarshal(run.State, &s); err != nil {
-		return fmt.Errorf("state of run %s: %w", run.ID, err)
+	s, err := savedOf(run)
+	if err != nil {
+		return err
 	}
 	s.History++
-	if run.State, err = json.Marshal(s); err != nil {
-		return fmt.Errorf("state of run %s: %w", run.ID, err)
+	if err := save(&run, s); err != nil {
+		return err
 	}
 	t.runs = true
 	message := fmt.Sprintf("agent %s was given up as lost and reports now: %s", i.Agent, i.Result.Status)

@@ -67,7 +67,7 @@ type Agent struct {
 
 // CanTake reports whether the agent may be offered an instruction: it could run it (see
 // CouldTake), and what it reported last confines plugins as far as the target asks.
-func (a Agent) CanTake(plugin api.PluginID, target instruction.Target) bool {
+func (a *Agent) CanTake(plugin api.PluginID, target instruction.Target) bool {
 	return a.CouldTake(plugin, target) && a.Sandbox.Satisfies(target.Sandbox)
 }
 
@@ -75,7 +75,7 @@ func (a Agent) CanTake(plugin api.PluginID, target instruction.Target) bool {
 // enough: it is an action agent, the target fits it, secrets can be sealed to it if there
 // are any, and the plugin is among those that it has ready, if it has told which it has, or
 // is brought by the instruction.
-func (a Agent) CouldTake(plugin api.PluginID, target instruction.Target) bool {
+func (a *Agent) CouldTake(plugin api.PluginID, target instruction.Target) bool {
 	const unsaid, usable = "", "ready" // as in api.PluginInfo
 	ready := target.Installs || a.Plugins == nil || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool {
 		return p.ID == plugin && (p.State == unsaid || p.State == usable)
@@ -83,7 +83,7 @@ func (a Agent) CouldTake(plugin api.PluginID, target instruction.Target) bool {
 	return a.Type == api.Action && ready && a.takesSecrets(target) && target.Fits(a.ID, a.Hostname, a.Tags)
 }
 
-func (a Agent) takesSecrets(target instruction.Target) bool {
+func (a *Agent) takesSecrets(target instruction.Target) bool {
 	return !target.Secrets || a.SecretsKey != ""
 }
 
@@ -131,10 +131,10 @@ type Evaluation struct {
 	Workflow string
 	Version  int
 	At       time.Time
-	Run      api.RunID `json:",omitempty"` // that it started
-	Shadow   bool      `json:",omitempty"` // of a workflow in mode shadow, which executes nothing
-	Foreseen string    `json:",omitempty"` // the key of the run that it would have started in mode shadow
-	Decision json.RawMessage
+	Run      api.RunID       `json:",omitempty"` // that it started
+	Shadow   bool            `json:",omitempty"` // of a workflow in mode shadow, which executes nothing
+	Foreseen string          `json:",omitempty"` // the key of the run that it would have started in mode shadow
+	Decision json.RawMessage `json:",omitempty"`
 }
 
 // Workflow is one version of a workflow. An applied text never changes.
@@ -166,6 +166,8 @@ type Run struct {
 	// that it goes by. Zero: CreatedAt as it is.
 	Since time.Time       `json:",omitzero"`
 	State json.RawMessage `json:",omitempty"`
+	// Decoded is what State says, where who wrote it left that. Nobody changes what is in it.
+	Decoded any `json:"-"`
 }
 
 // RunMark is what tells runs apart in a picture of many.

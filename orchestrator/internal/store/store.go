@@ -178,7 +178,7 @@ type InstructionReader interface {
 	RunInstructions(api.RunID) ([]instruction.Instruction, error) // by id
 	// Offerable lists what is pending, has not expired, and what the agent can take (see
 	// Agent.CanTake). The highest priority comes first, then the lowest id, the oldest.
-	Offerable(agent Agent, now time.Time, limit int) ([]instruction.Instruction, error)
+	Offerable(agent Agent, now time.Time, limit int) ([]api.InstructionID, error)
 	// Held counts those that an agent was offered or runs.
 	Held(api.AgentID) (int, error)
 	// Open lists all that have not ended, by when a Tick would change them.

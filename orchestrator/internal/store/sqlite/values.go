@@ -30,6 +30,9 @@ func valueOf(arg any) (driver.Value, error) {
 	case int:
 		return int64(arg), nil
 	}
+	if v := reflect.ValueOf(arg); v.Kind() == reflect.String { // an id, as most are
+		return v.String(), nil
+	}
 	return driver.DefaultParameterConverter.ConvertValue(arg) // of types that are texts and numbers in the end
 }
 

@@ -1,9 +1,9 @@
 package sqlstore
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -22,8 +22,8 @@ var _ store.Reader = reader{}
 // tx also writes them; then the record's JSON is the last argument.
 type tx struct {
 	reader
-	known bool               // the organisation is in table orgs
-	next  map[numbered]int64 // the next free numbers
+	orgs map[api.OrgID]bool // that are in table orgs
+	next map[numbered]int64 // the next free numbers
 
 	digests map[api.OrgID]string // of the newest audit records
 
@@ -80,10 +80,10 @@ func (t *tx) write(st Statement, args ...any) error {
 }
 
 func (t *tx) addOrg() error {
-	if t.known {
+	if t.orgs[t.org] {
 		return nil
 	}
-	t.known = true
+	t.orgs[t.org] = true
 	return t.session.Write(addOrg, t.org)
 }
 
@@ -92,6 +92,19 @@ func (t *tx) put(st Statement, record any, args ...any) error {
 	doc, err := encode(record)
 	if err != nil {
 		return err
+	}
+	return t.write(st, append(args, doc)...)
+}
+
+// putWith is put of a record whose last field is JSON by itself, which is empty in it and given
+// beside it: so that is not read through once more.
+func (t *tx) putWith(field string, value json.RawMessage, st Statement, record any, args ...any) error {
+	doc, err := encode(record)
+	if err != nil {
+		return err
+	}
+	if len(value) > 0 {
+		doc = strings.TrimSuffix(doc, "}") + `,"` + field + `":` + string(value) + "}"
 	}
 	return t.write(st, append(args, doc)...)
 }
@@ -138,13 +151,13 @@ func (t *tx) number(last Statement) (int64, error) {
 // encode makes the JSON of a record. It leaves <, > and & as they are: nothing of this
 // is HTML, and text that people search for stays as it was written.
 func encode(record any) (string, error) {
-	var b bytes.Buffer
+	var b strings.Builder // which it writes to once
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(record); err != nil {
 		return "", fmt.Errorf("record %T: %w", record, err)
 	}
-	return string(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
 // nanos is how a time stands in a column; the zero time is null.

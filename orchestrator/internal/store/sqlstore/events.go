@@ -70,7 +70,9 @@ func (r reader) Evaluations(id api.EventID) ([]store.Evaluation, error) {
 }
 
 func (t *tx) PutEvaluation(e store.Evaluation) error {
-	return t.put(putEvaluation, e, e.Event, e.Agent, e.Workflow, shadowAt(e), e.Foreseen)
+	decision := e.Decision
+	e.Decision = nil
+	return t.putWith("Decision", decision, putEvaluation, e, e.Event, e.Agent, e.Workflow, shadowAt(e), e.Foreseen)
 }
 
 // shadowAt is the time of an evaluation by a workflow in mode shadow, and 0 for every other.

@@ -25,8 +25,10 @@ var (
 	// What an instruction is to do and whom it is for never changes: no index of that is touched.
 	putInstruction = prepare(`INSERT INTO instructions (org, id, run, status, priority, due, plugin, target, place, holder, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, due = excluded.due, holder = excluded.holder, doc = excluded.doc`)
-	// The same for one that is known to be there.
+	// The same for one that is known to be there, and for one that is known to stay with whom it is:
+	// SQLite writes to an index whatever a statement names, changed or not.
 	updateInstruction = prepare(`UPDATE instructions SET status = ?3, due = ?4, holder = ?5, doc = ?6 WHERE org = ?1 AND id = ?2`)
+	updateHeld        = prepare(`UPDATE instructions SET status = ?3, due = ?4, doc = ?5 WHERE org = ?1 AND id = ?2`)
 )
 
 // ranks sort priorities; what is none of them counts as normal.
@@ -41,9 +43,12 @@ func (r reader) RunInstructions(run api.RunID) ([]instruction.Instruction, error
 }
 
 func (t *tx) PutInstruction(i instruction.Instruction) error {
-	known := t.recent.instructions.knows(t.org, i.ID)
+	was, known := t.recent.instructions.known(t.org, i.ID)
 	t.recent.instructions.note(t.org, i.ID, i, instructionLives(i))
-	if known {
+	switch {
+	case known && holderOf(was) == holderOf(i):
+		return t.put(updateHeld, i, i.ID, i.Status, nanos(i.Due()))
+	case known:
 		return t.put(updateInstruction, i, i.ID, i.Status, nanos(i.Due()), holderOf(i))
 	}
 	target, err := encode(i.Target)
@@ -90,7 +95,7 @@ type candidate struct {
 // errEnough stops a walk.
 var errEnough = errors.New("enough")
 
-func (r reader) Offerable(agent store.Agent, now time.Time, limit int) ([]instruction.Instruction, error) {
+func (r reader) Offerable(agent store.Agent, now time.Time, limit int) ([]api.InstructionID, error) {
 	var all []candidate
 	limit = store.PageSize(limit)
 	for _, place := range []string{placeOfAgent(agent.ID), placeOfHost(agent.Hostname), ""} {
@@ -103,12 +108,9 @@ func (r reader) Offerable(agent store.Agent, now time.Time, limit int) ([]instru
 	slices.SortFunc(all, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.id, b.id))
 	})
-	found := make([]instruction.Instruction, min(len(all), limit))
+	found := make([]api.InstructionID, min(len(all), limit))
 	for n := range found {
-		var err error
-		if found[n], err = r.Instruction(all[n].id); err != nil {
-			return nil, err
-		}
+		found[n] = all[n].id
 	}
 	return found, nil
 }

@@ -54,9 +54,10 @@ func (m remembered[ID, T]) read(org api.OrgID, id ID, read func(ID) (T, error), 
 	return record, err
 }
 
-func (m remembered[ID, T]) knows(org api.OrgID, id ID) bool {
-	_, known := m[within[ID]{org, id}]
-	return known
+// known is a record as it is remembered.
+func (m remembered[ID, T]) known(org api.OrgID, id ID) (record T, known bool) {
+	record, known = m[within[ID]{org, id}]
+	return record, known
 }
 
 // note remembers a record that goes on, and forgets one that has ended: it is asked for no more,

@@ -29,8 +29,9 @@ var (
 	// What a run is of never changes: no index of that is touched.
 	putRun = prepare(`INSERT INTO runs (org, id, workflow, key, lane, host, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, active = excluded.active, doc = excluded.doc`)
-	// The same for one that is known to be there.
-	updateRun = prepare(`UPDATE runs SET status = ?3, active = ?4, doc = ?5 WHERE org = ?1 AND id = ?2`)
+	// The same for one that is known to be there, and for one that is known to be found as before.
+	updateRun   = prepare(`UPDATE runs SET status = ?3, active = ?4, doc = ?5 WHERE org = ?1 AND id = ?2`)
+	updateState = prepare(`UPDATE runs SET doc = ?3 WHERE org = ?1 AND id = ?2`)
 
 	waits    = prepare(`SELECT doc FROM waits WHERE org = ?1 ORDER BY run, step`)
 	putWait  = prepare(`INSERT INTO waits (org, run, step, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org, run, step) DO UPDATE SET doc = excluded.doc`)
@@ -149,16 +150,21 @@ func (r reader) RunActive(workflow, key string) (bool, error) {
 }
 
 func (t *tx) PutRun(r store.Run) error {
-	known := t.recent.runs.knows(t.org, r.ID)
+	was, known := t.recent.runs.known(t.org, r.ID)
 	t.recent.runs.note(t.org, r.ID, r, runLives(r))
 	active := 0
-	if r.FinishedAt.IsZero() {
+	if runLives(r) {
 		active = 1
 	}
-	if known {
-		return t.put(updateRun, r, r.ID, r.Status, active)
+	state := r.State
+	r.State = nil
+	switch {
+	case known && was.Status == r.Status && runLives(was) == runLives(r):
+		return t.putWith("State", state, updateState, r, r.ID)
+	case known:
+		return t.putWith("State", state, updateRun, r, r.ID, r.Status, active)
 	}
-	return t.put(putRun, r, r.ID, r.Workflow, r.Key, r.Lane, r.Host, r.Status, active)
+	return t.putWith("State", state, putRun, r, r.ID, r.Workflow, r.Key, r.Lane, r.Host, r.Status, active)
 }
 
 func (r reader) Waits() ([]store.Wait, error) { return all[store.Wait](r, waits) }

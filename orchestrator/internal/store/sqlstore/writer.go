@@ -48,6 +48,7 @@ type Writer struct {
 	watch   Watch
 	fatal   atomic.Pointer[error]
 	undone  bool // the last group, and so what its functions may have remembered
+	orgs    map[api.OrgID]bool
 	numbers map[numbered]int64
 	digests map[api.OrgID]string
 	recent  *recent
@@ -64,7 +65,7 @@ type job struct {
 
 // StartWriter returns a writer that takes a connection for each group and gives it back.
 func StartWriter(take func() (Connection, error), give func(Connection), watch Watch) *Writer {
-	w := &Writer{take: take, give: give, watch: watch, numbers: map[numbered]int64{}, digests: map[api.OrgID]string{}, recent: newRecent(), jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
+	w := &Writer{take: take, give: give, watch: watch, orgs: map[api.OrgID]bool{}, numbers: map[numbered]int64{}, digests: map[api.OrgID]string{}, recent: newRecent(), jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopped) })
 	go w.run()
 	return w
@@ -228,6 +229,7 @@ func (w *Writer) attempt(c Connection, j *job) error {
 
 // forget drops what is remembered of rows that may not be there, or be no longer the last.
 func (w *Writer) forget() {
+	clear(w.orgs)
 	clear(w.numbers)
 	clear(w.digests)
 	w.recent.forget()

@@ -303,10 +303,10 @@ func testOfferOrder(f *fixture) {
 		own, host, expired, taken)
 	agent := store.Agent{ID: "a", Type: api.Action, Hostname: "h"}
 	for limit, want := range map[int]string{10: "[I5 I6 I3 I4 I1]", 3: "[I5 I6 I3]"} {
-		got := read(f, org, func(r store.Reader) ([]instruction.Instruction, error) { return r.Offerable(agent, start, limit) })
+		got := read(f, org, func(r store.Reader) ([]api.InstructionID, error) { return r.Offerable(agent, start, limit) })
 		f.equal("Held", read(f, org, func(r store.Reader) (int, error) { return r.Held("a") }), 1)
 		f.equal("Held by another", read(f, org, func(r store.Reader) (int, error) { return r.Held("b") }), 0)
-		f.equal(fmt.Sprint("Offerable, at most ", limit), fmt.Sprint(keys(got, func(i instruction.Instruction) api.InstructionID { return i.ID })), want)
+		f.equal(fmt.Sprint("Offerable, at most ", limit), fmt.Sprint(got), want)
 	}
 }
 
@@ -345,8 +345,8 @@ func testOfferFit(f *fixture) {
 					return err
 				}
 			}
-			found, err := tx.Offerable(agent, start, 10)
-			got = append(got, keys(found, func(i instruction.Instruction) api.InstructionID { return i.ID })...)
+			var err error
+			got, err = tx.Offerable(agent, start, 10)
 			return err
 		})
 		if err != nil || !slices.Equal(got, want) {

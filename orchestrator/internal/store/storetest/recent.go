@@ -64,6 +64,12 @@ func testRecent(f *fixture) {
 	reads("ended", "four")
 	f.reopen()
 	reads("opened anew", "four")
+	other := f.store.Org("other")
+	_ = other.Update(f.Context(), func(tx store.Tx) error { return errors.Join(moving("five")(tx), errOurs) })
+	f.check(other.Update(f.Context(), moving("five")))
+	orgs, err := f.store.Orgs(f.Context())
+	f.check(err)
+	f.equal("organisations, one of them with a first transition that was undone", orgs, []api.OrgID{org, "other"})
 	f.equal("runs", len(read(f, org, func(r store.Reader) ([]store.Run, error) { return r.Runs(store.RunQuery{Status: "completed"}) })), 1)
 	f.equal("due instructions", len(read(f, org, func(r store.Reader) ([]instruction.Instruction, error) { return r.Due(after(100), 10) })), 0)
 }

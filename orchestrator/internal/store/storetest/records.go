@@ -61,7 +61,7 @@ func emptyFields(v reflect.Value, path string) []string {
 	}
 	var empty []string
 	for n := range v.NumField() {
-		if field := v.Type().Field(n); field.IsExported() {
+		if field := v.Type().Field(n); field.IsExported() && field.Tag.Get("json") != "-" {
 			empty = append(empty, emptyFields(v.Field(n), path+"."+field.Name)...)
 		}
 	}
