@@ -63,10 +63,15 @@ func (w *world) unmount() {
 // process should not have done.
 func (w *world) fill(ctx context.Context, whom string, lasts time.Duration) (broken []string, err error) {
 	path := filepath.Join(w.disk(whom), ballast)
-	if err := fillUp(ctx, path, lasts); err != nil {
-		return nil, err
+	if whom == cluster.ServerName {
+		if broken, err = w.belowTheMark(ctx, path, lasts); err != nil {
+			return broken, err
+		}
 	}
-	broken = w.whileFull(ctx, whom)
+	if err := fillUp(ctx, path, lasts); err != nil {
+		return broken, err
+	}
+	broken = append(broken, w.whileFull(ctx, whom)...)
 	if err := os.Remove(path); err != nil {
 		return broken, err
 	}
@@ -114,7 +119,11 @@ func (w *world) whileFull(ctx context.Context, whom string) (broken []string) {
 	if whom == cluster.ServerName {
 		return nil
 	}
-	status, text, err := w.readiness(ctx, whom)
+	addr, err := w.Agent(api.AgentID(whom)).Endpoint("health")
+	if err != nil {
+		return say(broken, "%s does not say where its /ready is: %v", whom, err)
+	}
+	status, text, err := readiness(ctx, addr)
 	if w.verbose {
 		fmt.Printf("      full: /ready of %s says %d %.300s\n", whom, status, text)
 	}
@@ -124,11 +133,7 @@ func (w *world) whileFull(ctx context.Context, whom string) (broken []string) {
 	return broken
 }
 
-func (w *world) readiness(ctx context.Context, whom string) (status int, text []byte, err error) {
-	addr, err := w.Agent(api.AgentID(whom)).Endpoint("health")
-	if err != nil {
-		return 0, nil, err
-	}
+func readiness(ctx context.Context, addr string) (status int, text []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/ready", nil)
 	if err != nil {
 		return 0, nil, err

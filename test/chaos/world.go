@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -38,6 +39,7 @@ type rule struct {
 	acts       bool
 	idempotent bool
 	within     time.Duration // 0: as long as an action waits at most
+	byHand     bool          // and of no event
 }
 
 var workflows = []rule{
@@ -45,7 +47,11 @@ var workflows = []rule{
 	{name: "once", takes: every(10, 0), when: "event.data.n % 10 == 0", acts: true},
 	{name: "again", takes: every(10, 5), when: "event.data.n % 10 == 5", acts: true, idempotent: true},
 	{name: "soon", takes: every(10, 2), when: "event.data.n % 10 == 2", acts: true, within: 3 * time.Second},
+	{name: byHand, takes: func(int) bool { return false }, acts: true, byHand: true},
 }
+
+// byHand is the workflow that only the bench itself starts.
+const byHand = "byhand"
 
 func every(n, rest int) func(int) bool { return func(number int) bool { return number%n == rest } }
 
@@ -64,7 +70,11 @@ func again(workflow string) bool { return workflowOf(workflow).idempotent }
 // text is the workflow as a document.
 func (r rule) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "name: %s\ntriggers: [{event: chaos.tick}]\n", r.name)
+	trigger, where := "event: chaos.tick", ""
+	if r.byHand {
+		trigger, where = "manual: {}", "agents: {ids: ["+actionID+"]}, "
+	}
+	fmt.Fprintf(&b, "name: %s\ntriggers: [{%s}]\n", r.name, trigger)
 	if r.when != "" {
 		fmt.Fprintf(&b, "when: %s\n", r.when)
 	}
@@ -75,7 +85,7 @@ func (r rule) text() string {
 		// Nothing is done: that there is one run is all that matters.
 		return b.String() + "outputs: [{id: tell, plugin: file, on: [failed], with: {text: never}}]\n"
 	}
-	fmt.Fprintf(&b, "actions: [{id: work, plugin: chaos-action, idempotent: %t, with: {event: '${{ event.id }}', seconds: 0.01}}]\n", r.idempotent)
+	fmt.Fprintf(&b, "actions: [{id: work, plugin: chaos-action, %sidempotent: %t, with: {event: '${{ event.id }}', seconds: 0.01}}]\n", where, r.idempotent)
 	return b.String()
 }
 
@@ -90,6 +100,7 @@ type world struct {
 	operators *operators
 	printed   cluster.LastLines
 	mounted   []string       // disks of scenario full
+	metrics   string         // address of the server's metrics in scenario full
 	signer    *bundle.Signer // of the plugins that operators bring
 }
 
@@ -126,6 +137,12 @@ func newWorld(ctx context.Context, o options, dir string, s scenario) (_ *world,
 		}
 		args = append(args, "--database", w.database.url, "--shared-dir", filepath.Join(dir, "shared"))
 	}
+	if s.full {
+		if w.metrics, err = freeAddress(); err != nil {
+			return w, err
+		}
+		args = append(args, "--metrics-listen", w.metrics)
+	}
 	w.Cluster = cluster.New(cluster.Options{Dir: dir, Bin: o.bin, Log: w.printed.Add, Env: w.environment(), Args: args})
 	w.operators = newOperators(filepath.Join(w.DataDir(), socketName))
 	if s.full {
@@ -147,6 +164,15 @@ func newWorld(ctx context.Context, o options, dir string, s scenario) (_ *world,
 		}
 	}
 	return w, errors.Join(w.apply(ctx, foreignOrg, workflows[0]), w.people(ctx))
+}
+
+// freeAddress is one that nobody listens at now.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // people enrols and starts the agents.

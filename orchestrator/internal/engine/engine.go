@@ -30,6 +30,7 @@ type Options struct {
 	Tokens   *ca.Tokens          // that agents may come with instead of a certificate; nil: they may not
 	Trace    *trace.Tracer       // nil: traces only pass through
 	Metrics  *telemetry.Registry // nil: counted and not shown
+	Disk     Disk                // of the store
 }
 
 // leaseTTL is long enough for an agent to ride out a restart of the orchestrator and
@@ -76,6 +77,7 @@ type Engine struct {
 	heard      heard
 	waits      cache[[]waitingStep]
 	shares     shares
+	room       room
 	usages     usages
 	fleets     fleets
 	looks      map[api.OrgID]look // at agents, by the reaper alone
@@ -102,6 +104,7 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 		alarm: newAlarm(), ids: newIDs(), looks: map[api.OrgID]look{}, fatal: make(chan struct{}),
 	}
 	e.now = e.clock.now
+	e.room.disk = o.Disk
 	e.counts = newCounts(o.Metrics, e)
 	return e
 }

@@ -27,6 +27,9 @@ func (e *Engine) Events(ctx context.Context, id pki.Identity, b api.EventBatch) 
 	if err := checkBatch(b); err != nil {
 		return api.EventBatchResponse{}, err
 	}
+	if err := e.refuseIfFull(); err != nil {
+		return api.EventBatchResponse{}, err
+	}
 	var answer api.EventBatchResponse
 	var lost []api.Gap
 	taken := e.takingIn(id, b.Events)

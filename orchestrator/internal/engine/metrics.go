@@ -39,6 +39,12 @@ var commitBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1,
 
 func newCounts(m *telemetry.Registry, e *Engine) *counts {
 	m.GaugesFunc("agents", "Agents by state: connected ones were heard of in the last three minutes, silent ones were not, revoked ones may not connect.", "state", e.agentStates)
+	m.GaugeFunc("disk_full", "1 while the disk of the database has less room than is kept for results (--keep-free): events, webhooks and packages are not taken.", func() float64 {
+		if _, full := e.Full(); full {
+			return 1
+		}
+		return 0
+	})
 	return &counts{
 		requests:     m.CounterVec("requests_total", "Requests of agents, by route and outcome: ok, client_gone or the code of the error.", "route", "outcome"),
 		took:         m.HistogramVec("request_seconds", "Time from a request of an agent to its answer, by route; polls and looks at assignments are held open.", requestBuckets, "route"),

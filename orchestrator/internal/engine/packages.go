@@ -18,6 +18,9 @@ import (
 // same bytes again change nothing, which fresh tells; other bytes under a version that
 // was published are refused. Roll-outs that may have it begin.
 func (e *Engine) Publish(ctx context.Context, org api.OrgID, upload io.Reader) (p store.Package, fresh bool, err error) {
+	if err := e.refuseIfFull(); err != nil {
+		return p, false, err
+	}
 	in, err := e.depot.Receive(upload, api.MaxPackageBytes)
 	if err != nil {
 		return p, false, err

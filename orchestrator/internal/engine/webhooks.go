@@ -24,6 +24,9 @@ func (e *Engine) Webhook(ctx context.Context, org api.OrgID, call workflow.Webho
 	if err != nil {
 		return "", false, err
 	}
+	if err := e.refuseIfFull(); err != nil {
+		return "", false, err
+	}
 	now := e.now()
 	until, err := call.Until(now)
 	if err != nil {

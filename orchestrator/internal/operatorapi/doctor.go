@@ -41,7 +41,7 @@ func (o operators) doctor(ctx context.Context, c *route.Call) (any, error) {
 		return nil, err
 	}
 	now := time.Now()
-	checks := []Check{checkCA(o.server.CA.NotAfter(), now), checkDisk(o.server.DataDir)}
+	checks := []Check{checkCA(o.server.CA.NotAfter(), now), o.checkDisk()}
 	begin := time.Now()
 	err = o.engine.View(ctx, id, func(r store.Reader) error {
 		clock, err := checkClock(r, now)
@@ -73,8 +73,11 @@ func checkCA(end, now time.Time) Check {
 }
 
 // checkDisk looks at the space that the data has left to grow.
-func checkDisk(dir string) Check {
-	free, total, err := diskspace.Of(dir)
+func (o operators) checkDisk() Check {
+	if c, full := o.engine.Full(); full {
+		return Check{"disk", CheckFailed, c.Message, c.Remedy}
+	}
+	free, total, err := diskspace.Of(o.server.DataDir)
 	if err != nil {
 		return Check{"disk", CheckWarning, fmt.Sprintf("the space of the data directory cannot be found out: %v", err), "Look at it by hand."}
 	}

@@ -133,10 +133,14 @@ func list[Record, View any](ctx context.Context, o operators, c *route.Call, rea
 }
 
 func (o operators) health(context.Context, *route.Call) (any, error) {
-	return Health{
+	h := Health{
 		Status: "ok", Version: api.Version, ServerTime: api.At(time.Now()), BaseURL: o.server.BaseURL, WebURL: o.server.WebURL,
 		TrustDomain: o.server.CA.TrustDomain(), CAFingerprint: o.server.CA.Fingerprint(), CANotAfter: api.At(o.server.CA.NotAfter()),
-	}, nil
+	}
+	if condition, full := o.engine.Full(); full {
+		h.Status, h.Conditions = condition.Status, []api.Condition{condition}
+	}
+	return h, nil
 }
 
 func (o operators) apiDocument(context.Context, *route.Call) (any, error) { return OpenAPI, nil }

@@ -12,7 +12,7 @@ const SocketName = "operator.sock"
 
 // Health is the state of the server.
 type Health struct {
-	Status        string   `json:"status"` // ok
+	Status        string   `json:"status"` // ok | degraded
 	Version       string   `json:"version"`
 	ServerTime    api.Time `json:"server_time"`
 	BaseURL       string   `json:"base_url"` // where agents connect
@@ -20,6 +20,8 @@ type Health struct {
 	CAFingerprint string   `json:"ca_fingerprint"`
 	CANotAfter    api.Time `json:"ca_not_after"`
 	WebURL        string   `json:"web_url,omitempty"` // where people connect; empty: nowhere
+
+	Conditions []api.Condition `json:"conditions,omitempty"` // what is not as it should be
 }
 
 // Check is one thing that the doctor looked at.

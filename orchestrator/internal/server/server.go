@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stavily/agents/internal/diskspace"
 	"github.com/stavily/agents/internal/lockfile"
 	"github.com/stavily/agents/internal/processors"
 	"github.com/stavily/agents/orchestrator/internal/account"
@@ -58,6 +59,7 @@ type Options struct {
 	GiveKeys         bool              // private keys may be made here and downloaded once
 	Keep             retention.Options // how long records are kept, without where and by whom; 0: for ever
 	ArchiveDir       string            // of what is removed; empty: ArchiveName beside the packages; NoArchive: none
+	KeepFree         int64             // bytes of the disk of SQLite that events leave free, of a small disk at most a sixteenth
 	SlowQuery        time.Duration     // a statement of the database that takes longer is told; 0: none is
 	Logger           *slog.Logger
 	Ready            func(addr net.Addr) // called once all listeners accept; may be nil
@@ -112,7 +114,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	e := engine.New(st, common.authority, engine.Options{Metrics: registry, Vault: vault, Logger: o.Logger, Depot: common.packages, Trace: tracer, Tokens: common.tokens, GiveKeys: o.GiveKeys, LeaseTTL: o.Lease})
+	e := engine.New(st, common.authority, engine.Options{Metrics: registry, Vault: vault, Logger: o.Logger, Depot: common.packages, Trace: tracer, Tokens: common.tokens, GiveKeys: o.GiveKeys, LeaseTTL: o.Lease, Disk: diskOf(o)})
 	if err := errors.Join(e.OpenSecrets(ctx), e.SweepPackages(ctx)); err != nil {
 		return err
 	}
@@ -128,7 +130,15 @@ func Run(ctx context.Context, o Options) (err error) {
 	info := operatorapi.Server{DataDir: o.DataDir,
 		BaseURL: baseURL(hosts[0], l.agents.Addr()), WebURL: webURL(hosts[0], l.web), CA: common.authority, Accounts: account.New(e, o.Logger, nil),
 	}
-	return run(ctx, o, e, info, hosts, l, tracer.Run, sweep, serveMetrics(o, registry, metrics))
+	return run(ctx, o, e, info, hosts, l, tracer.Run, sweep, serveMetrics(o, registry, metrics, e))
+}
+
+// diskOf is where SQLite is. The disk of PostgreSQL is on another host, which says so itself.
+func diskOf(o Options) (d engine.Disk) {
+	if o.Database == "" {
+		d.Keep, d.Space = o.KeepFree, func() (free, total int64, err error) { return diskspace.Of(o.DataDir) }
+	}
+	return d
 }
 
 // openVault reads the keys of secrets, and makes the first one.

@@ -60,6 +60,9 @@ const (
 func (s *Site) overview(ctx context.Context, c *route.Call) (view, error) {
 	p := &overviewPage{frame: frame{Title: "Overview", Section: "overview"}, Agents: map[string]int{}}
 	now := time.Now()
+	if c, full := s.engine.Full(); full {
+		p.concern(c.Status, "The server takes no events: "+c.Message, c.Remedy, "/", c.Since.Time)
+	}
 	return p, s.read(ctx, c, func(r store.Reader) error {
 		for _, look := range []func(store.Reader, time.Time) error{p.lookAtApprovals, p.lookAtAgents, p.lookAtRollouts, p.lookAtRuns, p.lookAtChanges} {
 			if err := look(r, now); err != nil {
