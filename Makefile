@@ -142,6 +142,10 @@ docker-test: ## The images and both compose files in an engine, until an action 
 test-deployments: ## Kubernetes manifests, Helm chart, compose files and Dockerfile, without cluster or engine
 	cd test/deployments && $(GO) vet . && $(GO) test -count=1 .
 
+.PHONY: mixed-versions
+mixed-versions: ## Agents of a version before with this server, the other way round, and an upgrade in place; BEFORE=tag or commit
+	PYTHON=$(PYTHON) scripts/mixed-versions.sh
+
 demo-crash: build ## The demo with SIGKILL: the action agent in its clean-up, the server between event and action
 	@bin/stavily demo --crash agent
 	@bin/stavily demo --crash server

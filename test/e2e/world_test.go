@@ -18,7 +18,8 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// binDir holds the programs, built once for all tests of this package.
+// binDir holds the programs, built once for all tests of this package, or those that
+// STAVILY_E2E_BIN has: of several versions, for one.
 var binDir string
 
 // helpers are what this program is when it is started with the variable of that name,
@@ -36,6 +37,9 @@ func TestMain(m *testing.M) {
 }
 
 func buildAndRun(m *testing.M) int {
+	if binDir = os.Getenv("STAVILY_E2E_BIN"); binDir != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "stavily-e2e-bin-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
