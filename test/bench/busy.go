@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	_ "modernc.org/sqlite" // reads the server's own times of each step
 
+	"github.com/stavily/agents/internal/cluster"
 	"github.com/stavily/agents/internal/simagents"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -63,6 +64,7 @@ func busy(ctx context.Context, b *bench) ([]Figure, error) {
 	}
 	file := filepath.Join(action.Base, "data", "state", "plugins", "bench-warm", "started")
 	var posted, called map[int]int64
+	var work []Figure
 	err = b.alive(ctx, others, asConfigured, func(ctx context.Context) error {
 		from, err := simagents.Enrol(ctx, b.simulated(), senders, nil)
 		if err != nil {
@@ -70,7 +72,9 @@ func busy(ctx context.Context, b *bench) ([]Figure, error) {
 		}
 		defer simagents.Close(from)
 		if _, _, err = post(ctx, from, b.warmEvents, file); err == nil { // until runs are forked from a warm process
+			before := b.work("bench-w")
 			posted, called, err = post(ctx, from, b.posts, file)
+			work = b.work("bench-w").each(before, b.posts)
 		}
 		return err
 	})
@@ -81,7 +85,25 @@ func busy(ctx context.Context, b *bench) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return hops(posted, called, steps, len(others))
+	figures, err := hops(posted, called, steps, len(others))
+	return append(figures, work...), err
+}
+
+// work is processor time in seconds: of the server, of an agent, of all processes of its
+// plugins, and of this program with the agents that it simulates.
+type work [4]float64
+
+func (b *bench) work(agent string) work {
+	server, plugins := b.Process(cluster.ServerName).Pid(), b.Process(agent).Pid()
+	return work{cpuSeconds(server), cpuSeconds(plugins), cpuBelow(plugins), cpuSeconds(os.Getpid())}
+}
+
+// each is what n events took of it since before.
+func (w work) each(before work, n int) (figures []Figure) {
+	for i, who := range []string{"server", "agent", "the plugin's processes", "this program"} {
+		figures = append(figures, Figure{"processor time for one event: " + who, (w[i] - before[i]) * 1000 / float64(n), "ms", 0, 0})
+	}
+	return figures
 }
 
 const (

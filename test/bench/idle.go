@@ -122,17 +122,40 @@ func memory(pid int, file string) (map[string]float64, error) {
 
 // cpuSeconds reads user and system time from /proc/pid/stat (proc(5)); 0 when the
 // process is gone, which the caller notices otherwise.
-func cpuSeconds(pid int) float64 {
+func cpuSeconds(pid int) float64 { own, _ := cpuTimes(pid); return own }
+
+// cpuTimes are the seconds of a process and those of its children that have ended.
+func cpuTimes(pid int) (own, ended float64) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	_, rest, _ := strings.Cut(string(text), ") ") // the name before it may hold spaces
 	fields := strings.Fields(rest)
-	var user, system float64
-	if len(fields) > 12 {
-		fmt.Sscan(fields[11], &user)
-		fmt.Sscan(fields[12], &system)
+	if len(fields) < 15 {
+		return 0, 0
 	}
-	return (user + system) / ticksPerSecond
+	var t [4]float64
+	for i := range t {
+		fmt.Sscan(fields[11+i], &t[i])
+	}
+	return (t[0] + t[1]) / ticksPerSecond, (t[2] + t[3]) / ticksPerSecond
+}
+
+// cpuBelow is the time of all that descends from a process.
+func cpuBelow(pid int) float64 {
+	_, sum := cpuTimes(pid)
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil { // the pattern is right
+		return 0
+	}
+	for _, list := range lists {
+		text, _ := os.ReadFile(list) // of a thread that has ended: it has none
+		for _, child := range strings.Fields(string(text)) {
+			var id int
+			fmt.Sscan(child, &id)
+			sum += cpuSeconds(id) + cpuBelow(id)
+		}
+	}
+	return sum
 }
