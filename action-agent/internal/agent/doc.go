@@ -10,8 +10,11 @@
 // what had not started is reported as such and can be offered again, what had is
 // reported as interrupted, and a result that exists is sent until it is acknowledged.
 //
+// Meanwhile a second goroutine prepares the run, down to a process that waits for its
+// command where one can be forked; what is not given the right to start is ended.
+//
 // One goroutine polls, one reports, and each instruction that runs has one that owns
-// it and one that renews its lease; at most api.max_concurrent run at once. At the end
+// it, one that runs it and one that renews its lease; at most api.max_concurrent run at once. At the end
 // of the process running plugins are stopped, journalled as interrupted, and reported
 // as far as the orchestrator answers within a few seconds.
 package agent

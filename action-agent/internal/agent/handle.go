@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,8 +17,9 @@ import (
 	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
-// handle takes one offer to its end: journal, claim, run, journal.
-func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Time) {
+// handle takes one offer to its end: journal, claim, journal, run, journal. It calls begun once
+// the plugin has answered, and maybe again.
+func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Time, begun func()) {
 	log := w.rt.Log.With(telemetry.KeyInstruction, i.ID, telemetry.KeyAttempt, i.Attempt, telemetry.KeyPlugin, i.PluginID)
 	if w.journal.Seen(i.ID, i.Attempt) {
 		log.Warn("offered again what this agent has had: not run a second time")
@@ -29,9 +31,9 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.balance.came(offerNoRoom)
 		return
 	}
+	a := w.prepare(ctx, i, received, begun)
+	defer a.leave()
 	accepted := w.rt.Audit.Begin(agent.AuditAccepted, append(fieldsOf(i), slog.String("parameters", agent.ParametersDigest(&i)))...)
-	look := w.examining(i) // while the disks write
-	defer func() { look().release() }()
 	if !w.noted(w.journal.Accept(i)) {
 		_ = accepted() // the runtime tells
 		w.balance.came(offerUnrecorded)
@@ -42,45 +44,48 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.balance.came(offerUnrecorded)
 		return
 	}
-	task, err := look().task, look().err
-	if err != nil {
-		log.Warn("rejected", telemetry.KeyError, err)
-		w.rt.Audit.Note(agent.AuditDenied, append(fieldsOf(i), slog.String("what", "instruction"), slog.String("reason", err.Error()))...)
-		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
-		return
+	<-a.examined
+	switch {
+	case a.err != nil:
+		log.Warn("rejected", telemetry.KeyError, a.err)
+		w.rt.Audit.Note(agent.AuditDenied, append(fieldsOf(i), slog.String("what", "instruction"), slog.String("reason", a.err.Error()))...)
+		w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: a.err.Error()})
+	case a.noRoom != nil:
+		w.notOurs(ctx, i, a.noRoom, log)
+	default:
+		w.start(ctx, a, log)
 	}
-	leave, err := w.makeRoom(ctx, i, task, received)
-	defer leave()
+}
+
+// start asks for the right to start what was accepted and prepared, and has it run where it is
+// given.
+func (w *worker) start(ctx context.Context, a *attempt, log *slog.Logger) {
+	i := a.i
+	close(a.claiming)
+	secrets, err := w.tracedClaim(ctx, i, a.received)
 	if err != nil {
 		w.notOurs(ctx, i, err, log)
 		return
 	}
-	right := w.claiming(ctx, i, received)
-	if len(i.Secrets) > 0 || agent.Installs(i.InstructionType) { // else all is prepared meanwhile
-		if err := right.wait(); err != nil {
-			w.notOurs(ctx, i, err, log)
-			return
-		}
-		if task, err = w.rt.WithSecrets(task, right.secrets); err != nil {
+	if a.late() {
+		if a.task, err = w.rt.WithSecrets(a.task, secrets); err != nil {
 			log.Warn("not started", telemetry.KeyError, err)
 			w.end(ctx, i, api.Result{Status: api.Rejected, ErrorMessage: err.Error()})
 			return
 		}
 	}
-	task.Ready = w.starting(i, right, log)
-	result := w.tracedRun(ctx, i, task, right)
-	if err := right.wait(); err != nil {
-		w.notOurs(ctx, i, err, log)
-		return
-	}
-	if err := task.Ready(); err != nil { // also where it failed before it asked
+	if err := w.recordStart(i); err != nil {
 		w.end(ctx, i, notStarted(err.Error()))
 		return
 	}
-	log.Info("ended", "status", result.Status, "duration_ms", result.DurationMS)
-	w.finished.WithLabelValues(string(i.PluginID), string(result.Status)).Inc()
-	w.took.WithLabelValues(string(i.PluginID)).Observe(float64(result.DurationMS) / 1000)
-	w.end(ctx, i, result)
+	a.answer(nil)
+	runtime.Gosched() // it comes before what is told of it
+	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
+	<-a.over
+	log.Info("ended", "status", a.result.Status, "duration_ms", a.result.DurationMS)
+	w.finished.WithLabelValues(string(i.PluginID), string(a.result.Status)).Inc()
+	w.took.WithLabelValues(string(i.PluginID)).Observe(float64(a.result.DurationMS) / 1000)
+	w.end(ctx, i, a.result)
 }
 
 // notOurs settles an attempt that this agent has no right to start.
@@ -97,44 +102,93 @@ func (w *worker) notOurs(ctx context.Context, i api.Instruction, why error, log 
 	}
 }
 
-// right is a claim that is under way, and what came of it.
-type right struct {
-	answered chan struct{} // closed once the fields below are set
-	secrets  string
-	err      error // why there is none
+// attempt is one offer that is being prepared, and then runs, beside who asks for the right to.
+type attempt struct {
+	i        api.Instruction
+	received time.Time
+	stop     context.CancelFunc // of what is prepared
+
+	examined    chan struct{} // closed once the next three are set
+	task        agent.Task
+	err, noRoom error // why it is refused here; why there is no memory for it
+
+	claiming chan struct{} // closed when it is on record and about to be claimed
+
+	answer   func(error)   // says whether it may start; the first answer counts
+	answered chan struct{} // closed once refusal is set
+	refusal  error
+
+	over   chan struct{} // closed once the result is set, and nothing is left of it
+	result api.Result
 }
 
-func (r *right) wait() error {
-	<-r.answered
-	return r.err
-}
+var errNoRight = errors.New("there is no right to start it")
 
-// claiming claims an instruction beside what the caller does: where it brings no secrets all
-// that its process needs can be prepared meanwhile.
-func (w *worker) claiming(ctx context.Context, i api.Instruction, received time.Time) *right {
-	r := &right{answered: make(chan struct{})}
-	go func() { // until there is an answer or ctx ends, for which handle waits
-		defer close(r.answered)
-		r.secrets, r.err = w.tracedClaim(ctx, i, received)
-	}()
-	return r
-}
-
-// starting records that the plugin is about to be started, as soon as there is the right to.
-// What it returns waits until that is durable; before, no process may be started.
-func (w *worker) starting(i api.Instruction, right *right, log *slog.Logger) (durable func() error) {
-	recorded := make(chan error, 1)
-	go func() { // ends with the flush
-		err := right.wait()
-		if err == nil {
-			err = w.recordStart(i, log)
+// prepare begins an attempt: it is examined and waits for memory. While it is claimed all that
+// its process needs is made, until only the answer is missing. It starts when that comes.
+func (w *worker) prepare(ctx context.Context, i api.Instruction, received time.Time, begun func()) *attempt {
+	a := &attempt{i: i, received: received, examined: make(chan struct{}), claiming: make(chan struct{}), answered: make(chan struct{}), over: make(chan struct{})}
+	var once sync.Once
+	a.answer = func(refusal error) {
+		once.Do(func() {
+			a.refusal = refusal
+			close(a.answered)
+		})
+	}
+	waiting, stop := context.WithCancel(ctx)
+	a.stop = stop
+	go func() { // ends with the attempt, for which handle waits
+		defer close(a.over)
+		var release, leave func()
+		a.task, release, a.err = w.examine(i)
+		defer release()
+		if a.err == nil {
+			leave, a.noRoom = w.makeRoom(waiting, i, a.task, received)
+			defer leave()
 		}
-		recorded <- err
+		close(a.examined)
+		if a.err != nil || a.noRoom != nil || !a.mayPrepare() {
+			return
+		}
+		a.task.Ready = a.mayStart
+		a.task.Answered = func(int) { begun() }
+		a.result = w.tracedRun(ctx, a)
 	}()
-	return sync.OnceValue(func() error { return <-recorded })
+	return a
 }
 
-func (w *worker) recordStart(i api.Instruction, log *slog.Logger) error {
+// late reports whether nothing can be prepared before the claim was answered.
+func (a *attempt) late() bool { return len(a.i.Secrets) > 0 || agent.Installs(a.i.InstructionType) }
+
+// mayPrepare waits until its process may be prepared: earlier that would only slow down the
+// disk, which has to have the attempt first.
+func (a *attempt) mayPrepare() bool {
+	if a.late() {
+		return a.mayStart() == nil
+	}
+	select {
+	case <-a.claiming:
+		return true
+	case <-a.answered: // it is not claimed
+		return false
+	}
+}
+
+// mayStart waits until that is known.
+func (a *attempt) mayStart() error {
+	<-a.answered
+	return a.refusal
+}
+
+// leave ends an attempt that was not given the right to start, and waits for the end of any.
+func (a *attempt) leave() {
+	a.answer(errNoRight)
+	a.stop()
+	<-a.over
+}
+
+// recordStart returns once it is durable that the plugin is about to be started.
+func (w *worker) recordStart(i api.Instruction) error {
 	audited := w.rt.Audit.Begin(agent.AuditRun, startedFields(i)...)
 	written, err := w.journal.Starting(i.ID, i.Attempt), audited()
 	switch {
@@ -143,26 +197,7 @@ func (w *worker) recordStart(i api.Instruction, log *slog.Logger) error {
 	case err != nil:
 		return fmt.Errorf("the agent could not write its audit log: %w", err)
 	}
-	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
 	return nil
-}
-
-// examined is what examine found.
-type examined struct {
-	task    agent.Task
-	release func()
-	err     error
-}
-
-// examining examines an instruction beside what the caller does; look waits for what it found.
-func (w *worker) examining(i api.Instruction) (look func() examined) {
-	found := make(chan examined, 1)
-	go func() {
-		var e examined
-		e.task, e.release, e.err = w.examine(i)
-		found <- e
-	}()
-	return sync.OnceValue(func() examined { return <-found })
 }
 
 // examine checks what the wire says against this host before anything is claimed. The
@@ -237,7 +272,8 @@ func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Tim
 
 // run runs the plugin, or changes what is installed, while the lease is renewed, from when
 // there is the right to.
-func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task, right *right) api.Result {
+func (w *worker) run(ctx context.Context, a *attempt, task agent.Task) api.Result {
+	i := a.i
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l := newLive()
@@ -250,10 +286,10 @@ func (w *worker) run(ctx context.Context, i api.Instruction, task agent.Task, ri
 	stop := make(chan struct{})
 	renewing.Go(func() {
 		select {
-		case <-right.answered:
+		case <-a.answered:
 		case <-stop:
 		}
-		if !isClosed(stop) && right.err == nil {
+		if !isClosed(stop) && a.refusal == nil {
 			w.renew(ctx, i, l, stop, cancel)
 		}
 	})

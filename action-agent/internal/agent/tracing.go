@@ -27,13 +27,14 @@ func (w *worker) tracedClaim(ctx context.Context, i api.Instruction, received ti
 
 // tracedRun runs the plugin in a span, which the plugin finds in TRACEPARENT. Where tracing
 // is off here, that is what came with the instruction.
-func (w *worker) tracedRun(ctx context.Context, i api.Instruction, task agent.Task, right *right) api.Result {
+func (w *worker) tracedRun(ctx context.Context, a *attempt) api.Result {
+	i, task := a.i, a.task
 	span := w.below(i, "plugin.run", trace.Internal, time.Now())
 	below := *task.Instruction
 	below.TraceParent = span.Carry(i.TraceParent)
 	task.Instruction = &below
-	result := w.run(ctx, i, task, right)
-	if right.wait() != nil {
+	result := w.run(ctx, a, task)
+	if a.mayStart() != nil {
 		return result // nothing ran
 	}
 	span.Set(trace.KeyRun, string(i.Context.RunID)).Set(trace.KeyStep, i.Context.Step).Set(trace.KeyStatus, string(result.Status))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/agent"
@@ -87,22 +88,58 @@ func (w *worker) poll(ctx context.Context) error {
 		for range free - len(offers) {
 			w.slots <- struct{}{}
 		}
+		begun := newLull(len(offers))
 		for _, offer := range offers {
 			received := time.Now()
 			running.Go(func() {
 				w.running.Add(1)
-				defer func() { w.balance.over(); w.running.Add(-1); w.slots <- struct{}{} }()
-				w.handle(ctx, offer, received)
+				done := sync.OnceFunc(begun.done)
+				defer func() { w.balance.over(); w.running.Add(-1); w.slots <- struct{}{}; done() }()
+				w.handle(ctx, offer, received, done)
 			})
 		}
 		if err == nil {
 			backoff.Reset()
+			begun.wait()
 			continue
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(backoff.Next(api.RetryAfter(err))):
 		}
+	}
+}
+
+// mostLull is how long the next poll waits, at most, for what the last one brought to get under
+// way. On a small host what it costs, here and at the server, would keep that waiting.
+const mostLull = 5 * time.Millisecond
+
+// lull is the time between offers and the next poll.
+type lull struct {
+	left atomic.Int32
+	over chan struct{}
+}
+
+func newLull(offers int) *lull {
+	l := &lull{over: make(chan struct{})}
+	l.left.Store(int32(offers))
+	if offers == 0 {
+		close(l.over)
+	}
+	return l
+}
+
+// done is called once for each offer.
+func (l *lull) done() {
+	if l.left.Add(-1) == 0 {
+		close(l.over)
+	}
+}
+
+func (l *lull) wait() {
+	select {
+	case <-l.over:
+	case <-time.After(mostLull):
 	}
 }
 

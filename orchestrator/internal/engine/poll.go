@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -154,9 +155,10 @@ func (t *tx) hand(work work) (*poll, []api.Instruction, error) {
 	return p, offers, err
 }
 
-// handOver answers the polls that were asked, once it is known whether they have anything.
+// handOver answers the polls that were asked, once it is known whether they have anything. What
+// they have goes out before the caller has its own answer: an agent waits for it.
 func (t *tx) handOver(committed bool) {
-	if t == nil {
+	if t == nil || len(t.handed) == 0 {
 		return
 	}
 	for _, h := range t.handed {
@@ -166,6 +168,7 @@ func (t *tx) handOver(committed bool) {
 		h.to.handed <- h.offers
 	}
 	t.handed = nil
+	runtime.Gosched()
 }
 
 // offer takes what there is for the agent now. It looks before it writes: most polls

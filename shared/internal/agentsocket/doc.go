@@ -26,7 +26,8 @@
 //     0600. The name is random and short enough for sun_path (unix(7)).
 //   - A plugin that calls too fast is slowed down, not refused: 1,000 calls a
 //     second, 16 connections, 1 MiB a line, 1,000 log entries a call.
-//   - When [Serve] returns the socket is gone and no call is under way.
+//   - When [Serve] returns the socket is gone and no call is under way. One that was opened
+//     ahead ([Open]) belongs to one process all the same: it is served once.
 //
 // # Failure
 //

@@ -46,7 +46,7 @@ type Info struct {
 
 // Options say whose socket it is.
 type Options struct {
-	Dir         string // where the socket's own directory is made
+	Dir         string // where [Serve] makes the socket's own directory
 	Plugin      api.PluginID
 	Kind        plugin.Kind
 	Monitor     string            // of a sensor

@@ -38,26 +38,45 @@ type server struct {
 	slots    chan struct{} // one for each connection
 }
 
-// Serve opens a socket, calls use with its path, and answers calls until use
-// returns, whose error it returns. It belongs around the life of one plugin
-// process.
-func Serve(ctx context.Context, o Options, use func(path string) error) error {
-	dir, err := makeDir(o.Dir)
+// Place is a socket that nobody answers yet, in a directory of its own.
+type Place struct {
+	dir      string
+	listener *net.UnixListener
+}
+
+// Open makes a socket below dir. It is closed by Serve, or by Close where that is not called.
+func Open(dir string) (*Place, error) {
+	dir, err := makeDir(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, socketName)
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return fmt.Errorf("open the agent socket: %w", err)
+		return nil, errors.Join(fmt.Errorf("open the agent socket: %w", err), os.RemoveAll(dir))
 	}
-	defer listener.Close()
+	p := &Place{dir, listener}
 	if err := os.Chmod(path, 0o600); err != nil {
-		return fmt.Errorf("make the agent socket private: %w", err)
+		return nil, errors.Join(fmt.Errorf("make the agent socket private: %w", err), p.Close())
 	}
+	return p, nil
+}
+
+// Path is where the socket is.
+func (p *Place) Path() string { return filepath.Join(p.dir, socketName) }
+
+// Close takes it away.
+func (p *Place) Close() error {
+	return errors.Join(p.listener.Close(), os.RemoveAll(p.dir))
+}
+
+// Serve calls use with the path of the socket, and answers calls until use returns, whose
+// error it returns. It belongs around the life of one plugin process.
+func (p *Place) Serve(ctx context.Context, o Options, use func(path string) error) error {
+	defer os.RemoveAll(p.dir)
+	defer p.listener.Close()
 	s := &server{
-		opts: o, listener: listener,
+		opts: o, listener: p.listener,
 		limiter: rate.NewLimiter(callRate, callBurst),
 		slots:   make(chan struct{}, maxConnections),
 	}
@@ -66,7 +85,16 @@ func Serve(ctx context.Context, o Options, use func(path string) error) error {
 	accepting.Go(func() { s.accept(ctx) })
 	defer accepting.Wait()
 	defer cancel()
-	return use(path)
+	return use(p.Path())
+}
+
+// Serve opens a socket below o.Dir and serves it.
+func Serve(ctx context.Context, o Options, use func(path string) error) error {
+	p, err := Open(o.Dir)
+	if err != nil {
+		return err
+	}
+	return p.Serve(ctx, o, use)
 }
 
 const socketName = "s"

@@ -27,13 +27,13 @@ type Tree interface {
 
 // Adopt watches over a tree, whose first process is pid, as if Start had started it:
 // limits, grace and the end of ctx mean the same, and the Process answers the same. Of
-// the Spec count Limits, Grace and the paths of Temp and Home, by which this process
+// the Spec count Limits, Grace, Asked and the paths of Temp and Home, by which this process
 // finds them.
 func Adopt(ctx context.Context, pid int, t Tree, s Spec) *Process {
 	if s.Grace == 0 {
 		s.Grace = DefaultGrace
 	}
-	return watchOver(ctx, pid, &adopted{Tree: t, pid: pid}, &Spec{Limits: s.Limits, Grace: s.Grace, Temp: s.Temp, Home: s.Home})
+	return watchOver(ctx, pid, &adopted{Tree: t, pid: pid}, &Spec{Limits: s.Limits, Grace: s.Grace, Asked: s.Asked, Temp: s.Temp, Home: s.Home})
 }
 
 // adopted makes a family of a Tree.

@@ -117,7 +117,7 @@ func (p *Process) own(ctx context.Context, t family, s *Spec) {
 		close(ended)
 	}()
 	stored := store(p.pid, t, s)
-	w := watch{tree: t, limits: s.Limits, group: s.Group, ended: ended, kills: p.kills, over: stored.over()}
+	w := watch{tree: t, limits: s.Limits, asked: s.Asked, group: s.Group, ended: ended, kills: p.kills, over: stored.over()}
 	reason, grace := w.run(ctx, s.Grace)
 	if reason != "" && grace > 0 && t.terminate() {
 		w.wait(grace)
@@ -169,6 +169,7 @@ func (e *Exit) because(reason Reason, l Limits, u cgroup.Usage, full bool) {
 type watch struct {
 	tree   family
 	limits Limits
+	asked  <-chan struct{} // nil: its time runs from its start
 	group  *cgroup.Group
 	ended  <-chan struct{}
 	kills  <-chan time.Duration
@@ -180,10 +181,9 @@ type watch struct {
 // it is given: none when it takes what others need.
 func (w *watch) run(ctx context.Context, grace time.Duration) (Reason, time.Duration) {
 	var expired <-chan time.Time
-	if w.limits.Time > 0 {
-		timer := time.NewTimer(w.limits.Time)
-		defer timer.Stop()
-		expired = timer.C
+	asked := w.asked
+	if w.limits.Time > 0 && asked == nil {
+		expired = time.After(w.limits.Time)
 	}
 	pause, period := firstSample, w.period()
 	sample := time.NewTimer(pause)
@@ -196,6 +196,11 @@ func (w *watch) run(ctx context.Context, grace time.Duration) (Reason, time.Dura
 			return Stopped, grace
 		case g := <-w.kills:
 			return Stopped, g
+		case <-asked:
+			asked = nil
+			if w.limits.Time > 0 {
+				expired = time.After(w.limits.Time)
+			}
 		case <-expired:
 			return TimeLimit, grace
 		case <-w.over:

@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/stavily/agents/shared/internal/sandbox"
@@ -16,6 +17,10 @@ type Action struct {
 	Contract plugin.Contract
 	Command  plugin.Command // contract stdio: execute_action or send_output
 	Flags    []string       // contract script: follow the arguments of the Spec
+
+	// Ready is called once the process that was forked waits for its command, which it gets
+	// when this returns; its error ends the process, which was asked nothing. It may be nil.
+	Ready func() error
 
 	Answered func(pid int) // contract stdio: hears of the process that has answered and is still there; may be nil
 }
@@ -48,10 +53,19 @@ func RunAction(ctx context.Context, a Action) (ActionResult, error) {
 		r, err := RunScript(ctx, ScriptOptions{Spec: a.Spec, Log: a.Log})
 		return ofScript(ctx, r), err
 	}
+	asked := make(chan struct{})
+	if a.Ready != nil {
+		a.Spec.Asked = asked
+	}
 	s, err := begin(ctx, a.Options, a.Contract == plugin.Detect && a.Fork == nil)
 	if err != nil {
 		return ActionResult{}, err
 	}
+	if err := a.allowed(s); err != nil {
+		_, left := s.Close(0)
+		return ActionResult{}, errors.Join(err, left)
+	}
+	close(asked)
 	// The process obeys ctx. Calls do not, so that an answer within the grace is heard.
 	calls := context.WithoutCancel(ctx)
 	if a.Fork == nil {
@@ -76,6 +90,23 @@ func RunAction(ctx context.Context, a Action) (ActionResult, error) {
 	r := ofSession(ctx, response, err, exit)
 	r.Info = s.info
 	return r, closeErr
+}
+
+// ErrUnasked says that a process that was forked ended before it was asked anything.
+var ErrUnasked = errors.New("the process ended before it was asked anything")
+
+// allowed waits until a process may be given its command.
+func (a *Action) allowed(s *Session) error {
+	if a.Ready == nil {
+		return nil
+	}
+	if err := a.Ready(); err != nil {
+		return err
+	}
+	if fault := s.Err(); fault != nil {
+		return fmt.Errorf("%w: %w", ErrUnasked, fault)
+	}
+	return nil
 }
 
 func (a *Action) grace() time.Duration {

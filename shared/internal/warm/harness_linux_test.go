@@ -197,6 +197,7 @@ type run struct {
 	extra      map[string]string // environment
 	limits     sandbox.Limits    // zero fields: the plan's
 	log        supervise.LogSink
+	ready      func() error // before it is asked anything
 }
 
 func (r run) action(l *lab, temp string) supervise.Action {
@@ -232,8 +233,8 @@ func (r run) action(l *lab, temp string) supervise.Action {
 	}
 	return supervise.Action{
 		Options:  supervise.Options{Spec: spec, Config: l.plan.Config, Log: r.log},
-		Contract: plugin.Stdio,
-		Command:  plugin.Command{Action: plugin.ExecuteAction, ActionRequest: &plugin.ActionRequest{ID: "01J", Parameters: parameters}},
+		Contract: plugin.Stdio, Ready: r.ready,
+		Command: plugin.Command{Action: plugin.ExecuteAction, ActionRequest: &plugin.ActionRequest{ID: "01J", Parameters: parameters}},
 	}
 }
 

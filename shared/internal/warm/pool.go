@@ -3,6 +3,7 @@ package warm
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -327,6 +328,17 @@ func (s *Seat) Temp() string { return s.zygote.temp }
 // Gate is the way to the network that its execution shares with the others of its
 // zygote, or nil: there is none, or one without listeners.
 func (s *Seat) Gate() *egress.Gate { return s.zygote.gate }
+
+// Keep keeps what the next execution of the zygote needs, made before that begins, for one that
+// takes it. It is closed where nobody does.
+func (s *Seat) Keep(c io.Closer) {
+	if before := s.zygote.swap(c); before != nil {
+		before.Close()
+	}
+}
+
+// Kept takes what was kept; nil where there is nothing.
+func (s *Seat) Kept() io.Closer { return s.zygote.swap(nil) }
 
 // Start forks the execution. spec is that of a cold run: its environment, standard
 // files, limits and grace count, all else is the zygote's. given is a directory made

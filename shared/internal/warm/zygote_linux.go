@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,6 +54,7 @@ type zygote struct {
 	seats  int        // taken now
 	empty  chan struct{}
 	since  time.Time // no seat was taken since
+	kept   io.Closer // by one seat for another
 	live   map[int]*execution
 }
 
@@ -92,6 +94,14 @@ func (z *zygote) seat() *Seat {
 		z.retireLocked(Spent, nil)
 	}
 	return &Seat{z, z.next}
+}
+
+// swap keeps something, or nothing, instead of what it returns.
+func (z *zygote) swap(c io.Closer) (before io.Closer) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.kept, before = c, z.kept
+	return before
 }
 
 func (z *zygote) free() {
@@ -206,6 +216,9 @@ func (z *zygote) idleFor(limit time.Duration) time.Duration {
 
 // close ends what is left and removes its directories.
 func (z *zygote) close() {
+	if kept := z.swap(nil); kept != nil {
+		kept.Close()
+	}
 	z.session.Close(closeGrace)
 	z.control.conn.Close()
 	z.orders.socket.Close()

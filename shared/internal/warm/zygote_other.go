@@ -4,6 +4,7 @@ package warm
 
 import (
 	"context"
+	"io"
 
 	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
@@ -26,6 +27,7 @@ func (z *zygote) due(*Options) Reason                           { return "" }
 func (z *zygote) retire(Reason, error)                          {}
 func (z *zygote) close()                                        {}
 func (z *zygote) free()                                         {}
+func (z *zygote) swap(io.Closer) io.Closer                      { return nil }
 
 func (z *zygote) start(context.Context, int, sandbox.Spec, string) (*sandbox.Process, error) {
 	return nil, ErrCold

@@ -28,10 +28,10 @@ func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
 		if mayStart != nil {
 			err = mayStart()
 		}
+		_ = failpoint.Hit("execute.before")
 		begin = time.Now()
 		return err
 	}
-	_ = failpoint.Hit("execute.before")
 	result, err := p.execute(ctx, t)
 	_ = failpoint.Hit("execute.ended") // no error: it cannot fail any more
 	if err != nil {
@@ -92,8 +92,12 @@ func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMess
 		if err != nil {
 			return err
 		}
-		if err := t.ready(); err != nil {
-			return err
+		ready := t.Ready
+		if t.seat == nil { // a program runs from its start on, a fork when it is asked something
+			ready = nil
+			if err := t.ready(); err != nil {
+				return err
+			}
 		}
 		tally := r.gate.Join(string(t.Instruction.ID))
 		defer func() { ran.network = trafficOf(tally.Leave()) }()
@@ -102,7 +106,11 @@ func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMess
 			Contract: t.Plugin.Runtime.Contract, Answered: t.Answered,
 			Command: t.command(t.Instruction.InputData, r.spec.Limits),
 			Flags:   flags,
+			Ready:   ready,
 		})
+		if errors.Is(err, supervise.ErrUnasked) {
+			return fmt.Errorf("%w: %w", warm.ErrCold, err)
+		}
 		return err
 	})
 	return ran, err

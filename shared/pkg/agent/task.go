@@ -70,28 +70,21 @@ type room struct {
 // inRoom prepares what the process of a task needs (private directories, socket,
 // log, the order for the sandbox), calls use, and takes it away again.
 func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) error {
-	parent, name := tempOf(p.rt.Config().Agent.BaseDir), tempPrefix+string(t.Plugin.ID)+"-"
-	if t.seat != nil {
-		parent, name = t.seat.Given(), ""
-	}
-	temp, err := os.MkdirTemp(parent, name)
+	c, err := p.chamberFor(t)
 	if err != nil {
-		return fmt.Errorf("make a private directory for %s: %w", t.Plugin.ID, err)
+		return err
 	}
-	defer p.clear(t.Plugin.ID, temp)
-	if temp, err = filepath.EvalSymlinks(temp); err != nil { // the sandbox follows no link
-		return fmt.Errorf("find the private directory of %s: %w", t.Plugin.ID, err)
-	}
+	defer p.clear(t.Plugin.ID, c.dir)
 	log := p.logOf(t)
-	socket := agentsocket.Options{Dir: temp, Plugin: t.Plugin.ID, Kind: t.Plugin.Kind, Monitor: t.Settings.Name, Handler: &caller{p, t, log}, Memo: p.memo(t)}
+	socket := agentsocket.Options{Plugin: t.Plugin.ID, Kind: t.Plugin.Kind, Monitor: t.Settings.Name, Handler: &caller{p, t, log}, Memo: p.memo(t)}
 	if t.Instruction != nil {
 		socket.Instruction = t.Instruction.ID
 	}
-	return agentsocket.Serve(ctx, socket, func(path string) error {
-		r := &room{temp: temp, scratch: temp, log: log}
+	return c.socket.Serve(ctx, socket, func(path string) error {
+		r := &room{temp: c.dir, scratch: c.dir, log: log}
 		if t.seat != nil {
 			r.scratch = t.seat.Temp()
-			if filepath.Dir(filepath.Dir(path)) != temp {
+			if filepath.Dir(filepath.Dir(path)) != c.dir {
 				return fmt.Errorf("%w: the path of its socket would be too long", warm.ErrCold)
 			}
 		}

@@ -48,7 +48,7 @@ func (p *Plugins) actWarm(ctx context.Context, t Task, whole map[string]json.Raw
 	if t.seat == nil {
 		return acted{}, warm.ErrCold
 	}
-	defer t.seat.Free()
+	defer func() { go p.makeAhead(t.seat) }() // ends before its zygote does, which waits for the seat
 	ran, err := p.act(ctx, t, whole)
 	if err == nil {
 		p.rt.counts.runs.WithLabelValues("warm").Inc()

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/stavily/agents/internal/limits"
 )
 
 const (
@@ -46,26 +48,42 @@ func (c *Client) PollKnowing(ctx context.Context, wait time.Duration, most int, 
 		query.Set("assignments", known)
 	}
 	k := call{method: http.MethodGet, path: PathInstructions, query: query, wait: wait, most: MaxPollBytes, mayBeEmpty: true}
-	answer, err := exchange(ctx, c, k, func(a pollAnswer) error { return c.checkPoll(a.response(), most) })
+	var r PollResponse
+	_, err := exchange(ctx, c, k, func(a pollAnswer) (err error) {
+		if r, err = a.response(); err == nil {
+			err = c.checkPoll(r, most)
+		}
+		return err
+	})
 	if err != nil {
 		return PollResponse{}, err
 	}
-	r := answer.response()
 	if r.Status == "" { // 204
 		r.Status = StatusNoInstructions
 	}
 	return r, nil
 }
 
-// pollAnswer decodes a PollResponse with a bound on its instructions.
+// pollAnswer decodes a PollResponse with a bound on its instructions, the first of which stands
+// there twice: once is enough.
 type pollAnswer struct {
 	PollResponse
-	Instructions offers `json:"instructions"` // instead of the embedded one
+	Instructions offers          `json:"instructions"` // instead of the embedded ones
+	Instruction  json.RawMessage `json:"instruction"`
 }
 
-func (a pollAnswer) response() PollResponse {
-	a.PollResponse.Instructions = a.Instructions
-	return a.PollResponse
+func (a pollAnswer) response() (PollResponse, error) {
+	r := a.PollResponse
+	r.Instructions = a.Instructions
+	switch {
+	case len(r.Instructions) > 0:
+		r.Instruction = &r.Instructions[0]
+	case len(a.Instruction) > 0:
+		if err := limits.UnmarshalJSON(a.Instruction, &r.Instruction); err != nil {
+			return r, fmt.Errorf("instruction: %w", err)
+		}
+	}
+	return r, nil
 }
 
 type offers []Instruction
