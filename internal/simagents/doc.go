@@ -6,6 +6,7 @@
 // left out is everything behind the wire: there is no process, no disk, no plugin.
 //
 //	Enrol ─▶ Agent ─ Idle   heartbeat · poll · assignments, held as an agent holds them
+//	               ─ Persist the same, also while the server is away
 //	               ─ Work   poll · claim · result at once, as many at a time as an agent
 //	               ─ Sensor one batch of events in flight, as an agent's delivery loop has it
 //

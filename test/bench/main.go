@@ -60,6 +60,9 @@ type scale struct {
 
 	waiting int // events in the spool of an agent whose server was away
 	slow    int // connections that send nothing of use
+
+	back   int           // agents whose server is away
+	outage time.Duration // for which it is
 }
 
 // pause leaves an agent's default rate limit (10 calls a second) alone: an instruction
@@ -67,8 +70,8 @@ type scale struct {
 const pause = 350 * time.Millisecond
 
 var (
-	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 20, fleet: 10000, settle: time.Minute, warmUp: 3 * time.Second, others: 1000, warmEvents: 250, posts: 1500, waiting: 1_000_000, slow: 3000}
-	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 4, fleet: 100, settle: 2 * time.Second, warmUp: time.Second, others: 50, warmEvents: 50, posts: 100, waiting: 20_000, slow: 200}
+	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 20, fleet: 10000, settle: time.Minute, warmUp: 3 * time.Second, others: 1000, warmEvents: 250, posts: 1500, waiting: 1_000_000, slow: 3000, back: 500, outage: 3 * time.Minute}
+	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 4, fleet: 100, settle: 2 * time.Second, warmUp: time.Second, others: 50, warmEvents: 50, posts: 100, waiting: 20_000, slow: 200, back: 20, outage: time.Second}
 )
 
 func main() {
@@ -108,6 +111,7 @@ func measureAll(ctx context.Context, b bench, only string) error {
 		{"throughput: event → instruction → claim → result, by simulated agents over mutual TLS", throughput, nil},
 		{"intake: durable events over mutual TLS, synchronous=FULL", intake, nil},
 		{"hostile: honest agents beside slow connections and floods", hostile, nil},
+		{"return: connections of agents whose server was away", comeback, nil},
 		{"backlog: a sensor agent whose server was away", backlog, roomy},
 	} {
 		if !strings.HasPrefix(part.name, only) {
