@@ -165,6 +165,11 @@ disk-full: HOLD := 60s
 disk-full: build ## COUNT (6) times the disk of a process under load is filled, held for HOLD (60s) and freed (needs root)
 	$(GO) run ./test/chaos -only full -count $(COUNT) -hold $(HOLD) -rate 60 -events 5 -instructions 0.5 -python $(PYTHON) $(CHAOS)
 
+.PHONY: soak
+soak: MINUTES := 60
+soak: build ## MINUTES (60) of mixed faults under a little load: memory, goroutines and descriptors of no process grow
+	$(GO) run ./test/chaos -only soak -soak $(MINUTES)m -rate 20 -events 4 -instructions 0.5 -python $(PYTHON) $(CHAOS)
+
 .PHONY: sim
 sim: COUNT := 500
 sim: ## COUNT (500) lives of server, agents and network in simulated time, an hour each; SEED=n: one, with its trace

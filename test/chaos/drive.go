@@ -50,6 +50,9 @@ func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { w.watch(watching, r) })
+	if s.soak {
+		watch.Go(func() { w.sampleAll(watching, r) })
+	}
 	var err error
 	if w.points {
 		err = w.drivePoints(ctx, r)
@@ -70,12 +73,12 @@ func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 }
 
 func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *recorder) error {
-	for n := range w.count {
+	for n := 0; w.goesOn(s, n, r.h.Began); n++ {
 		time.Sleep(between(dice, s.rest/2, s.rest*3/2))
 		group, inGroup := errgroup.WithContext(ctx)
 		for _, p := range s.draw(dice) {
 			if w.verbose {
-				fmt.Printf("    %d/%d %s\n", n+1, w.count, p)
+				fmt.Printf("    %d %s\n", n+1, p)
 			}
 			group.Go(func() error {
 				f, broken, err := w.suffer(inGroup, p)
@@ -102,6 +105,14 @@ func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *reco
 	}
 	time.Sleep(s.rest)
 	return ctx.Err()
+}
+
+// goesOn reports whether another cycle follows after n.
+func (w *world) goesOn(s scenario, n int, began time.Time) bool {
+	if s.soak {
+		return time.Since(began) < w.soak
+	}
+	return n < w.count
 }
 
 // watch looks at runs as an operator would, and keeps the first final status of each.

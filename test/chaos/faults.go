@@ -54,6 +54,7 @@ type scenario struct {
 	draw func(*rand.Rand) []planned
 	rest time.Duration // between faults, on average: the load must go on
 
+	soak     bool // for -soak, and not -count faults
 	full     bool // each process on a small disk of its own; asked for by -only full, since it takes root
 	postgres bool // two servers on PostgreSQL instead of one on SQLite
 }
@@ -63,6 +64,7 @@ var scenarios = []scenario{
 	{name: "sensor", of: "R2", draw: killing(sensorID), rest: 300 * time.Millisecond},
 	{name: "server", of: "R3", draw: killing(cluster.ServerName), rest: 600 * time.Millisecond},
 	{name: "mixed", of: "R4, R13-R15", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond},
+	{name: "soak", of: "R23", draw: lasting(), rest: 3 * time.Second, soak: true},
 	{name: "full", of: "R11", draw: filling(), rest: time.Second, full: true},
 	{name: "postgres", of: "two servers", draw: anything(cluster.ServerName, secondServer, databaseName), rest: 800 * time.Millisecond, postgres: true},
 }

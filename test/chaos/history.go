@@ -30,6 +30,7 @@ type history struct {
 	Foreign      []recorded          // events of the other organisation
 	ForeignRuns  []run
 	ForeignSaid  []accepted // by its sensor
+	Samples      []sample   // of a soak
 }
 
 // load is how much of what happens in a second.

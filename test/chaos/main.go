@@ -34,6 +34,7 @@ type options struct {
 	patience time.Duration
 
 	hold   time.Duration // of a full disk
+	soak   time.Duration // of scenario soak
 	points bool          // the scenario of failpoints, instead of the others
 	most   int           // of its cells; 0: all
 	match  string        // of its points, those with this in their path
@@ -52,6 +53,7 @@ func main() {
 	flag.Float64Var(&o.target.Instructions, "instructions", 20, "actions begun a second, below which the run fails")
 	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "until all that was accepted has come to its end")
 	flag.DurationVar(&o.hold, "hold", 5*time.Second, "how long a disk of scenario full is full")
+	flag.DurationVar(&o.soak, "soak", 10*time.Minute, "how long scenario soak takes")
 	flag.BoolVar(&o.points, "points", false, "fail at failpoints, of programs that were built with -tags failpoints; -count is of each action at each point")
 	flag.IntVar(&o.most, "cells", 0, "with -points, how many actions at points, of all that are drawn; 0 is all")
 	flag.StringVar(&o.match, "match", "", "with -points, only those with this in program/name")
@@ -75,7 +77,7 @@ func runAll(ctx context.Context, o options, only string) error {
 		chosen = []scenario{points}
 	}
 	for _, s := range chosen {
-		if !strings.HasPrefix(s.name, only) || s.full && only == "" {
+		if !strings.HasPrefix(s.name, only) || (s.full || s.soak) && only == "" {
 			continue
 		}
 		ran++
@@ -150,6 +152,9 @@ func row(s scenario, h *history, violations []violation) {
 		names = append(names, v.Guarantee)
 	}
 	fmt.Printf("%-10s %-13s %7d %9d %10.1f %13d %12.1f %9d  %s\n", s.name, s.of, len(h.Faults), len(h.Accepted), reached.Events, instructions, reached.Instructions, attempts, strings.Join(names, " "))
+	for _, t := range grown(h) {
+		fmt.Println("   ", t)
+	}
 	for _, v := range violations {
 		fmt.Printf("  %s, %d times:\n    %s\n", v.Guarantee, len(v.Lines), strings.Join(v.Lines[:min(len(v.Lines), shown)], "\n    "))
 	}

@@ -13,8 +13,8 @@ type guarantee struct {
 	broken func(*history) []string
 }
 
-// guarantees are those of section 2a of the specification, and that there was anything
-// to keep them under.
+// guarantees are those of section 2a of the specification, that there was anything to keep them
+// under, and that a soak needs no more in the end.
 var guarantees = []guarantee{
 	{"LoadReached", loadReached},
 	{"NoLoss", noLoss},
@@ -27,6 +27,7 @@ var guarantees = []guarantee{
 	{"NoCrossOrg", noCrossOrg},
 	{"HistoryEqualsState", historyEqualsState},
 	{"AuditBeforeEffect", auditBeforeEffect},
+	{"NoGrowth", noGrowth},
 }
 
 // violation is a guarantee that was not kept.

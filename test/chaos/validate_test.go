@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/stavily/agents/internal/cluster"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -135,6 +137,10 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		{"AuditBeforeEffect", "the record came later", func(h *history) { h.Audited[of("once-0")][0] += moment(time.Second) }},
 		{"AuditBeforeEffect", "there is no record", func(h *history) { delete(h.Audited, of("once-0")) }},
 		{"AuditBeforeEffect", "the log was changed", func(h *history) { h.AuditFaults = []string{"line 7"} }},
+		{"NoGrowth", "memory", func(h *history) { h.lasts(map[int]float64{0: 3}) }},
+		{"NoGrowth", "a goroutine a minute", func(h *history) { h.lasts(map[int]float64{1: 60}) }},
+		{"NoGrowth", "descriptors", func(h *history) { h.lasts(map[int]float64{2: 4}) }},
+		{"NoGrowth", "too few samples", func(h *history) { h.lasts(nil); h.Samples = h.Samples[:len(h.Samples)/2] }},
 	} {
 		h := kept()
 		c.breaks(h)
@@ -146,5 +152,31 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		if g.broken == nil {
 			t.Errorf("%s checks nothing", g.name)
 		}
+	}
+}
+
+// lasts makes of a history a soak of an hour in which things go up and down, and the server's grow
+// by so much besides.
+func (h *history) lasts(grow map[int]float64) {
+	h.Ended = h.Began.Add(time.Hour)
+	for n := range 1800 {
+		hours := float64(n) / 1800
+		for _, process := range []string{cluster.ServerName, sensorID, actionID} {
+			s := sample{At: at(hours * 3600), Process: process, Values: [...]float64{30 + float64(n*7919%100)/50, 40 + float64(n*31%3), 20 + float64(n*17%2)}}
+			for i, by := range grow {
+				if process == cluster.ServerName {
+					s.Values[i] += by * hours
+				}
+			}
+			h.Samples = append(h.Samples, s)
+		}
+	}
+}
+
+func TestASoakThatDoesNotGrow(t *testing.T) {
+	h := kept()
+	h.lasts(map[int]float64{0: 0.5})
+	if lines := noGrowth(h); len(lines) > 0 {
+		t.Error(lines)
 	}
 }

@@ -100,7 +100,7 @@ type world struct {
 	operators *operators
 	printed   cluster.LastLines
 	mounted   []string       // disks of scenario full
-	metrics   string         // address of the server's metrics in scenario full
+	metrics   string         // address of the server's metrics in scenarios full and soak
 	signer    *bundle.Signer // of the plugins that operators bring
 }
 
@@ -137,7 +137,7 @@ func newWorld(ctx context.Context, o options, dir string, s scenario) (_ *world,
 		}
 		args = append(args, "--database", w.database.url, "--shared-dir", filepath.Join(dir, "shared"))
 	}
-	if s.full {
+	if s.full || s.soak {
 		if w.metrics, err = freeAddress(); err != nil {
 			return w, err
 		}
