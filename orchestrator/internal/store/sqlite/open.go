@@ -23,6 +23,10 @@ import (
 // more than it has cores only multiply caches (2 MiB each).
 const maxReaders = 8
 
+// writerCache is 8 MiB of pages at most, where SQLite keeps 2: with five hundred runs under way
+// the writer read the pages of theirs again and again.
+const writerCache = "PRAGMA cache_size = -8192"
+
 // settings of every connection.
 var settings = []string{
 	"busy_timeout(5000)", // a backup or a person's sqlite3 holds the lock for moments
@@ -98,7 +102,7 @@ func (s *Store) start(ctx context.Context) error {
 		s.reading.Add(1)
 		go s.read(r)
 	}
-	w, err := s.connect(ctx)
+	w, err := s.connect(ctx, writerCache)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ import (
 // is written as a whole number that fits, else a float64; one that no float64
 // holds is an error. The caller has bounded the document's size and depth.
 func Decode(raw json.RawMessage) (any, error) {
+	if scalar(raw) { // as most are: a decoder's buffer costs more than they
+		return decodeScalar(raw)
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var v any
@@ -34,6 +37,27 @@ func Decode(raw json.RawMessage) (any, error) {
 		return nil, errors.New("invalid JSON: data after the document")
 	}
 	return numbers(v)
+}
+
+// scalar reports whether a document is a text or a number, if it is one at all.
+func scalar(raw json.RawMessage) bool {
+	return len(raw) > 0 && (raw[0] == '"' || raw[0] == '-' || '0' <= raw[0] && raw[0] <= '9')
+}
+
+func decodeScalar(raw json.RawMessage) (any, error) {
+	var text string
+	var digits json.Number
+	into := any(&text)
+	if raw[0] != '"' {
+		into = &digits
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return nil, fmt.Errorf("invalid JSON: %w", err)
+	}
+	if raw[0] == '"' {
+		return text, nil
+	}
+	return number(digits)
 }
 
 // numbers replaces every json.Number within v.
