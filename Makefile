@@ -163,7 +163,7 @@ chaos: build ## COUNT (50) faults in each scenario of kills, pauses and partitio
 disk-full: COUNT := 6
 disk-full: HOLD := 60s
 disk-full: build ## COUNT (6) times the disk of a process under load is filled, held for HOLD (60s) and freed (needs root)
-	$(GO) run ./test/chaos -only full -count $(COUNT) -hold $(HOLD) -rate 60 -events 5 -instructions 0.5 -python $(PYTHON) $(CHAOS)
+	$(GO) run ./test/chaos -only full -count $(COUNT) -hold $(HOLD) -rate 10 -events 5 -instructions 0.5 -python $(PYTHON) $(CHAOS)
 
 .PHONY: soak
 soak: MINUTES := 60
@@ -192,6 +192,11 @@ sequences: ## SEQUENCES (1000) random lives of a server: inputs, lost answers, s
 CUTS ?= 200
 power: ## CUTS (200) power cuts under each durable store, on a disk that forgets what was not flushed (needs root)
 	STAVILY_POWER_CUTS=$(CUTS) $(GO) test -count=1 -timeout 60m -run 'Cuts$$' -v ./internal/lossyfs ./internal/audit ./shared/internal/spool ./shared/internal/execution ./orchestrator/internal/store/sqlite
+
+.PHONY: io-errors
+io-errors: COUNT := 1
+io-errors: ## EIO at each of the first 60 writes and fsyncs under each durable store, COUNT (1) times (needs root)
+	STAVILY_IO_ERRORS=$(COUNT) $(GO) test -count=1 -timeout 60m -run 'Errors$$' -v ./internal/lossyfs ./internal/audit ./shared/internal/spool ./shared/internal/execution ./orchestrator/internal/store/sqlite
 
 attack: build ## Hostile plugins against live agents in every kind of host; into docs/security/sandbox.md (needs root)
 	$(GO) run ./test/attack -docs docs/security/sandbox.md

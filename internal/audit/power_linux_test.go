@@ -55,3 +55,11 @@ func TestPowerCuts(t *testing.T) {
 		t.Errorf("%d records were lost in %d cuts", lost, cuts)
 	}
 }
+
+// R12: nothing is acknowledged that a failed write or fsync has kept from the disk, and the next
+// process goes on.
+func TestIOErrors(t *testing.T) {
+	if lost, _ := lossyfs.Errors(t, "audit"); lost > 0 {
+		t.Errorf("%d records were lost", lost)
+	}
+}

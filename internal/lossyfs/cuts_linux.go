@@ -62,16 +62,7 @@ const (
 // from cut to cut. One that cannot be read after a cut fails the test.
 func Cuts(t *testing.T, name string) (lost, cuts int) {
 	t.Helper()
-	if _, err := os.Stat("/dev/fuse"); err != nil || os.Geteuid() != 0 {
-		t.Skip("a lossy disk is mounted by root, through /dev/fuse")
-	}
-	count := usualCuts
-	if text, set := os.LookupEnv(EnvCount); set {
-		var err error
-		if count, err = strconv.Atoi(text); err != nil || count < 1 {
-			t.Fatalf("%s=%q: must be a positive number", EnvCount, text)
-		}
-	}
+	count, _ := atLeastOne(t, EnvCount, usualCuts)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := run{t: t, disk: New(seed), dir: t.TempDir(), chance: rand.New(rand.NewPCG(seed, 1)), acked: map[string]bool{}}
@@ -87,6 +78,24 @@ func Cuts(t *testing.T, name string) (lost, cuts int) {
 		t.Errorf("only %d items were acknowledged over %d cuts: too few to tell anything", r.total, count)
 	}
 	return lost, cuts
+}
+
+// atLeastOne is the count that the environment asks for. The test is skipped where there can be
+// no such disk.
+func atLeastOne(t *testing.T, name string, usual int) (count int, set bool) {
+	t.Helper()
+	if _, err := os.Stat("/dev/fuse"); err != nil || os.Geteuid() != 0 {
+		t.Skip("a lossy disk is mounted by root, through /dev/fuse")
+	}
+	text, set := os.LookupEnv(name)
+	if !set {
+		return usual, false
+	}
+	count, err := strconv.Atoi(text)
+	if err != nil || count < 1 {
+		t.Fatalf("%s=%q: must be a positive number", name, text)
+	}
+	return count, true
 }
 
 type run struct {

@@ -14,6 +14,7 @@ func init() {
 		"careful":   {Write: writeFiles(true, true), Read: readFiles},
 		"unflushed": {Write: writeFiles(false, true), Read: readFiles},
 		"unnamed":   {Write: writeFiles(true, false), Read: readFiles},
+		"stubborn":  {Write: flushAgain, Read: readFiles},
 	})
 }
 

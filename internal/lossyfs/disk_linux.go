@@ -18,6 +18,9 @@ type Disk struct {
 	root   *entry
 	ids    uint64
 	off    bool // the power is cut until the next mount
+
+	failing Call
+	until   int // the so many-th call fails; 0: none, or it has
 }
 
 // entry is a file or a directory.
@@ -54,6 +57,39 @@ func (d *Disk) entry(mode uint32) *entry {
 		e.names, e.keptNames = map[string]*entry{}, map[string]*entry{}
 	}
 	return e
+}
+
+// Call is what can be made to fail.
+type Call int
+
+// The calls that stores make durable with.
+const (
+	OnWrite Call = iota
+	OnFsync
+)
+
+// Fail lets the k-th call from now on fail with EIO, once. What an fsync was for is lost then,
+// and the next one of the same file does not bring it back: so does Linux, which takes pages
+// that it could not write for clean.
+func (d *Disk) Fail(what Call, k int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failing, d.until = what, k
+}
+
+// Failed reports whether the call that is to fail has come.
+func (d *Disk) Failed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.until <= 0
+}
+
+func (d *Disk) fails(what Call) bool {
+	if d.failing != what || d.until <= 0 {
+		return false
+	}
+	d.until--
+	return d.until == 0
 }
 
 // Cut ends the power: every later call of a program fails, and what is seen after the next

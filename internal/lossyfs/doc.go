@@ -13,6 +13,9 @@
 //	writer ─▶ store ─▶ files ─▶ FUSE ─▶ Disk        Cut ─▶ reader ─▶ store ─▶ what is there
 //	   └─▶ "acknowledged" ─────────────────────────────────▶ all of it must be there
 //
+// [Errors] is the other: a write or an fsync fails with EIO, once, and what it was for never
+// reaches the disk, whatever is flushed later.
+//
 // It needs root and /dev/fuse, and Linux; elsewhere [Cuts] skips. Locks are the kernel's, and
 // so is the page cache: a program that maps files sees what it wrote.
 //

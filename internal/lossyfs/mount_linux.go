@@ -201,6 +201,9 @@ func (n *node) Read(_ context.Context, _ fs.FileHandle, into []byte, at int64) (
 // Write implements fs.NodeWriter.
 func (n *node) Write(_ context.Context, _ fs.FileHandle, data []byte, at int64) (uint32, syscall.Errno) {
 	errno := n.powered(func() syscall.Errno {
+		if n.disk.fails(OnWrite) {
+			return syscall.EIO
+		}
 		n.entry.write(at, data)
 		return 0
 	})
@@ -210,6 +213,10 @@ func (n *node) Write(_ context.Context, _ fs.FileHandle, data []byte, at int64) 
 // Fsync implements fs.NodeFsyncer, of files and of directories.
 func (n *node) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	return n.powered(func() syscall.Errno {
+		if n.disk.fails(OnFsync) {
+			n.entry.changes = nil
+			return syscall.EIO
+		}
 		n.entry.flush()
 		return 0
 	})

@@ -52,3 +52,11 @@ func TestPowerCuts(t *testing.T) {
 		t.Errorf("%d accepted events were lost in %d cuts", lost, cuts)
 	}
 }
+
+// R12: nothing is acknowledged that a failed write or fsync has kept from the disk, and the next
+// process goes on.
+func TestIOErrors(t *testing.T) {
+	if lost, _ := lossyfs.Errors(t, "spool"); lost > 0 {
+		t.Errorf("%d accepted events were lost", lost)
+	}
+}

@@ -110,3 +110,11 @@ func TestPowerCuts(t *testing.T) {
 		t.Error("synchronous=NORMAL lost nothing: this disk forgets too little")
 	}
 }
+
+// R12: nothing is acknowledged that a failed write or fsync has kept from the disk, and the next
+// process goes on.
+func TestIOErrors(t *testing.T) {
+	if lost, _ := lossyfs.Errors(t, "database"); lost > 0 {
+		t.Errorf("%d commits that were answered were lost", lost)
+	}
+}
