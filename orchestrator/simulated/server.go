@@ -50,7 +50,7 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{store: &mortal{Store: st, ask: o.Commit}}
 	s.engine = engine.New(s.store, authority, engine.Options{Logger: o.Log, Now: o.Now, LeaseTTL: o.Lease})
-	if s.handler, err = agentapi.Handler(s.engine, o.Log); err == nil {
+	if s.handler, err = agentapi.Handler(s.engine, o.Log, nil); err == nil {
 		s.roots, err = pki.ParseCertificates([]byte(authority.PEM()))
 	}
 	if err != nil {

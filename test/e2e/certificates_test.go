@@ -14,6 +14,7 @@ import (
 
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
 )
 
 const quickWorkflow = `name: quick
@@ -155,6 +156,89 @@ func (w *world) metric(id api.AgentID, sample string) int {
 	n, err := strconv.Atoi(string(found[1]))
 	w.must(err)
 	return n
+}
+
+// An agent that was away until its certificate ended comes back by itself as far as quarantine: it
+// collects and is not ready, says what it waits for, and when an admin has approved it what it
+// collected is there, of before and meanwhile.
+func TestAwayUntilItsCertificateEnded(t *testing.T) {
+	w := newWorldFor(t, 3*time.Minute, []string{"--certificate-lifetime", "8s", "--renewal-grace", "10m"})
+	w.agent("away", api.Sensor, []string{"counting-sensor"}, map[string]string{"count": "plugin: counting-sensor\nconfig: {pause: 0.3}\n"})
+	accepted := func() []string { return effects(t, w.home("away", "counting-sensor", "accepted")) }
+	w.start("away")
+	w.await("an event", func() error {
+		if len(accepted()) == 0 {
+			return errors.New("none was accepted")
+		}
+		return nil
+	})
+	w.must(w.Process("away").Stop())
+	text, err := os.ReadFile(w.Agent("away").Base + "/certificates/client.crt")
+	w.must(err)
+	certs, err := pki.ParseCertificates(text)
+	w.must(err)
+	time.Sleep(time.Until(certs[0].NotAfter) + time.Second)
+
+	ready := make(chan error, 1)
+	go func() { ready <- w.StartAgent(w.ctx, "away") }()
+	status := func(want string) {
+		w.await("away is "+want, func() error {
+			if got := cli[struct{ Status string }](w, "agents", "show", "away").Status; got != want {
+				return fmt.Errorf("it is %s", got)
+			}
+			return nil
+		})
+	}
+	status("quarantined")
+	before, recorded := len(accepted()), len(w.events())
+	w.await("three more events, and why they wait", func() error {
+		if n := len(accepted()); n < before+3 {
+			return fmt.Errorf("%d events are accepted, and were %d", n, before)
+		}
+		return w.notReady("away", "agent_quarantined")
+	})
+	if n := len(w.events()); n != recorded {
+		t.Errorf("%d events are recorded of an agent in quarantine", n-recorded)
+	}
+	_, err = w.CLI(w.ctx, "agents", "approve", "away")
+	w.must(err)
+	w.must(<-ready)
+	status("online")
+	w.await("every accepted event recorded", func() error {
+		events := map[string]bool{}
+		for _, e := range w.events() {
+			events[string(e.ID)] = true
+		}
+		for _, id := range accepted() {
+			if !events[id] {
+				return fmt.Errorf("event %s is not recorded", id)
+			}
+		}
+		return nil
+	})
+	for _, g := range cli[struct{ Gaps []any }](w, "agents", "show", "away").Gaps {
+		t.Errorf("lost: %v", g)
+	}
+}
+
+// notReady asks an agent whether it is, and wants a reason why not.
+func (w *world) notReady(id api.AgentID, reason string) error {
+	w.t.Helper()
+	addr, err := w.Agent(id).Endpoint("health")
+	if err != nil {
+		return err
+	}
+	client := http.Client{Timeout: 5 * time.Second}
+	answer, err := client.Get("http://" + addr + "/ready")
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, err := limits.ReadAll(answer.Body, 1<<20)
+	if err != nil || answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), reason) {
+		return fmt.Errorf("/ready is %s: %s, %v; want 503 and %s", answer.Status, text, err, reason)
+	}
+	return nil
 }
 
 // Agents that come with tokens instead of certificates do the same work, and say that

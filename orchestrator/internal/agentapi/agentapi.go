@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -30,8 +31,9 @@ const (
 	busyPollInterval = 5
 )
 
-// Handler returns the handler of the agents' listener.
-func Handler(e *engine.Engine, log *slog.Logger) (http.Handler, error) {
+// Handler returns the handler of the agents' listener. refused hears of requests that are refused
+// before it is known whose they are; nil hears nothing.
+func Handler(e *engine.Engine, log *slog.Logger, refused func(reason, from string)) (http.Handler, error) {
 	return route.Build(route.Agents, map[route.ID]route.Handler{
 		route.Enroll:       enroll(e),
 		route.Renew:        renew(e),
@@ -46,7 +48,7 @@ func Handler(e *engine.Engine, log *slog.Logger) (http.Handler, error) {
 		route.Assignments:  whenChanged(e.Assignments),
 		route.Monitors:     whenChanged(e.Monitors),
 		route.Package:      packageFile(e),
-	}, route.Options{Gate: gate{e}, Logger: log, Observe: e.Served})
+	}, route.Options{Gate: gate{e}, Logger: log, Observe: e.Served, Refused: refused})
 }
 
 // gate lets the engine admit agents.
@@ -59,6 +61,19 @@ func (g gate) Admit(ctx context.Context, cert *x509.Certificate) (context.Contex
 	}
 	authenticated(ctx)
 	return admitted, principal(id), release, nil
+}
+
+func (g gate) AdmitLate(ctx context.Context, cert *x509.Certificate) (context.Context, route.Principal, func(), error) {
+	late, id, err := g.engine.AdmitLate(ctx, cert)
+	switch {
+	case err != nil:
+		return nil, route.Principal{Kind: route.Anonymous}, nil, err
+	case !late:
+		return g.Admit(ctx, cert)
+	}
+	p := principal(id)
+	p.Late = ca.Serial(cert)
+	return ctx, p, func() {}, nil
 }
 
 func (g gate) AdmitToken(ctx context.Context, token string) (context.Context, route.Principal, func(), error) {
@@ -119,8 +134,13 @@ func about[In, Out any](call func(context.Context, pki.Identity, api.Instruction
 func renew(e *engine.Engine) route.Handler {
 	call := taking(e.Renew)
 	return func(ctx context.Context, c *route.Call) (any, error) {
-		if c.Principal.Bearer {
+		switch {
+		case c.Principal.Bearer:
 			return nil, api.Errorf(api.CodeForbidden, "A token does not become a certificate; enrol the agent with `stavily tokens create` for that.")
+		case c.Principal.Late != "":
+			return taking(func(ctx context.Context, id pki.Identity, r api.CertificateRequest) (api.EnrollResponse, error) {
+				return e.RenewLate(ctx, id, c.Principal.Late, r)
+			})(ctx, c)
 		}
 		return call(ctx, c)
 	}

@@ -104,12 +104,13 @@ func call(t *testing.T, s *servertest.Server, c caller, method, path string) (in
 	t.Helper()
 	client := s.HTTP(c.agent)
 	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(t.Context(), method, s.URL()+path, strings.NewReader("{}"))
+	var body io.Reader
+	if method != http.MethodGet {
+		body = strings.NewReader("{}")
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, s.URL()+path, body)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if method == http.MethodGet {
-		req.Body = nil
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/handshake"
 )
 
 // Limits of the listener.
@@ -62,74 +64,19 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// Listener adds the cap of unknown connections for each address, and TLS, to l. It ends
-// with ctx, at the latest when it is closed.
-func Listener(ctx context.Context, l net.Listener, conf *tls.Config) net.Listener {
-	h := &handshakes{Listener: &capped{Listener: l, unknown: map[string]int{}}, conf: conf, ready: make(chan net.Conn), failed: make(chan error)}
-	h.running, h.end = context.WithCancel(ctx)
-	return h
-}
-
-// handshakes accepts connections whose handshake is over. Each has a goroutine for it,
-// which ends with it: cryptography takes a deep stack, that the goroutine of a connection
-// would keep as long as the agent is there. One that failed is handed on as well, so that
-// the server says in its log what it was.
-type handshakes struct {
-	net.Listener
-	conf    *tls.Config
-	begin   sync.Once
-	ready   chan net.Conn
-	failed  chan error
-	running context.Context // until Close
-	end     context.CancelFunc
-}
-
-func (h *handshakes) Accept() (net.Conn, error) {
-	h.begin.Do(func() { go h.run() })
-	select {
-	case c := <-h.ready:
-		return c, nil
-	case err := <-h.failed:
-		return nil, err
-	case <-h.running.Done():
-		return nil, net.ErrClosed
-	}
-}
-
-func (h *handshakes) run() {
-	for h.running.Err() == nil {
-		c, err := h.Listener.Accept()
-		if err == nil {
-			go h.shake(c)
-			continue
-		}
-		select {
-		case h.failed <- err:
-		case <-h.running.Done():
-		}
-	}
-}
-
-func (h *handshakes) shake(c net.Conn) {
-	ctx, cancel := context.WithTimeout(h.running, headerTimeout)
-	defer cancel()
-	t := tls.Server(c, h.conf)
-	_ = t.HandshakeContext(ctx) // the connection keeps the error and gives it to whom asks next
-	select {
-	case h.ready <- t:
-	case <-h.running.Done():
-		t.Close()
-	}
-}
-
-func (h *handshakes) Close() error {
-	h.end()
-	return h.Listener.Close()
+// Listener adds the cap of unknown connections for each address, and TLS, to l. It ends when it is
+// closed. refused hears of who comes to nothing, and why.
+func Listener(ctx context.Context, l net.Listener, conf *tls.Config, refused func(reason, from string)) net.Listener {
+	c := &capped{Listener: l, unknown: map[string]int{}, refused: refused}
+	return handshake.Listen(ctx, c, conf, headerTimeout, func(from net.Addr, err error) {
+		refused(handshake.Reason(err), from.String())
+	})
 }
 
 // capped closes connections of an address that has too many unknown ones.
 type capped struct {
 	net.Listener
+	refused func(reason, from string)
 	mu      sync.Mutex // guards unknown
 	unknown map[string]int
 }
@@ -147,6 +94,7 @@ func (l *capped) Accept() (net.Conn, error) {
 		if err == nil && l.enter(host) {
 			return &connection{Conn: c, known: sync.OnceFunc(func() { l.leave(host) })}, nil
 		}
+		l.refused(handshake.TooMany, c.RemoteAddr().String())
 		c.Close()
 	}
 }

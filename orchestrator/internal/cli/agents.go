@@ -13,7 +13,7 @@ import (
 const pathAgents = "/api/v1/agents"
 
 func agentsCommand(o *options) *cobra.Command {
-	return group("agents", "List, show and revoke agents", agentsList(o), agentsShow(o), agentsRevoke(o))
+	return group("agents", "List, show, revoke and approve agents", agentsList(o), agentsShow(o), agentsRevoke(o), agentsApprove(o))
 }
 
 func agentsList(o *options) *cobra.Command {
@@ -36,7 +36,7 @@ func agentsList(o *options) *cobra.Command {
 	}
 	l = newLister(c, 0)
 	l.filter(c, "type", "only `sensor` or action agents")
-	l.filter(c, "status", "only agents that are: online, draining, offline, lost or revoked")
+	l.filter(c, "status", "only agents that are: online, draining, offline, lost, quarantined or revoked")
 	l.filter(c, "tag", "only agents that have this `tag`")
 	l.filter(c, "plugin", "only agents that have the plugin of this `id`")
 	return c
@@ -67,6 +67,10 @@ func showAgent(cmd *cobra.Command, o *options, a operatorapi.Agent) error {
 		{"Host", a.Hostname}, {"Version", a.Version}, {"Tags", strings.Join(a.Tags, ", ")},
 		{"Enrolled", full(a.EnrolledAt)}, {"Last seen", full(a.LastSeen)}, {"Certificate ends", full(a.CertificateNotAfter)},
 		{"Revoked", full(a.RevokedAt)}, {"Reason", a.RevokedReason},
+	}
+	if q := a.Quarantine; q != nil {
+		pairs = append(pairs, [2]string{"Quarantine", "since " + full(q.Since) + ": " + q.Reason},
+			[2]string{"Would come with", "certificate " + q.Serial + ", key " + q.KeyHash + ": stavily agents approve " + string(a.ID)})
 	}
 	if a.Health != nil {
 		pairs = append(pairs, [2]string{"Health", a.Health.Status})
@@ -115,5 +119,38 @@ its lease runs out. To let it in again, enrol it with a token for its id.`,
 		},
 	}
 	c.Flags().StringVar(&r.Reason, "reason", "", "kept with the agent and in the audit log")
+	return c
+}
+
+func agentsApprove(o *options) *cobra.Command {
+	var r operatorapi.ApproveRequest
+	c := &cobra.Command{
+		Use:   "approve ID",
+		Short: "Let an agent in again that is in quarantine",
+		Long: `Let an agent in again that renewed its certificate after it had ended, for which the
+server was started with --renewal-grace. See on its host first that it is the agent
+that asked: its disk may have been somebody else's meanwhile. What it collected waits
+there and is sent once it is let in. To refuse it, revoke it.`,
+		Example: "  stavily agents show web-01\n  stavily agents approve web-01",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if r.Serial == "" {
+				var a operatorapi.Agent
+				if err := o.client().Do(cmd.Context(), http.MethodGet, pathOf(pathAgents, args[0]), nil, nil, &a); err != nil {
+					return err
+				}
+				if a.Quarantine == nil {
+					return fmt.Errorf("agent %s is not in quarantine: it is %s", a.ID, a.Status)
+				}
+				r.Serial = a.Quarantine.Serial
+			}
+			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathAgents, args[0], "approve"), nil, r, nil); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.ErrOrStderr(), "Agent %s is let in, with certificate %s.\n", args[0], r.Serial)
+			return err
+		},
+	}
+	c.Flags().StringVar(&r.Serial, "serial", "", "approve this `certificate` alone, as agents show names it (default: the one that it would come with)")
 	return c
 }

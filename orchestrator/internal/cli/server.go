@@ -84,6 +84,7 @@ the requests in flight, with exit code 0.`,
 	f.StringVar(&so.Collector, "otlp-endpoint", "", "`URL` of an OpenTelemetry collector that spans go to, for example http://127.0.0.1:4318 (default: "+trace.EnvEndpoint+"; tracing is off without)")
 	f.StringVar(&so.Sampler, "trace-sampler", trace.AlwaysOn, "which traces that begin here are recorded: always_on, always_off or traceidratio:0.1")
 	f.DurationVar(&so.Lifetime, "certificate-lifetime", ca.DefaultLifetime, fmt.Sprintf("how long certificates of agents and server are good for, %s to %s; agents renew them at two thirds", ca.MinLifetime, ca.MaxLifetime))
+	f.DurationVar(&so.RenewalGrace, "renewal-grace", 0, fmt.Sprintf("how long after its end an agent can still renew its certificate, at most %s; it does nothing then until an admin approves it (stavily agents approve); 0: it must be enrolled again", ca.MaxLifetime))
 	f.DurationVar(&so.Lease, "lease", time.Minute, fmt.Sprintf("how long an agent may say nothing about an instruction that it was given, at least %s; then it is given to another where it has not begun, and told as interrupted where it has", minLease))
 	keepFlags(f, &so)
 	f.BoolVar(&so.AllowJWT, "allow-jwt", false, "let agents come with a signed token instead of a certificate, for networks that break mutual TLS; less safe")
@@ -100,6 +101,8 @@ func checkTimes(so server.Options) error {
 	switch {
 	case so.Lease < minLease:
 		return fmt.Errorf("--lease %s: must be at least %s", so.Lease, minLease)
+	case so.RenewalGrace < 0 || so.RenewalGrace > ca.MaxLifetime:
+		return fmt.Errorf("--renewal-grace %s: must be from 0 to %s", so.RenewalGrace, ca.MaxLifetime)
 	case so.SlowQuery < 0:
 		return fmt.Errorf("--slow-query %s: must be 0 or more", so.SlowQuery)
 	}

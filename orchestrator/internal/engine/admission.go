@@ -34,13 +34,13 @@ func (e *Engine) Admit(ctx context.Context, cert *x509.Certificate) (admitted co
 	case id.TrustDomain != e.ca.TrustDomain():
 		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "The certificate is of trust domain %q, this orchestrator's is %q; enrol the agent here.", id.TrustDomain, e.ca.TrustDomain())
 	case now.After(cert.NotAfter):
-		return nil, id, nil, api.Errorf(api.CodeBadCertificate, "The certificate ended at %s; enrol the agent again: `stavily tokens create --type %s --agent-id %s` prints the command.", cert.NotAfter.UTC().Format(time.RFC3339), id.Type, id.Agent)
+		return nil, id, nil, endedAt(id, cert.NotAfter)
 	}
 	return e.admit(ctx, id, func(ctx context.Context) error {
 		if _, known := e.ca.Issuer(cert); !known { // revoked since the handshake
 			return errOtherCA
 		}
-		return e.checkCurrent(ctx, id, cert)
+		return e.checkCurrent(ctx, id, ca.Serial(cert))
 	})
 }
 
@@ -58,25 +58,41 @@ func (e *Engine) admit(ctx context.Context, id pki.Identity, check func(context.
 	return admitted, id, release, nil
 }
 
-// checkCurrent holds the certificate against the agent's record.
-func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, cert *x509.Certificate) error {
-	serial := ca.Serial(cert)
+// checkCurrent admits a certificate that its agent holds. The first use of one that was renewed
+// counts while the agent is in quarantine too, and so does when it was seen; nothing else.
+func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, serial string) error {
+	agent, err := e.holder(ctx, id, serial)
+	switch {
+	case err != nil:
+		return err
+	case serial == agent.NextSerial:
+		err = e.activate(ctx, id, serial)
+	default:
+		err = e.hearOf(ctx, id, agent)
+	}
+	if err == nil && agent.State == store.Quarantined {
+		return quarantined(*agent)
+	}
+	return err
+}
+
+// holder holds a certificate against the agent's record: it is the one issued last, or the one
+// before it.
+func (e *Engine) holder(ctx context.Context, id pki.Identity, serial string) (*store.Agent, error) {
 	agent, err := e.agent(ctx, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return e.namesNobody(ctx, id, serial, api.Errorf(api.CodeBadCertificate, "No agent %s is enrolled in organisation %s; enrol it again.", id.Agent, id.Org))
+		return agent, e.namesNobody(ctx, id, serial, api.Errorf(api.CodeBadCertificate, "No agent %s is enrolled in organisation %s; enrol it again.", id.Agent, id.Org))
 	case err != nil:
-		return err
+		return agent, err
 	case agent.State == store.Revoked:
-		return revoked(*agent)
+		return agent, revoked(*agent)
 	case agent.Type != id.Type:
-		return e.namesNobody(ctx, id, serial, api.Errorf(api.CodeBadCertificate, "Agent %s is enrolled as a %s agent by now; enrol this one under another id.", id.Agent, agent.Type))
-	case serial == agent.NextSerial:
-		return e.activate(ctx, id, serial)
-	case serial != agent.Serial:
-		return e.superseded(ctx, id, agent, serial)
+		return agent, e.namesNobody(ctx, id, serial, api.Errorf(api.CodeBadCertificate, "Agent %s is enrolled as a %s agent by now; enrol this one under another id.", id.Agent, agent.Type))
+	case serial != agent.Serial && serial != agent.NextSerial:
+		return agent, e.superseded(ctx, id, agent, serial)
 	}
-	return e.hearOf(ctx, id, agent)
+	return agent, nil
 }
 
 // namesNobody records a certificate of our CA that no agent of ours has: the database is an
@@ -105,15 +121,17 @@ func (e *Engine) activate(ctx context.Context, id pki.Identity, serial string) e
 		if a.NextSerial != serial {
 			return nil // a request beside this one was first
 		}
-		a.RetiredSerial, a.ActivatedAt = a.Serial, t.now
-		a.Serial, a.KeyHash, a.CertificatePEM, a.NotAfter = a.NextSerial, a.NextKeyHash, a.NextCertificatePEM, a.NextNotAfter
-		a.NextSerial, a.NextKeyHash, a.NextCertificatePEM, a.NextNotAfter = "", "", "", time.Time{}
-		a.LastSeen = t.now
-		if err := t.audit(actor(id), "certificate.activate", string(id.Agent), "serial "+serial); err != nil {
-			return err
-		}
-		return t.PutAgent(a)
+		return errors.Join(t.takeUp(&a), t.PutAgent(a))
 	})
+}
+
+// takeUp has the agent's next certificate count, which it has shown.
+func (t *tx) takeUp(a *store.Agent) error {
+	a.RetiredSerial, a.ActivatedAt = a.Serial, t.now
+	a.Serial, a.KeyHash, a.CertificatePEM, a.NotAfter = a.NextSerial, a.NextKeyHash, a.NextCertificatePEM, a.NextNotAfter
+	a.NextSerial, a.NextKeyHash, a.NextCertificatePEM, a.NextNotAfter = "", "", "", time.Time{}
+	a.LastSeen = t.now
+	return t.audit("agent "+string(a.ID), "certificate.activate", string(a.ID), "serial "+a.Serial)
 }
 
 // Revoke refuses the agent from now on: its requests in flight end with that answer
@@ -154,6 +172,12 @@ func (e *Engine) Refused(ctx context.Context, id pki.Identity, what string, reas
 	if err != nil {
 		e.log.ErrorContext(ctx, "audit of a refusal", "agent", id.Agent, "what", what, "error", err)
 	}
+}
+
+// RecordStrangers audits in an organisation who was refused at a listener before it was known
+// whose the connection or request was.
+func (e *Engine) RecordStrangers(ctx context.Context, org api.OrgID, listener, detail string) error {
+	return e.update(ctx, org, func(t *tx) error { return t.audit("strangers", "strangers.refused", listener, detail) })
 }
 
 // Bounds on records of refusals, so that one that is repeated at full speed does not

@@ -37,6 +37,8 @@ func (e *Engine) checkToken(ctx context.Context, token ca.Token) error {
 		return err
 	case agent.State == store.Revoked:
 		return revoked(*agent)
+	case agent.State == store.Quarantined:
+		return quarantined(*agent)
 	case agent.Type != id.Type:
 		return api.Errorf(api.CodeBadToken, "Agent %s is a %s agent by now; make a token for another id.", id.Agent, agent.Type)
 	case agent.TokensFrom.IsZero() || token.Issued.Before(agent.TokensFrom):
@@ -46,7 +48,7 @@ func (e *Engine) checkToken(ctx context.Context, token ca.Token) error {
 }
 
 // CreateJWT makes a token with which the agent comes instead of a certificate. An agent
-// that is not known, or was revoked, is let in by it.
+// that is not known, was revoked or is in quarantine is let in by it.
 func (e *Engine) CreateJWT(ctx context.Context, org api.OrgID, spec TokenSpec) (ca.Token, error) {
 	if e.jwt == nil {
 		return ca.Token{}, errNoTokens
@@ -67,7 +69,7 @@ func (e *Engine) CreateJWT(ctx context.Context, org api.OrgID, spec TokenSpec) (
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		known := err == nil && a.State != store.Revoked
+		known := err == nil && a.State == store.Active
 		// One that was refreshed by a thief just before the revocation has the same second.
 		if a.State == store.Revoked && token.Issued.Before(a.RevokedAt) {
 			return api.Errorf(api.CodeConflict, "Agent %s was revoked within this second, and tokens count whole seconds; make the token again in a moment.", a.ID)

@@ -77,11 +77,11 @@ func (e *Engine) lookAtAgents(ctx context.Context, org api.OrgID) (next time.Tim
 // isLost reports whether an agent has fallen silent that had not said that it goes.
 func (e *Engine) isLost(a store.Agent, from, now time.Time) bool {
 	heard := later(later(a.LastSeen, a.EnrolledAt), from)
-	return !a.Lost && a.State != store.Revoked && a.Status != StatusOffline && now.Sub(heard) >= lostAfter
+	return !a.Lost && a.State == store.Active && a.Status != StatusOffline && now.Sub(heard) >= lostAfter
 }
 
 func (e *Engine) expires(a store.Agent, now time.Time) bool {
-	return a.State != store.Revoked && a.NextSerial == "" && !a.NotAfter.IsZero() && !a.NotAfter.Equal(a.ExpiryTold) &&
+	return a.State == store.Active && a.NextSerial == "" && !a.NotAfter.IsZero() && !a.NotAfter.Equal(a.ExpiryTold) &&
 		a.NotAfter.Sub(now) < e.ca.Lifetime()/expiringPart
 }
 

@@ -25,6 +25,7 @@ type Options struct {
 	Now      func() time.Time    // nil: time.Now
 	LeaseTTL time.Duration       // 0: 60 s; how long an offer or a silent execution holds
 	Depot    *depot.Depot        // of package files
+	Grace    time.Duration       // how long after its end a certificate can be renewed, into quarantine; 0: it cannot
 	GiveKeys bool                // private keys may be made here and downloaded once
 	Vault    *secret.Vault       // of the values of secrets; nil: there are none
 	Tokens   *ca.Tokens          // that agents may come with instead of a certificate; nil: they may not
@@ -49,6 +50,7 @@ type Engine struct {
 	jwt   *ca.Tokens // nil: off
 
 	keyDownload bool
+	grace       time.Duration
 	stash       keyStash
 	log         *slog.Logger
 	now         func() time.Time // of clock
@@ -100,7 +102,7 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 		o.Metrics = telemetry.NewRegistry("stavily_server")
 	}
 	e := &Engine{
-		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, log: o.Logger, clock: newReckoning(o.Now), ttl: o.LeaseTTL, depot: o.Depot, vault: o.Vault, trace: o.Trace,
+		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, grace: o.Grace, log: o.Logger, clock: newReckoning(o.Now), ttl: o.LeaseTTL, depot: o.Depot, vault: o.Vault, trace: o.Trace,
 		alarm: newAlarm(), ids: newIDs(), looks: map[api.OrgID]look{}, fatal: make(chan struct{}),
 	}
 	e.now = e.clock.now

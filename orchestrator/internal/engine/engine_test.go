@@ -57,9 +57,15 @@ func (c countingScope) View(ctx context.Context, f func(store.Reader) error) err
 // inWorld runs f in a new world.
 func inWorld(t *testing.T, f func(t *testing.T, w world)) {
 	t.Helper()
+	inWorldOf(t, ca.DefaultLifetime, f)
+}
+
+// inWorldOf has certificates live for so long.
+func inWorldOf(t *testing.T, life time.Duration, f func(t *testing.T, w world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "stavily.db")
-		authority, err := ca.Open(t.TempDir(), ca.Options{})
+		authority, err := ca.Open(t.TempDir(), ca.Options{Lifetime: life})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -137,7 +137,7 @@ func (t *tx) enroll(a application) (certificate string, err error) {
 	if t.now.After(token.ExpiresAt) {
 		return "", badToken("expired at " + token.ExpiresAt.UTC().Format(time.RFC3339))
 	}
-	if enrolled && token.AgentID == "" && (existing.State == store.Revoked || existing.Type != a.AgentType || existing.KeyHash != a.keyHash) {
+	if enrolled && token.AgentID == "" && (existing.State != store.Active || existing.Type != a.AgentType || existing.KeyHash != a.keyHash) {
 		return "", api.Errorf(api.CodeConflict, "Agent %s is enrolled already, with another key; choose another id, or replace it with a token made for it: stavily tokens create --type %s --agent-id %s.", a.AgentID, a.AgentType, a.AgentID)
 	}
 	if enrolled {
@@ -195,6 +195,16 @@ func (t *tx) admitAgent(token store.Token, existing store.Agent, a application) 
 // with. Both are good until the new one is used; asking again with the same key before
 // that gets the same certificate.
 func (e *Engine) Renew(ctx context.Context, id pki.Identity, r api.CertificateRequest) (api.EnrollResponse, error) {
+	return e.renew(ctx, id, r, func(t *tx, a *store.Agent) error {
+		if a.State == store.Quarantined {
+			return quarantined(*a)
+		}
+		return nil
+	})
+}
+
+// renew issues the next certificate of an agent that before lets have one.
+func (e *Engine) renew(ctx context.Context, id pki.Identity, r api.CertificateRequest, before func(*tx, *store.Agent) error) (api.EnrollResponse, error) {
 	csr, keyHash, err := parseCSR(r.CSRPEM)
 	if err != nil {
 		return api.EnrollResponse{}, err
@@ -211,6 +221,9 @@ func (e *Engine) Renew(ctx context.Context, id pki.Identity, r api.CertificateRe
 		if a.NextSerial != "" && a.NextKeyHash == keyHash && e.stillGood(a.NextCertificatePEM, a.NextNotAfter, t.now) {
 			certificate = a.NextCertificatePEM
 			return nil
+		}
+		if err := before(t, &a); err != nil {
+			return err
 		}
 		issued, err := e.ca.Issue(id, csr.PublicKey)
 		if err != nil {

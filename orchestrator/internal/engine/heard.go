@@ -157,7 +157,7 @@ func (e *Engine) hearOf(ctx context.Context, id pki.Identity, a *store.Agent) er
 	now := e.now()
 	since := now.Sub(a.LastSeen)
 	switch {
-	case a.Lost, a.LastSeen.IsZero():
+	case returns(a), a.LastSeen.IsZero():
 		return e.seen(ctx, id)
 	case since > seenResolution, since < 0:
 		key := agentKey{id.Org, id.Agent}
@@ -231,16 +231,20 @@ func (e *Engine) flushHeard(ctx context.Context, after time.Duration) (err error
 // seen writes when an agent was heard of. The roster has that already, and keeps its record.
 func (t *tx) seen(id api.AgentID, at time.Time) error {
 	a, err := t.Tx.Agent(id) // as it is written
-	if errors.Is(err, store.ErrNotFound) || err == nil && !a.Lost && a.LastSeen.Equal(at) {
+	if errors.Is(err, store.ErrNotFound) || err == nil && !returns(&a) && a.LastSeen.Equal(at) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	before := a
-	a.LastSeen, a.Lost = at, false
-	if !before.Lost {
+	a.LastSeen = at
+	if !returns(&a) {
 		return t.Tx.PutAgent(a)
 	}
+	a.Lost = false
 	return errors.Join(t.PutAgent(a), t.heard(before, a))
 }
+
+// returns reports whether an agent that is heard of is back: one in quarantine is only seen.
+func returns(a *store.Agent) bool { return a.Lost && a.State == store.Active }

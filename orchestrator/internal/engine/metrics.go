@@ -38,7 +38,7 @@ var requestBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10,
 var commitBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
 
 func newCounts(m *telemetry.Registry, e *Engine) *counts {
-	m.GaugesFunc("agents", "Agents by state: connected ones were heard of in the last three minutes, silent ones were not, revoked ones may not connect.", "state", e.agentStates)
+	m.GaugesFunc("agents", "Agents by state: connected ones were heard of in the last three minutes, silent ones were not, revoked ones may not connect, quarantined ones wait for an admin.", "state", e.agentStates)
 	m.GaugeFunc("disk_full", "1 while the disk of the database has less room than is kept for results (--keep-free): events, webhooks and packages are not taken.", func() float64 {
 		if _, full := e.Full(); full {
 			return 1
@@ -87,7 +87,7 @@ func (e *Engine) agentStates(ctx context.Context) map[string]float64 {
 	if err != nil {
 		return nil
 	}
-	out := map[string]float64{"connected": 0, "silent": 0, "revoked": 0}
+	out := map[string]float64{"connected": 0, "silent": 0, "revoked": 0, "quarantined": 0}
 	for _, org := range orgs {
 		var agents []store.Agent
 		if err := e.View(ctx, org, func(r store.Reader) (err error) { agents, err = r.Agents(); return err }); err != nil {
@@ -104,6 +104,8 @@ func stateOf(a store.Agent, now time.Time) string {
 	switch {
 	case a.State == store.Revoked:
 		return "revoked"
+	case a.State == store.Quarantined:
+		return "quarantined"
 	case a.Status == StatusOffline || now.Sub(a.LastSeen) > SilentAfter:
 		return "silent"
 	}

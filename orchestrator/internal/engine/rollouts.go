@@ -40,7 +40,7 @@ func MembersOf(agents []store.Agent, assignments []store.Assignment, a store.Ass
 		}
 		members = append(members, rollout.Member{
 			Agent:  agent.ID,
-			Online: agent.TakesPackages && agent.Status != StatusOffline && now.Sub(agent.LastSeen) < onlineWithin,
+			Online: agent.State == store.Active && agent.TakesPackages && agent.Status != StatusOffline && now.Sub(agent.LastSeen) < onlineWithin,
 			Report: reportOf(agent, a.Plugin),
 		})
 	}

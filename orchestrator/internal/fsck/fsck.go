@@ -104,11 +104,14 @@ func (c *check) agents() error {
 	agents, err := c.Agents()
 	for _, a := range agents {
 		c.report.Agents++
-		if a.State != store.Active && a.State != store.Revoked {
+		if a.State != store.Active && a.State != store.Revoked && a.State != store.Quarantined {
 			c.found("agent "+string(a.ID), "its state is %q", a.State)
 		}
 		if a.State == store.Revoked && a.RevokedAt.IsZero() {
 			c.found("agent "+string(a.ID), "it is revoked, and nothing says since when")
+		}
+		if a.State == store.Quarantined && a.QuarantinedAt.IsZero() {
+			c.found("agent "+string(a.ID), "it is in quarantine, and nothing says since when")
 		}
 	}
 	return err

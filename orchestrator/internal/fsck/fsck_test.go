@@ -155,6 +155,7 @@ func TestWhatCannotBeIsFound(t *testing.T) {
 		"there is an approval of step people, and the run does not go on":          func(r *records) { r.approvals = append(r.approvals, store.Approval{Run: "01NONE", Step: "people"}) },
 		"its state is \"gone\"":                                                    func(r *records) { r.agent.State = "gone" },
 		"it is revoked, and nothing says since when":                               func(r *records) { r.agent.State = store.Revoked },
+		"it is in quarantine, and nothing says since when":                         func(r *records) { r.agent.State = store.Quarantined },
 	} {
 		r := healthy()
 		breaks(&r)

@@ -162,18 +162,23 @@ func named(things []string) string {
 }
 
 func checkAgents(agents []store.Agent) Check {
-	var lost []string
+	var lost, waiting []string
 	live := 0
 	for _, a := range agents {
 		switch agentStatus(a) {
 		case "lost":
 			lost = append(lost, fmt.Sprintf("%s since %s", a.ID, a.LastSeen.UTC().Format(time.RFC3339)))
+		case "quarantined":
+			waiting = append(waiting, fmt.Sprintf("%s since %s", a.ID, a.QuarantinedAt.UTC().Format(time.RFC3339)))
 		case "online", "draining":
 			live++
 		}
 	}
 	c := ok("agents", fmt.Sprintf("%d are here, none is lost", live))
 	switch {
+	case len(waiting) > 0:
+		c.Status, c.Message = CheckWarning, "in quarantine: "+named(waiting)
+		c.Remedy = "Each renewed a certificate that had ended. See on its host that it was the agent, then `stavily agents approve ID`; else `stavily agents revoke ID`."
 	case len(agents) == 0:
 		c.Status, c.Message, c.Remedy = CheckWarning, "none is enrolled", "Make a token with `stavily tokens create --type sensor`; it prints the command for the agent's host."
 	case len(lost) > 0:
@@ -188,7 +193,7 @@ func checkAgents(agents []store.Agent) Check {
 func checkAgentCertificates(agents []store.Agent, now time.Time, life time.Duration) Check {
 	var late []string
 	for _, a := range agents {
-		if a.State != store.Revoked && a.NotAfter.Sub(now) < life/6 {
+		if a.State == store.Active && a.NotAfter.Sub(now) < life/6 {
 			late = append(late, fmt.Sprintf("%s until %s", a.ID, a.NotAfter.UTC().Format(time.DateOnly)))
 		}
 	}
@@ -204,7 +209,7 @@ func checkAgentCertificates(agents []store.Agent, now time.Time, life time.Durat
 func checkHealth(agents []store.Agent) Check {
 	var ill []string
 	for _, a := range agents {
-		if a.Health == nil || a.State == store.Revoked || agentStatus(a) == "lost" {
+		if a.Health == nil || a.State != store.Active || agentStatus(a) == "lost" {
 			continue
 		}
 		for _, condition := range a.Health.Conditions {

@@ -48,6 +48,7 @@ func Handlers(e *engine.Engine, s Server) (shared, web map[route.ID]route.Handle
 		route.AgentList:        o.agentList,
 		route.AgentShow:        o.agentShow,
 		route.AgentRevoke:      o.agentRevoke,
+		route.AgentApprove:     o.agentApprove,
 		route.WorkflowApply:    o.workflowApply,
 		route.WorkflowList:     o.workflowList,
 		route.WorkflowShow:     o.workflowShow,
@@ -219,6 +220,18 @@ func (o operators) agentRevoke(ctx context.Context, c *route.Call) (any, error) 
 		return nil, err
 	}
 	return nil, missing(c, o.engine.Revoke(ctx, id, api.AgentID(c.PathValue("id")), r.Reason))
+}
+
+func (o operators) agentApprove(ctx context.Context, c *route.Call) (any, error) {
+	var r ApproveRequest
+	if err := c.Decode(&r); err != nil {
+		return nil, err
+	}
+	id, err := org(c)
+	if err != nil {
+		return nil, err
+	}
+	return nil, missing(c, o.engine.LetIn(ctx, id, api.AgentID(c.PathValue("id")), r.Serial))
 }
 
 func (o operators) workflowApply(ctx context.Context, c *route.Call) (any, error) {

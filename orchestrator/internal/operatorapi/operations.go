@@ -68,8 +68,9 @@ var operations = map[route.ID]operation{
 		paramEvery, paramCursor, {"type", "string", "only agents of this type"}, {"status", "string", "only agents of this status"},
 		{"tag", "string", "only agents that have this tag"}, {"plugin", "string", "only agents that have this plugin"},
 	}, gives: []Agent{}},
-	route.AgentShow:   {tag: "agents", about: "Show one agent", gives: Agent{}},
-	route.AgentRevoke: {tag: "agents", about: "Refuse an agent from now on", takes: RevokeRequest{}},
+	route.AgentShow:    {tag: "agents", about: "Show one agent", gives: Agent{}},
+	route.AgentRevoke:  {tag: "agents", about: "Refuse an agent from now on", takes: RevokeRequest{}},
+	route.AgentApprove: {tag: "agents", about: "Let an agent in again that renewed a certificate which had ended, and waits in quarantine", takes: ApproveRequest{}},
 	route.WorkflowApply: {tag: "workflows", about: "Check a workflow, run the tests that it brings and put it into effect", header: []parameter{
 		{"If-Match", "string", "apply only over one of these versions: entity tags as the workflow's own route has them, or *"},
 		{"If-None-Match", "string", "*: apply only where no version is in effect"},

@@ -73,13 +73,14 @@ type Agent struct {
 	Name                string              `json:"name,omitempty"`
 	Hostname            string              `json:"hostname,omitempty"` // as it said at enrolment
 	Version             string              `json:"version,omitempty"`
-	Status              string              `json:"status"` // online | draining | offline | lost | revoked
+	Status              string              `json:"status"` // online | draining | offline | lost | quarantined | revoked
 	Tags                []string            `json:"tags,omitempty"`
 	EnrolledAt          api.Time            `json:"enrolled_at"`
 	LastSeen            api.Time            `json:"last_seen"`
 	CertificateNotAfter api.Time            `json:"certificate_not_after"`
 	RevokedAt           api.Time            `json:"revoked_at"`
 	RevokedReason       string              `json:"revoked_reason,omitempty"`
+	Quarantine          *Quarantine         `json:"quarantine,omitempty"` // of one that waits to be let in again
 	Plugins             []api.PluginInfo    `json:"plugins,omitempty"`
 	Assigned            []api.AssignedState `json:"assigned,omitempty"` // what became of the packages that it is to have
 	Monitors            []api.MonitorInfo   `json:"monitors,omitempty"`
@@ -92,6 +93,20 @@ type Agent struct {
 type Gap struct {
 	api.Gap
 	ReceivedAt api.Time `json:"received_at"`
+}
+
+// Quarantine is why an agent waits for an admin, since when, and the certificate with which it
+// would be let in.
+type Quarantine struct {
+	Since   api.Time `json:"since"`
+	Reason  string   `json:"reason"`
+	Serial  string   `json:"serial"`
+	KeyHash string   `json:"key_hash"`
+}
+
+// ApproveRequest lets an agent in again with the certificate of its quarantine that was looked at.
+type ApproveRequest struct {
+	Serial string `json:"serial"`
 }
 
 // RevokeRequest says why an agent is revoked.

@@ -32,8 +32,16 @@ func viewAgent(a store.Agent) Agent {
 		ID: a.ID, Type: a.Type, Name: a.Name, Hostname: a.Hostname, Version: a.Version, Status: agentStatus(a), Tags: a.Tags,
 		EnrolledAt: api.At(a.EnrolledAt), LastSeen: api.At(a.LastSeen), CertificateNotAfter: api.At(a.NotAfter),
 		RevokedAt: api.At(a.RevokedAt), RevokedReason: a.RevokedReason,
-		Plugins: a.Plugins, Assigned: assigned, Monitors: a.Monitors, Health: a.Health, Sandbox: a.Sandbox,
+		Quarantine: viewQuarantine(a), Plugins: a.Plugins, Assigned: assigned, Monitors: a.Monitors, Health: a.Health, Sandbox: a.Sandbox,
 	}
+}
+
+func viewQuarantine(a store.Agent) *Quarantine {
+	if a.State != store.Quarantined {
+		return nil
+	}
+	serial, keyHash := engine.Applied(a)
+	return &Quarantine{Since: api.At(a.QuarantinedAt), Reason: a.QuarantineReason, Serial: serial, KeyHash: keyHash}
 }
 
 // agentStatus is what the agent said last, unless it cannot be true any more.
@@ -41,6 +49,8 @@ func agentStatus(a store.Agent) string {
 	switch {
 	case a.State == store.Revoked:
 		return "revoked"
+	case a.State == store.Quarantined:
+		return "quarantined"
 	case a.Status != engine.StatusOffline && time.Since(a.LastSeen) > engine.SilentAfter:
 		return "lost"
 	}

@@ -25,7 +25,8 @@ type Principal struct {
 	Org   api.OrgID // empty for the operator socket, which has all
 	Agent api.AgentID
 
-	Bearer bool // an agent that came with a token instead of a certificate
+	Bearer bool   // an agent that came with a token instead of a certificate
+	Late   string // serial of the certificate of an agent, if that has ended and is good for a renewal only
 
 	Name  string       // of a user
 	Role  account.Role // Admin on the operator socket
@@ -50,6 +51,9 @@ type Gate interface {
 	// is cancelled with such an error as its cause when admission is withdrawn;
 	// release ends the watch for that and is called exactly once, when err is nil.
 	Admit(ctx context.Context, cert *x509.Certificate) (admitted context.Context, p Principal, release func(), err error)
+	// AdmitLate does the same for a certificate that the handshake let through although it has
+	// ended, if it has: then the principal is Late.
+	AdmitLate(ctx context.Context, cert *x509.Certificate) (admitted context.Context, p Principal, release func(), err error)
 	// AdmitToken does the same for a token that came instead of a certificate.
 	AdmitToken(ctx context.Context, token string) (admitted context.Context, p Principal, release func(), err error)
 	// TakesTokens reports whether AdmitToken is to be asked at all.
@@ -76,6 +80,9 @@ type Options struct {
 	// Observe hears of each request: its row, how it ended ("ok", "client_gone" or the code
 	// of the error), and how long it took, with the time it was held open for. nil hears nothing.
 	Observe func(row, outcome string, took time.Duration)
+	// Refused hears of requests to the agent listener that are refused before it is known whose
+	// they are: the code of the error and the address. nil hears nothing.
+	Refused func(code, from string)
 }
 
 // Build makes the handler of a listener. It fails when the table has a row of the
@@ -84,7 +91,10 @@ func Build(l Listener, handlers map[ID]Handler, o Options) (http.Handler, error)
 	if o.Observe == nil {
 		o.Observe = func(string, string, time.Duration) {}
 	}
-	s := &site{listener: l, gate: o.Gate, people: o.People, errorPage: o.ErrorPage, log: o.Logger, observe: o.Observe, flight: newFlight(), pace: newPace(l)}
+	if o.Refused == nil || l != Agents {
+		o.Refused = func(string, string) {}
+	}
+	s := &site{listener: l, gate: o.Gate, people: o.People, errorPage: o.ErrorPage, log: o.Logger, observe: o.Observe, refused: o.Refused, flight: newFlight(), pace: newPace(l)}
 	rest := maps.Clone(handlers)
 	byPattern := map[string]methods{}
 	var errs []error
@@ -136,6 +146,7 @@ type site struct {
 	flight    *flight
 	pace      *pace
 	observe   func(row, outcome string, took time.Duration)
+	refused   func(code, from string)
 }
 
 // methods are the endpoints of one pattern.

@@ -139,6 +139,7 @@ func (x *exchange) end(outcome string) {
 func (x *exchange) start() (any, error) {
 	ctx, c, release, err := x.admit(x.r)
 	if err != nil {
+		x.stranger(err)
 		return nil, err
 	}
 	x.ctx, x.undo = ctx, append(x.undo, release)
@@ -167,7 +168,18 @@ func (x *exchange) start() (any, error) {
 	}
 	v, err := x.handle(ctx, c)
 	x.site.pace.left(x.row, who, x.begin, err)
+	if c.Principal.Kind == EnrolmentToken {
+		x.stranger(err)
+	}
 	return v, err
+}
+
+// stranger tells of a caller who shows nothing that lets anybody in. One in quarantine is known.
+func (x *exchange) stranger(err error) {
+	switch code := api.CodeOf(err); code {
+	case api.CodeNoCertificate, api.CodeBadCertificate, api.CodeBadToken, api.CodeRevoked:
+		x.site.refused(string(code), x.r.RemoteAddr)
+	}
 }
 
 // answer writes what the handler returned. Where admission was withdrawn meanwhile, that is

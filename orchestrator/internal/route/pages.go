@@ -21,6 +21,7 @@ var (
 	WebAgents         = ID{"web_agents"}
 	WebAgent          = ID{"web_agent"}
 	WebAgentRevoke    = ID{"web_agent_revoke"}
+	WebAgentApprove   = ID{"web_agent_approve"}
 	WebEvents         = ID{"web_events"}
 	WebEvent          = ID{"web_event"}
 	WebWorkflows      = ID{"web_workflows"}
@@ -65,6 +66,7 @@ var pages = pageRows(
 	Row{ID: WebAgents, Role: account.Viewer, Method: http.MethodGet, Pattern: "/agents"},
 	Row{ID: WebAgent, Role: account.Viewer, Method: http.MethodGet, Pattern: "/agents/{id}"},
 	Row{ID: WebAgentRevoke, Role: account.Admin, Method: http.MethodPost, Pattern: "/agents/{id}/revoke", MaxBody: small},
+	Row{ID: WebAgentApprove, Role: account.Admin, Method: http.MethodPost, Pattern: "/agents/{id}/approve", MaxBody: small},
 	Row{ID: WebEvents, Role: account.Viewer, Method: http.MethodGet, Pattern: "/events"},
 	Row{ID: WebEvent, Role: account.Viewer, Method: http.MethodGet, Pattern: "/events/{id}"},
 	Row{ID: WebWorkflows, Role: account.Viewer, Method: http.MethodGet, Pattern: "/workflows"},

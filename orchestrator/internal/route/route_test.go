@@ -51,6 +51,10 @@ func (g *testGate) Admit(ctx context.Context, _ *x509.Certificate) (context.Cont
 	return ctx, g.principal, func() { close(stop); wg.Wait(); cancel(nil) }, nil
 }
 
+func (g *testGate) AdmitLate(ctx context.Context, cert *x509.Certificate) (context.Context, Principal, func(), error) {
+	return g.Admit(ctx, cert)
+}
+
 func (g *testGate) AdmitToken(ctx context.Context, _ string) (context.Context, Principal, func(), error) {
 	return g.Admit(ctx, nil)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
 )
 
 // transferLimit bounds the reading of one body and the writing of one answer. The
@@ -112,6 +113,11 @@ func (e *endpoint) admit(r *http.Request) (context.Context, *Call, func(), error
 		c.Principal = Principal{Kind: EnrolmentToken}
 		return r.Context(), c, func() {}, nil
 	}
+	if late := pki.LateCertificate(r.TLS); late != nil {
+		ctx, p, release, err := e.site.gate.AdmitLate(r.Context(), late)
+		c.Principal = p
+		return ctx, c, release, err
+	}
 	cert := leaf(r)
 	if token := bearer(r); cert == nil && token != "" && e.site.gate.TakesTokens() {
 		ctx, p, release, err := e.site.gate.AdmitToken(r.Context(), token)
@@ -133,6 +139,9 @@ func (e *endpoint) authorize(c *Call) *api.Error {
 	}
 	if e.site.listener != Agents {
 		return e.authorizePerson(c)
+	}
+	if c.Principal.Late != "" && !e.row.Late {
+		return api.Errorf(api.CodeBadCertificate, "The certificate has ended: it is good for a renewal and for nothing else.")
 	}
 	if named := c.PathValue("agent_id"); named != "" && named != string(c.Principal.Agent) {
 		return api.Errorf(api.CodeIdentityMismatch, "The caller is agent %q, the path names %.80q; correct the agent's id or enrol it under that name.", c.Principal.Agent, named)

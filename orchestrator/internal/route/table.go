@@ -68,6 +68,7 @@ var (
 	AgentList        = ID{"agent_list"}
 	AgentShow        = ID{"agent_show"}
 	AgentRevoke      = ID{"agent_revoke"}
+	AgentApprove     = ID{"agent_approve"}
 	WorkflowApply    = ID{"workflow_apply"}
 	WorkflowList     = ID{"workflow_list"}
 	WorkflowShow     = ID{"workflow_show"}
@@ -151,6 +152,7 @@ type Row struct {
 	// whatever they are (see pace).
 	Rate  float64
 	Burst int
+	Late  bool // certificates that have ended are taken, within the grace
 	Holds bool // requests wait for their answers, which may be a Held
 }
 
@@ -198,7 +200,7 @@ func Table() []Row { return slices.Clone(table) }
 var table = slices.Concat([]Row{
 	ofAgents(Enroll, http.MethodPost, api.PathEnroll, []Kind{EnrolmentToken}, small, 0, few),
 	ofAgents(Download, http.MethodGet, api.PathDownload, []Kind{EnrolmentToken}, 0, 0, few),
-	seldom(ofAgents(Renew, http.MethodPost, api.PathCertificate, anyAgent, small, 0, few)),
+	late(seldom(ofAgents(Renew, http.MethodPost, api.PathCertificate, anyAgent, small, 0, few))),
 	seldom(ofAgents(Refresh, http.MethodPost, api.PathToken, anyAgent, small, 0, few)),
 	nowAndThen(ofAgents(Heartbeat, http.MethodPost, api.PathHeartbeat, anyAgent, large, large, few)),
 	often(holding(ofAgents(Instructions, http.MethodGet, api.PathInstructions, action, 0, 0, few))),
@@ -221,6 +223,7 @@ var table = slices.Concat([]Row{
 	Row{ID: AgentList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/agents"},
 	Row{ID: AgentShow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/agents/{id}"},
 	Row{ID: AgentRevoke, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/agents/{id}/revoke", MaxBody: small},
+	Row{ID: AgentApprove, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/agents/{id}/approve", MaxBody: small},
 	Row{ID: WorkflowApply, Role: account.Admin, Method: http.MethodPost, Pattern: "/api/v1/workflows", MaxBody: 2 * large},
 	Row{ID: WorkflowList, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/workflows"},
 	Row{ID: WorkflowShow, Role: account.Viewer, Method: http.MethodGet, Pattern: "/api/v1/workflows/{id}"},
@@ -274,6 +277,12 @@ var table = slices.Concat([]Row{
 	Row{ID: WebhookTake, Method: http.MethodPost, Pattern: "/api/v1/webhooks/{organization}/{path}", Allow: nobodyYet, MaxBody: 2 * small, InFlight: few},
 	Row{ID: SessionPassword, Method: http.MethodPost, Pattern: "/api/v1/session/password", Allow: browser, Role: account.Viewer, MaxBody: small, InFlight: few},
 ), pages)
+
+// late is a row for agents whose certificate has ended.
+func late(r Row) Row {
+	r.Late = true
+	return r
+}
 
 // holding is a row whose requests wait.
 func holding(r Row) Row {

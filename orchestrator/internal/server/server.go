@@ -24,6 +24,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/agentapi"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/engine"
+	"github.com/stavily/agents/orchestrator/internal/handshake"
 	"github.com/stavily/agents/orchestrator/internal/openid"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/retention"
@@ -46,6 +47,7 @@ type Options struct {
 	Hostnames        []string       // names and IP addresses of the server; empty: the host's name and the loopback ones
 	TrustDomain      string         // see ca.Options
 	Lifetime         time.Duration  // of certificates, see ca.Options
+	RenewalGrace     time.Duration  // how long after its end a certificate can be renewed, into quarantine; 0: it cannot
 	WebListen        string         // address of the HTTPS listener for people; empty: none
 	WebCertificate   string         // file of its certificate with its chain, PEM; empty: one of the own CA
 	WebKey           string         // file of the key of WebCertificate
@@ -114,7 +116,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	e := engine.New(st, common.authority, engine.Options{Metrics: registry, Vault: vault, Logger: o.Logger, Depot: common.packages, Trace: tracer, Tokens: common.tokens, GiveKeys: o.GiveKeys, LeaseTTL: o.Lease, Disk: diskOf(o)})
+	e := engine.New(st, common.authority, engine.Options{Metrics: registry, Vault: vault, Logger: o.Logger, Depot: common.packages, Trace: tracer, Tokens: common.tokens, GiveKeys: o.GiveKeys, LeaseTTL: o.Lease, Disk: diskOf(o), Grace: o.RenewalGrace})
 	if err := errors.Join(e.OpenSecrets(ctx), e.SweepPackages(ctx)); err != nil {
 		return err
 	}
@@ -122,7 +124,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	l, err := listen(ctx, o, common.authority)
+	strangers := handshake.NewWatch(handshake.Options{Metrics: registry, Logger: o.Logger, Record: func(ctx context.Context, listener, detail string) error {
+		return e.RecordStrangers(ctx, route.DefaultOrg, listener, detail)
+	}})
+	l, err := listen(ctx, o, common.authority, strangers)
 	if err != nil {
 		return err
 	}
@@ -130,7 +135,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	info := operatorapi.Server{DataDir: o.DataDir,
 		BaseURL: baseURL(hosts[0], l.agents.Addr()), WebURL: webURL(hosts[0], l.web), CA: common.authority, Accounts: account.New(e, o.Logger, nil),
 	}
-	return run(ctx, o, e, info, hosts, l, tracer.Run, sweep, serveMetrics(o, registry, metrics, e))
+	return run(ctx, o, e, info, hosts, l, strangers, tracer.Run, sweep, serveMetrics(o, registry, metrics, e))
 }
 
 // diskOf is where SQLite is. The disk of PostgreSQL is on another host, which says so itself.
@@ -153,8 +158,9 @@ func openVault(o Options) (*secret.Vault, error) {
 }
 
 // run serves on all listeners until ctx is done or a part fails.
-func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Server, hosts []string, l listeners, more ...func(context.Context) error) error {
-	agentHandler, err := agentapi.Handler(e, o.Logger)
+func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Server, hosts []string, l listeners, strangers *handshake.Watch, more ...func(context.Context) error) error {
+	refused := func(reason, from string) { strangers.Refused(string(route.Agents), reason, from) }
+	agentHandler, err := agentapi.Handler(e, o.Logger, refused)
 	if err != nil {
 		return err
 	}
@@ -165,17 +171,21 @@ func run(ctx context.Context, o Options, e *engine.Engine, info operatorapi.Serv
 	operatorServer := &http.Server{Handler: shared, ReadHeaderTimeout: 10 * time.Second}
 	processors.Ensure()
 	tlsConfig := pki.ServerTLS(info.CA.ServerCertificate, info.CA.Pool)
+	if o.RenewalGrace > 0 {
+		pki.TakeLate(tlsConfig, o.RenewalGrace)
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.Run(ctx) })
 	group.Go(func() error { return keepReserve(ctx) })
 	group.Go(func() error { return followCA(ctx, info.CA, o.Logger) })
 	group.Go(func() error { return info.Accounts.Run(ctx) })
+	group.Go(func() error { return strangers.Run(ctx) })
 	for _, part := range more {
 		group.Go(func() error { return part(ctx) })
 	}
 	group.Go(func() error {
-		return serve(ctx, agentapi.Server(agentHandler, o.Logger), agentapi.Listener(ctx, l.agents, tlsConfig))
+		return serve(ctx, agentapi.Server(agentHandler, o.Logger), agentapi.Listener(ctx, l.agents, tlsConfig, refused))
 	})
 	group.Go(func() error { return serve(ctx, operatorServer, l.operators) })
 	if l.web != nil {
@@ -203,7 +213,7 @@ func (l listeners) close() {
 }
 
 // listen opens all listeners or none.
-func listen(ctx context.Context, o Options, authority *ca.Authority) (l listeners, err error) {
+func listen(ctx context.Context, o Options, authority *ca.Authority, strangers *handshake.Watch) (l listeners, err error) {
 	defer func() {
 		if err != nil {
 			l.close()
@@ -213,7 +223,7 @@ func listen(ctx context.Context, o Options, authority *ca.Authority) (l listener
 	if l.agents, err = lc.Listen(ctx, "tcp", o.Listen); err != nil {
 		return l, fmt.Errorf("listen for agents: %w; choose another address with --listen", err)
 	}
-	if l.web, err = listenWeb(ctx, o, authority); err != nil {
+	if l.web, err = listenWeb(ctx, o, authority, strangers); err != nil {
 		return l, err
 	}
 	l.operators, err = listenOperators(ctx, filepath.Join(o.DataDir, operatorapi.SocketName))

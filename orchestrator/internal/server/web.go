@@ -14,6 +14,7 @@ import (
 
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/engine"
+	"github.com/stavily/agents/orchestrator/internal/handshake"
 	"github.com/stavily/agents/orchestrator/internal/openid"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/route"
@@ -61,8 +62,11 @@ func inviteFirst(ctx context.Context, o Options, info operatorapi.Server) error 
 	return nil
 }
 
+// webHandshake is how long one of a person's browser may take.
+const webHandshake = 10 * time.Second
+
 // listenWeb opens the listener for people, with TLS; nil when it is off.
-func listenWeb(ctx context.Context, o Options, authority *ca.Authority) (net.Listener, error) {
+func listenWeb(ctx context.Context, o Options, authority *ca.Authority, strangers *handshake.Watch) (net.Listener, error) {
 	if o.WebListen == "" {
 		return nil, nil
 	}
@@ -79,7 +83,10 @@ func listenWeb(ctx context.Context, o Options, authority *ca.Authority) (net.Lis
 	if err != nil {
 		return nil, fmt.Errorf("listen for people: %w; choose another address with --web-listen, or none with --web-listen \"\"", err)
 	}
-	return tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: certificate}), nil
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: certificate}
+	return handshake.Listen(ctx, l, conf, webHandshake, func(from net.Addr, err error) {
+		strangers.Refused(string(route.Web), handshake.Reason(err), from.String())
+	}), nil
 }
 
 // webURL is where people connect. A loopback address is one that the host's name does not

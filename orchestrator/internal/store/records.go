@@ -13,8 +13,9 @@ import (
 
 // States of an agent.
 const (
-	Active  = "active"
-	Revoked = "revoked"
+	Active      = "active"
+	Revoked     = "revoked"
+	Quarantined = "quarantined" // it renewed a certificate that had ended, and waits for an admin
 )
 
 // Agent is an enrolled agent. Next… is a renewed certificate that has not been used
@@ -22,7 +23,7 @@ const (
 type Agent struct {
 	ID       api.AgentID
 	Type     api.AgentType
-	State    string // Active or Revoked
+	State    string // Active, Revoked or Quarantined
 	Name     string
 	Hostname string // as it said at enrolment
 	Tags     []string
@@ -48,6 +49,9 @@ type Agent struct {
 	LastSeen      time.Time
 	RevokedAt     time.Time
 	RevokedReason string
+
+	QuarantinedAt    time.Time `json:",omitzero"`  // of one that is, since when
+	QuarantineReason string    `json:",omitempty"` // and why
 
 	Plugins  []api.PluginInfo // nil: it has not told; empty: it has none
 	Monitors []api.MonitorInfo

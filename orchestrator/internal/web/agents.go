@@ -44,6 +44,8 @@ func statusOf(a store.Agent, now time.Time) string {
 	switch {
 	case a.State == store.Revoked:
 		return "revoked"
+	case a.State == store.Quarantined:
+		return "quarantined"
 	case a.Status != engine.StatusOffline && now.Sub(a.LastSeen) > engine.SilentAfter:
 		return "lost"
 	case a.Status == "online" && a.Health != nil && a.Health.Status != "ok":
@@ -61,7 +63,7 @@ func (a agentRow) Ends() bool {
 func (s *Site) agents(ctx context.Context, c *route.Call) (view, error) {
 	p := &agentsPage{
 		frame: frame{Title: "Agents", Section: "agents"}, Find: strings.TrimSpace(c.Query.Get("find")), Status: c.Query.Get("status"),
-		Statuses: []string{"online", "degraded", "failing", "lost", "draining", "offline", "revoked"}, Counts: map[string]int{},
+		Statuses: []string{"online", "degraded", "failing", "lost", "draining", "offline", "quarantined", "revoked"}, Counts: map[string]int{},
 	}
 	return p, s.read(ctx, c, func(r store.Reader) error {
 		all, err := r.Agents()
@@ -82,6 +84,12 @@ func (s *Site) agents(ctx context.Context, c *route.Call) (view, error) {
 
 func urgency(status string) int {
 	return map[string]int{"bad": 0, "warn": 1, "go": 2, "wait": 2, "ok": 3, "off": 4}[kind(status)]
+}
+
+// Applied is the serial of the certificate with which an agent in quarantine would be let in.
+func (a agentRow) Applied() string {
+	serial, _ := engine.Applied(a.Agent)
+	return serial
 }
 
 // found reports whether an agent is what somebody looks for.
@@ -201,6 +209,12 @@ func hourly(events []store.Event, now time.Time) spark {
 		title = "the last " + strconv.Itoa(recentEvents) + " events, by the hour"
 	}
 	return spark{Title: title, Bars: bars}
+}
+
+// agentApprove lets an agent in again that is in quarantine.
+func (s *Site) agentApprove(ctx context.Context, c *route.Call, f form) (string, error) {
+	id := c.PathValue("id")
+	return "/agents/" + id, s.engine.LetIn(ctx, c.Principal.Org, api.AgentID(id), f.text("serial"))
 }
 
 // agentRevoke lets an agent do nothing more.

@@ -100,6 +100,8 @@ func (p *overviewPage) lookAtAgents(r store.Reader, now time.Time) error {
 		p.AgentsAll++
 		url := "/agents/" + string(a.ID)
 		switch {
+		case row.Now == "quarantined":
+			p.concern("approval needed", "Agent "+string(a.ID)+" is in quarantine: "+a.QuarantineReason, "Let it in, or revoke it", url, a.QuarantinedAt)
 		case row.Now == "lost":
 			p.concern("lost", "Agent "+string(a.ID)+" has fallen silent", "See that its host is up, its service runs, and it reaches this server", url, a.LastSeen)
 		case a.Health != nil && len(a.Health.Conditions) > 0 && row.Now != engine.StatusOffline:

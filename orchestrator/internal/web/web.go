@@ -61,6 +61,7 @@ func (s *Site) Handlers() map[route.ID]route.Handler {
 		route.WebAgents:         s.page(s.agents, s.engine.RunsChanged),
 		route.WebAgent:          s.page(s.agent, s.engine.RunsChanged),
 		route.WebAgentRevoke:    s.button(s.agentRevoke),
+		route.WebAgentApprove:   s.button(s.agentApprove),
 		route.WebEvents:         s.page(s.events, s.engine.EventsChanged),
 		route.WebEvent:          s.page(s.event, s.engine.RunsChanged),
 		route.WebWorkflows:      s.page(s.workflows, s.engine.RunsChanged),

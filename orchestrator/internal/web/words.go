@@ -131,7 +131,7 @@ func kind(state any) string {
 		return "ok"
 	case "failed", "timeout", "lost", "failing", "refused", "rejected", "expired", "stopped", "error", "critical":
 		return "bad"
-	case "escalated", "interrupted", "degraded", "waiting for people", "asking", "high", "warn", "retrying", "draining", "approval needed", "not approved", "backoff":
+	case "escalated", "interrupted", "degraded", "waiting for people", "asking", "high", "warn", "retrying", "draining", "quarantined", "approval needed", "not approved", "backoff":
 		return "warn"
 	case "running", "executing", "rolling", "starting", "loading":
 		return "go"

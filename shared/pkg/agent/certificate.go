@@ -207,7 +207,11 @@ func (r *renewal) renew(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	answer, err := rt.API.Renew(ctx, api.CertificateRequest{CSRPEM: string(csr)})
+	ask := rt.API.Renew
+	if time.Now().After(r.leaf.NotAfter) {
+		ask = rt.API.RenewLate
+	}
+	answer, err := ask(ctx, api.CertificateRequest{CSRPEM: string(csr)})
 	if err != nil {
 		return err
 	}

@@ -121,7 +121,11 @@ func (rt *Runtime) noteContact(err error) {
 		return
 	case refused:
 		rt.Health.Clear(conditionOffline)
-		rt.Health.Set(conditionRefused, Degraded, true, err.Error(), "if this agent is to work again, enrol it: "+rt.enrollHint())
+		remedy := "if this agent is to work again, enrol it: " + rt.enrollHint()
+		if api.CodeOf(err) == api.CodeQuarantined {
+			remedy = "nothing is to be done on this host, which goes on collecting and loses nothing: an admin approves it"
+		}
+		rt.Health.Set(conditionRefused, Degraded, true, err.Error(), remedy)
 	case unreachable:
 		rt.Health.Set(conditionOffline, Degraded, false, err.Error(), "nothing is lost: events and results are kept and sent when it answers")
 	}
@@ -150,7 +154,7 @@ func contactOf(err error) contact {
 	switch answer.Code {
 	case api.CodeUnavailable, api.CodeRateLimited:
 		return unreachable
-	case api.CodeRevoked, api.CodeBadCertificate, api.CodeNoCertificate, api.CodeIdentityMismatch, api.CodeBadToken:
+	case api.CodeRevoked, api.CodeQuarantined, api.CodeBadCertificate, api.CodeNoCertificate, api.CodeIdentityMismatch, api.CodeBadToken:
 		return refused
 	}
 	return answered

@@ -158,6 +158,13 @@ func (c *Client) Renew(ctx context.Context, r CertificateRequest) (EnrollRespons
 	return exchange(ctx, c, call{method: http.MethodPost, path: PathCertificate, body: r, unlimited: true}, c.checkEnrolled)
 }
 
+// RenewLate asks for one over a certificate that has ended, which an orchestrator with a grace
+// takes for this alone: the agent is in quarantine with the new one until an admin approves.
+// An orchestrator without one refuses the connection, as it does all of this agent's.
+func (c *Client) RenewLate(ctx context.Context, r CertificateRequest) (EnrollResponse, error) {
+	return exchange(ctx, c, call{method: http.MethodPost, path: PathCertificate, body: r, unlimited: true, late: true}, c.checkEnrolled)
+}
+
 // Refresh asks for the next token with the one in use, for an agent that has no
 // certificate. Like a renewal it is exempt from the rate limit.
 func (c *Client) Refresh(ctx context.Context) (TokenResponse, error) {

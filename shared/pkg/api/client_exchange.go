@@ -53,6 +53,7 @@ type call struct {
 	unlimited  bool          // exempt from the rate limit
 	compress   bool          // the route takes gzip
 	mayBeEmpty bool          // 204 is a success
+	late       bool          // on a connection of its own, which takes a certificate that has ended
 }
 
 // exchange makes the call and returns the answer, having checked it.
@@ -85,6 +86,10 @@ func (c *Client) do(ctx context.Context, k call) (status int, body []byte, err e
 	}
 	begin := time.Now()
 	err = c.overLink(func(l *link) error {
+		if k.late && c.transport == nil {
+			l = l.late()
+			defer l.http.CloseIdleConnections()
+		}
 		status, body, err = c.once(ctx, k, l)
 		return err
 	})

@@ -82,6 +82,17 @@ func newLink(t *tls.Config, pingAfter, pingTimeout time.Duration) *link {
 	return &link{&http.Client{Transport: transport, CheckRedirect: noRedirect}, t}
 }
 
+// late is a link of the same settings that offers [ProtocolLate].
+func (l *link) late() *link {
+	t := l.tls.Clone()
+	t.NextProtos = []string{ProtocolLate, "http/1.1"}
+	out := newLink(t, pingAfter, pingTimeout)
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	out.http.Transport.(*http.Transport).Protocols = &protocols
+	return out
+}
+
 // proxyRefusal is a proxy's answer to CONNECT that is not 200.
 type proxyRefusal struct {
 	proxy  *url.URL

@@ -19,6 +19,7 @@ const (
 	CodeBadCertificate   Code = "bad_certificate"   // unknown, expired or superseded certificate
 	CodeBadToken         Code = "bad_token"         // enrolment token unknown, expired or used
 	CodeRevoked          Code = "agent_revoked"     // this agent was revoked
+	CodeQuarantined      Code = "agent_quarantined" // this agent waits for an admin to let it in again
 	CodeIdentityMismatch Code = "identity_mismatch" // path or body names another agent
 	CodeForbidden        Code = "forbidden"         // the principal may not use this route
 	CodeUnauthenticated  Code = "unauthenticated"   // no user is logged in; operators only, never an agent
@@ -39,6 +40,7 @@ var statusOf = map[Code]int{
 	CodeBadCertificate:   http.StatusUnauthorized,
 	CodeBadToken:         http.StatusUnauthorized,
 	CodeRevoked:          http.StatusForbidden,
+	CodeQuarantined:      http.StatusForbidden,
 	CodeIdentityMismatch: http.StatusForbidden,
 	CodeForbidden:        http.StatusForbidden,
 	CodeUnauthenticated:  http.StatusUnauthorized,

@@ -1,5 +1,9 @@
 package api
 
+// ProtocolLate is among the protocols that a client offers in its TLS handshake (ALPN) where it comes
+// for a renewal with a certificate that has ended. What is spoken then is HTTP/1.1.
+const ProtocolLate = "stavily-renewal"
+
 // Path patterns of the Agent API, in the syntax of net/http.ServeMux.
 const (
 	PathEnroll       = "/agents/v1/enroll"

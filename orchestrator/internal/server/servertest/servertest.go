@@ -144,8 +144,11 @@ func (s *Server) HTTP(agent *Agent) *http.Client {
 		// Whatever the server says that it accepts.
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &agent.Cert, nil }
 	}
+	if agent != nil && agent.Late {
+		conf.NextProtos = []string{api.ProtocolLate, "http/1.1"}
+	}
 	return &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true},
+		Transport:     &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: agent == nil || !agent.Late},
 		Timeout:       10 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -174,6 +177,7 @@ type Agent struct {
 	Key   crypto.Signer
 	Cert  tls.Certificate
 	Roots *x509.CertPool
+	Late  bool // HTTP asks for a late renewal
 }
 
 // Enrol enrols an agent on a host of the name host.

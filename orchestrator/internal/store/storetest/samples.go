@@ -21,7 +21,7 @@ func after(seconds int) time.Time { return start.Add(time.Duration(seconds) * ti
 
 func sampleAgent(note string) store.Agent {
 	return store.Agent{
-		ID: "web-1", Type: api.Action, State: store.Revoked, Name: note, Hostname: "web-1.example", Tags: []string{"role:web", "a<b&c>d"},
+		ID: "web-1", Type: api.Action, State: store.Revoked, QuarantinedAt: start, QuarantineReason: note, Name: note, Hostname: "web-1.example", Tags: []string{"role:web", "a<b&c>d"},
 		Version: "1.2.3", Status: "online", KeyHash: "sha256:1", Serial: "01", CertificatePEM: "pem", NotAfter: after(1),
 		NextKeyHash: "sha256:2", RetiredSerial: "00", ActivatedAt: after(4), TokensFrom: after(5), NextSerial: "02", NextCertificatePEM: "pem 2", NextNotAfter: after(2),
 		EnrolledAt: start, LastSeen: after(3), Lost: true, ExpiryTold: after(5), RevokedAt: after(4), RevokedReason: "stolen",
