@@ -108,9 +108,10 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
 	}
 }
 
-// A process, forked or not, is started when the caller says that it may be, and not where that
-// fails.
-func TestNothingIsStartedBeforeItMayBe(t *testing.T) {
+// A process is started when the caller says that it may be, or where it is forked gets its
+// command then, and not where that fails. The name is short: it is part of the path of a socket,
+// and where that is too long nothing is forked.
+func TestNoEarlyStart(t *testing.T) {
 	h := newHost(t, api.Action, map[string]string{"tidy": sdk(`
 with open(os.environ["HOME"] + "/ran", "a") as f: f.write("x")
 return {}
@@ -146,6 +147,9 @@ return {}
 				t.Fatal("there is no warm process")
 			}
 		}
+	}
+	if n := h.metric(`plugin_runs_total{start="warm"}`); n != "1" {
+		t.Errorf("%q runs were forked, want 1\n%s", n, h.log)
 	}
 }
 
