@@ -29,7 +29,10 @@ func UnmarshalJSON(b []byte, v any) error {
 	if err := checkDepth(b); err != nil {
 		return err
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
+	if json.Unmarshal(b, v) == nil {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(b)) // which copies it, and says where it ends
 	if err := dec.Decode(v); err != nil {
 		return describe(err, len(b))
 	}

@@ -33,6 +33,20 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// TestReadAboutBelievesNoSize reads what comes, whatever was announced, and keeps no place for
+// more than a little.
+func TestReadAboutBelievesNoSize(t *testing.T) {
+	for _, size := range []int64{-1, 0, 3, 5, 1 << 40} {
+		b, err := ReadAbout(strings.NewReader("12345"), size, 1<<41)
+		if err != nil || string(b) != "12345" || cap(b) > 2*mostAtOnce {
+			t.Errorf("announced as %d: %q in a place of %d, %v", size, b, cap(b), err)
+		}
+		if _, err := ReadAbout(strings.NewReader("123456"), size, 5); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("announced as %d, over the bound: %v, want ErrTooLarge", size, err)
+		}
+	}
+}
+
 func TestEndlessInput(t *testing.T) {
 	if err := DecodeJSON(endless{}, 1<<20, new(any)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("DecodeJSON: err = %v, want ErrTooLarge", err)

@@ -16,7 +16,19 @@ var ErrTooLarge = errors.New("too large")
 // ReadAll reads r to its end. With more than max bytes it returns an error that
 // wraps ErrTooLarge, having taken at most max+1 bytes of memory for data.
 func ReadAll(r io.Reader, max int64) ([]byte, error) {
+	return ReadAbout(r, 0, max)
+}
+
+// mostAtOnce bounds what is kept ready for bytes that were only announced.
+const mostAtOnce = 8 << 10
+
+// ReadAbout is ReadAll where size bytes are said to come, of which a few thousand get their
+// place at once.
+func ReadAbout(r io.Reader, size, max int64) ([]byte, error) {
 	var buf bytes.Buffer
+	if size > 0 {
+		buf.Grow(int(min(size, mostAtOnce)) + bytes.MinRead) // else the end is looked for in a larger one
+	}
 	n, err := io.Copy(&buf, io.LimitReader(r, max+1))
 	if err != nil {
 		return nil, err

@@ -38,7 +38,8 @@ type Agent struct {
 	Spec
 	*api.Client
 	notAfter time.Time
-	trusted  []string // fingerprint of the CA
+	trusted  []string      // fingerprint of the CA
+	asked    time.Duration // by the server, until the next heartbeat
 }
 
 // enrolling is how many enrol at a time: as many as the server lets one address.
@@ -125,7 +126,8 @@ func enrol(ctx context.Context, operator *http.Client, url string, spec Spec) (*
 	})
 	a := &Agent{Spec: spec, Client: client, notAfter: certs[0].NotAfter, trusted: []string{pki.Fingerprint(cas[0])}}
 	return a, again(ctx, func() error {
-		_, err := a.Heartbeat(ctx, a.heartbeat())
+		answer, err := a.Heartbeat(ctx, a.heartbeat())
+		a.asked = time.Duration(answer.HeartbeatSeconds) * time.Second
 		return err
 	})
 }

@@ -18,8 +18,8 @@ type Rhythm struct {
 
 // Idle lives as an agent does that has nothing to do: its heartbeats, its poll and its
 // look at assignments are all it sends, as far as the server's answers ask for them. A sensor
-// does not poll for instructions. The first calls are spread over a heartbeat, as those of a
-// fleet are.
+// does not poll for instructions. The first heartbeat and the first poll are as long as what is
+// left of one at a random moment: so is a fleet at any time but after a start of all at once.
 func (a *Agent) Idle(ctx context.Context, r Rhythm) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return ended(ctx, a.beat(ctx, r.Heartbeat)) })
@@ -37,7 +37,7 @@ func ended(ctx context.Context, err error) error {
 
 // beat sends a heartbeat at every interval, up to a tenth early, as agents do.
 func (a *Agent) beat(ctx context.Context, every time.Duration) error {
-	pause := time.Duration(rand.Int64N(int64(every)))
+	pause := rand.N(max(every, a.asked))
 	for {
 		select {
 		case <-ctx.Done():
@@ -48,7 +48,8 @@ func (a *Agent) beat(ctx context.Context, every time.Duration) error {
 		if err != nil {
 			return err
 		}
-		pause = max(every, time.Duration(answer.HeartbeatSeconds)*time.Second) - time.Duration(rand.Int64N(int64(every)/10))
+		a.asked = time.Duration(answer.HeartbeatSeconds) * time.Second
+		pause = max(every, a.asked) - rand.N(every/10)
 	}
 }
 
@@ -61,7 +62,7 @@ func (a *Agent) heartbeat() api.Heartbeat {
 
 // follow looks at assignments, and polls for instructions, which tells of them from then on.
 func (a *Agent) follow(ctx context.Context, wait time.Duration) error {
-	known, byPolls := "", false
+	known, byPolls, next := "", false, rand.N(wait)
 	for ctx.Err() == nil {
 		if !byPolls {
 			set, changed, err := a.Assignments(ctx, known, wait)
@@ -73,10 +74,11 @@ func (a *Agent) follow(ctx context.Context, wait time.Duration) error {
 			}
 			continue
 		}
-		answer, err := a.PollKnowing(ctx, wait, maxOffers, known)
+		answer, err := a.PollKnowing(ctx, next, maxOffers, known)
 		if err != nil {
 			return err
 		}
+		next = wait
 		byPolls = answer.AssignmentsVersion == ""
 	}
 	return nil

@@ -21,7 +21,7 @@ func readBody(reply *reply, r *http.Request, row Row) ([]byte, error) {
 	if err := reply.control.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		return nil, err
 	}
-	raw, err := limits.ReadAll(r.Body, row.MaxBody)
+	raw, err := limits.ReadAbout(r.Body, r.ContentLength, row.MaxBody)
 	switch {
 	case errors.Is(err, limits.ErrTooLarge):
 		return nil, tooLarge(row.MaxBody)

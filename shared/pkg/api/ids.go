@@ -1,9 +1,6 @@
 package api
 
-import (
-	"fmt"
-	"regexp"
-)
+import "fmt"
 
 // Identifiers are distinct types so that a run cannot be passed where an
 // instruction is meant. All of them are safe in a path, a file name and a log
@@ -21,24 +18,37 @@ type (
 // id can name a host, a systemd unit or a Kubernetes object.
 const MaxIDLength = 63
 
-var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
-
-// ulidPattern accepts the 26 characters of Crockford's base 32 and, for other
-// implementations, any id of the same alphabet as names in either case.
-var ulidPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-
 func validateName(kind, id string) error {
-	if idPattern.MatchString(id) {
+	if isID(id, false) {
 		return nil
 	}
 	return fmt.Errorf("%s %q: must be 1 to %d characters of a-z, 0-9, '.', '_', '-', beginning with a letter or digit", kind, clip(id), MaxIDLength)
 }
 
+// validateRecordID accepts the 26 characters of Crockford's base 32 and, for other
+// implementations, any id of the same alphabet as names in either case.
 func validateRecordID(kind, id string) error {
-	if ulidPattern.MatchString(id) {
+	if isID(id, true) {
 		return nil
 	}
 	return fmt.Errorf("%s %q: must be 1 to %d characters of A-Z, a-z, 0-9, '.', '_', '-', beginning with a letter or digit", kind, clip(id), MaxIDLength)
+}
+
+// isID is written out: a server asks it of three names for every request, and a regular
+// expression takes a twentieth of what ten thousand agents that wait cost.
+func isID(id string, capitals bool) bool {
+	if id == "" || len(id) > MaxIDLength {
+		return false
+	}
+	for n := range len(id) {
+		switch c := id[n]; {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', capitals && c >= 'A' && c <= 'Z':
+		case n > 0 && (c == '.' || c == '_' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // clip bounds what an error repeats of a foreign value.

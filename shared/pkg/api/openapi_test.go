@@ -310,7 +310,7 @@ func TestOpenAPIErrorCodes(t *testing.T) {
 
 func TestOpenAPIIDs(t *testing.T) {
 	schemas := document(t).Components.Schemas
-	samples := []string{"", "a", "A", "0", "-a", ".a", "a.b_c-d", "a/b", "a b", "ä", "..", "01JGK4P6ZQ0V5X4M8T7R3N2B1C", strings.Repeat("a", 63), strings.Repeat("a", 64)}
+	samples := []string{"", "a", "A", "0", "-a", ".a", "a.b_c-d", "a/b", "a b", "ä", "aä", "..", "_a", "a-", "aB", "B.", "a\n", "a\x00", "z9", "Z", "01JGK4P6ZQ0V5X4M8T7R3N2B1C", strings.Repeat("a", 63), strings.Repeat("a", 64)}
 	for name, validate := range map[string]func(string) error{
 		"OrgID":         func(s string) error { return api.OrgID(s).Validate() },
 		"AgentID":       func(s string) error { return api.AgentID(s).Validate() },
