@@ -24,6 +24,9 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	if w.journal.Seen(i.ID, i.Attempt) {
 		log.Warn("offered again what this agent has had: not run a second time")
 		w.balance.came(offerRepeated)
+		if w.noted(w.journal.Again(i)) {
+			w.reportSoon()
+		}
 		return
 	}
 	if err := w.rt.Room(); err != nil {
@@ -342,6 +345,11 @@ func (w *worker) end(ctx context.Context, i api.Instruction, r api.Result) {
 		}
 	}
 	w.balance.came(string(r.Status))
+	w.reportSoon()
+}
+
+// reportSoon wakes the report loop.
+func (w *worker) reportSoon() {
 	select {
 	case w.ended <- struct{}{}:
 	default:

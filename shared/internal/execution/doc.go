@@ -12,6 +12,9 @@
 //	                  started  → ended, interrupted, error_details {"started":true}
 //	                  ended    → sent again                 reported → only remembered
 //
+//	offered again:    reported, and may have run → ended, interrupted, error_details {"started":true}
+//	                  reported, and has not      → accepted
+//
 // The plugin is started after the record of Start is durable, so an attempt that has
 // none has not run. Where records are missing, an accepted attempt may have lost its
 // Start and is reported as started: in doubt nothing runs twice. A result is sent until
@@ -23,7 +26,9 @@
 //   - An attempt that may have run is Seen for the retention, 30 days, so that an
 //     orchestrator that was restored from a backup cannot have it run again. At most
 //     [maxRemembered] attempts are remembered; the oldest go first. One that was
-//     reported without having run may be accepted again, under a new lease.
+//     reported without having run may be accepted again, under a new lease. One that may
+//     have run is told as that under the new lease: what was told under the old one was
+//     refused or is forgotten there, and nobody would ever hear why it is not taken.
 //   - Compaction writes what is still needed before it gives the old segments back, and
 //     replaying both is the same as replaying one.
 //

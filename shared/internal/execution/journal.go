@@ -156,6 +156,20 @@ func (j *Journal) Reported(id api.InstructionID, attempt int) error {
 	return j.step(Key{id, attempt}, Report{})
 }
 
+// Again records that an attempt that may have run, and of which the orchestrator has had the
+// last word, is offered under another lease: that it may have run is then Unreported once more,
+// under that one. Any other attempt stays as it is.
+func (j *Journal) Again(i api.Instruction) error {
+	key := Key{i.ID, i.Attempt}
+	j.mu.Lock()
+	e := j.entries[key]
+	j.mu.Unlock()
+	if e.Phase != Reported || !e.Ran {
+		return nil
+	}
+	return j.step(key, Again{i})
+}
+
 // Seen reports whether the attempt runs, waits to be reported, or may have run, as far
 // as it is remembered. Accept takes it otherwise.
 func (j *Journal) Seen(id api.InstructionID, attempt int) bool {
@@ -195,7 +209,7 @@ func (j *Journal) step(key Key, in Input) error {
 		return err
 	}
 	record := next
-	if next.Phase != Accepted { // the record of Accept brought it
+	if old.Instruction != nil { // the record of Accept or Again brought it
 		record.Instruction = nil
 	}
 	err = failpoint.At("journal.before", string(next.Phase))

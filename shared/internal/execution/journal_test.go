@@ -295,14 +295,50 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// Whatever comes in whatever order: the phase only grows, and a started attempt is
-// never called not started.
+// What may have run and was reported is offered under another lease: that it may have run has to
+// be told under that one, also by the next process, or it would be offered until it expires.
+func TestAnAttemptThatMayHaveRunIsToldAgain(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, Options{})
+	again := instruction("a", 1)
+	again.Lease = "another"
+	must(t, j.Again(again)) // nothing is known of it
+	must(t, j.Accept(instruction("a", 1)))
+	must(t, j.Again(again)) // it has not run
+	must(t, j.Starting("a", 1))
+	must(t, j.Again(again)) // it runs
+	must(t, j.Ended("a", 1, completed()))
+	must(t, j.Again(again)) // it waits
+	if diff := cmp.Diff(map[string]string{"a/1": "completed"}, summary(j)); diff != "" {
+		t.Errorf("before it was reported (-want +got):\n%s", diff)
+	}
+	must(t, j.Reported("a", 1))
+	must(t, j.Again(again))
+	must(t, j.Close())
+
+	j, damage, err := Open(dir, Options{})
+	must(t, err)
+	t.Cleanup(func() { j.Close() })
+	if diff := cmp.Diff(map[string]string{"a/1": `interrupted{"started":true}`}, summary(j)); diff != "" || damage != "" {
+		t.Errorf("to be reported (-want +got):\n%s%s", diff, damage)
+	}
+	if waits := j.Unreported(); len(waits) == 1 && waits[0].Result.Lease != "another" {
+		t.Errorf("told under lease %q", waits[0].Result.Lease)
+	}
+	must(t, j.Reported("a", 1))
+	if n := j.Account().Unaccounted(); n != 0 || !j.Seen("a", 1) {
+		t.Errorf("unaccounted %d, seen %v; want 0, true", n, j.Seen("a", 1))
+	}
+}
+
+// Whatever comes in whatever order: the phase only grows, but where it is offered again, and a
+// started attempt is never called not started.
 func TestMachine(t *testing.T) {
 	order := map[Phase]int{"": 0, Accepted: 1, Started: 2, Ended: 3, Reported: 4}
 	rapid.Check(t, func(t *rapid.T) {
 		var e Entry
 		ran := false
-		inputs := []Input{Accept{instruction("a", 1)}, Start{}, End{completed()}, Report{}, Restart{}}
+		inputs := []Input{Accept{instruction("a", 1)}, Start{}, End{completed()}, Report{}, Restart{}, Again{instruction("a", 1)}}
 		for _, n := range rapid.SliceOf(rapid.IntRange(0, len(inputs)-1)).Draw(t, "inputs") {
 			next, err := Step(e, inputs[n], time.Unix(1, 0))
 			if err != nil {
@@ -311,7 +347,8 @@ func TestMachine(t *testing.T) {
 				}
 				continue
 			}
-			if order[next.Phase] < order[e.Phase] && (next.Phase != Accepted || ran) {
+			_, again := inputs[n].(Again)
+			if order[next.Phase] < order[e.Phase] && (next.Phase != Accepted || ran) && (!again || !ran) {
 				t.Fatalf("%s became %s", e.Phase, next.Phase)
 			}
 			ran = ran || next.Phase == Started

@@ -47,6 +47,8 @@ type (
 	End struct{ Result api.Result }
 	// Report says that the orchestrator has had its last word.
 	Report struct{}
+	// Again is a new offer of what was reported and may have run.
+	Again struct{ Instruction api.Instruction }
 	// Restart says that the agent's process is a new one. Damaged says that records
 	// are missing, among which that of the Start may have been.
 	Restart struct{ Damaged bool }
@@ -56,6 +58,7 @@ func (Accept) input()  {}
 func (Start) input()   {}
 func (End) input()     {}
 func (Report) input()  {}
+func (Again) input()   {}
 func (Restart) input() {}
 
 // Step takes one transition. The zero Entry is an attempt that is not known. An input
@@ -79,6 +82,15 @@ func Step(e Entry, in Input, now time.Time) (Entry, error) {
 	case Report:
 		next.Phase, next.Instruction, next.Result = Reported, nil, nil
 		return e.from(next, Accepted, Ended)
+	case Again:
+		if !e.Ran {
+			return e, fmt.Errorf("attempt %d of instruction %s has not run and can be accepted", e.Attempt, e.ID)
+		}
+		next.Phase, next.Instruction, next.Result = Ended, &in.Instruction, &api.Result{
+			Status: api.Interrupted, ErrorMessage: "this agent has had the attempt before, and it may have run", ErrorDetails: StartedDetails(true),
+			Attempt: e.Attempt, Lease: in.Instruction.Lease, StartedAt: api.At(e.At), FinishedAt: api.At(now),
+		}
+		return e.from(next, Reported)
 	case Restart:
 		return e.restart(in.Damaged, now)
 	}
