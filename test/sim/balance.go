@@ -22,6 +22,21 @@ func (w *world) balance() {
 	}
 }
 
+// delivered reports whether every sensor is there and has handed in what it took. After calls
+// that failed it pauses for minutes, and when an answer was lost its events are recorded before
+// it knows.
+func (w *world) delivered() bool {
+	for _, n := range w.nodes {
+		if n.typ != api.Sensor {
+			continue
+		}
+		if l := n.life.Load(); l == nil || l.dead.Load() || l.sensor == nil || l.sensor.Account().Waiting > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // toldOf is how many events of a sensor plugins were told are accepted.
 func (h *history) toldOf(id api.AgentID) (n uint64) {
 	h.mu.Lock()

@@ -39,8 +39,12 @@ actions: [{id: only, plugin: p, idempotent: true}]
 // starts are the workflows of each kind of event.
 var starts = map[string][]string{"alpha": {"chain"}, "beta": {"single", "again"}}
 
-// settled reports whether nothing is left to do: every event is recorded, every run has ended.
+// settled reports whether nothing is left to do: every event is recorded and its sensor knows,
+// every run has ended.
 func (w *world) settled(s simulated.State) bool {
+	if !w.delivered() {
+		return false
+	}
 	recorded := map[api.EventID]bool{}
 	for _, e := range s.Events {
 		recorded[e.ID] = true
