@@ -172,8 +172,8 @@ func (a *attempt) mayPrepare() bool {
 	select {
 	case <-a.claiming:
 		return true
-	case <-a.answered: // it is not claimed
-		return false
+	case <-a.answered: // it is not claimed, or was before this goroutine came to look
+		return a.refusal == nil
 	}
 }
 

@@ -29,3 +29,20 @@ func TestLull(t *testing.T) {
 		}
 	})
 }
+
+// On a busy host an attempt may have been given the right to start before the goroutine that is
+// to run it came to look: it runs all the same. One that was refused does not.
+func TestAnAttemptMayBeAnsweredBeforeItIsPrepared(t *testing.T) {
+	for _, refusal := range []error{nil, errNoRight} {
+		for range 100 { // what is looked at first is random
+			a := &attempt{claiming: make(chan struct{}), answered: make(chan struct{}), refusal: refusal}
+			if refusal == nil {
+				close(a.claiming)
+			}
+			close(a.answered)
+			if a.mayPrepare() != (refusal == nil) {
+				t.Fatalf("with refusal %v: runs %v", refusal, refusal != nil)
+			}
+		}
+	}
+}
