@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,7 @@ import (
 type book struct {
 	*Watch
 	rows []string
-	fail error
+	full atomic.Bool // the disk: nothing can be written
 	end  func()
 }
 
@@ -26,10 +27,11 @@ func inBubble(t *testing.T, f func(b *book)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &book{}
 		b.Watch = NewWatch(Options{Metrics: telemetry.NewRegistry("test"), Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Record: func(_ context.Context, listener, detail string) error {
-			if b.fail == nil {
-				b.rows = append(b.rows, listener+" "+detail)
+			if b.full.Load() {
+				return errors.New("the disk is full")
 			}
-			return b.fail
+			b.rows = append(b.rows, listener+" "+detail)
+			return nil
 		}})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -40,9 +42,15 @@ func inBubble(t *testing.T, f func(b *book)) {
 	})
 }
 
+// passes lets time go by, and what is due then be written.
+func (b *book) passes(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // flood has strangers knock each 10 ms for a time, from as many networks.
 func (b *book) flood(lasting time.Duration, networks int) (times int) {
-	for end := time.Now().Add(lasting); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(lasting); time.Now().Before(end); b.passes(10 * time.Millisecond) {
 		b.Refused("agents", UnknownCA, fmt.Sprintf("10.0.%d.7:4711", times%networks))
 		times++
 	}
@@ -89,7 +97,7 @@ func TestWhoKnocksForEver(t *testing.T) {
 			t.Errorf("%d records of a quarter of an hour, want pauses that double: %q", first, b.rows)
 		}
 		b.Refused("agents", UnknownCA, "192.0.2.1:1")
-		time.Sleep(leastPause)
+		b.passes(leastPause)
 		if last := b.rows[len(b.rows)-1]; len(b.rows) != first+1 || !strings.Contains(last, "192.0.2.0/24 (1)") {
 			t.Errorf("a minute after somebody new the last record is %q", last)
 		}
@@ -106,16 +114,16 @@ func TestWhoKnocksForEver(t *testing.T) {
 // What cannot be written is written later, all of it.
 func TestRecordsThatFail(t *testing.T) {
 	inBubble(t, func(b *book) {
-		b.fail = errors.New("the disk is full")
+		b.full.Store(true)
 		for range 3 {
 			b.Refused("agents", Expired, "192.0.2.1:1")
-			time.Sleep(time.Minute)
+			b.passes(time.Minute)
 		}
 		if len(b.rows) != 0 {
 			t.Fatalf("on record is %q", b.rows)
 		}
-		b.fail = nil
-		time.Sleep(2 * time.Hour)
+		b.full.Store(false)
+		b.passes(2 * time.Hour)
 		if len(b.rows) != 1 || !strings.HasPrefix(b.rows[0], "agents expired: 3 since ") {
 			t.Errorf("on record is %q, want all three", b.rows)
 		}
