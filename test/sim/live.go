@@ -191,7 +191,7 @@ func (w *world) setClock() {
 	if whose == "server" && by > 80*24*time.Hour {
 		w.history.lockedOut = true // certificates have ended by that clock, and work waits
 	}
-	c.offset.Store(int64(by))
+	c.set(by)
 }
 
 func (w *world) cancel() {
@@ -218,9 +218,9 @@ func (w *world) settle() {
 	if s := w.up(); s != nil {
 		s.doom.Store(0)
 	}
-	w.clock.offset.Store(0)
+	w.clock.set(0)
 	for _, n := range w.nodes {
-		n.clock.offset.Store(0)
+		n.clock.set(0)
 	}
 	for waited := time.Duration(0); ; waited += pace {
 		time.Sleep(pace)

@@ -66,6 +66,10 @@ func (l *serverLife) kill() {
 	})
 }
 
+// unnoticed is for how long nobody may have looked at the server's clock: a process that ends within
+// it after the clock was set has not told the next one.
+const unnoticed = 5 * time.Second
+
 // leave takes what is on the disk, ends everything that was open, and has the next life
 // begin some time later.
 func (l *serverLife) leave() {
@@ -75,6 +79,9 @@ func (l *serverLife) leave() {
 	w.server = nil
 	w.mu.Unlock()
 	clock := w.clock.offset.Load()
+	if w.clock.setWithin(unnoticed + time.Second) {
+		w.history.strays()
+	}
 	l.die()
 	r := w.draw("server down", l.number)
 	down := span(r, time.Millisecond, 10*time.Second)

@@ -90,7 +90,21 @@ func NewOrigin(ctx context.Context, dir string) (*Origin, error) {
 }
 
 // clock is one on the wall: it can be set.
-type clock struct{ offset atomic.Int64 }
+type clock struct {
+	offset atomic.Int64
+	at     atomic.Int64 // when it was set last, in nanoseconds
+}
+
+func (c *clock) set(by time.Duration) {
+	if c.offset.Swap(int64(by)) != int64(by) {
+		c.at.Store(time.Now().UnixNano())
+	}
+}
+
+// setWithin reports whether it was set that lately.
+func (c *clock) setWithin(d time.Duration) bool {
+	return time.Now().UnixNano()-c.at.Load() < int64(d)
+}
 
 func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.offset.Load())).Round(0) }
 

@@ -178,6 +178,34 @@ func TestStartingAfterTheClockWasFollowed(t *testing.T) {
 	}
 }
 
+// A clock that was set is noticed though nobody asks the time, so that a server which ends soon
+// after it has told the next one.
+func TestEndingAfterTheClockWasSet(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour, 87600 * time.Hour} {
+		t.Run(by.String(), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w world) {
+				sensor := w.enrol(api.Sensor, "s", "h")
+				w.apply(simple("limits: {expires_after: 10m}\n", ""))
+				w.sends(sensor, event(1), api.EventAccepted)
+				time.Sleep(time.Minute + 10*time.Second)
+				w.setClock(by)
+				time.Sleep(6 * time.Second)
+				w = w.restart(by)
+				time.Sleep(8 * time.Minute)
+				synctest.Wait()
+				if got := w.statuses()["waiting"]; got != api.Pending {
+					t.Errorf("within its time it is %s, want pending", got)
+				}
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				if got := w.statuses()["waiting"]; got != api.Expired {
+					t.Errorf("after its time it is %s, want expired", got)
+				}
+			})
+		})
+	}
+}
+
 // statuses are those of all instructions; that of the one which nobody was offered is "waiting".
 func (w world) statuses() map[api.InstructionID]api.InstructionStatus {
 	w.t.Helper()

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// longestSleep bounds how long a jump of the wall clock goes unnoticed. Waking costs
-	// a look at the clock, not at the store.
-	longestSleep = time.Minute
+	// longestSleep bounds how long it goes unnoticed that the clock was set: a process that ends
+	// before leaves the next one nothing to tell it from time that passed. Waking costs a look at
+	// the clock, not at the store.
+	longestSleep = 5 * time.Second
 
 	// reapRetry is the pause after a failure of the store, or when a look changed nothing.
 	reapRetry = time.Second
