@@ -162,8 +162,9 @@ chaos: build ## COUNT (50) faults in each scenario of kills, pauses and partitio
 .PHONY: disk-full
 disk-full: COUNT := 6
 disk-full: HOLD := 60s
-disk-full: build ## COUNT (6) times the disk of a process under load is filled, held for HOLD (60s) and freed (needs root)
-	$(GO) run ./test/chaos -only full -count $(COUNT) -hold $(HOLD) -rate 10 -events 5 -instructions 0.5 -python $(PYTHON) $(CHAOS)
+disk-full: RATE := 10
+disk-full: build ## COUNT (6) times the disk of a process under load is filled, held for HOLD (60s) and freed, under RATE (10) events a second (needs root)
+	$(GO) run ./test/chaos -only full -count $(COUNT) -hold $(HOLD) -rate $(RATE) -events 5 -instructions 0.5 -python $(PYTHON) $(CHAOS)
 
 .PHONY: soak
 soak: MINUTES := 60

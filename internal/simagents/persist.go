@@ -15,16 +15,15 @@ import (
 func (a *Agent) Persist(ctx context.Context, r Rhythm) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		phase := time.Duration(rand.Int64N(int64(r.Heartbeat)))
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(phase):
+		case <-time.After(rand.N(r.Heartbeat)):
 		}
 		return repeat(ctx, func() error {
 			_, err := a.Heartbeat(ctx, a.heartbeat())
 			return err
-		}, func(error) time.Duration { return r.Heartbeat - time.Duration(rand.Int64N(int64(r.Heartbeat)/10)) })
+		}, func(error) time.Duration { return r.Heartbeat - rand.N(r.Heartbeat/10) })
 	})
 	var backoff api.Backoff
 	group.Go(func() error {

@@ -40,7 +40,7 @@ type history struct {
 	early    map[api.InstructionID]bool                  // told already
 	harmed   bool                                        // by more than clocks
 	// lockedOut: agents were refused because of a clock; astray: the server's was set while no
-	// server ran or just before one died, which nobody can tell from time that passed.
+	// server ran, or forward just before one died, which nobody can tell from time that passed.
 	lockedOut, astray bool
 	violated          []string
 }

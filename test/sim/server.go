@@ -67,7 +67,7 @@ func (l *serverLife) kill() {
 }
 
 // unnoticed is for how long nobody may have looked at the server's clock: a process that ends within
-// it after the clock was set has not told the next one.
+// it after the clock was set forward has not told the next one.
 const unnoticed = 5 * time.Second
 
 // leave takes what is on the disk, ends everything that was open, and has the next life
@@ -79,7 +79,7 @@ func (l *serverLife) leave() {
 	w.server = nil
 	w.mu.Unlock()
 	clock := w.clock.offset.Load()
-	if w.clock.setWithin(unnoticed + time.Second) {
+	if w.clock.forwardWithin(unnoticed + time.Second) {
 		w.history.strays()
 	}
 	l.die()

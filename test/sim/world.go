@@ -92,17 +92,17 @@ func NewOrigin(ctx context.Context, dir string) (*Origin, error) {
 // clock is one on the wall: it can be set.
 type clock struct {
 	offset atomic.Int64
-	at     atomic.Int64 // when it was set last, in nanoseconds
+	at     atomic.Int64 // when it was set forward last, in nanoseconds
 }
 
 func (c *clock) set(by time.Duration) {
-	if c.offset.Swap(int64(by)) != int64(by) {
+	if c.offset.Swap(int64(by)) < int64(by) {
 		c.at.Store(time.Now().UnixNano())
 	}
 }
 
-// setWithin reports whether it was set that lately.
-func (c *clock) setWithin(d time.Duration) bool {
+// forwardWithin reports whether it was set forward that lately.
+func (c *clock) forwardWithin(d time.Duration) bool {
 	return time.Now().UnixNano()-c.at.Load() < int64(d)
 }
 

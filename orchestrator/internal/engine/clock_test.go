@@ -162,17 +162,9 @@ func TestStartingAfterTheClockWasFollowed(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				for range 3 {
 					w = w.restart(0)
-					time.Sleep(2 * time.Minute)
-					synctest.Wait()
-					if got := w.statuses()["waiting"]; got != api.Pending {
-						t.Errorf("within its time it is %s, want pending", got)
-					}
+					w.comesTo(2*time.Minute, api.Pending)
 				}
-				time.Sleep(3 * time.Minute)
-				synctest.Wait()
-				if got := w.statuses()["waiting"]; got != api.Expired {
-					t.Errorf("after its time it is %s, want expired", got)
-				}
+				w.comesTo(3*time.Minute, api.Expired)
 			})
 		})
 	}
@@ -191,18 +183,20 @@ func TestEndingAfterTheClockWasSet(t *testing.T) {
 				w.setClock(by)
 				time.Sleep(6 * time.Second)
 				w = w.restart(by)
-				time.Sleep(8 * time.Minute)
-				synctest.Wait()
-				if got := w.statuses()["waiting"]; got != api.Pending {
-					t.Errorf("within its time it is %s, want pending", got)
-				}
-				time.Sleep(2 * time.Minute)
-				synctest.Wait()
-				if got := w.statuses()["waiting"]; got != api.Expired {
-					t.Errorf("after its time it is %s, want expired", got)
-				}
+				w.comesTo(8*time.Minute, api.Pending)
+				w.comesTo(2*time.Minute, api.Expired)
 			})
 		})
+	}
+}
+
+// comesTo lets time pass, after which what nobody was offered is to have a status.
+func (w world) comesTo(d time.Duration, want api.InstructionStatus) {
+	w.t.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	if got := w.statuses()["waiting"]; got != want {
+		w.t.Errorf("after another %v it is %s, want %s", d, got, want)
 	}
 }
 

@@ -2,12 +2,9 @@ package engine
 
 import (
 	"log/slog"
-	"path/filepath"
 	"testing"
 
 	"github.com/stavily/agents/internal/limits"
-	"github.com/stavily/agents/orchestrator/internal/ca"
-	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -15,16 +12,7 @@ import (
 // error for the agent, never with a fault of the store or a panic, and what was taken
 // once is not taken again.
 func FuzzEvents(f *testing.F) {
-	st, err := sqlite.Open(f.Context(), filepath.Join(f.TempDir(), "stavily.db"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	defer st.Close()
-	authority, err := ca.Open(f.TempDir(), ca.Options{})
-	if err != nil {
-		f.Fatal(err)
-	}
-	e := New(st, authority, Options{Logger: slog.New(slog.DiscardHandler)})
+	e := New(onDisk(f), newAuthority(f), Options{Logger: slog.New(slog.DiscardHandler)})
 	w := world{Engine: e, t: f}
 	sensor := w.enrol(api.Sensor, "s", "h")
 	w.apply(simple("when: event.data.x > 1\n", ""))

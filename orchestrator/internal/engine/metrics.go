@@ -72,10 +72,6 @@ func outcome(err error) string {
 	return "failed"
 }
 
-// SilentAfter is how long an agent may not be heard before it is shown as silent: the longest poll
-// (agentapi), and until the next one is written down.
-const SilentAfter = 3 * time.Minute
-
 // scrapeLimit bounds how long a scrape waits for the store.
 const scrapeLimit = 5 * time.Second
 
@@ -98,16 +94,4 @@ func (e *Engine) agentStates(ctx context.Context) map[string]float64 {
 		}
 	}
 	return out
-}
-
-func stateOf(a store.Agent, now time.Time) string {
-	switch {
-	case a.State == store.Revoked:
-		return "revoked"
-	case a.State == store.Quarantined:
-		return "quarantined"
-	case a.Status == StatusOffline || now.Sub(a.LastSeen) > SilentAfter:
-		return "silent"
-	}
-	return "connected"
 }

@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/engine/packtest"
 	"github.com/stavily/agents/orchestrator/internal/store"
-	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 )
@@ -22,15 +19,7 @@ import (
 // there are no more than take a tenth of the time, and the answer to one agent that asks
 // what it is to have, which each does after a change.
 func BenchmarkRollOut(b *testing.B) {
-	st, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "stavily.db"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer st.Close()
-	authority, err := ca.Open(b.TempDir(), ca.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
+	st, authority := onDisk(b), newAuthority(b)
 	packages, err := depot.Open(b.TempDir())
 	if err != nil {
 		b.Fatal(err)

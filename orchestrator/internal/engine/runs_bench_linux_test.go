@@ -4,16 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/store"
-	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 )
@@ -22,18 +19,10 @@ import (
 // its result, with as many under way as share commits: in processor time, which others on the
 // machine change little.
 func BenchmarkRuns(b *testing.B) {
-	st, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "stavily.db"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer st.Close()
-	authority, err := ca.Open(b.TempDir(), ca.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	e := New(st, authority, Options{Logger: slog.New(slog.DiscardHandler)})
+	st := onDisk(b)
+	e := New(st, newAuthority(b), Options{Logger: slog.New(slog.DiscardHandler)})
 	const hosts, together = 20, 16
-	err = st.Org("default").Update(b.Context(), func(tx store.Tx) error {
+	err := st.Org("default").Update(b.Context(), func(tx store.Tx) error {
 		for n := range hosts {
 			host := fmt.Sprintf("host-%d", n)
 			for _, a := range []store.Agent{{ID: api.AgentID("s-" + host), Type: api.Sensor}, {ID: api.AgentID("a-" + host), Type: api.Action}} {

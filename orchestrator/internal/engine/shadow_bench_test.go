@@ -3,12 +3,10 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
-	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -17,11 +15,7 @@ import (
 // as the dashboard asks for; and what a workflow's limits in mode shadow cost each event.
 func BenchmarkShadow(b *testing.B) {
 	const events = 20_000
-	st, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "stavily.db"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer st.Close()
+	st := onDisk(b)
 	d, err := workflow.Parse("test.yaml", []byte(simple("mode: shadow\nwhen: event.data.percent >= 90\nlimits: {runs: {count: 100000, per: 24h}, attempts: {count: 100, per: 24h}}\n", "    with: {path: /var/log}\n")))
 	if err != nil {
 		b.Fatal(err)

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -9,18 +8,13 @@ import (
 
 	"log/slog"
 
-	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // An organisation whose requests pile up holds up no other: what that asks is done while
 // most of the pile still waits.
 func TestAnOrganisationTakesItsShare(t *testing.T) {
-	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "stavily.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Close()
+	st := onDisk(t)
 	e := New(st, nil, Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	const pile = 10 * share
 	var done atomic.Int64

@@ -165,10 +165,10 @@ func checkAgents(agents []store.Agent) Check {
 	var lost, waiting []string
 	live := 0
 	for _, a := range agents {
-		switch agentStatus(a) {
-		case "lost":
+		switch engine.StatusOf(a, time.Now()) {
+		case engine.StatusLost:
 			lost = append(lost, fmt.Sprintf("%s since %s", a.ID, a.LastSeen.UTC().Format(time.RFC3339)))
-		case "quarantined":
+		case engine.StatusQuarantined:
 			waiting = append(waiting, fmt.Sprintf("%s since %s", a.ID, a.QuarantinedAt.UTC().Format(time.RFC3339)))
 		case "online", "draining":
 			live++
@@ -209,7 +209,7 @@ func checkAgentCertificates(agents []store.Agent, now time.Time, life time.Durat
 func checkHealth(agents []store.Agent) Check {
 	var ill []string
 	for _, a := range agents {
-		if a.Health == nil || a.State != store.Active || agentStatus(a) == "lost" {
+		if a.Health == nil || a.State != store.Active || engine.StatusOf(a, time.Now()) == engine.StatusLost {
 			continue
 		}
 		for _, condition := range a.Health.Conditions {

@@ -29,7 +29,7 @@ func viewAgent(a store.Agent) Agent {
 		assigned = append(assigned, p.AssignedState)
 	}
 	return Agent{
-		ID: a.ID, Type: a.Type, Name: a.Name, Hostname: a.Hostname, Version: a.Version, Status: agentStatus(a), Tags: a.Tags,
+		ID: a.ID, Type: a.Type, Name: a.Name, Hostname: a.Hostname, Version: a.Version, Status: engine.StatusOf(a, time.Now()), Tags: a.Tags,
 		EnrolledAt: api.At(a.EnrolledAt), LastSeen: api.At(a.LastSeen), CertificateNotAfter: api.At(a.NotAfter),
 		RevokedAt: api.At(a.RevokedAt), RevokedReason: a.RevokedReason,
 		Quarantine: viewQuarantine(a), Plugins: a.Plugins, Assigned: assigned, Monitors: a.Monitors, Health: a.Health, Sandbox: a.Sandbox,
@@ -42,19 +42,6 @@ func viewQuarantine(a store.Agent) *Quarantine {
 	}
 	serial, keyHash := engine.Applied(a)
 	return &Quarantine{Since: api.At(a.QuarantinedAt), Reason: a.QuarantineReason, Serial: serial, KeyHash: keyHash}
-}
-
-// agentStatus is what the agent said last, unless it cannot be true any more.
-func agentStatus(a store.Agent) string {
-	switch {
-	case a.State == store.Revoked:
-		return "revoked"
-	case a.State == store.Quarantined:
-		return "quarantined"
-	case a.Status != engine.StatusOffline && time.Since(a.LastSeen) > engine.SilentAfter:
-		return "lost"
-	}
-	return a.Status
 }
 
 func viewWorkflow(w store.Workflow) Workflow {

@@ -39,24 +39,18 @@ type agentRow struct {
 	Now string // status
 }
 
-// statusOf is what an agent said last, unless it cannot be true any more.
+// statusOf is how an agent is: what ails one that is online, and else its status.
 func statusOf(a store.Agent, now time.Time) string {
-	switch {
-	case a.State == store.Revoked:
-		return "revoked"
-	case a.State == store.Quarantined:
-		return "quarantined"
-	case a.Status != engine.StatusOffline && now.Sub(a.LastSeen) > engine.SilentAfter:
-		return "lost"
-	case a.Status == "online" && a.Health != nil && a.Health.Status != "ok":
+	status := engine.StatusOf(a, now)
+	if status == engine.StatusOnline && a.Health != nil && a.Health.Status != "ok" {
 		return a.Health.Status
 	}
-	return a.Status
+	return status
 }
 
 // Ends reports whether the certificate of the agent needs a look.
 func (a agentRow) Ends() bool {
-	return a.Now != "revoked" && time.Until(a.NotAfter) < min(certificate, a.NotAfter.Sub(a.ActivatedAt)/4)
+	return a.Now != engine.StatusRevoked && time.Until(a.NotAfter) < min(certificate, a.NotAfter.Sub(a.ActivatedAt)/4)
 }
 
 // agents lists the agents, those that need a look first.

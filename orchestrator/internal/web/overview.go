@@ -93,16 +93,16 @@ func (p *overviewPage) lookAtAgents(r store.Reader, now time.Time) error {
 	p.fleet = all
 	for _, a := range all {
 		row := agentRow{a, statusOf(a, now)}
-		if row.Now == "revoked" {
+		if row.Now == engine.StatusRevoked {
 			continue
 		}
 		p.Agents[row.Now]++
 		p.AgentsAll++
 		url := "/agents/" + string(a.ID)
 		switch {
-		case row.Now == "quarantined":
+		case row.Now == engine.StatusQuarantined:
 			p.concern("approval needed", "Agent "+string(a.ID)+" is in quarantine: "+a.QuarantineReason, "Let it in, or revoke it", url, a.QuarantinedAt)
-		case row.Now == "lost":
+		case row.Now == engine.StatusLost:
 			p.concern("lost", "Agent "+string(a.ID)+" has fallen silent", "See that its host is up, its service runs, and it reaches this server", url, a.LastSeen)
 		case a.Health != nil && len(a.Health.Conditions) > 0 && row.Now != engine.StatusOffline:
 			worst := a.Health.Conditions[0]
