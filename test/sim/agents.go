@@ -34,8 +34,8 @@ type life struct {
 	ctx    context.Context
 	end    context.CancelFunc
 	dead   atomic.Bool
-	clocks atomic.Int64       // times that its clock was looked at
-	sensor *sensoragent.Agent // nil: it is an action agent
+	clocks atomic.Int64                      // times that its clock was looked at
+	sensor atomic.Pointer[sensoragent.Agent] // nil: it is an action agent, or one that is being opened
 }
 
 func (l *life) name() string { return fmt.Sprint(l.id, ".", l.number) }
@@ -54,14 +54,15 @@ func (w *world) startAgent(n *node, dir string, number int) {
 		w.living.Go(func() { l.ended(actionagent.Run(l.ctx, actionagent.Options{Bare: bare, Execute: l.execute})) })
 		return
 	}
-	var err error
-	if l.sensor, err = sensoragent.Open(bare); err != nil {
+	sensor, err := sensoragent.Open(bare)
+	if err != nil {
 		w.fail("start "+l.name(), err)
 		return
 	}
+	l.sensor.Store(sensor)
 	w.living.Go(func() {
-		err := l.sensor.Run(l.ctx)
-		l.ended(errors.Join(err, l.sensor.Close()))
+		err := sensor.Run(l.ctx)
+		l.ended(errors.Join(err, sensor.Close()))
 	})
 }
 
@@ -167,13 +168,13 @@ func (l *life) execute(ctx context.Context, i *api.Instruction) api.Result {
 }
 
 // emit has a plugin of the sensor report an event.
-func (l *life) emit(n int, kind string) {
+func (l *life) emit(sensor *sensoragent.Agent, n int, kind string) {
 	e := api.Event{
 		Type: kind, Severity: api.Low, Timestamp: api.At(l.clock.now()),
 		Data: map[string]json.RawMessage{"n": json.RawMessage(fmt.Sprint(n))},
 	}
 	l.w.living.Go(func() {
-		id, err := l.sensor.Emit(l.ctx, e)
+		id, err := sensor.Emit(l.ctx, e)
 		if l.dead.Load() || l.ctx.Err() != nil { // the plugin was told nothing
 			return
 		}

@@ -12,10 +12,10 @@ import (
 func (w *world) balance() {
 	for _, n := range w.nodes {
 		l := n.life.Load()
-		if l == nil || l.sensor == nil {
+		if l == nil || l.sensor.Load() == nil {
 			continue
 		}
-		a, told := l.sensor.Account(), w.history.toldOf(n.id)
+		a, told := l.sensor.Load().Account(), w.history.toldOf(n.id)
 		if a.Unaccounted() != 0 || a.Waiting+a.Corrupt+a.Refused+a.Rejected != 0 || a.Taken < told {
 			w.broken("CountersBalance", fmt.Sprintf("%s: %d unaccounted for in %+v; %d were accepted", n.id, a.Unaccounted(), a, told))
 		}
@@ -30,7 +30,11 @@ func (w *world) delivered() bool {
 		if n.typ != api.Sensor {
 			continue
 		}
-		if l := n.life.Load(); l == nil || l.dead.Load() || l.sensor == nil || l.sensor.Account().Waiting > 0 {
+		l := n.life.Load()
+		if l == nil || l.dead.Load() {
+			return false
+		}
+		if sensor := l.sensor.Load(); sensor == nil || sensor.Account().Waiting > 0 {
 			return false
 		}
 	}

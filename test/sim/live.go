@@ -118,9 +118,13 @@ func (w *world) report() {
 	if chance(w.driver, 0.5) {
 		kind = "beta"
 	}
-	if l := n.life.Load(); l != nil && !l.dead.Load() && l.sensor != nil && chance(w.driver, 0.4) {
+	l := n.life.Load()
+	if l == nil || l.dead.Load() {
+		return
+	}
+	if sensor := l.sensor.Load(); sensor != nil && chance(w.driver, 0.4) {
 		w.events++
-		l.emit(w.events, kind)
+		l.emit(sensor, w.events, kind)
 	}
 }
 
