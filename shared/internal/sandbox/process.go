@@ -78,7 +78,7 @@ type family interface {
 
 func watchOver(ctx context.Context, pid int, f family, s *Spec) *Process {
 	p := &Process{pid: pid, kills: make(chan time.Duration), done: make(chan struct{})}
-	go p.own(ctx, f, s)
+	go p.own(ctx, f, s, store(pid, f, s)) // what it stores is found only while it runs
 	return p
 }
 
@@ -108,7 +108,7 @@ func (p *Process) Kill(grace time.Duration) {
 }
 
 // own is the life of one process: watch, ask, force, reap.
-func (p *Process) own(ctx context.Context, t family, s *Spec) {
+func (p *Process) own(ctx context.Context, t family, s *Spec, stored *storage) {
 	defer close(p.done)
 	began := time.Now()
 	ended := make(chan struct{})
@@ -116,7 +116,6 @@ func (p *Process) own(ctx context.Context, t family, s *Spec) {
 		t.await()
 		close(ended)
 	}()
-	stored := store(p.pid, t, s)
 	w := watch{tree: t, limits: s.Limits, asked: s.Asked, group: s.Group, ended: ended, kills: p.kills, over: stored.over()}
 	reason, grace := w.run(ctx, s.Grace)
 	if reason != "" && grace > 0 && t.terminate() {

@@ -39,13 +39,13 @@ func TestOfficialMemoryAndLoadSeeTheHost(t *testing.T) {
 // plugin says what it takes.
 func TestOfficialProcessSeesTheHost(t *testing.T) {
 	child := exec.CommandContext(t.Context(), "/bin/sleep", "300")
-	child.Args[0] = "stavily-test-process"
+	child.Args[0] = fmt.Sprintf("stavily-test-process-%d", os.Getpid())
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := func() { child.Process.Kill(); child.Wait() }
 	t.Cleanup(ended)
-	atBothLevels(t, "sensors/process", "config: {cmdline: ^stavily-test-process, max_rss_bytes: 1000}\n", func(t *testing.T, o *official) {
+	atBothLevels(t, "sensors/process", fmt.Sprintf("config: {cmdline: \"^%s \", max_rss_bytes: 1000}\n", child.Args[0]), func(t *testing.T, o *official) {
 		if o.posture.Level != sandbox.Full {
 			o.expect(t, o.watch(t), "error: that takes sandbox level full")
 			return

@@ -196,7 +196,7 @@ func TestReloadStormOfTheConfiguration(t *testing.T) {
 		})
 	}
 	for i := 1; i <= 40; i++ {
-		text := fmt.Sprintf("agent: {tags: ['n:%d']}\nplugins: {timeout: %ds}\nlogging: {format: %s}\n", i, i, []string{"json", "text"}[i%2])
+		text := fmt.Sprintf("agent: {tags: ['n:%d']}\nplugins: {timeout: %ds}\nlogging: {format: %s, output: file}\n", i, i, []string{"json", "text"}[i%2])
 		if i%2 == 0 {
 			text += "logging: {}\n" // stands twice
 		}
