@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -73,7 +74,14 @@ func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 }
 
 func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *recorder) error {
+	progress := time.NewTicker(time.Minute)
+	defer progress.Stop()
 	for n := 0; w.goesOn(s, n, r.h.Began); n++ {
+		select {
+		case now := <-progress.C:
+			fmt.Fprintf(os.Stderr, "    %s: %d faults in %v\n", s.name, len(r.h.Faults), now.Sub(r.h.Began).Round(time.Second))
+		default:
+		}
 		time.Sleep(between(dice, s.rest/2, s.rest*3/2))
 		group, inGroup := errgroup.WithContext(ctx)
 		for _, p := range s.draw(dice) {

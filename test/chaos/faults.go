@@ -49,10 +49,11 @@ func between(r *rand.Rand, least, most time.Duration) time.Duration {
 // scenario draws the faults of one cycle; those of one cycle happen at once, each to
 // another process.
 type scenario struct {
-	name string
-	of   string // the figure of the specification that it is for
-	draw func(*rand.Rand) []planned
-	rest time.Duration // between faults, on average: the load must go on
+	name   string
+	of     string // the figure of the specification that it is for
+	draw   func(*rand.Rand) []planned
+	rest   time.Duration // between faults, on average: the load must go on
+	figure int           // faults that the specification asks for
 
 	soak     bool // for -soak, and not -count faults
 	full     bool // each process on a small disk of its own; asked for by -only full, since it takes root
@@ -60,13 +61,13 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{name: "action", of: "R1", draw: killing(actionID), rest: 1200 * time.Millisecond}, // it is at work again when its plugins are imported
-	{name: "sensor", of: "R2", draw: killing(sensorID), rest: 300 * time.Millisecond},
-	{name: "server", of: "R3", draw: killing(cluster.ServerName), rest: 600 * time.Millisecond},
-	{name: "mixed", of: "R4, R13-R15", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond},
+	{name: "action", of: "R1", draw: killing(actionID), rest: 1200 * time.Millisecond, figure: 1000}, // it is at work again when its plugins are imported
+	{name: "sensor", of: "R2", draw: killing(sensorID), rest: 300 * time.Millisecond, figure: 1000},
+	{name: "server", of: "R3", draw: killing(cluster.ServerName), rest: 600 * time.Millisecond, figure: 500},
+	{name: "mixed", of: "R4, R13-R15", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond, figure: 500},
 	{name: "soak", of: "R23", draw: lasting(), rest: 3 * time.Second, soak: true},
 	{name: "full", of: "R11", draw: filling(), rest: time.Second, full: true},
-	{name: "postgres", of: "two servers", draw: anything(cluster.ServerName, secondServer, databaseName), rest: 800 * time.Millisecond, postgres: true},
+	{name: "postgres", of: "two servers", draw: anything(cluster.ServerName, secondServer, databaseName), rest: 800 * time.Millisecond, figure: 500, postgres: true},
 }
 
 func killing(whom string) func(*rand.Rand) []planned {

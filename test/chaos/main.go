@@ -45,6 +45,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "directory of the programs")
 	flag.StringVar(&o.python, "python", "python3", "interpreter of the plugins")
 	flag.IntVar(&o.count, "count", 5, "faults in each scenario")
+	figures := flag.Bool("figures", false, "as many faults in each scenario as the specification's figure for it, where it has one, and not -count; about two hours")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "what the faults are drawn from")
 	flag.StringVar(&o.keep, "keep", "", "directory to keep everything in; by default only the history of a run in which a promise was broken is kept")
 	flag.BoolVar(&o.verbose, "v", false, "print each fault")
@@ -61,13 +62,13 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := runAll(ctx, o, *only); err != nil {
+	if err := runAll(ctx, o, *only, *figures); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
 	}
 }
 
-func runAll(ctx context.Context, o options, only string) error {
+func runAll(ctx context.Context, o options, only string, figures bool) error {
 	fmt.Printf("%s/%s, %d cores, %s, seed %d\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), o.seed)
 	fmt.Printf("%-10s %-13s %7s %9s %10s %13s %12s %9s  %s\n", "scenario", "for", "faults", "events", "events/s", "instructions", "per second", "attempts", "broken")
 	var failed []string
@@ -81,6 +82,9 @@ func runAll(ctx context.Context, o options, only string) error {
 			continue
 		}
 		ran++
+		if figures {
+			o.count = cmp.Or(s.figure, o.count)
+		}
 		broken, err := runOne(ctx, o, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
