@@ -32,9 +32,13 @@ func (h *host) owned() *host {
 			h.t.Error(err)
 		}
 	})
-	h.eventually("the socket", func() bool {
-		_, err := os.Stat(filepath.Join(h.base, controlName))
-		return err == nil
+	h.eventually("the socket", func() bool { // its file is there a moment before it listens
+		conn, err := net.Dial("unix", filepath.Join(h.base, controlName))
+		if err != nil {
+			return false
+		}
+		conn.Close()
+		return true
 	})
 	return h
 }

@@ -165,6 +165,7 @@ func TestNoReloadWithoutAudit(t *testing.T) {
 // never seen apart, and a broken file between them is never seen.
 func TestReloadStormOfTheConfiguration(t *testing.T) {
 	rt, _ := audited(t, api.Sensor)
+	rt.Config().Logging.Output = "file"
 	out := &lines{}
 	log, logging, err := telemetry.NewLogger(telemetry.LogOptions{Level: "info", Format: "json", Output: "stdout", Stdout: out})
 	if err != nil {
