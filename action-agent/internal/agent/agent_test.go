@@ -216,7 +216,7 @@ func TestWhoFindsNoMemoryWaits(t *testing.T) {
 	o.outcome("late", api.Expired)
 	same(t, "claims while nobody had room", []int{0, 0}, []int{len(o.of(claim, "waits")), len(o.of(claim, "late"))})
 	o.until("a heartbeat tells who waits", func() bool {
-		return slices.ContainsFunc(o.beats[len(o.beats)-1].Health.Conditions, func(c api.Condition) bool { return c.Name == "plugin_memory" })
+		return slices.ContainsFunc(o.lastBeat().Health.Conditions, func(c api.Condition) bool { return c.Name == "plugin_memory" })
 	})
 	r.open("go-holds")
 	o.outcome("holds", api.Completed)

@@ -234,6 +234,14 @@ func (o *orchestrator) await(kind string, id api.InstructionID, n int) []seen {
 	return o.of(kind, id)
 }
 
+// lastBeat is the newest heartbeat, or none of anything before the first. It needs mu.
+func (o *orchestrator) lastBeat() api.Heartbeat {
+	if len(o.beats) == 0 {
+		return api.Heartbeat{}
+	}
+	return o.beats[len(o.beats)-1]
+}
+
 // until waits for something that calls bring about.
 func (o *orchestrator) until(what string, done func() bool) {
 	o.t.Helper()

@@ -88,7 +88,7 @@ func TestTheEndOfTheAgent(t *testing.T) {
 		same(t, "results of "+string(id)+" before the end", 1, len(o.of(result, id)))
 		same(t, "details", `{"started":true}`, string(o.outcome(id, api.Interrupted).ErrorDetails))
 	}
-	if last := o.beats[len(o.beats)-1]; last.Status != "offline" {
+	if last := o.lastBeat(); last.Status != "offline" {
 		t.Errorf("the last heartbeat says %s", last.Status)
 	}
 }

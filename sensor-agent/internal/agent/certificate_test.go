@@ -36,7 +36,7 @@ func TestTheEndOfTheCertificateIsAnEvent(t *testing.T) {
 	same(t, "exit code", 0, r.stop())
 	before := o.kinds("certificate.expiring")
 	r.start()
-	o.until("a heartbeat of the next life", func() bool { return len(o.beats) > 2 && o.beats[len(o.beats)-1].Status == "online" })
+	o.until("a heartbeat of the next life", func() bool { return len(o.beats) > 2 && o.lastBeat().Status == "online" })
 	time.Sleep(time.Second) // several tries
 	same(t, "events", before, o.kinds("certificate.expiring"))
 }

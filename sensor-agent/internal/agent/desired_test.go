@@ -92,7 +92,7 @@ func TestMonitorsOfWorkflows(t *testing.T) {
 	o.change(func() { o.away = false })
 	o.wants("")
 	o.until("the end of them", func() bool {
-		last := o.beats[len(o.beats)-1]
+		last := o.lastBeat()
 		return len(last.Monitors) == 1 && last.Monitors[0].Name == "configured"
 	})
 	r.stop()

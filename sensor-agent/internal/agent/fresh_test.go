@@ -40,10 +40,7 @@ func (o *orchestrator) silences(monitor string) []string {
 
 // complaint is the condition of a silent monitor in the last heartbeat. It needs mu.
 func (o *orchestrator) complaint(monitor string) string {
-	if len(o.beats) == 0 {
-		return ""
-	}
-	for _, c := range o.beats[len(o.beats)-1].Health.Conditions {
+	for _, c := range o.lastBeat().Health.Conditions {
 		if c.Name == staleCondition(monitor) {
 			return c.Message
 		}

@@ -169,6 +169,14 @@ func (o *orchestrator) change(f func()) {
 	o.changed = make(chan struct{})
 }
 
+// lastBeat is the newest heartbeat, or none of anything before the first. It needs mu.
+func (o *orchestrator) lastBeat() api.Heartbeat {
+	if len(o.beats) == 0 {
+		return api.Heartbeat{}
+	}
+	return o.beats[len(o.beats)-1]
+}
+
 // until waits for something that calls bring about; done is called with mu held.
 func (o *orchestrator) until(what string, done func() bool) {
 	o.t.Helper()

@@ -26,7 +26,7 @@ func TestMonitorsFollowTheirFiles(t *testing.T) {
 				return false
 			}
 			var found *api.MonitorInfo
-			for _, m := range o.beats[len(o.beats)-1].Monitors {
+			for _, m := range o.lastBeat().Monitors {
 				if m.Name == name {
 					found = &m
 				}
@@ -47,7 +47,7 @@ func TestMonitorsFollowTheirFiles(t *testing.T) {
 	last("second", running)
 	write(t, file("second.yaml"), "{plugin: other, interval: 0s}")
 	o.until("the refusal", func() bool {
-		for _, c := range o.beats[len(o.beats)-1].Health.Conditions {
+		for _, c := range o.lastBeat().Health.Conditions {
 			if c.Name == "plugin_configuration" && strings.Contains(c.Message, "second.yaml:1:27: interval") {
 				return true
 			}
@@ -102,7 +102,7 @@ func TestAMonitorOfAVersionThatFails(t *testing.T) {
 	write(t, filepath.Join(r.base, "data", "plugins", "p", "main.py"), strings.Replace(program, "event('old')", "os._exit(3)", 1))
 	write(t, filepath.Join(r.base, "data", "plugins", "p", "plugin.yaml"), strings.Replace(manifest, "1.2.0", "2.0.0", 1))
 	o.until("what became of 2.0.0", func() bool {
-		b := o.beats[len(o.beats)-1]
+		b := o.lastBeat()
 		return len(b.Plugins) == 1 && b.Plugins[0].Version == "1.2.0" && strings.Contains(b.Plugins[0].Message, "version 2.0.0 failed in its first minute in use: monitor p")
 	})
 	before := len(o.types())
@@ -128,7 +128,7 @@ func TestTheConfigurationIsReloaded(t *testing.T) {
 	state := func(name, want string) {
 		t.Helper()
 		o.until("monitor "+name+" to be "+want, func() bool {
-			for _, m := range o.beats[len(o.beats)-1].Monitors {
+			for _, m := range o.lastBeat().Monitors {
 				if m.Name == name {
 					return m.State == want
 				}
@@ -140,7 +140,7 @@ func TestTheConfigurationIsReloaded(t *testing.T) {
 		t.Helper()
 		o.until("condition "+name, func() bool {
 			held := false
-			for _, c := range o.beats[len(o.beats)-1].Health.Conditions {
+			for _, c := range o.lastBeat().Health.Conditions {
 				held = held || c.Name == name
 			}
 			return held == does
@@ -160,6 +160,6 @@ func TestTheConfigurationIsReloaded(t *testing.T) {
 	await(t, "steady to begin anew", func() bool { return len(strings.Fields(r.file("started-steady"))) == 2 })
 	reload(strings.Replace(original, "agent: {", "agent: {tags: ['role:new'], ", 1) + "\nspool: {max_bytes: 8MiB}\n")
 	complains("restart_needed", true)
-	o.until("the new tags", func() bool { tags := o.beats[len(o.beats)-1].Tags; return len(tags) == 1 && tags[0] == "role:new" })
+	o.until("the new tags", func() bool { tags := o.lastBeat().Tags; return len(tags) == 1 && tags[0] == "role:new" })
 	same(t, "exit code", 0, r.stop())
 }
