@@ -48,7 +48,7 @@ func Handler(e *engine.Engine, log *slog.Logger, refused func(reason, from strin
 		route.Assignments:  whenChanged(e.Assignments),
 		route.Monitors:     whenChanged(e.Monitors),
 		route.Package:      packageFile(e),
-	}, route.Options{Gate: gate{e}, Logger: log, Observe: e.Served, Refused: refused})
+	}, route.Options{Gate: gate{e}, Logger: log, Observe: e.Served, Refused: refused, TooSoon: holdUp})
 }
 
 // gate lets the engine admit agents.

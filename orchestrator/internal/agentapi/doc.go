@@ -11,6 +11,9 @@
 //
 //   - At most 64 connections of one address have not shown a good certificate; one
 //     more is closed. Agents that have are not counted, so a NAT can hide thousands.
+//   - Such a connection ends after 9 s, whatever it does.
+//   - A connection on which a request was refused for coming too soon is read slowly for a second,
+//     20 times 2 kB: who goes on is held up by that and costs next to nothing. Not that of a proxy.
 //   - A handshake or request header that takes over 5 s ends the connection, as do
 //     3 minutes without a request. A long poll is never cut by these: it lasts up to
 //     60 s, and keep-alives of TCP find clients that are gone; pings those behind a proxy.

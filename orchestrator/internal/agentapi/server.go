@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/handshake"
@@ -41,6 +42,18 @@ const (
 
 	// maxUnknown is how many connections of one address may be without a good certificate.
 	maxUnknown = 64
+
+	// maxUnknownLife is how long a connection may be without one, whatever it does: 5 s for the
+	// handshake, and nearly as long to enrol. With the way there and back it is over in ten.
+	maxUnknownLife = 9 * time.Second
+
+	// heldFor is how long a connection is read slowly after a request on it was refused for coming
+	// too soon, which is what the answer says to wait at least, and heldBytes how much is read of it
+	// each heldPause: 40 kB a second, about a hundred small requests. Who goes on is held up by that,
+	// as a sender by a slow line, and costs no more than this.
+	heldFor   = time.Second
+	heldPause = 50 * time.Millisecond
+	heldBytes = 2 << 10
 )
 
 // keepAlive has the kernel find a client that went away without a word within half a minute, so
@@ -92,11 +105,20 @@ func (l *capped) Accept() (net.Conn, error) {
 		}
 		host, _, err := net.SplitHostPort(c.RemoteAddr().String())
 		if err == nil && l.enter(host) {
-			return &connection{Conn: c, known: sync.OnceFunc(func() { l.leave(host) })}, nil
+			return l.unknownOf(host, c), nil
 		}
 		l.refused(handshake.TooMany, c.RemoteAddr().String())
 		c.Close()
 	}
+}
+
+// unknownOf counts a connection of host that entered until it is known, and ends it if it is not in time.
+func (l *capped) unknownOf(host string, c net.Conn) *connection {
+	end := time.AfterFunc(maxUnknownLife, func() { c.Close() })
+	return &connection{Conn: c, known: sync.OnceFunc(func() {
+		end.Stop()
+		l.leave(host)
+	})}
 }
 
 func (l *capped) enter(host string) bool {
@@ -122,11 +144,26 @@ func (l *capped) leave(host string) {
 type connection struct {
 	net.Conn
 	known func()
+	held  atomic.Int64 // until when it is read slowly, in ns since 1970
+	left  int          // bytes before the next pause; of the one goroutine that reads
 }
 
 func (c *connection) Close() error {
 	c.known()
 	return c.Conn.Close()
+}
+
+func (c *connection) Read(b []byte) (int, error) {
+	if time.Now().UnixNano() >= c.held.Load() {
+		return c.Conn.Read(b)
+	}
+	if c.left <= 0 {
+		time.Sleep(heldPause)
+		c.left = heldBytes
+	}
+	n, err := c.Conn.Read(b[:min(len(b), c.left)])
+	c.left -= n
+	return n, err
 }
 
 type connectionKey struct{}
@@ -138,9 +175,22 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, c)
 }
 
+// ours is the connection that ctx's request came by; nil: it is of another listener.
+func ours(ctx context.Context) *connection {
+	c, _ := ctx.Value(connectionKey{}).(*connection)
+	return c
+}
+
 // authenticated ends the counting of the connection that ctx's request came by.
 func authenticated(ctx context.Context) {
-	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
+	if c := ours(ctx); c != nil {
 		c.known()
+	}
+}
+
+// holdUp has the connection that ctx's request came by read slowly for a time.
+func holdUp(ctx context.Context) {
+	if c := ours(ctx); c != nil {
+		c.held.Store(time.Now().Add(heldFor).UnixNano())
 	}
 }

@@ -105,3 +105,29 @@ func TestCallsAtOnceOverANewConnection(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoComesTooSoonIsHeldUp: once an agent's calls are refused for their number, its connection is
+// read slowly.
+func TestWhoComesTooSoonIsHeldUp(t *testing.T) {
+	s := servertest.Start(t)
+	sensor := s.Enrol(api.Sensor, "sensor-1", "a")
+	refused := func() bool {
+		_, err := sensor.Heartbeat(t.Context(), api.Heartbeat{Status: "online"})
+		if err != nil && api.CodeOf(err) != api.CodeRateLimited {
+			t.Fatal(err)
+		}
+		return err != nil
+	}
+	for n := 0; !refused(); n++ {
+		if n > 5000 {
+			t.Fatal("no heartbeat is refused")
+		}
+	}
+	begin := time.Now()
+	for range 100 {
+		refused()
+	}
+	if took := time.Since(begin); took < 500*time.Millisecond {
+		t.Errorf("100 more took %s, want about a second", took)
+	}
+}

@@ -83,6 +83,10 @@ type Options struct {
 	// Refused hears of requests to the agent listener that are refused before it is known whose
 	// they are: the code of the error and the address. nil hears nothing.
 	Refused func(code, from string)
+	// TooSoon hears of requests to the agent listener that are refused because their caller makes too
+	// many, with the context of the request, unless a proxy's connection may have brought it. nil
+	// hears nothing.
+	TooSoon func(ctx context.Context)
 }
 
 // Build makes the handler of a listener. It fails when the table has a row of the
@@ -94,7 +98,10 @@ func Build(l Listener, handlers map[ID]Handler, o Options) (http.Handler, error)
 	if o.Refused == nil || l != Agents {
 		o.Refused = func(string, string) {}
 	}
-	s := &site{listener: l, gate: o.Gate, people: o.People, errorPage: o.ErrorPage, log: o.Logger, observe: o.Observe, refused: o.Refused, flight: newFlight(), pace: newPace(l)}
+	if o.TooSoon == nil || l != Agents {
+		o.TooSoon = func(context.Context) {}
+	}
+	s := &site{listener: l, tooSoon: o.TooSoon, gate: o.Gate, people: o.People, errorPage: o.ErrorPage, log: o.Logger, observe: o.Observe, refused: o.Refused, flight: newFlight(), pace: newPace(l)}
 	rest := maps.Clone(handlers)
 	byPattern := map[string]methods{}
 	var errs []error
@@ -147,6 +154,7 @@ type site struct {
 	pace      *pace
 	observe   func(row, outcome string, took time.Duration)
 	refused   func(code, from string)
+	tooSoon   func(context.Context)
 }
 
 // methods are the endpoints of one pattern.
@@ -159,11 +167,15 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.notFound(w, r)
 		return
 	}
-	if s.listener == Agents && leaf(r) == nil && !s.gate.TakesTokens() { // else it is a proxy's
+	if s.listener == Agents && leaf(r) == nil && !s.proxied(r) {
 		w.Header().Set("Connection", "close") // who has no certificate is kept no place between requests
 	}
 	s.mux.ServeHTTP(w, r)
 }
+
+// proxied reports whether a request of an agent may have come by the connection of a proxy, which
+// others share.
+func (s *site) proxied(r *http.Request) bool { return leaf(r) == nil && s.gate.TakesTokens() }
 
 func (s *site) notFound(w http.ResponseWriter, r *http.Request) {
 	newReply(w).fail(api.Errorf(api.CodeNotFound, "Nothing is served at %s %.200q; the paths of this API are in its OpenAPI document.", r.Method, r.URL.Path))

@@ -150,11 +150,11 @@ func (x *exchange) start() (any, error) {
 		return nil, refusal
 	}
 	who := caller(c.Principal, x.r)
-	if err := x.site.pace.enter(x.row, who, x.begin); err != nil {
-		return nil, err
-	}
-	leave, err := x.site.flight.enter(x.row, who)
+	leave, err := x.site.enter(x.row, who, x.begin)
 	if err != nil {
+		if x.site.listener == Agents && !x.site.proxied(x.r) {
+			x.site.tooSoon(x.r.Context())
+		}
 		return nil, err
 	}
 	x.undo = append(x.undo, leave)
@@ -172,6 +172,15 @@ func (x *exchange) start() (any, error) {
 		x.stranger(err)
 	}
 	return v, err
+}
+
+// enter counts a request of a caller, unless it comes too soon or beside too many others. leave is
+// to be called when it is done.
+func (s *site) enter(row Row, caller string, now time.Time) (leave func(), err error) {
+	if err := s.pace.enter(row, caller, now); err != nil {
+		return nil, err
+	}
+	return s.flight.enter(row, caller)
 }
 
 // stranger tells of a caller who shows nothing that lets anybody in. One in quarantine is known.

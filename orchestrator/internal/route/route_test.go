@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -371,6 +372,72 @@ func TestRate(t *testing.T) {
 		t.Errorf("a second later: %v", err)
 	}
 }
+
+// TestAFloodOfEventsIsRefused: of ten thousand calls in a second those of the burst are let through,
+// and a hundred.
+func TestAFloodOfEventsIsRefused(t *testing.T) {
+	row := Table()[slices.IndexFunc(Table(), func(r Row) bool { return r.ID == Events })]
+	p, now, let := newPace(Agents), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), 0
+	for range 10_000 {
+		if p.enter(row, "web-01", now) == nil {
+			let++
+		}
+		now = now.Add(100 * time.Microsecond)
+	}
+	if let < 298 || let > 301 {
+		t.Errorf("%d are let through, want 300", let)
+	}
+}
+
+// TestWhoComesTooSoonIsToldOf: the listener hears of it before anything of the body was read, unless
+// the connection may be a proxy's, which others share.
+func TestWhoComesTooSoonIsToldOf(t *testing.T) {
+	row := Table()[slices.IndexFunc(Table(), func(r Row) bool { return r.ID == Logs })]
+	for name, c := range map[string]struct {
+		chains [][]*x509.Certificate
+		want   int
+	}{"its own": {[][]*x509.Certificate{{{}}}, 3}, "a proxy's": {nil, 0}} {
+		told := 0
+		site, err := Build(Agents, handlers(Agents, nothing), Options{
+			Gate: proxied{&testGate{principal: web01}}, Logger: slog.New(slog.DiscardHandler), TooSoon: func(context.Context) { told++ },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(body io.Reader) int {
+			r := httptest.NewRequestWithContext(t.Context(), row.Method, "/agents/v1/web-01/logs", body)
+			r.Header.Set("Authorization", "Bearer token")
+			r.TLS = &tls.ConnectionState{VerifiedChains: c.chains}
+			w := deadlines{httptest.NewRecorder()}
+			site.ServeHTTP(w, r)
+			return w.Code
+		}
+		for range row.Burst {
+			if got := ask(strings.NewReader("{}")); got != http.StatusNoContent || told != 0 {
+				t.Fatalf("%s: a request of the burst is answered %d, and %d are told of", name, got, told)
+			}
+		}
+		for range 3 {
+			if got := ask(iotest.ErrReader(errors.New("the body was read"))); got != http.StatusTooManyRequests {
+				t.Errorf("%s: one too soon is answered %d", name, got)
+			}
+		}
+		if told != c.want {
+			t.Errorf("the connection is %s: %d of 3 are told of, want %d", name, told, c.want)
+		}
+	}
+}
+
+// proxied is a gate of a server that is behind a proxy.
+type proxied struct{ *testGate }
+
+func (proxied) TakesTokens() bool { return true }
+
+// deadlines is a recorder that takes them, as a connection does.
+type deadlines struct{ *httptest.ResponseRecorder }
+
+func (deadlines) SetReadDeadline(time.Time) error  { return nil }
+func (deadlines) SetWriteDeadline(time.Time) error { return nil }
 
 // TestStrangersKeepNoConnection: who shows no certificate gets an answer, and no place to wait in
 // for the next request.

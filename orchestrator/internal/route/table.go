@@ -164,9 +164,11 @@ func (r Row) servedOn(l Listener) bool {
 	return r.Listener == l || r.Listener == Operator && l == Web
 }
 
-// often is ten times what an agent with 16 plugins at work sends, now and then a little
-// of what it sends from time to time, and seldom of what is large or costs a signature.
+// often is ten times what an agent with 16 plugins at work sends; in batches comes ten times what
+// its own limit lets through by default, since what waits meanwhile is one batch; now and then a
+// little of what it sends from time to time, and seldom of what is large or costs a signature.
 func often(r Row) Row      { r.Rate, r.Burst = 500, 1000; return r }
+func inBatches(r Row) Row  { r.Rate, r.Burst = 100, 200; return r }
 func nowAndThen(r Row) Row { r.Rate, r.Burst = 20, 200; return r }
 func seldom(r Row) Row     { r.Rate, r.Burst = 2, 50; return r }
 
@@ -206,7 +208,7 @@ var table = slices.Concat([]Row{
 	often(holding(ofAgents(Instructions, http.MethodGet, api.PathInstructions, action, 0, 0, few))),
 	often(ofAgents(Progress, http.MethodPut, api.PathInstruction, action, large, large, perRun)),
 	often(ofAgents(Result, http.MethodPost, api.PathResult, action, 2*large, 2*large, perRun)),
-	often(ofAgents(Events, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, few)),
+	inBatches(ofAgents(Events, http.MethodPost, api.PathEvents, sensor, api.MaxBatchBytes, api.MaxBatchBytes, few)),
 	nowAndThen(ofAgents(Logs, http.MethodPost, api.PathLogs, anyAgent, large, large, few)),
 	nowAndThen(ofAgents(Assignments, http.MethodGet, api.PathPlugins, anyAgent, 0, 0, few)),
 	nowAndThen(ofAgents(Monitors, http.MethodGet, api.PathMonitors, sensor, 0, 0, few)),
