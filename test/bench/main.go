@@ -58,8 +58,12 @@ type scale struct {
 	warmEvents int // before those that are measured
 	posts      int
 
-	waiting int // events in the spool of an agent whose server was away
-	slow    int // connections that send nothing of use
+	waiting int           // events in the spool of an agent whose server was away
+	slow    int           // connections that send nothing of use
+	slowed  time.Duration // for which they come and stay
+	flooded time.Duration // for which each flood lasts
+	rounds  int           // of all attacks, of which the middle one counts
+	real    bool          // an attack that is too weak to be one is an error
 
 	back   int           // agents whose server is away
 	outage time.Duration // for which it is
@@ -70,8 +74,8 @@ type scale struct {
 const pause = 350 * time.Millisecond
 
 var (
-	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 20, fleet: 10000, settle: time.Minute, warmUp: 3 * time.Second, others: 1000, warmEvents: 250, posts: 1500, waiting: 1_000_000, slow: 3000, back: 500, outage: 3 * time.Minute}
-	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 4, fleet: 100, settle: 2 * time.Second, warmUp: time.Second, others: 50, warmEvents: 50, posts: 100, waiting: 20_000, slow: 200, back: 20, outage: time.Second}
+	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 20, fleet: 10000, settle: time.Minute, warmUp: 3 * time.Second, others: 1000, warmEvents: 250, posts: 1500, waiting: 1_000_000, slow: 3000, slowed: 15 * time.Second, flooded: 6 * time.Second, rounds: 3, real: true, back: 500, outage: 3 * time.Minute}
+	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 4, fleet: 100, settle: 2 * time.Second, warmUp: time.Second, others: 50, warmEvents: 50, posts: 100, waiting: 20_000, slow: 200, slowed: 4 * time.Second, flooded: time.Second, rounds: 1, back: 20, outage: time.Second}
 )
 
 func main() {
@@ -79,10 +83,18 @@ func main() {
 	python := flag.String("python", "python3", "interpreter of the plugins: its own start is most of the latency")
 	small := flag.Bool("quick", false, "small counts, to see that it works")
 	fleet := flag.Int("fleet", 0, "how many agents only wait; 0: as many as the scale says")
+	attack := flag.String("attack", "", "be an attacker, as this JSON says: for the benchmark's own use")
 	only := flag.String("only", "", "the part whose name begins so")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *attack != "" {
+		if err := attackAs(ctx, *attack); err != nil {
+			fmt.Fprintln(os.Stderr, "attack:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	s := full
 	if *small {
 		s = quick
@@ -120,11 +132,11 @@ func measureAll(ctx context.Context, b bench, only string) error {
 		fmt.Println(part.name)
 		b.env = part.env
 		figures, err := b.inCluster(ctx, part.measure)
-		if err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
-		}
 		for _, f := range figures {
 			fmt.Printf("  %-48s %12.2f %-9s %s\n", f.Name, f.Value, f.Unit, f.verdict())
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 		fmt.Println()
 		all = append(all, figures...)

@@ -95,6 +95,9 @@ func (s *slow) one(ctx context.Context, n int, from string, open *counter) {
 	way := waysToBeSlow[n%len(waysToBeSlow)]
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	raw, err := dialer.DialContext(ctx, "tcp", u.Host)
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		s.fail(err)
 		return
@@ -166,7 +169,7 @@ func (s *slow) fail(err error) {
 // figures tells how many there were and how long the server bore them.
 func (s *slow) figures() []Figure {
 	out := []Figure{
-		{"slow connections that came", float64(s.opened), "", 0, 0},
+		{"slow connections that came", float64(s.opened), "", 0, float64(s.want)},
 		{"of them open at once", float64(s.most), "", 0, 0},
 		{fmt.Sprintf("open at once of an address that opens %d", 2*mostOfAddress), float64(s.address), "", mostOfAddress, 0},
 	}
