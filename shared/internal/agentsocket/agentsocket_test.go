@@ -94,7 +94,7 @@ func serve(t *testing.T, o Options, use func(path string)) {
 	if err := Serve(t.Context(), o, func(p string) error { path = p; use(p); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Lstat(filepath.Dir(path)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
 	}
 }
@@ -290,24 +290,35 @@ func TestALineThatIsTooLongEndsTheConnection(t *testing.T) {
 }
 
 func TestTheSocketIsPrivate(t *testing.T) {
-	serve(t, sensor(t, &recorder{}), func(path string) {
-		for name, want := range map[string]os.FileMode{path: 0o600 | os.ModeSocket, filepath.Dir(path): 0o700 | os.ModeDir} {
-			if info, err := os.Lstat(name); err != nil || info.Mode() != want {
-				t.Errorf("%s has mode %v, %v; want %v", name, info.Mode(), err, want)
-			}
+	private := func(path string, want os.FileMode) {
+		if info, err := os.Lstat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s has mode %v, %v; want %v", path, info.Mode(), err, want)
+		}
+	}
+	o := sensor(t, &recorder{})
+	serve(t, o, func(path string) {
+		private(path, 0o600|os.ModeSocket)
+		if filepath.Dir(path) != o.Dir {
+			t.Errorf("%s is not in %s", path, o.Dir)
 		}
 	})
-	o := sensor(t, &recorder{})
 	o.Dir = filepath.Join(o.Dir, strings.Repeat("long", 30))
 	if err := os.Mkdir(o.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	var own string
 	serve(t, o, func(path string) {
 		if len(path) > maxPath {
 			t.Errorf("path of %d bytes", len(path))
 		}
+		own = filepath.Dir(path)
+		private(path, 0o600|os.ModeSocket)
+		private(own, 0o700|os.ModeDir)
 		dial(t, path).ask(call("1", "ping", "{}"))
 	})
+	if _, err := os.Lstat(own); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory of the socket is still there: %v", err)
+	}
 	t.Setenv("TMPDIR", o.Dir)
 	if err := Serve(t.Context(), o, func(string) error { return nil }); err == nil || !strings.Contains(err.Error(), "shorter base directory") {
 		t.Errorf("err = %v", err)

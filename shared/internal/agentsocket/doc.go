@@ -22,8 +22,8 @@
 //     value when set_state has answered.
 //   - Whose call it is comes from the socket, never from parameters: an
 //     instruction_id that a plugin sends is not believed.
-//   - Only the agent's user can connect: the directory has mode 0700, the socket
-//     0600. The name is random and short enough for sun_path (unix(7)).
+//   - Only the agent's user can connect: the socket has mode 0600, in a directory that is the
+//     caller's alone or, where its path would be too long for sun_path (unix(7)), one of its own.
 //   - A plugin that calls too fast is slowed down, not refused: 1,000 calls a
 //     second, 16 connections, 1 MiB a line, 1,000 log entries a call.
 //   - When [Serve] returns the socket is gone and no call is under way. One that was opened

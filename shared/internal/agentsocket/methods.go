@@ -46,7 +46,7 @@ type Info struct {
 
 // Options say whose socket it is.
 type Options struct {
-	Dir         string // where [Serve] makes the socket's own directory
+	Dir         string // where [Serve] makes the socket; see [Open]
 	Plugin      api.PluginID
 	Kind        plugin.Kind
 	Monitor     string            // of a sensor

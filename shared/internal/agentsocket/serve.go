@@ -38,43 +38,62 @@ type server struct {
 	slots    chan struct{} // one for each connection
 }
 
-// Place is a socket that nobody answers yet, in a directory of its own.
+// Place is a socket that nobody answers yet.
 type Place struct {
-	dir      string
+	path     string
+	own      string // directory that was made for it; empty: it is in that of who opened it
 	listener *net.UnixListener
 }
 
-// Open makes a socket below dir. It is closed by Serve, or by Close where that is not called.
+// Open makes a socket in dir, which must be the caller's alone and have no other, or, where its
+// path would be too long, in a directory of its own in the system's place for temporary files. It
+// is closed by Serve, or by Close where that is not called.
 func Open(dir string) (*Place, error) {
-	dir, err := makeDir(dir)
-	if err != nil {
-		return nil, err
+	p := &Place{path: filepath.Join(dir, socketName)}
+	if len(p.path) > maxPath {
+		var err error
+		if p.own, err = os.MkdirTemp("", "p"); err != nil { // mode 0700
+			return nil, fmt.Errorf("make a directory for the agent socket: %w", err)
+		}
+		p.path = filepath.Join(p.own, socketName)
 	}
-	path := filepath.Join(dir, socketName)
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the agent socket: %w", err), os.RemoveAll(dir))
-	}
-	p := &Place{dir, listener}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("make the agent socket private: %w", err), p.Close())
+	if err := p.listen(); err != nil {
+		return nil, errors.Join(err, p.remove())
 	}
 	return p, nil
 }
 
+func (p *Place) listen() (err error) {
+	if len(p.path) > maxPath {
+		return fmt.Errorf("open the agent socket: the path %s has more than %d bytes: use a shorter base directory or TMPDIR", p.path, maxPath)
+	}
+	if p.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: p.path, Net: "unix"}); err != nil {
+		return fmt.Errorf("open the agent socket: %w", err)
+	}
+	if err := os.Chmod(p.path, 0o600); err != nil {
+		return errors.Join(fmt.Errorf("make the agent socket private: %w", err), p.listener.Close())
+	}
+	return nil
+}
+
 // Path is where the socket is.
-func (p *Place) Path() string { return filepath.Join(p.dir, socketName) }
+func (p *Place) Path() string { return p.path }
 
 // Close takes it away.
-func (p *Place) Close() error {
-	return errors.Join(p.listener.Close(), os.RemoveAll(p.dir))
+func (p *Place) Close() error { return errors.Join(p.listener.Close(), p.remove()) }
+
+// remove takes away the directory that was made for it.
+func (p *Place) remove() error {
+	if p.own == "" {
+		return nil
+	}
+	return os.RemoveAll(p.own)
 }
 
 // Serve calls use with the path of the socket, and answers calls until use returns, whose
 // error it returns. It belongs around the life of one plugin process.
 func (p *Place) Serve(ctx context.Context, o Options, use func(path string) error) error {
-	defer os.RemoveAll(p.dir)
-	defer p.listener.Close()
+	defer p.Close()
 	s := &server{
 		opts: o, listener: p.listener,
 		limiter: rate.NewLimiter(callRate, callBurst),
@@ -85,10 +104,10 @@ func (p *Place) Serve(ctx context.Context, o Options, use func(path string) erro
 	accepting.Go(func() { s.accept(ctx) })
 	defer accepting.Wait()
 	defer cancel()
-	return use(p.Path())
+	return use(p.path)
 }
 
-// Serve opens a socket below o.Dir and serves it.
+// Serve opens a socket in o.Dir and serves it.
 func Serve(ctx context.Context, o Options, use func(path string) error) error {
 	p, err := Open(o.Dir)
 	if err != nil {
@@ -98,22 +117,6 @@ func Serve(ctx context.Context, o Options, use func(path string) error) error {
 }
 
 const socketName = "s"
-
-// makeDir makes a directory for one socket below dir or, where the path would be
-// too long, in the system's place for temporary files.
-func makeDir(dir string) (string, error) {
-	for _, parent := range []string{dir, os.TempDir()} {
-		made, err := os.MkdirTemp(parent, "p") // mode 0700
-		if err != nil {
-			return "", fmt.Errorf("make a directory for the agent socket: %w", err)
-		}
-		if len(filepath.Join(made, socketName)) <= maxPath {
-			return made, nil
-		}
-		os.Remove(made)
-	}
-	return "", fmt.Errorf("open the agent socket: below %s and %s its path has more than %d bytes: use a shorter base directory or TMPDIR", dir, os.TempDir(), maxPath)
-}
 
 // accept serves connections until ctx ends, and waits for them.
 func (s *server) accept(ctx context.Context) {

@@ -52,12 +52,18 @@ func (p *Plugins) chamberFor(t Task) (*chamber, error) {
 	return c, nil
 }
 
-// makeAhead makes the chamber of the next run that is forked from the same process, and gives
-// the seat back. Directories cost most while files are made durable, as each run's are when it
-// begins.
+// makeAhead makes the chamber of the next run that is forked from the same process, with the file
+// of its input, and gives the seat back. What is made on the disk costs most while files are made
+// durable, as each run's are when it begins.
 func (p *Plugins) makeAhead(seat *warm.Seat) {
 	defer seat.Free()
-	if c, err := newChamber(seat.Given(), ""); err == nil { // who needs one says why there is none
-		seat.Keep(c)
+	c, err := newChamber(seat.Given(), "")
+	if err != nil {
+		return // who needs one says why there is none
 	}
+	if os.WriteFile(filepath.Join(c.dir, inputFile), nil, 0o600) != nil {
+		c.Close()
+		return
+	}
+	seat.Keep(c)
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/stavily/agents/internal/limits"
@@ -84,7 +85,7 @@ func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) err
 		r := &room{temp: c.dir, scratch: c.dir, log: log}
 		if t.seat != nil {
 			r.scratch = t.seat.Temp()
-			if filepath.Dir(filepath.Dir(path)) != c.dir {
+			if filepath.Dir(path) != c.dir {
 				return fmt.Errorf("%w: the path of its socket would be too long", warm.ErrCold)
 			}
 		}
@@ -202,7 +203,7 @@ func (p *Plugins) furnish(ctx context.Context, t Task, r *room, socket string) e
 	if r.spec.Env, err = env.List(); err != nil {
 		return err
 	}
-	return p.confinement.own(append([]string{r.temp, filepath.Dir(socket), socket}, optional(env.Input)...)...)
+	return p.confinement.own(append(slices.Compact([]string{r.temp, filepath.Dir(socket), socket}), optional(env.Input)...)...)
 }
 
 // optional is path where there is one.

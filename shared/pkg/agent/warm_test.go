@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,6 +152,32 @@ return {}
 	if n := h.metric(`plugin_runs_total{start="warm"}`); n != "1" {
 		t.Errorf("%q runs were forked, want 1\n%s", n, h.log)
 	}
+}
+
+// All that the next run of a warm process needs on the disk is there before it comes: two files in
+// a private directory.
+func TestTheNextRunsFilesAreMadeAhead(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{"tidy": sdk("return 1")})
+	if h.Posture().Level == api.SandboxLimited {
+		t.Skip("nothing is forked at level limited")
+	}
+	h.keepWarm()
+	ahead := func() (found []string) {
+		dirs, err := filepath.Glob(h.base + "/tmp/*/g/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range dirs {
+			found = append(found, names(t, dir)...)
+		}
+		return found
+	}
+	h.eventually("they are there", func() bool {
+		if got := h.Execute(t.Context(), h.order("tidy", given("percent", "1"))); got.Status != api.Completed {
+			t.Fatalf("%+v\n%s", got, h.log)
+		}
+		return slices.Equal(ahead(), []string{inputFile, "s"})
+	})
 }
 
 // What one run of an action keeps the next one finds, cold or warm, and no other plugin.
