@@ -249,7 +249,7 @@ func (w *host) findVictim() error {
 	for {
 		if _, pids := marked("atk-victim"); len(pids) > 0 {
 			w.bait.VictimPID = pids[0]
-			w.bait.OtherSockets, _ = filepath.Glob(filepath.Join(w.action.Base, "tmp", "run-*", "p*", "s"))
+			w.bait.OtherSockets, _ = filepath.Glob(filepath.Join(w.action.Base, "tmp", "run-*", "s"))
 			return nil
 		}
 		if err := w.pause(20 * time.Millisecond); err != nil {

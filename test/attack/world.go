@@ -232,7 +232,7 @@ func (w *host) look() error {
 			return fmt.Errorf("the bait lacks the %s: its place has changed", name)
 		}
 	}
-	sockets := filepath.Join(w.sensor.Base, "tmp", "run-feeder-*", "p*", "s")
+	sockets := filepath.Join(w.sensor.Base, "tmp", "run-feeder-*", "s")
 	for end := time.Now().Add(cluster.Deadline); len(b.SensorSockets) == 0; {
 		if err := w.pause(20 * time.Millisecond); err != nil || time.Now().After(end) {
 			return errors.Join(errors.New("the feeder does not run"), err)

@@ -142,7 +142,7 @@ def victims_socket(bait):
     import json
     import socket
 
-    found = glob.glob(os.path.join(bait["base"], "tmp", "run-*", "p*", "s"))
+    found = glob.glob(os.path.join(bait["base"], "tmp", "run-*", "s"))
     found = [path for path in found if path != os.environ["STAVILY_AGENT_SOCKET"]]
     failure = Blocked("no socket is to be seen")
     for path in found or bait["other_sockets"]:
