@@ -124,6 +124,10 @@ test-sdk-wheel: ## That the wheel is the same from the same source, and works
 reload-storm: ## 1,000 reloads of a sensor and of an action under load, half of them invalid
 	STAVILY_RELOADS=1000 PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 60m -run TestReloadStorm ./sensor-agent/internal/agent ./action-agent/internal/agent
 
+.PHONY: hostile
+hostile: ## 10,000 hostile replies to agents of each kind: nothing begins, no more than 50 MB, all lives on
+	STAVILY_HOSTILE=10000 PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 30m -run TestHostileOrchestrator ./test/e2e
+
 .PHONY: cert-storm
 MINUTES ?= 10
 cert-storm: ## Certificates of 60 seconds for MINUTES (10) under load: no failed instruction, no lost event

@@ -30,16 +30,22 @@ func TestMemoryOfAnAgent(t *testing.T) {
 		return nil
 	})
 	for _, id := range []string{"lean-s", "lean-a"} {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.Process(id).Pid()))
-		w.must(err)
-		found := peak.FindSubmatch(status)
-		if found == nil {
-			t.Fatalf("no VmHWM in\n%s", status)
-		}
-		kib, err := strconv.Atoi(string(found[1]))
-		w.must(err)
-		if mb := kib * 1024 / 1e6; mb > mostMemory {
+		if mb := w.peakMemory(id); mb > mostMemory {
 			t.Errorf("%s took %d MB, want at most %d", id, mb, mostMemory)
 		}
 	}
+}
+
+// peakMemory is the most that a process had in memory since it began, in MB.
+func (w *world) peakMemory(name string) int {
+	w.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.Process(name).Pid()))
+	w.must(err)
+	found := peak.FindSubmatch(status)
+	if found == nil {
+		w.t.Fatalf("no VmHWM in\n%s", status)
+	}
+	kib, err := strconv.Atoi(string(found[1]))
+	w.must(err)
+	return kib * 1024 / 1e6
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/api/apitest"
 	"github.com/stavily/agents/shared/pkg/pki/pkitest"
 )
 
@@ -57,65 +58,6 @@ func truth(call string, status int, header http.Header, body []byte) bool {
 	return true // Logs: an empty object is a valid answer
 }
 
-// hostile makes answers: good ones, spoiled in some way that the seed chooses.
-type hostile struct{ *rand.Rand }
-
-func (h hostile) body(good any) []byte {
-	b, err := json.Marshal(good)
-	if err != nil {
-		panic(err)
-	}
-	switch h.IntN(10) {
-	case 0: // truncated
-		b = b[:h.IntN(len(b))]
-	case 1: // bits flipped
-		for range 1 + h.IntN(8) {
-			b[h.IntN(len(b))] ^= 1 << h.IntN(8)
-		}
-	case 2: // other types: every string a number, or every true a string
-		b = bytes.ReplaceAll(bytes.ReplaceAll(b, []byte(`"0`), []byte(`0,"`)), []byte("true"), []byte(`"true"`))
-	case 3: // nothing of it
-		b = [][]byte{nil, []byte("null"), []byte("{}"), []byte("[]"), []byte(`""`), []byte("0"), []byte("true"), []byte("<html>")}[h.IntN(8)]
-	case 4: // deep
-		b = []byte(strings.Repeat(`{"a":`, 1<<h.IntN(16)))
-	case 5: // two documents
-		b = append(b, b...)
-	case 6: // keys twice
-		b = append(append([]byte("{"), bytes.TrimSuffix(bytes.TrimPrefix(b, []byte("{")), []byte("}"))...), []byte(`,"success":false,"acknowledged":false,"agent_id":"evil"}`)...)
-	case 7: // false instead of true
-		b = bytes.ReplaceAll(b, []byte("true"), []byte("false"))
-	case 8: // for somebody else
-		b = bytes.ReplaceAll(b, []byte(agentID), []byte("web-02"))
-	}
-	return b
-}
-
-func (h hostile) status() int {
-	if h.IntN(3) > 0 {
-		return http.StatusOK
-	}
-	return []int{201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 409, 429, 500, 502, 503, 599, 999}[h.IntN(18)]
-}
-
-func (h hostile) header() http.Header {
-	kind := "application/json"
-	if h.IntN(5) == 0 {
-		kind = []string{"", "text/html", "application/octet-stream", "application/json; charset=utf-8", "a/b/c;;;"}[h.IntN(5)]
-	}
-	out := http.Header{"Content-Type": {kind}}
-	switch h.IntN(8) {
-	case 0:
-		out.Set("Content-Encoding", "gzip")
-	case 1:
-		out.Set("Location", "https://evil.example.com/"+strings.Repeat("a", h.IntN(8192)))
-	case 2:
-		out.Set("Retry-After", fmt.Sprint(h.Int64()))
-	case 3:
-		out.Set("Content-Length", fmt.Sprint(h.IntN(1<<20)))
-	}
-	return out
-}
-
 // TestHostileServer sends 500 spoiled answers of every call over real connections:
 // no panic, no false success, every other answer one of the documented errors.
 func TestHostileServer(t *testing.T) {
@@ -128,8 +70,8 @@ func TestHostileServer(t *testing.T) {
 	}
 	var last sent
 	_, c := both(t, func(w http.ResponseWriter, _ *http.Request) {
-		h := hostile{rand.New(rand.NewPCG(seed.Load(), 1))}
-		last = sent{h.status(), h.header(), h.body(called.response)}
+		spoiler := apitest.Spoiler{Rand: rand.New(rand.NewPCG(seed.Load(), 1))}
+		last = sent{spoiler.Status(), spoiler.Header(), spoiler.Body(called.response, agentID)}
 		for name, values := range last.header {
 			w.Header()[name] = values
 		}

@@ -7,6 +7,7 @@ import time
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--pause", type=float)
+parser.add_argument("--say")
 args = parser.parse_args()
 agent = socket.socket(socket.AF_UNIX)
 agent.connect(os.environ["STAVILY_AGENT_SOCKET"])
@@ -19,4 +20,6 @@ while True:
     agent.sendall(json.dumps({"jsonrpc": "2.0", "id": n, "method": "report_trigger", "params": params}).encode() + b"\n")
     answer = json.loads(answers.readline())
     os.write(out, (answer["result"]["event_id"] + "\n").encode())
+    if args.say:
+        print(args.say, n, flush=True)
     time.sleep(args.pause)
