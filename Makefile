@@ -180,13 +180,19 @@ sim: COUNT := 500
 sim: ## COUNT (500) lives of server, agents and network in simulated time, an hour each; SEED=n: one, with its trace
 	$(GO) test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./test/sim $(if $(SEED),-seed $(SEED),-seeds $(COUNT))
 
-.PHONY: failpoints
-failpoints: COUNT := 1
-failpoints: ## Each action at each failpoint COUNT (1) times, under load; FAILPOINTS="-cells 40 -match action-agent" for fewer
-	$(GO) test -count=1 -tags failpoints ./internal/failpoint
+.PHONY: failpoints store-faults build-failpoints
+build-failpoints:
 	@mkdir -p bin/failpoints
 	$(GO) build $(BUILD_FLAGS) -tags failpoints -o bin/failpoints/ ./sensor-agent/cmd/sensor-agent ./action-agent/cmd/action-agent ./orchestrator/cmd/stavily
+
+failpoints: COUNT := 1
+failpoints: build-failpoints ## Each action at each failpoint COUNT (1) times, under load; FAILPOINTS="-cells 40 -match action-agent" for fewer
+	$(GO) test -count=1 -tags failpoints ./internal/failpoint
 	$(GO) run ./test/chaos -points -bin bin/failpoints -count $(COUNT) -python $(PYTHON) -rate 20 -events 2 -instructions 0.5 $(FAILPOINTS)
+
+store-faults: COUNT := 200
+store-faults: build-failpoints ## One in a hundred calls of the server's store fails under load, before or after it was done, until COUNT (200) did
+	$(GO) run ./test/chaos -only faulty -bin bin/failpoints -count $(COUNT) -python $(PYTHON) -rate 20 -events 2 -instructions 0.5 $(CHAOS)
 
 .PHONY: sequences
 SEQUENCES ?= 1000

@@ -14,8 +14,10 @@
 //
 //	NAME.seen    the process got to the point, armed or not
 //	NAME.armed   the action, put there by the test (and renamed into place): panic, kill,
-//	             sleep (a second) or error
-//	NAME.hit     what NAME.armed becomes, once, before the action is done: the proof
+//	             sleep (a second) or error; with a rate and a seed behind it, as in
+//	             "error 0.01 7", it is done in that part of the times, until the file is gone
+//	NAME.hit     what NAME.armed becomes, once, before the action is done: the proof; where
+//	             there is a rate, a file with a byte for each time
 //
 // Files need no protocol and outlive the process that they end.
 //
@@ -28,6 +30,7 @@
 //
 // # Invariants
 //
-//   - One file NAME.armed makes one action, also with many goroutines at the point.
+//   - One file NAME.armed without a rate makes one action, also with many goroutines at the
+//     point.
 //   - A point never makes a step that failed look as if it had not.
 package failpoint

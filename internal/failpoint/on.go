@@ -4,6 +4,8 @@ package failpoint
 
 import (
 	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -65,11 +67,53 @@ func reach(name string) error {
 			return nil
 		}
 	}
-	action, err := limits.ReadFile(path+".armed", 64)
-	if err != nil || os.Rename(path+".armed", path+".hit") != nil {
-		return nil // not armed, or another goroutine has it
+	order, err := limits.ReadFile(path+".armed", 64)
+	if err != nil {
+		return nil // not armed
 	}
-	return act(name, strings.TrimSpace(string(action)))
+	var action string
+	var rate float64
+	var seed uint64
+	if n, _ := fmt.Sscan(string(order), &action, &rate, &seed); n == 3 {
+		if !drawn(name, path, rate, seed) {
+			return nil
+		}
+	} else if os.Rename(path+".armed", path+".hit") != nil {
+		return nil // another goroutine has it
+	}
+	return act(name, action)
+}
+
+var (
+	mu   sync.Mutex // guards dice
+	dice = map[string]*rand.Rand{}
+)
+
+// drawn reports whether a point that is armed with a rate acts this time, and adds a byte to its
+// proof when it does. The draws of a process follow from the seed, the name and how often the
+// point acted before it began, so that a process which one of them ended goes on with others.
+func drawn(name, path string, rate float64, seed uint64) bool {
+	mu.Lock()
+	defer mu.Unlock()
+	if dice[name] == nil {
+		var acted int64
+		if info, err := os.Stat(path + ".hit"); err == nil {
+			acted = info.Size()
+		}
+		sum := fnv.New64a()
+		fmt.Fprintf(sum, "%s %d", name, acted)
+		dice[name] = rand.New(rand.NewPCG(seed, sum.Sum64()))
+	}
+	if dice[name].Float64() >= rate {
+		return false
+	}
+	proof, err := os.OpenFile(path+".hit", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return false
+	}
+	defer proof.Close()
+	_, err = proof.WriteString(".")
+	return err == nil
 }
 
 func act(name, action string) error {

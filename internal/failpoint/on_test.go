@@ -5,6 +5,7 @@ package failpoint
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,10 @@ func directory(t *testing.T) string {
 	if dir() == "" {
 		t.Skip("the directory was asked for before this test")
 	}
+	if err := os.MkdirAll(dir(), 0o700); err != nil { // it is asked for once, and was another test's
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(dir())) })
 	return dir()
 }
 
@@ -47,5 +52,55 @@ func TestAnArmedPointActsOnce(t *testing.T) {
 	}
 	if _, err := os.Stat(path + ".hit"); err != nil {
 		t.Errorf("no proof: %v", err)
+	}
+}
+
+// What is armed with a rate acts in about that part of the times, as often as the proof says, and
+// the same ones for the same seed.
+func TestARate(t *testing.T) {
+	d := directory(t)
+	acts := func(name string) (times []int) {
+		if err := os.WriteFile(filepath.Join(d, name+".armed"), []byte("error 0.1 7"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 1000 {
+			if Hit(name) != nil {
+				times = append(times, n)
+			}
+		}
+		return times
+	}
+	first := acts("rate.a")
+	if len(first) < 50 || len(first) > 150 {
+		t.Errorf("it acted %d times in 1000, want about 100", len(first))
+	}
+	path := filepath.Join(d, "rate.a")
+	if proof, err := os.Stat(path + ".hit"); err != nil || proof.Size() != int64(len(first)) {
+		t.Errorf("the proof of %d times: %v, %v", len(first), proof, err)
+	}
+	if err := os.Remove(path + ".armed"); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if err := Hit("rate.a"); err != nil {
+			t.Fatalf("it is not armed any more: %v", err)
+		}
+	}
+	if slices.Equal(first, acts("rate.b")) {
+		t.Error("another point acts at the same times")
+	}
+	again := func() []int { // as in a process that begins anew
+		delete(dice, "rate.a")
+		return acts("rate.a")
+	}
+	next := again()
+	if slices.Equal(first, next) {
+		t.Error("a process that goes on after some acts at the same times as the first")
+	}
+	if err := os.Remove(path + ".hit"); err != nil {
+		t.Fatal(err)
+	}
+	if same := again(); !slices.Equal(first, same) {
+		t.Errorf("with the same seed it acted at %v and then at %v", first, same)
 	}
 }

@@ -55,9 +55,12 @@ func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 		watch.Go(func() { w.sampleAll(watching, r) })
 	}
 	var err error
-	if w.points {
+	switch {
+	case w.points:
 		err = w.drivePoints(ctx, r)
-	} else {
+	case s.faulty:
+		err = w.driveFaulty(ctx, r)
+	default:
 		err = w.cycles(ctx, s, dice, r)
 	}
 	stop()

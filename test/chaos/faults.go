@@ -23,6 +23,7 @@ const (
 	faultDisconnect = "disconnect" // the database ends all connections
 	faultCrash      = "crash"      // the database ends, and is started again
 	faultExit       = "exit"       // by itself
+	faultStore      = "store"      // a call of its store fails, or says so
 )
 
 // databaseName is whom the last two are done to.
@@ -56,6 +57,7 @@ type scenario struct {
 	figure int           // faults that the specification asks for
 
 	soak     bool // for -soak, and not -count faults
+	faulty   bool // of programs with failpoints, until -count store calls have failed
 	full     bool // each process on a small disk of its own; asked for by -only full, since it takes root
 	postgres bool // two servers on PostgreSQL instead of one on SQLite
 }
@@ -66,6 +68,7 @@ var scenarios = []scenario{
 	{name: "server", of: "R3", draw: killing(cluster.ServerName), rest: 600 * time.Millisecond, figure: 500},
 	{name: "mixed", of: "R4, R13-R15", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond, figure: 500},
 	{name: "soak", of: "R23", draw: lasting(), rest: 3 * time.Second, soak: true},
+	{name: "faulty", of: "R10", rest: 500 * time.Millisecond, faulty: true},
 	{name: "full", of: "R11", draw: filling(), rest: time.Second, full: true},
 	{name: "postgres", of: "two servers", draw: anything(cluster.ServerName, secondServer, databaseName), rest: 800 * time.Millisecond, figure: 500, postgres: true},
 }

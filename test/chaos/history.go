@@ -29,8 +29,9 @@ type history struct {
 	Unsettled    []string            // what had not come to its end when the harness gave up
 	Foreign      []recorded          // events of the other organisation
 	ForeignRuns  []run
-	ForeignSaid  []accepted // by its sensor
-	Samples      []sample   // of a soak
+	ForeignSaid  []accepted     // by its sensor
+	Samples      []sample       // of a soak
+	Hits         map[string]int // of scenario faulty: how often a call of the store failed, by point
 }
 
 // load is how much of what happens in a second.

@@ -78,7 +78,7 @@ func runAll(ctx context.Context, o options, only string, figures bool) error {
 		chosen = []scenario{points}
 	}
 	for _, s := range chosen {
-		if !strings.HasPrefix(s.name, only) || (s.full || s.soak) && only == "" {
+		if !strings.HasPrefix(s.name, only) || (s.full || s.soak || s.faulty) && only == "" {
 			continue
 		}
 		ran++
@@ -156,6 +156,10 @@ func row(s scenario, h *history, violations []violation) {
 		names = append(names, v.Guarantee)
 	}
 	fmt.Printf("%-10s %-13s %7d %9d %10.1f %13d %12.1f %9d  %s\n", s.name, s.of, len(h.Faults), len(h.Accepted), reached.Events, instructions, reached.Instructions, attempts, strings.Join(names, " "))
+	if h.Hits != nil {
+		before, done := storeHits(h.Hits)
+		fmt.Printf("    calls of the store that failed: %d; that were done and said to have failed: %d; %v\n", before, done, h.Hits)
+	}
 	for _, t := range grown(h) {
 		fmt.Println("   ", t)
 	}

@@ -59,6 +59,9 @@ func loadReached(h *history) (out []string) {
 	if reached.Instructions < h.Target.Instructions {
 		out = say(out, "%.1f actions began a second, %.1f are needed", reached.Instructions, h.Target.Instructions)
 	}
+	if before, done := storeHits(h.Hits); h.Hits != nil && (before == 0 || done == 0) {
+		out = say(out, "%d calls of the store failed and %d that were done were said to have; there must be some of both", before, done)
+	}
 	return out
 }
 

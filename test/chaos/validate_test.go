@@ -82,6 +82,8 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 	}{
 		{"LoadReached", "too few events", func(h *history) { h.Target.Events = 2 }},
 		{"LoadReached", "too few actions", func(h *history) { h.Target.Instructions = 1 }},
+		{"LoadReached", "no call of the store failed", func(h *history) { h.Hits = map[string]int{} }},
+		{"LoadReached", "no call of the store was done and said to have failed", func(h *history) { h.Hits = map[string]int{"commit.before": 2} }},
 		{"NoLoss", "an event is not recorded", func(h *history) { h.Recorded = slices.Delete(h.Recorded, 3, 4) }},
 		{"NoLoss", "a gap", func(h *history) { h.Gaps = []string{"a gap of 1 events from 3: spool_full"} }},
 		{"NoLoss", "something has not come to its end", func(h *history) { h.Unsettled = []string{"run x is running"} }},

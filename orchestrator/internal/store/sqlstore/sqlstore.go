@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 
+	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -50,6 +51,9 @@ func value(s Session, st Statement, column any, args ...any) (found bool, err er
 
 // Read runs fn on what a session sees of an organisation.
 func Read(s Session, w Watch, org api.OrgID, fn func(store.Reader) error) error {
+	if err := failpoint.Hit("view.before"); err != nil {
+		return err
+	}
 	return fn(reader{w.session(s), org})
 }
 
