@@ -19,7 +19,7 @@ const (
 )
 
 // asConfigured is the rhythm of an agent with default settings.
-var asConfigured = simagents.Rhythm{Heartbeat: 30 * time.Second, PollWait: 140 * time.Second}
+var asConfigured = simagents.Rhythm{Heartbeat: 30 * time.Second, PollWait: 290 * time.Second}
 
 // connected measures what agents that only wait cost the server.
 func connected(ctx context.Context, b *bench) ([]Figure, error) {

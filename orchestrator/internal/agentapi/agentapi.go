@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// maxWait is the longest long poll. An agent that waits is heard of when it polls anew, and
-	// must be before engine.SilentAfter, with room for a busy minute and until that is written.
-	maxWait = engine.SilentAfter - 40*time.Second
+	// maxWait is the longest poll of an agent that says something on its connection meanwhile, as
+	// HTTP/2 does by its pings. All else is held for engine.HeardWithin.
+	maxWait = 290 * time.Second
 
 	// maxInstructions is how many one poll hands out: as many as an agent runs at once.
 	maxInstructions = 16
@@ -200,7 +200,7 @@ func poll(e *engine.Engine) route.Handler {
 		}
 		wait := min(time.Duration(seconds)*time.Second, maxWait)
 		most = min(max(most, 1), maxInstructions)
-		p, err := e.BeginPoll(ctx, identity(c.Principal), wait, most, c.Query.Get("assignments"))
+		p, err := e.BeginPoll(ctx, identity(c.Principal), wait, most, c.Query.Get("assignments"), silence(ctx, c.Principal))
 		if err != nil {
 			return nil, err
 		}
@@ -260,7 +260,7 @@ func whenChanged[Set any](call func(ctx context.Context, id pki.Identity, known 
 			return nil, err
 		}
 		known := c.Query.Get("version")
-		set, changed, err := call(ctx, identity(c.Principal), known, min(time.Duration(seconds)*time.Second, maxWait))
+		set, changed, err := call(ctx, identity(c.Principal), known, min(time.Duration(seconds)*time.Second, engine.HeardWithin))
 		if err != nil || !changed {
 			return nil, err
 		}

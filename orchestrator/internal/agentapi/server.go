@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/handshake"
+	"github.com/stavily/agents/orchestrator/internal/route"
 )
 
 // Limits of the listener.
@@ -19,8 +20,8 @@ const (
 	// a few packets; 5 s leaves room for two that are lost.
 	headerTimeout = 5 * time.Second
 
-	// idleTimeout is longer than two long polls, so an agent between two requests
-	// keeps its connection.
+	// idleTimeout is longer than the longest poll, so an agent between two requests keeps its
+	// connection.
 	idleTimeout = 5 * time.Minute
 
 	// maxHeaderBytes: our header fields take less than 1 KiB, a proxy's a few more.
@@ -146,6 +147,15 @@ type connection struct {
 	known func()
 	held  atomic.Int64 // until when it is read slowly, in ns since 1970
 	left  int          // bytes before the next pause; of the one goroutine that reads
+	heard atomic.Int64 // when the client said something last, in ns since started
+}
+
+// started is what connections count from, by a clock that nobody sets.
+var started = time.Now()
+
+// silence is for how long the client has said nothing.
+func (c *connection) silence() time.Duration {
+	return time.Since(started) - time.Duration(c.heard.Load())
 }
 
 func (c *connection) Close() error {
@@ -154,6 +164,15 @@ func (c *connection) Close() error {
 }
 
 func (c *connection) Read(b []byte) (int, error) {
+	n, err := c.read(b)
+	if n > 0 {
+		c.heard.Store(int64(time.Since(started)))
+	}
+	return n, err
+}
+
+// read is slow while the connection is held up.
+func (c *connection) read(b []byte) (int, error) {
 	if time.Now().UnixNano() >= c.held.Load() {
 		return c.Conn.Read(b)
 	}
@@ -179,6 +198,17 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 func ours(ctx context.Context) *connection {
 	c, _ := ctx.Value(connectionKey{}).(*connection)
 	return c
+}
+
+// silence tells for how long an agent has said nothing on the connection that ctx's request came by.
+// It is nil for one that shows no certificate: with whom that connection is nobody knows, there may
+// be a proxy between that outlives the agent.
+func silence(ctx context.Context, p route.Principal) func() time.Duration {
+	c := ours(ctx)
+	if c == nil || p.Bearer {
+		return nil
+	}
+	return c.silence
 }
 
 // authenticated ends the counting of the connection that ctx's request came by.

@@ -68,7 +68,7 @@ func (e *Engine) checkCurrent(ctx context.Context, id pki.Identity, serial strin
 	case serial == agent.NextSerial:
 		err = e.activate(ctx, id, serial)
 	default:
-		err = e.hearOf(ctx, id, agent)
+		err = e.hearOf(ctx, id, agent, e.now())
 	}
 	if err == nil && agent.State == store.Quarantined {
 		return quarantined(*agent)

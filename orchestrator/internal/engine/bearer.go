@@ -44,7 +44,7 @@ func (e *Engine) checkToken(ctx context.Context, token ca.Token) error {
 	case agent.TokensFrom.IsZero() || token.Issued.Before(agent.TokensFrom):
 		return api.Errorf(api.CodeBadToken, "Tokens of agent %s from before it was let in anew are not good any more.", id.Agent)
 	}
-	return e.hearOf(ctx, id, agent)
+	return e.hearOf(ctx, id, agent, e.now())
 }
 
 // CreateJWT makes a token with which the agent comes instead of a certificate. An agent

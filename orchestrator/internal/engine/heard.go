@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// seenResolution is how stale it may be when an agent was seen last. With the longest poll
-	// and until it is written that has to be less than SilentAfter.
+	// seenResolution is how stale it may be when an agent was seen last. With HeardWithin and until
+	// it is written that has to be less than SilentAfter.
 	seenResolution = 20 * time.Second
 
 	// seenPause is between two looks at whose time is to be written, and seenTogether how many
@@ -31,9 +31,9 @@ const (
 	// they are back.
 	lastWords = 2 * time.Second
 
-	// restfulHeartbeat is how often agents are to say what is known: that they live is known
-	// by their polls.
-	restfulHeartbeat = 5 * time.Minute
+	// restfulHeartbeat is how often agents are to say what is known: that they live is known by
+	// their polls. It is how long a new CA takes to reach them all.
+	restfulHeartbeat = 10 * time.Minute
 )
 
 // heard is which agents called when, until that is written; whoever reads a record before
@@ -46,17 +46,17 @@ type heard struct {
 // calls are the first and the last of an agent that are not written.
 type calls struct{ first, last time.Time }
 
-func (h *heard) note(key agentKey, now time.Time) {
+func (h *heard) note(key agentKey, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.of == nil {
 		h.of = map[agentKey]calls{}
 	}
-	first := now
+	first := at
 	if noted, found := h.of[key]; found {
 		first = noted.first
 	}
-	h.of[key] = calls{first, now}
+	h.of[key] = calls{first, at}
 }
 
 // due gives the last calls of agents that wait to be written for so long.
@@ -151,29 +151,28 @@ func (t *tx) hear(agents ...*store.Agent) {
 	t.engine.heard.tell(t.org, slices.DeleteFunc(agents, wrote)...)
 }
 
-// hearOf notes that an agent lives. That one is back which was lost is news, and is written at
-// once.
-func (e *Engine) hearOf(ctx context.Context, id pki.Identity, a *store.Agent) error {
-	now := e.now()
-	since := now.Sub(a.LastSeen)
+// hearOf notes that an agent lived at a time. That one is back which was lost is news, and is written
+// at once.
+func (e *Engine) hearOf(ctx context.Context, id pki.Identity, a *store.Agent, at time.Time) error {
+	since := at.Sub(a.LastSeen)
 	switch {
 	case returns(a), a.LastSeen.IsZero():
 		return e.seen(ctx, id)
-	case since > seenResolution, since < 0:
+	case since > seenResolution, since < -seenResolution: // the clock was set
 		key := agentKey{id.Org, id.Agent}
-		e.heard.note(key, now)
-		e.roster.seen(key, now)
+		e.heard.note(key, at)
+		e.roster.seen(key, at)
 	}
 	return nil
 }
 
 // seen has the roster's record say when an agent called last.
-func (r *roster) seen(key agentKey, now time.Time) {
+func (r *roster) seen(key agentKey, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a, known := r.known[key]; known {
 		seen := *a
-		seen.LastSeen = now
+		seen.LastSeen = at
 		r.known[key] = &seen
 	}
 }

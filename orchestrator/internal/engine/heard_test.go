@@ -107,3 +107,78 @@ func TestWhatIsHeardIsNotLost(t *testing.T) {
 		})
 	})
 }
+
+// A poll is held for as long as its agent says something on its connection, which is shown as
+// connected meanwhile. It ends, and the agent is shown as silent, no later after its last word than
+// where nobody knows of the connection.
+func TestAPollIsHeldWhileItsAgentIsHeard(t *testing.T) {
+	const wait, pings = 10 * time.Minute, 50 * time.Second
+	for name, c := range map[string]struct {
+		told bool
+		dies time.Duration // after the poll began; 0: never
+		held time.Duration
+	}{
+		"nobody knows":       {false, 0, HeardWithin},
+		"it lives":           {true, 0, wait},
+		"it dies soon":       {true, pings + time.Second, pings + HeardWithin},
+		"it dies later":      {true, 7*pings + time.Second, 7*pings + HeardWithin},
+		"it dies at the end": {true, 11*pings + time.Second, wait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w world) {
+				a := w.enrol(api.Action, "a1", "h1")
+				if _, err := w.Heartbeat(t.Context(), a.Identity, api.Heartbeat{Status: StatusOnline}); err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				word := func() time.Duration { // after the poll began, of the last
+					age := time.Since(began)
+					if c.dies > 0 {
+						age = min(age, c.dies)
+					}
+					return age.Truncate(pings)
+				}
+				var silence func() time.Duration
+				if c.told {
+					silence = func() time.Duration { return time.Since(began) - word() }
+				}
+				ended := make(chan time.Duration, 1)
+				go func() {
+					p, err := w.BeginPoll(t.Context(), a.Identity, wait, 1, "", silence)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer p.End()
+					for {
+						if over, err := p.Look(t.Context()); over || err != nil {
+							ended <- time.Since(began)
+							return
+						}
+						p.Await(t.Context())
+					}
+				}()
+				for {
+					time.Sleep(seenPause)
+					if states := w.agentStates(t.Context()); c.told && time.Since(began)-word() < SilentAfter && states["connected"] != 1 {
+						t.Fatalf("%s after its poll began, %s after its last word: %v, want it connected", time.Since(began), time.Since(began)-word(), states)
+					}
+					select {
+					case held := <-ended:
+						if held != c.held {
+							t.Errorf("held for %s, want %s", held, c.held)
+						}
+						if c.dies > 0 {
+							time.Sleep(time.Until(began.Add(word() + SilentAfter + time.Second)))
+							if states := w.agentStates(t.Context()); states["silent"] != 1 {
+								t.Errorf("%s after its last word: %v, want it silent", time.Since(began)-word(), states)
+							}
+						}
+						return
+					default:
+					}
+				}
+			})
+		})
+	}
+}

@@ -22,7 +22,7 @@ func (e *Engine) Poll(ctx context.Context, id pki.Identity, wait time.Duration, 
 // PollKnowing is a poll that ends as well when what the agent is to have is not the set of the
 // version that it knows, and then gives the version of that; empty, it asks for none.
 func (e *Engine) PollKnowing(ctx context.Context, id pki.Identity, wait time.Duration, max int, known string) (offers []api.Instruction, version string, err error) {
-	p, err := e.BeginPoll(ctx, id, wait, max, known)
+	p, err := e.BeginPoll(ctx, id, wait, max, known, nil)
 	if err != nil {
 		return nil, "", err
 	}
@@ -44,7 +44,9 @@ type Polling struct {
 	id      pki.Identity
 	max     int
 	known   string
-	wait    bool
+	began   time.Time
+	wait    time.Duration
+	silence func() time.Duration
 	waiting *poll
 	timer   *time.Timer
 	over    bool
@@ -52,8 +54,10 @@ type Polling struct {
 	unheard func() // of those that wait for other packages
 }
 
-// BeginPoll begins a poll, which the caller must end.
-func (e *Engine) BeginPoll(ctx context.Context, id pki.Identity, wait time.Duration, max int, known string) (*Polling, error) {
+// BeginPoll begins a poll, which the caller must end. silence tells for how long the agent has said
+// nothing on the connection that the poll came by; where it is nil nobody knows, and the poll is
+// over when it has waited for HeardWithin.
+func (e *Engine) BeginPoll(ctx context.Context, id pki.Identity, wait time.Duration, max int, known string, silence func() time.Duration) (*Polling, error) {
 	agent, err := e.agent(ctx, id)
 	if err != nil {
 		return nil, err
@@ -62,7 +66,10 @@ func (e *Engine) BeginPoll(ctx context.Context, id pki.Identity, wait time.Durat
 	// wakes it.
 	waiting := &poll{agent: sensorOf(*agent), woken: make(chan struct{}, 1), handed: make(chan []api.Instruction, 1), since: e.now()}
 	waiting.asked.Store(true) // not while it looks
-	p := &Polling{engine: e, id: id, max: max, known: known, wait: wait > 0, waiting: waiting, timer: time.NewTimer(wait), unheard: func() {}}
+	p := &Polling{
+		engine: e, id: id, max: max, known: known, began: time.Now(), wait: wait, silence: silence,
+		waiting: waiting, timer: time.NewTimer(min(wait, HeardWithin)), unheard: func() {},
+	}
 	p.leave = e.polls.enterAll(waiting, placesOf(id.Org, waiting.agent)...)
 	if known != "" {
 		p.unheard = e.deliveries.enter(id.Org, waiting)
@@ -79,8 +86,13 @@ func (p *Polling) End() {
 
 // Look takes what there is for the agent, and reports whether the poll is over.
 func (p *Polling) Look(ctx context.Context) (over bool, err error) {
-	if p.over || len(p.Offers) > 0 {
+	if len(p.Offers) > 0 || ctx.Err() != nil {
 		return true, ctx.Err()
+	}
+	if p.over {
+		if lives, err := p.lives(ctx); err != nil || !lives {
+			return true, err
+		}
 	}
 	if p.known != "" {
 		if p.Version, err = p.engine.version(ctx, p.id); err != nil {
@@ -88,10 +100,30 @@ func (p *Polling) Look(ctx context.Context) (over bool, err error) {
 		}
 	}
 	p.Offers, err = p.engine.offer(ctx, p.id, p.max, &p.waiting.load)
-	return err != nil || len(p.Offers) > 0 || !p.wait || p.Version != p.known, err
+	return err != nil || len(p.Offers) > 0 || p.wait <= 0 || p.Version != p.known, err
 }
 
-// Await waits until there may be something to take, or the time of the poll is over.
+// lives reports whether a poll whose timer has run out goes on: its time is not over, and the agent
+// has said something since. That it lives is noted.
+func (p *Polling) lives(ctx context.Context) (bool, error) {
+	age := time.Since(p.began)
+	silent := age
+	if p.silence != nil {
+		silent = min(age, p.silence())
+	}
+	left := min(p.wait-age, HeardWithin-silent)
+	if left <= 0 {
+		return false, nil
+	}
+	p.timer.Reset(left)
+	agent, err := p.engine.agent(ctx, p.id)
+	if err != nil {
+		return false, err
+	}
+	return true, p.engine.hearOf(ctx, p.id, agent, p.engine.now().Add(-silent))
+}
+
+// Await waits until there may be something to take, or it is time to see whether the poll is over.
 func (p *Polling) Await(ctx context.Context) {
 	p.Offers, p.over = p.waiting.await(ctx, p.timer)
 }

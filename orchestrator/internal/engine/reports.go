@@ -43,7 +43,7 @@ func (e *Engine) Heartbeat(ctx context.Context, id pki.Identity, h api.Heartbeat
 	}
 	answer := api.HeartbeatResponse{ServerTime: api.At(e.now()), HeartbeatSeconds: int(restfulHeartbeat / time.Second)}
 	if known, err := e.agent(ctx, id); err == nil && tellsNothing(known, h) {
-		err := errors.Join(e.hearOf(ctx, id, known), e.advise(ctx, &answer, id, h))
+		err := errors.Join(e.hearOf(ctx, id, known, e.now()), e.advise(ctx, &answer, id, h))
 		return answer, err
 	}
 	err := e.update(ctx, id.Org, func(t *tx) error {

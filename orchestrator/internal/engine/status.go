@@ -6,9 +6,14 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/store"
 )
 
-// SilentAfter is how long an agent may not be heard before it is shown as silent: the longest poll
-// (agentapi), and until the next one is written down.
-const SilentAfter = 3 * time.Minute
+const (
+	// SilentAfter is how long an agent may not be heard before it is shown as silent.
+	SilentAfter = 3 * time.Minute
+
+	// HeardWithin is how long a call is held without a word of its agent: until that calls anew, and
+	// it is written down, it must not count as silent, also in a busy minute.
+	HeardWithin = SilentAfter - 40*time.Second
+)
 
 // What agents are beside what they say themselves.
 const (

@@ -47,7 +47,7 @@ const (
 type API struct {
 	BaseURL       string    `yaml:"base_url"`       // the orchestrator: https://host[:port], without a path, user or password
 	Timeout       Duration  `yaml:"timeout"`        // of one call, beyond the time that a poll asks the orchestrator to wait
-	PollWait      Duration  `yaml:"poll_wait"`      // how long the orchestrator holds a poll that has no work, half of health.ready_contact at most; at most 5m, of which Stavily's takes 2m20s
+	PollWait      Duration  `yaml:"poll_wait"`      // how long the orchestrator holds a poll that has no work, half of health.ready_contact at most; at most 5m, of which Stavily's takes 4m50s
 	MaxConcurrent int       `yaml:"max_concurrent"` // instructions that an action agent runs at the same time, 1 to 64; each may take plugins.max_memory
 	Retry         Retry     `yaml:"retry"`          // how a call that failed is repeated
 	Auth          Auth      `yaml:"auth"`           // how this agent proves who it is
@@ -57,9 +57,9 @@ type API struct {
 const (
 	defaultTimeout = 30 * time.Second
 	// defaultPollWait is what the orchestrator holds a poll for at most: ten thousand agents that
-	// ask every minute would cost it more than twice as much. The connection is never silent
+	// ask every minute would cost it several times as much. The connection is never silent
 	// for so long, since HTTP/2 is pinged; maxPollWait is for orchestrators of others.
-	defaultPollWait      = 140 * time.Second
+	defaultPollWait      = 290 * time.Second
 	maxPollWait          = 5 * time.Minute
 	defaultMaxConcurrent = 4
 	maxMaxConcurrent     = 64 // each may take plugins.max_memory
