@@ -154,7 +154,7 @@ func (c *Cluster) startServer(ctx context.Context) error {
 		return err
 	}
 	return await(ctx, p, "wait for the server", func() bool {
-		_, err := c.CLI(ctx, "agents", "list", "-o", "json")
+		_, err := c.CLI(ctx, "agents", "list", "--limit", "1", "-o", "json")
 		return err == nil
 	})
 }
