@@ -29,7 +29,7 @@ const (
 	mostSlowLife    = 10  // s, of a connection that sends nothing of use
 	mostOfAddress   = 64  // connections without a certificate
 	mostGuesses     = 1.2 // enrolments tried a second by one address, answered other than by 429
-	guessBurst      = 20  // and those before it is held up
+	guessBurst      = 24  // and those before it is held up, with those that are looked at by then
 
 	enough    = 0.95 // of a flood's rate is to be offered
 	leastTime = 25   // % of the processor time that an attacker asks for: with less it is no attack
@@ -235,16 +235,16 @@ func (f *flood) figures() []Figure {
 		{f.attack.what + " offered", rate(f.offered), "a second", 0, enough * f.attack.rate},
 		served,
 		{"refused with 429", rate(f.refused.Load()), "a second", 0, 0},
-		{"not begun, as the server keeps 256 waiting", rate(f.kept), "a second", 0, 0},
+		{fmt.Sprintf("not begun, as the server keeps %d waiting", callers), rate(f.kept), "a second", 0, 0},
 		{"429 without Retry-After", float64(f.silent.Load()), "answers", 0, 0},
 		{"calls without an answer", float64(f.other.Load()), "", 0, 0},
 		{"time of processors that it asked for and got", granted(), "%", 0, leastTime},
 	}
 }
 
-// callers is how many calls of a flood wait for their answers at a time: the streams of four
-// connections of HTTP/2.
-const callers = 256
+// callers is how many calls of a flood wait for their answers at a time: as many as streams of an agent's
+// connection. With more its client would hold them up and not the server.
+const callers = 64
 
 // storm makes calls at the attack's rate until ctx ends.
 func (f *flood) storm(ctx context.Context) error {
