@@ -21,6 +21,7 @@ const (
 	// 13 MB of the program that are in memory an agent stays below the 50 MB that are promised.
 	// It keeps a tenth of that. What comes near is an answer of a megabyte made to be larger
 	// when it is decoded, of which one after the other took 55 MB (TestHostileOrchestrator).
+	// Who keeps more is left room to work in: see roomFor.
 	memoryLimit = 24 << 20 // bytes
 
 	// An agent that works makes garbage all the time. With as little in reserve it would
@@ -36,7 +37,8 @@ const (
 // settle gives back what only the start needed (sandbox probes, parsed manifests, TLS
 // handshakes), and keeps less in reserve from then on. Who sets GOGC or GOMEMLIMIT knows better.
 func settle(ctx context.Context) error {
-	if os.Getenv("GOMEMLIMIT") == "" {
+	ours := os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == ""
+	if ours {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	select {
@@ -44,7 +46,6 @@ func settle(ctx context.Context) error {
 		return nil
 	case <-time.After(settleAfter):
 	}
-	ours := os.Getenv("GOGC") == ""
 	if ours {
 		debug.SetGCPercent(settledPercent)
 	}
@@ -72,6 +73,7 @@ func keepPace(ctx context.Context) {
 		}
 		metrics.Read(sample)
 		percent, rests := p.look(sample[0].Value.Uint64(), sample[1].Value.Uint64())
+		debug.SetMemoryLimit(roomFor(sample[1].Value.Uint64()))
 		if percent != 0 {
 			debug.SetGCPercent(percent)
 		}
@@ -80,6 +82,10 @@ func keepPace(ctx context.Context) {
 		}
 	}
 }
+
+// roomFor is the limit of the runtime's memory with so many bytes of the heap in use: near its
+// limit it would do little but collect.
+func roomFor(live uint64) int64 { return max(memoryLimit, int64(2*live+workReserve)) }
 
 // pace is what is known of how an agent works: it rests after quietLooks without work.
 type pace struct {

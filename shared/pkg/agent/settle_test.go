@@ -32,3 +32,11 @@ func TestAnAgentKeepsPace(t *testing.T) {
 		t.Errorf("a large heap may grow by %d per cent", percent)
 	}
 }
+
+func TestWhoKeepsMuchHasRoomToWorkIn(t *testing.T) {
+	for live, want := range map[uint64]int64{0: memoryLimit, 2 << 20: memoryLimit, 8 << 20: memoryLimit, 40 << 20: 88 << 20} {
+		if got := roomFor(live); got != want {
+			t.Errorf("with %d bytes in use the limit is %d, want %d", live, got, want)
+		}
+	}
+}
