@@ -30,6 +30,9 @@ func (p *Plugins) newPool() *warm.Pool {
 			}
 		},
 	})
+	if !p.forks() && cfg.Max > 0 {
+		rt.Log.Info("runs of all plugins start cold", "reason", "the sandbox of this host cannot keep runs that are forked from one process from signalling one another", "landlock_abi", p.posture.LandlockABI)
+	}
 	rt.Metrics.GaugeFunc("zygotes", "Processes of plugins that runs are forked from.", func() float64 { return float64(pool.Zygotes()) })
 	return pool
 }
@@ -73,11 +76,26 @@ func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.Raw
 	return ran, nil
 }
 
-// mayBeWarm reports whether the host's owner and a plugin's manifest allow it: a sensor
-// keeps its one process anyway, and only Python is forked. At level limited no process can
-// signal another, so that none could end what it forked.
+// landlockSignals is the version of Landlock that has a scope for signals (Linux 6.12).
+const landlockSignals = 6
+
+// forks reports whether runs may be forked from one process. At level limited no process can
+// signal another, so that none could end what it forked; at the others a run could end the runs
+// beside it, and the process that it comes from, where Landlock holds no signals.
+func (p *Plugins) forks() bool {
+	switch p.posture.Level {
+	case api.SandboxLimited:
+		return false
+	case api.SandboxNone:
+		return true
+	}
+	return p.posture.LandlockABI >= landlockSignals
+}
+
+// mayBeWarm reports whether the host, its owner and a plugin's manifest allow it: a sensor
+// keeps its one process anyway, and only Python is forked.
 func (p *Plugins) mayBeWarm(m *plugin.Plugin) bool {
-	return p.posture.Level != api.SandboxLimited && p.rt.Config().Plugins.Warm.Max > 0 && m.Kind != plugin.Sensor && m.Runtime.Type == plugin.Python && m.Runtime.Contract != plugin.Script && !m.Runtime.Cold
+	return p.forks() && p.rt.Config().Plugins.Warm.Max > 0 && m.Kind != plugin.Sensor && m.Runtime.Type == plugin.Python && m.Runtime.Contract != plugin.Script && !m.Runtime.Cold
 }
 
 // plan is what all runs of a task's plugin have in common, whatever the instruction.

@@ -339,15 +339,23 @@ func TestAChangeEndsWarmProcesses(t *testing.T) {
 	warm(0)
 }
 
-// At level limited nothing could end a run that was forked, so none is.
-func TestRunsAreNotForkedWhereNothingCouldEndThem(t *testing.T) {
-	for level, want := range map[api.SandboxLevel]bool{api.SandboxFull: true, api.SandboxConfined: true, api.SandboxLimited: false, api.SandboxNone: true} {
+// At level limited nothing could end a run that was forked, and without Landlock's scope for
+// signals each could end the others: none is.
+func TestRunsAreNotForkedWhereTheyAreNotHeld(t *testing.T) {
+	for _, c := range []struct {
+		level api.SandboxLevel
+		abi   int
+		want  bool
+	}{
+		{api.SandboxFull, 6, true}, {api.SandboxFull, 5, false}, {api.SandboxConfined, 6, true}, {api.SandboxConfined, 5, false},
+		{api.SandboxLimited, 0, false}, {api.SandboxNone, 0, true},
+	} {
 		rt := &Runtime{}
 		rt.config.Store(&config.Config{Plugins: config.Plugins{Warm: config.Warm{Max: 1}}})
-		p := &Plugins{rt: rt, posture: api.Posture{Level: level}}
+		p := &Plugins{rt: rt, posture: api.Posture{Level: c.level, LandlockABI: c.abi}}
 		m := &plugin.Plugin{Manifest: plugin.Manifest{Kind: plugin.Action, Runtime: plugin.Runtime{Type: plugin.Python}}}
-		if got := p.mayBeWarm(m); got != want {
-			t.Errorf("at %s runs are forked: %v", level, got)
+		if got := p.mayBeWarm(m); got != c.want {
+			t.Errorf("at %s with Landlock ABI %d runs are forked: %v", c.level, c.abi, got)
 		}
 	}
 }
