@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -120,8 +121,9 @@ func noLoss(h *history) []string {
 
 // resultsLost: an execution that nobody disturbed is told as it ended.
 func resultsLost(h *history) (out []string) {
-	ended := map[string]bool{}
+	begun, ended := map[string]bool{}, map[string]bool{}
 	for _, e := range h.Effects {
+		begun[e.Instruction] = true
 		if e.What == end {
 			ended[e.Instruction] = true
 		}
@@ -133,6 +135,7 @@ func resultsLost(h *history) (out []string) {
 				out = say(out, "instruction %s completed, as operators are told, and never ended", s.Instruction)
 			case s.Status == "completed", s.Status == "expired" && !ended[s.Instruction]:
 			case s.Status == "interrupted" && h.disturbed(s):
+			case s.Status == "failed" && !begun[s.Instruction] && h.hadNoRoom(s):
 			default:
 				out = say(out, "instruction %s of run %s is %s after attempt %d, which nothing that was done to it explains: %s", s.Instruction, r.ID, s.Status, s.Attempt, s.Message)
 			}
@@ -150,8 +153,20 @@ const aroundFault = time.Second
 func (h *history) disturbed(s step) bool {
 	lapsed := s.FinishedAt.Sub(s.StartedAt) > lease-aroundFault
 	return slices.ContainsFunc(h.Faults, func(f fault) bool {
-		meanwhile := !f.To.time().Before(s.StartedAt.Add(-aroundFault)) && !f.From.time().After(s.FinishedAt)
-		return meanwhile && (lapsed || f.ends() && f.Whom == s.Agent)
+		return f.meets(s) && (lapsed || f.ends() && f.Whom == s.Agent)
+	})
+}
+
+// meets reports whether a fault lasted while a step did.
+func (f fault) meets(s step) bool {
+	return !f.To.time().Before(s.StartedAt.Add(-aroundFault)) && !f.From.time().After(s.FinishedAt)
+}
+
+// hadNoRoom reports whether a step could not be prepared since its agent's disk was full, and
+// says so: its claim was under way when that began.
+func (h *history) hadNoRoom(s step) bool {
+	return strings.Contains(s.Message, "no space left on device") && slices.ContainsFunc(h.Faults, func(f fault) bool {
+		return f.What == faultFull && f.Whom == s.Agent && f.meets(s)
 	})
 }
 

@@ -72,6 +72,24 @@ func TestAHistoryInWhichAllIsKept(t *testing.T) {
 	}
 }
 
+// noRoom has an action fail since the disk of its agent is full, and returns its instruction.
+func noRoom(h *history) string {
+	s := &h.run("once").Steps[0]
+	s.Status, s.Result, s.Message = "failed", nil, "write the input: no space left on device"
+	h.Effects = slices.DeleteFunc(h.Effects, func(e effect) bool { return e.Instruction == s.Instruction })
+	h.Audited[s.Instruction] = nil
+	h.Faults = append(h.Faults, fault{faultFull, actionID, moment(s.StartedAt.UnixNano()), moment(s.FinishedAt.UnixNano())})
+	return s.Instruction
+}
+
+func TestAFullDiskMayKeepAnActionFromBeginning(t *testing.T) {
+	h := kept()
+	noRoom(h)
+	for _, v := range validate(h) {
+		t.Errorf("%s: %v", v.Guarantee, v.Lines)
+	}
+}
+
 // Each guarantee finds each way in which it can be broken. What breaks one may break others
 // with it.
 func TestWhatIsBrokenIsFound(t *testing.T) {
@@ -94,6 +112,10 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		{"NoLoss", "a result was lost", func(h *history) { h.run("once").Steps[0].Status = "interrupted" }},
 		{"NoLoss", "a result was made up", func(h *history) {
 			h.Effects = slices.DeleteFunc(h.Effects, func(e effect) bool { return e.What == end && e.Instruction == of("once-0") })
+		}},
+		{"NoLoss", "an action failed for want of space that there was", func(h *history) { noRoom(h); h.Faults = h.Faults[:1] }},
+		{"NoLoss", "an action failed for want of space after it had begun", func(h *history) {
+			h.Effects = append(h.Effects, effect{begin, noRoom(h), "late", "", at(6)})
 		}},
 		{"NoLoss", "an action failed", func(h *history) { h.run("once").Steps[0].Status = "failed" }},
 		{"UniqueEffect", "an event is recorded twice", func(h *history) { h.Recorded = append(h.Recorded, h.Recorded[4]) }},
