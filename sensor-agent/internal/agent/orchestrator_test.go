@@ -172,7 +172,7 @@ func (o *orchestrator) change(f func()) {
 // lastBeat is the newest heartbeat, or none of anything before the first. It needs mu.
 func (o *orchestrator) lastBeat() api.Heartbeat {
 	if len(o.beats) == 0 {
-		return api.Heartbeat{}
+		return api.Heartbeat{Health: &api.Health{}}
 	}
 	return o.beats[len(o.beats)-1]
 }
