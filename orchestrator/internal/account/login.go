@@ -57,7 +57,7 @@ func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 		return Session{}, err
 	}
 	if !same || u.Disabled {
-		a.brakes.names.Take(key, now)
+		a.brakes.names.Charge(key, now)
 		return Session{}, a.wrong(ctx, u, in)
 	}
 	return a.begin(ctx, in, "password", func(now store.User) error {

@@ -32,6 +32,14 @@ func (b *Brake) Take(key string, now time.Time) (wait time.Duration) {
 	return b.take(key, now, true)
 }
 
+// Charge takes one of key's also where there is none: who was let through by a look beside others
+// pays for it before the next. It is the pair of Look.
+func (b *Brake) Charge(key string, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bucket(key, now).ReserveN(now, 1)
+}
+
 // Look says in how long there is one, without taking it.
 func (b *Brake) Look(key string, now time.Time) (wait time.Duration) {
 	return b.take(key, now, false)
@@ -40,15 +48,10 @@ func (b *Brake) Look(key string, now time.Time) (wait time.Duration) {
 func (b *Brake) take(key string, now time.Time, spend bool) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	bucket := b.of[key]
-	if bucket == nil {
-		if !spend {
-			return 0
-		}
-		b.makeRoom(now)
-		bucket = rate.NewLimiter(b.each, b.burst)
-		b.of[key] = bucket
+	if !spend && b.of[key] == nil {
+		return 0
 	}
+	bucket := b.bucket(key, now)
 	if left := bucket.TokensAt(now); left < 1 {
 		return max(time.Duration((1-left)/float64(b.each)*float64(time.Second)), time.Millisecond)
 	}
@@ -56,6 +59,15 @@ func (b *Brake) take(key string, now time.Time, spend bool) time.Duration {
 		bucket.AllowN(now, 1)
 	}
 	return 0
+}
+
+// bucket is that of a key. It needs mu.
+func (b *Brake) bucket(key string, now time.Time) *rate.Limiter {
+	if b.of[key] == nil {
+		b.makeRoom(now)
+		b.of[key] = rate.NewLimiter(b.each, b.burst)
+	}
+	return b.of[key]
 }
 
 // makeRoom forgets those that have recovered, now and then, and all at the limit.

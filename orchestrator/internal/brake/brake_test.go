@@ -32,6 +32,22 @@ func TestEachKeyHasItsRate(t *testing.T) {
 	}
 }
 
+// What was looked at by many at once is paid for by all of them.
+func TestWhatIsChargedIsOwed(t *testing.T) {
+	b := New(1, 3)
+	for range 5 {
+		if wait := b.Look("a", start); wait != 0 {
+			t.Errorf("a look before anything was charged waits %v", wait)
+		}
+	}
+	for range 5 {
+		b.Charge("a", start)
+	}
+	if wait := b.Look("a", start); wait != 3*time.Second {
+		t.Errorf("the next waits %v, want 3 s: two more than the burst were charged", wait)
+	}
+}
+
 // TestKeysAreForgotten: those that have recovered go, one that has not stays, and there are
 // never more than the most.
 func TestKeysAreForgotten(t *testing.T) {

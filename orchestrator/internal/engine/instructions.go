@@ -20,8 +20,8 @@ func newLease() string { return strings.ToLower(rand.Text()) }
 
 // own finds an instruction whose newest attempt is the agent's. Any other does not
 // exist for it.
-func (t *tx) own(id pki.Identity, iid api.InstructionID) (instruction.Instruction, error) {
-	i, err := t.Instruction(iid)
+func own(r store.Reader, id pki.Identity, iid api.InstructionID) (instruction.Instruction, error) {
+	i, err := r.Instruction(iid)
 	if errors.Is(err, store.ErrNotFound) || err == nil && i.Agent != id.Agent {
 		return i, api.Errorf(api.CodeNotFound, "There is no instruction %.80q for agent %s.", iid, id.Agent)
 	}
@@ -118,7 +118,7 @@ func (e *Engine) Progress(ctx context.Context, id pki.Identity, iid api.Instruct
 	var answer api.ProgressResponse
 	var refused error // that is told once its reason is on record
 	err := e.update(ctx, id.Org, func(t *tx) error {
-		i, err := t.own(id, iid)
+		i, err := own(t, id, iid)
 		if err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func (e *Engine) Result(ctx context.Context, id pki.Identity, iid api.Instructio
 	}
 	begin := time.Now() // of its span, which is no matter of the engine's clock
 	err := e.update(ctx, id.Org, func(t *tx) error {
-		i, err := t.own(id, iid)
+		i, err := own(t, id, iid)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -83,6 +84,30 @@ func TestLogsBelongToTheirRun(t *testing.T) {
 		})
 		_, err = w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: make([]api.LogEntry, api.MaxLogLines+1)})
 		w.wantCode("too many lines", err, api.CodeTooLarge)
+
+		many := make([]api.LogEntry, api.MaxLogLines)
+		for n := range many {
+			many[n] = api.LogEntry{Message: strconv.Itoa(n), Timestamp: api.At(time.Now())}
+		}
+		many[len(many)-1].InstructionID = "another's"
+		_, err = w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: many})
+		w.wantCode("a line of another's instruction at the end", err, api.CodeNotFound)
+		many[len(many)-1].InstructionID = ""
+		if answer, err := w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: many}); err != nil || answer.Accepted != len(many) {
+			t.Errorf("logs = %+v, %v, want all of them", answer, err)
+		}
+		w.read(func(r store.Reader) error {
+			all, err := r.Logs(store.LogQuery{After: 2, Limit: len(many)})
+			if len(all) != len(many) {
+				t.Errorf("%d lines are stored after the first two, want %d", len(all), len(many))
+			}
+			for n, l := range all {
+				if l.Cursor != int64(n)+3 || l.Message != strconv.Itoa(n) {
+					t.Errorf("line %d is %d, %s", n, l.Cursor, l.Message)
+				}
+			}
+			return err
+		})
 	})
 }
 

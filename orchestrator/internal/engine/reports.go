@@ -96,26 +96,50 @@ func (e *Engine) Logs(ctx context.Context, id pki.Identity, b api.LogBatch) (api
 	if len(b.Logs) > api.MaxLogLines {
 		return api.LogBatchResponse{}, api.Errorf(api.CodeTooLarge, "The batch has %d entries and may have %d; send fewer at a time.", len(b.Logs), api.MaxLogLines)
 	}
-	err := e.update(ctx, id.Org, func(t *tx) error {
-		runs := map[api.InstructionID]api.RunID{}
-		rows := make([]store.Log, len(b.Logs))
-		for n, l := range b.Logs {
-			if _, known := runs[l.InstructionID]; !known && l.InstructionID != "" {
-				i, err := t.own(id, l.InstructionID)
-				if err != nil {
-					return err
+	runs, err := e.runsOf(ctx, id, b.Logs)
+	if err != nil {
+		return api.LogBatchResponse{}, err
+	}
+	for together := range slices.Chunk(b.Logs, logsTogether) {
+		err := e.update(ctx, id.Org, func(t *tx) error {
+			rows := make([]store.Log, len(together))
+			for n, l := range together {
+				rows[n] = store.Log{
+					At: l.Timestamp.Time, ReceivedAt: t.now, Agent: id.Agent, Instruction: l.InstructionID, Run: runs[l.InstructionID],
+					Level: l.Level, Plugin: l.Plugin, Message: cut(l.Message),
 				}
-				runs[i.ID] = i.RunID
 			}
-			rows[n] = store.Log{
-				At: l.Timestamp.Time, ReceivedAt: t.now, Agent: id.Agent, Instruction: l.InstructionID, Run: runs[l.InstructionID],
-				Level: l.Level, Plugin: l.Plugin, Message: cut(l.Message),
-			}
+			t.runs = true
+			return t.AddLogs(rows)
+		})
+		if err != nil {
+			return api.LogBatchResponse{}, err
 		}
-		t.runs = true
-		return t.AddLogs(rows)
+	}
+	return api.LogBatchResponse{Accepted: len(b.Logs)}, nil
+}
+
+// logsTogether is how many entries are stored in one transaction, for which what others send waits.
+const logsTogether = 50
+
+// runsOf is which runs the instructions that entries name belong to. One that is not the agent's
+// refuses them all.
+func (e *Engine) runsOf(ctx context.Context, id pki.Identity, logs []api.LogEntry) (runs map[api.InstructionID]api.RunID, err error) {
+	runs = map[api.InstructionID]api.RunID{"": ""}
+	err = e.View(ctx, id.Org, func(r store.Reader) error {
+		for _, l := range logs {
+			if _, known := runs[l.InstructionID]; known {
+				continue
+			}
+			i, err := own(r, id, l.InstructionID)
+			if err != nil {
+				return err
+			}
+			runs[i.ID] = i.RunID
+		}
+		return nil
 	})
-	return api.LogBatchResponse{Accepted: len(b.Logs)}, err
+	return runs, err
 }
 
 // cut bounds one log line.

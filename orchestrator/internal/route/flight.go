@@ -82,7 +82,7 @@ func (p *pace) enter(row Row, caller string, now time.Time) error {
 func (p *pace) left(row Row, caller string, now time.Time, err error) {
 	var refusal *api.Error
 	if row.Allows(EnrolmentToken) && errors.As(err, &refusal) && refusal.Status() < 500 {
-		p.guesses.Take(caller, now)
+		p.guesses.Charge(caller, now)
 	}
 }
 
