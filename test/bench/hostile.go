@@ -302,7 +302,7 @@ func (f *flood) polls(ctx context.Context, _ int64) error {
 // lines of a plugin that says too much.
 var lines = slices.Repeat([]api.LogEntry{{Message: "a line of a plugin that says too much"}}, 500)
 
-// logs are of an instruction that is not this agent's: they have to be read to be refused.
+// logs hands in batches of which every line is stored.
 func (f *flood) logs(ctx context.Context, _ int64) error {
 	_, err := f.action.Logs(ctx, api.LogBatch{Logs: lines})
 	return err

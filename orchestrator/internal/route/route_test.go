@@ -389,6 +389,33 @@ func TestAFloodOfEventsIsRefused(t *testing.T) {
 	}
 }
 
+// TestGuessesAtOnceArePaidFor: whoever has several guesses looked at together, whenever there is one
+// to be had, waits for all of them before the next.
+func TestGuessesAtOnceArePaidFor(t *testing.T) {
+	row := Table()[slices.IndexFunc(Table(), func(r Row) bool { return r.ID == Enroll })]
+	p, now := newPace(Agents), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	wrong := api.Errorf(api.CodeUnauthenticated, "no token")
+	for range guessBurst {
+		p.left(row, "192.0.2.1", now, wrong)
+	}
+	const second = time.Second / guessPerSecond
+	now = now.Add(second)
+	for range 4 {
+		if err := p.enter(row, "192.0.2.1", now); err != nil {
+			t.Fatalf("a guess is held up when there is one: %v", err)
+		}
+	}
+	for range 4 {
+		p.left(row, "192.0.2.1", now, wrong)
+	}
+	if p.enter(row, "192.0.2.1", now.Add(3*second)) == nil {
+		t.Error("of four at once three were free")
+	}
+	if err := p.enter(row, "192.0.2.1", now.Add(4*second)); err != nil {
+		t.Errorf("when all are paid for: %v", err)
+	}
+}
+
 // TestWhoComesTooSoonIsToldOf: the listener hears of it before anything of the body was read, unless
 // the connection may be a proxy's, which others share.
 func TestWhoComesTooSoonIsToldOf(t *testing.T) {
