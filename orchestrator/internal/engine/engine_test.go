@@ -30,24 +30,34 @@ import (
 // clock jumps when everybody waits.
 type world struct {
 	*Engine
-	t     testing.TB
-	reads *atomic.Int64 // looks at the store
+	*uses
+	t testing.TB
 
 	restart func(down time.Duration) world // stops the engine and starts another over the same files
 }
 
-// counting counts the reads of a store.
+// uses is how often a store was asked.
+type uses struct {
+	reads, writes atomic.Int64 // transactions
+}
+
+// counting counts the uses of a store.
 type counting struct {
 	store.Store
-	reads *atomic.Int64
+	*uses
 }
 
 type countingScope struct {
 	store.Scope
-	reads *atomic.Int64
+	*uses
 }
 
-func (c counting) Org(id api.OrgID) store.Scope { return countingScope{c.Store.Org(id), c.reads} }
+func (c counting) Org(id api.OrgID) store.Scope { return countingScope{c.Store.Org(id), c.uses} }
+
+func (c countingScope) Update(ctx context.Context, f func(store.Tx) error) error {
+	c.writes.Add(1)
+	return c.Scope.Update(ctx, f)
+}
 
 func (c countingScope) View(ctx context.Context, f func(store.Reader) error) error {
 	c.reads.Add(1)
@@ -69,7 +79,7 @@ func inWorldOf(t *testing.T, life time.Duration, f func(t *testing.T, w world)) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		reads := new(atomic.Int64)
+		asked := new(uses)
 		packages, err := depot.Open(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
@@ -86,7 +96,7 @@ func inWorldOf(t *testing.T, life time.Duration, f func(t *testing.T, w world)) 
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := New(counting{st, reads}, authority, Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Depot: packages, Vault: vault})
+			e := New(counting{st, asked}, authority, Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Depot: packages, Vault: vault})
 			if err := e.OpenSecrets(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +109,7 @@ func inWorldOf(t *testing.T, life time.Duration, f func(t *testing.T, w world)) 
 					t.Error(err)
 				}
 			}
-			return world{e, t, reads, func(down time.Duration) world {
+			return world{e, asked, t, func(down time.Duration) world {
 				end()
 				time.Sleep(down)
 				return start()

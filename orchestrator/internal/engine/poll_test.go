@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
@@ -85,10 +86,7 @@ func TestLogsBelongToTheirRun(t *testing.T) {
 		_, err = w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: make([]api.LogEntry, api.MaxLogLines+1)})
 		w.wantCode("too many lines", err, api.CodeTooLarge)
 
-		many := make([]api.LogEntry, api.MaxLogLines)
-		for n := range many {
-			many[n] = api.LogEntry{Message: strconv.Itoa(n), Timestamp: api.At(time.Now())}
-		}
+		many := numbered(api.MaxLogLines)
 		many[len(many)-1].InstructionID = "another's"
 		_, err = w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: many})
 		w.wantCode("a line of another's instruction at the end", err, api.CodeNotFound)
@@ -96,18 +94,50 @@ func TestLogsBelongToTheirRun(t *testing.T) {
 		if answer, err := w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: many}); err != nil || answer.Accepted != len(many) {
 			t.Errorf("logs = %+v, %v, want all of them", answer, err)
 		}
-		w.read(func(r store.Reader) error {
-			all, err := r.Logs(store.LogQuery{After: 2, Limit: len(many)})
-			if len(all) != len(many) {
-				t.Errorf("%d lines are stored after the first two, want %d", len(all), len(many))
+		w.keepsNumbered(2, len(many))
+	})
+}
+
+// TestManyLogsAreStoredInParts: what others send waits for one part and not for the batch.
+func TestManyLogsAreStoredInParts(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		a := w.enrol(api.Action, "a", "h")
+		many := numbered(2*logsTogether + 20)
+		synctest.Wait()
+		before := w.writes.Load()
+		if answer, err := w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: many}); err != nil || answer.Accepted != len(many) {
+			t.Errorf("logs = %+v, %v, want all of them", answer, err)
+		}
+		if writes := w.writes.Load() - before; writes != 3 {
+			t.Errorf("%d lines are stored in %d transactions, want 3", len(many), writes)
+		}
+		w.keepsNumbered(0, len(many))
+	})
+}
+
+// numbered is so many log lines, each of which is its number.
+func numbered(count int) []api.LogEntry {
+	lines := make([]api.LogEntry, count)
+	for n := range lines {
+		lines[n] = api.LogEntry{Message: strconv.Itoa(n), Timestamp: api.At(time.Now())}
+	}
+	return lines
+}
+
+// keepsNumbered wants so many numbered lines to be stored in order after a cursor, and no others.
+func (w world) keepsNumbered(after int64, count int) {
+	w.t.Helper()
+	w.read(func(r store.Reader) error {
+		all, err := r.Logs(store.LogQuery{After: after, Limit: count + 1})
+		if len(all) != count {
+			w.t.Errorf("%d lines are stored after the first %d, want %d", len(all), after, count)
+		}
+		for n, l := range all {
+			if l.Cursor != after+int64(n)+1 || l.Message != strconv.Itoa(n) {
+				w.t.Errorf("line %d is %d, %s", n, l.Cursor, l.Message)
 			}
-			for n, l := range all {
-				if l.Cursor != int64(n)+3 || l.Message != strconv.Itoa(n) {
-					t.Errorf("line %d is %d, %s", n, l.Cursor, l.Message)
-				}
-			}
-			return err
-		})
+		}
+		return err
 	})
 }
 

@@ -229,7 +229,7 @@ func TestAnEngineThatRestartsGoesOn(t *testing.T) {
 		w.publishes("default", packtest.Pack(t, "cleaner", "1.0.0", nil), "")
 		w.assigns("cleaner", "^1", store.All)
 		set := w.set(agents[0])
-		next := world{New(w.store, w.ca, Options{Logger: slog.New(slog.DiscardHandler), Depot: w.depot}), t, w.reads, nil}
+		next := world{New(w.store, w.ca, Options{Logger: slog.New(slog.DiscardHandler), Depot: w.depot}), w.uses, t, nil}
 		if again := next.set(agents[0]); again.Version != set.Version {
 			t.Errorf("the set has version %s after a restart, %s before: every agent would look anew", again.Version, set.Version)
 		}
