@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,6 +81,21 @@ func (r room) wants(what string, err error, code api.Code) {
 	if api.CodeOf(err) != code || err != nil && code == "" {
 		r.t.Errorf("%s: %v, want %q", what, err, code)
 	}
+}
+
+// waits wants an attempt to be held up for so long.
+func (r room) waits(what string, err error, want time.Duration) {
+	r.t.Helper()
+	var refusal *api.Error
+	if !errors.As(err, &refusal) || refusal.Code != api.CodeRateLimited || refusal.RetryAfter != want {
+		r.t.Errorf("%s: %v, want it held up for %v", what, err, want)
+	}
+}
+
+// try has somebody log in to the default organisation.
+func (r room) try(name, password, address string) error {
+	_, err := r.Login(r.t.Context(), Attempt{Org: "default", Name: name, Password: password, Address: address})
+	return err
 }
 
 // writes is when the sessions were written to last.
@@ -211,33 +227,53 @@ func TestGuessing(t *testing.T) {
 	inRoom(t, func(t *testing.T, r room) {
 		r.user("default", "ann", Viewer)
 		r.user("default", "bob", Viewer)
-		try := func(name, password, address string) error {
-			_, err := r.Login(t.Context(), Attempt{Org: "default", Name: name, Password: password, Address: address})
-			return err
-		}
 		for n := range nameBurst {
-			r.wants("a guess", try("ann", "wrong", string(rune('a'+n))), api.CodeUnauthenticated)
+			r.wants("a guess", r.try("ann", "wrong", string(rune('a'+n))), api.CodeUnauthenticated)
 		}
-		err := try("ann", good, "another")
-		r.wants("the right one after too many", err, api.CodeRateLimited)
-		var refusal *api.Error
-		if !errors.As(err, &refusal) || refusal.RetryAfter != namePause {
-			t.Errorf("Retry-After of %v", err)
-		}
-		r.wants("somebody else", try("bob", good, "another"), "")
+		r.waits("the right one after too many", r.try("ann", good, "another"), namePause)
+		r.wants("somebody else", r.try("bob", good, "another"), "")
 		time.Sleep(namePause)
-		r.wants("after a while", try("ann", good, "another"), "")
+		r.wants("after a while", r.try("ann", good, "another"), "")
 		for range addressBurst {
-			_ = try("nobody"+string(rune('a')), "wrong", "one")
+			_ = r.try("nobody"+string(rune('a')), "wrong", "one")
 		}
-		r.wants("whatever it names", try("bob", good, "one"), api.CodeRateLimited)
-		r.wants("from elsewhere", try("bob", good, "two"), "")
-		_, err = r.Accept(t.Context(), "svi_default_x", Attempt{Address: "one", Password: good})
+		r.wants("whatever it names", r.try("bob", good, "one"), api.CodeRateLimited)
+		r.wants("from elsewhere", r.try("bob", good, "two"), "")
+		_, err := r.Accept(t.Context(), "svi_default_x", Attempt{Address: "one", Password: good})
 		r.wants("a link, from the same", err, api.CodeRateLimited)
 		for range nameBurst + 2 {
-			r.wants("logins of one's own", try("bob", good, string(rune(time.Now().UnixNano()%1e6))), "")
+			r.wants("logins of one's own", r.try("bob", good, string(rune(time.Now().UnixNano()%1e6))), "")
 			time.Sleep(addressPause)
 		}
+	})
+}
+
+// TestGuessesOfANameAtOnceArePaidFor: whoever has more guesses of a name compared together than
+// the burst, from as many addresses, has it held up until all are paid for.
+func TestGuessesOfANameAtOnceArePaidFor(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		r.hasher.decoy = "$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA" // costs nothing to compare with
+		for range hashesAtATime {
+			r.hasher.turns <- struct{}{} // nothing is compared before all are there
+		}
+		const guesses = nameBurst + 10
+		var group sync.WaitGroup
+		for n := range guesses {
+			group.Go(func() {
+				r.wants("a guess", r.try("nobody", "wrong", string(rune('a'+n))), api.CodeUnauthenticated)
+			})
+		}
+		synctest.Wait()
+		for range hashesAtATime {
+			<-r.hasher.turns
+		}
+		group.Wait()
+		const paid = (guesses - nameBurst + 1) * namePause
+		r.waits("the next", r.try("nobody", "wrong", "another"), paid)
+		time.Sleep(paid - time.Second)
+		r.waits("just before all are paid for", r.try("nobody", "wrong", "another"), time.Second)
+		time.Sleep(time.Second)
+		r.wants("when all are", r.try("nobody", "wrong", "another"), api.CodeUnauthenticated)
 	})
 }
 
