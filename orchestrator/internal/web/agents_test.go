@@ -1,12 +1,21 @@
 package web_test
 
 import (
+	"errors"
 	"net/http"
+	"net/url"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/orchestrator/internal/server"
+	"github.com/stavily/agents/orchestrator/internal/server/servertest"
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -53,4 +62,83 @@ func TestUseOfResources(t *testing.T) {
 	if page := admin.get("/runs/"+string(run.ID), http.StatusOK); strings.Contains(page, "?replay=") {
 		t.Error("a run of a workflow that is deleted leads to what it would do now")
 	}
+}
+
+// approvalPattern is the form that lets act-1 in, with the certificate that it is about.
+var approvalPattern = regexp.MustCompile(`<form method="post" action="/agents/act-1/approve"><input type="hidden" name="serial" value="([^"]*)">`)
+
+// An admin lets an agent in that is in quarantine, by the form of its page; nobody else does,
+// no other site by the admin's browser, and nobody with another certificate than the page shows.
+func TestApprovalOfAnAgent(t *testing.T) {
+	s := servertest.Start(t)
+	agent := s.Enrol(api.Action, "act-1", "host-1")
+	s.Stop()
+	if err := quarantine(t, s, agent.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	const path = "/agents/act-1"
+	form := url.Values{"serial": {agent.Cert.Leaf.SerialNumber.Text(16)}}
+	waits := func(after string) {
+		t.Helper()
+		if _, err := agent.Heartbeat(t.Context(), api.Heartbeat{Status: "online"}); api.CodeOf(err) != api.CodeQuarantined {
+			t.Errorf("the agent, after %s: %v, want %s", after, err, api.CodeQuarantined)
+		}
+		for _, row := range s.Audit() {
+			if row.Action == "agent.approve" {
+				t.Errorf("on record after %s: %+v", after, row)
+			}
+		}
+	}
+	for _, role := range []account.Role{account.Viewer, account.Operator} {
+		p := invited(t, s, role)
+		if page := p.get(path, http.StatusOK); !strings.Contains(page, "In quarantine") || approvalPattern.MatchString(page) {
+			t.Errorf("the page for role %s does not tell of the quarantine, or has the form:\n%s", role, page)
+		}
+		p.post(path+"/approve", form, http.StatusForbidden)
+		waits("approval in role " + string(role))
+	}
+	admin := invited(t, s, account.Admin)
+	shown := approvalPattern.FindStringSubmatch(admin.get(path, http.StatusOK))
+	if shown == nil || shown[1] != form.Get("serial") {
+		t.Fatalf("the form is %q, want it with certificate %s", shown, form.Get("serial"))
+	}
+	if answer, _ := admin.do(http.MethodPost, path+"/approve", "text/html", strings.NewReader(form.Encode()), "Sec-Fetch-Site", "cross-site"); answer.StatusCode != http.StatusForbidden {
+		t.Errorf("the form on another site: %s", answer.Status)
+	}
+	waits("approval by another site")
+	admin.post(path+"/approve", url.Values{"serial": {"4711"}}, http.StatusConflict)
+	waits("approval of another certificate")
+
+	if to := admin.post(path+"/approve", form, http.StatusSeeOther); to != path {
+		t.Errorf("it leads to %s", to)
+	}
+	if _, err := agent.Heartbeat(t.Context(), api.Heartbeat{Status: "online"}); err != nil {
+		t.Errorf("the agent that was let in: %v", err)
+	}
+	if page := admin.get(path, http.StatusOK); strings.Contains(page, "In quarantine") {
+		t.Errorf("the page of an agent that was let in:\n%s", page)
+	}
+	rows := s.Audit()
+	if last := rows[len(rows)-1]; last.Action != "agent.approve" || last.Actor != "user admin" || last.Object != "act-1" || !strings.Contains(last.Detail, form.Get("serial")) {
+		t.Errorf("on record is %+v, want who let it in with which certificate", last)
+	}
+}
+
+// quarantine puts an agent into quarantine in the store of a server that is stopped, as a late
+// renewal does.
+func quarantine(t *testing.T, s *servertest.Server, id api.AgentID) (err error) {
+	st, err := sqlite.Open(t.Context(), filepath.Join(s.DataDir, server.DatabaseName))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	return st.Org("default").Update(t.Context(), func(tx store.Tx) error {
+		a, err := tx.Agent(id)
+		if err != nil {
+			return err
+		}
+		a.State, a.QuarantinedAt, a.QuarantineReason = store.Quarantined, time.Now(), "it renewed a certificate that had ended"
+		return tx.PutAgent(a)
+	})
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/engine/packtest"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/route"
@@ -83,7 +84,18 @@ func newPerson(t *testing.T, s *servertest.Server, link string) *person {
 	return p
 }
 
-func (p *person) do(method, path, accept string, body io.Reader) (*http.Response, string) {
+// invited is a user of a role, named after it, who has logged in with a link.
+func invited(t *testing.T, s *servertest.Server, role account.Role) *person {
+	t.Helper()
+	name := string(role)
+	s.Do(http.MethodPost, "/api/v1/users", operatorapi.UserRequest{Name: name, Role: name}, nil)
+	var invitation operatorapi.Invitation
+	s.Do(http.MethodPost, "/api/v1/users/"+name+"/invitation", nil, &invitation)
+	return newPerson(t, s, invitation.URL)
+}
+
+// do makes a request as a page of the server itself would; header has names and values in turn.
+func (p *person) do(method, path, accept string, body io.Reader, header ...string) (*http.Response, string) {
 	p.t.Helper()
 	r, err := http.NewRequestWithContext(p.t.Context(), method, p.base+path, body)
 	if err != nil {
@@ -94,6 +106,9 @@ func (p *person) do(method, path, accept string, body io.Reader) (*http.Response
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	r.Header.Set("Accept", accept)
+	for n := 0; n < len(header); n += 2 {
+		r.Header.Set(header[n], header[n+1])
+	}
 	answer, err := p.http.Do(r)
 	if err != nil {
 		p.t.Fatal(err)
@@ -225,10 +240,7 @@ func fits(pattern, path string) bool {
 // A viewer sees every page that viewers may, and no button that would be refused.
 func TestButtonsAreForThoseWhoMay(t *testing.T) {
 	s, _ := dashboard(t)
-	s.Do(http.MethodPost, "/api/v1/users", operatorapi.UserRequest{Name: "vera", Role: "viewer"}, nil)
-	var invitation operatorapi.Invitation
-	s.Do(http.MethodPost, "/api/v1/users/vera/invitation", nil, &invitation)
-	viewer := newPerson(t, s, invitation.URL)
+	viewer := invited(t, s, account.Viewer)
 	viewer.crawl(func(path, text string) {
 		for _, m := range formPattern.FindAllStringSubmatch(text, -1) {
 			if to := m[1] + m[2]; to != "/logout" {

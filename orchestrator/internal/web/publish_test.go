@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/engine/packtest"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 )
@@ -86,8 +87,5 @@ func TestPublish(t *testing.T) {
 	}
 	admin.post("/plugins", url.Values{"package": {"x"}}, http.StatusBadRequest)
 
-	s.Do(http.MethodPost, "/api/v1/users", operatorapi.UserRequest{Name: "olga", Role: "operator"}, nil)
-	var invitation operatorapi.Invitation
-	s.Do(http.MethodPost, "/api/v1/users/olga/invitation", nil, &invitation)
-	newPerson(t, s, invitation.URL).upload("package", "x.tgz", same, http.StatusForbidden)
+	invited(t, s, account.Operator).upload("package", "x.tgz", same, http.StatusForbidden)
 }
