@@ -94,6 +94,23 @@ func (rt *Runtime) auditChanged(err error) {
 	rt.Health.Set(conditionAudit, Degraded, true, err.Error(), "free disk space, or correct what is said of the file: it is tried again by itself; until then no instruction is begun and nothing is changed")
 	rt.Log.Error("the audit log cannot be written: no new work is begun", telemetry.KeyError, err)
 	rt.BeatSoon()
+	select {
+	case rt.unaudited <- struct{}{}:
+	default:
+	}
+}
+
+// mendAudit tries a log that cannot be written until it can: there may be nothing to record for
+// long, and what was recorded meanwhile is only in memory.
+func (rt *Runtime) mendAudit(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-rt.unaudited:
+			_ = rt.AwaitAudit(ctx) // an error is that ctx ended
+		}
+	}
 }
 
 // AwaitAudit returns when records can be written: who is about to ask for work that

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stavily/agents/internal/audit"
@@ -115,6 +116,35 @@ func TestNoWorkWithoutAudit(t *testing.T) {
 	if text := read(t, file); !strings.Contains(text, string(AuditStarted)) {
 		t.Errorf("the start is not recorded afterwards: %s", text)
 	}
+}
+
+// TestAuditIsTriedAgainByItself: also where an agent has nothing more to record.
+func TestAuditIsTriedAgainByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt, _ := testRuntime(t, api.Sensor)
+		file := rt.Config().Security.Audit.File
+		if err := os.Mkdir(file, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		rt.openAudit()
+		defer rt.closeAudit()
+		go rt.mendAudit(t.Context())
+		time.Sleep(auditRetry / 2)
+		if condition(rt, conditionAudit) == nil {
+			t.Fatal("no condition while it cannot be written")
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(auditRetry)
+		synctest.Wait()
+		if c := condition(rt, conditionAudit); c != nil {
+			t.Errorf("condition %+v after it was corrected", c)
+		}
+		if text := read(t, file); !strings.Contains(text, string(AuditStarted)) {
+			t.Errorf("the start is not recorded afterwards: %s", text)
+		}
+	})
 }
 
 func TestAuditCommands(t *testing.T) {

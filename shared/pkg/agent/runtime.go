@@ -64,7 +64,8 @@ type Runtime struct {
 	hidden   sync.Map                                               // what it knows
 	sealing  *sealed.Key                                            // that secrets of instructions are sealed to; of an action agent, once it is open
 
-	toldDenied sync.Map // what was recorded as denied → why
+	toldDenied sync.Map      // what was recorded as denied → why
+	unaudited  chan struct{} // pulse: the audit log cannot be written
 
 	now    func() time.Time // of spool and journal; nil: time.Now
 	random func() float64   // see Random; nil: math/rand/v2
@@ -115,7 +116,7 @@ func run(ctx context.Context, loaded *config.Loaded, load loader, role Role) (er
 	defer rt.flushTraces(ctx)
 	rt.openAudit()
 	defer func() { err = errors.Join(err, rt.closeAudit()) }()
-	components := append(rt.listeners(), Component{"service manager", rt.tellManager}, Component{"reload", rt.onHangup(hangup)}, Component{"agent", rt.work}, Component{"tracing", rt.Trace.Run})
+	components := append(rt.listeners(), Component{"service manager", rt.tellManager}, Component{"reload", rt.onHangup(hangup)}, Component{"agent", rt.work}, Component{"audit", rt.mendAudit}, Component{"tracing", rt.Trace.Run})
 	if err := runGroup(ctx, components); err != nil {
 		log.Error("stopped", telemetry.KeyError, err)
 		return err
@@ -155,7 +156,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 	metrics := telemetry.NewRegistry(cfg.Metrics.Namespace)
 	rt := &Runtime{
 		Role: role, Log: log, Metrics: metrics,
-		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1), polls: newPollWatch(), advised: make(chan struct{}, 1), failed: make(chan error, 1),
+		Health: newHealth(time.Now), BootID: rand.Text(), beatNow: make(chan struct{}, 1), polls: newPollWatch(), advised: make(chan struct{}, 1), failed: make(chan error, 1), unaudited: make(chan struct{}, 1),
 	}
 	rt.config.Store(cfg)
 	rt.use(&telemetry.Redactor{})
