@@ -68,6 +68,10 @@ func (w *world) drivePoints(ctx context.Context, r *recorder) error {
 	began := time.Now()
 	for n, c := range cells {
 		hit, err := b.do(ctx, c)
+		if err != nil && ctx.Err() == nil {
+			b.r.broken([]string{fmt.Sprintf("%s: %v", c, err)})
+			err = b.anew(ctx, c)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", c, err)
 		}
@@ -169,6 +173,18 @@ func (b *bench) do(ctx context.Context, c cell) (hit bool, err error) {
 	err = b.goesOn(ctx)
 	b.r.fault(fault{faultPoint, b.whom(c.program), from, moment(time.Now().UnixNano())}, nil)
 	return hit, err
+}
+
+// anew starts everything from nothing armed, after a cell that got stuck.
+func (b *bench) anew(ctx context.Context, c cell) error {
+	path := filepath.Join(b.dir, pointsName, c.program, c.point)
+	from := moment(time.Now().UnixNano())
+	for _, whom := range []string{sensorID, actionID, foreignID, cluster.ServerName} {
+		b.Kill(whom)
+	}
+	err := errors.Join(remove(path+".armed"), remove(path+".hit"), b.revive(ctx))
+	b.r.fault(fault{faultKill, actionID, from, moment(time.Now().UnixNano())}, nil)
+	return err
 }
 
 func arm(path, action string) error {

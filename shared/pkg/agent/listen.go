@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
@@ -56,10 +57,9 @@ func (l *listener) serve(ctx context.Context) error {
 		return err
 	}
 	l.health.Clear("listen_" + l.name)
-	if err := writeState(l.base, l.name+".addr", ln.Addr().String()); err != nil {
-		l.log.Warn("the bound address is not recorded", "endpoint", l.name, "error", err)
-	}
+	recorded := l.record(ctx, ln.Addr().String())
 	defer func() { // whoever has the port next is not this agent
+		recorded()
 		if err := removeState(l.base, l.name+".addr"); err != nil {
 			l.log.Warn("the address that was bound stays recorded", "endpoint", l.name, "error", err)
 		}
@@ -78,6 +78,36 @@ func (l *listener) serve(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// record writes down where the endpoint is, now or as soon as there is room for it, until the
+// function that it returns is called.
+func (l *listener) record(ctx context.Context, addr string) (end func()) {
+	written := func() bool {
+		err := writeState(l.base, l.name+".addr", addr)
+		if err != nil {
+			l.log.Warn("the bound address is not recorded", "endpoint", l.name, "error", err, "again_in", listenRetry.String())
+		}
+		return err == nil
+	}
+	if written() {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var trying sync.WaitGroup
+	trying.Go(func() {
+		for again := true; again; again = !written() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(listenRetry):
+			}
+		}
+	})
+	return func() {
+		cancel()
+		trying.Wait()
+	}
 }
 
 func hostPort(bind string, port int) string { return net.JoinHostPort(bind, strconv.Itoa(port)) }

@@ -57,6 +57,33 @@ func TestProbesLookBeforeTheyAnswer(t *testing.T) {
 	}
 }
 
+// An address that cannot be written down is, as soon as it can be: without it nobody finds an
+// endpoint on a free port.
+func TestAnAddressIsRecordedLater(t *testing.T) {
+	base := t.TempDir()
+	stateFile := filepath.Join(base, stateDir, "health.addr")
+	if err := errors.Join(makeBase(base), os.MkdirAll(filepath.Join(stateFile, "in the way"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	log := &lines{}
+	l := &listener{name: "health", base: base, log: slog.New(slog.NewTextHandler(log, nil))}
+	synctest.Test(t, func(t *testing.T) {
+		end := l.record(t.Context(), "127.0.0.1:7")
+		if err := os.RemoveAll(stateFile); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(listenRetry)
+		synctest.Wait()
+		if text := read(t, stateFile); text != "127.0.0.1:7\n" {
+			t.Errorf("recorded %q", text)
+		}
+		end()
+	})
+	if log.count("not recorded", "health") != 1 {
+		t.Errorf("the log does not tell it once:\n%s", log)
+	}
+}
+
 // A port that is taken is told, tried again, and served when it is free; the state file
 // names the port while it is served and no longer.
 func TestAPortThatIsTakenIsServedLater(t *testing.T) {
