@@ -39,7 +39,10 @@ var errWrong = api.Errorf(api.CodeUnauthenticated, "There is no user of this nam
 // Login begins a session for a name with its password.
 func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 	now, key := a.now(), string(in.Org)+"/"+in.Name
-	if err := held(max(a.brakes.addresses.Take(in.Address, now), a.brakes.names.Look(key, now))); err != nil {
+	if err := held(a.brakes.addresses.Take(in.Address, now)); err != nil {
+		return Session{}, err // and the name has nothing to pay
+	}
+	if err := held(a.brakes.names.Take(key, now)); err != nil {
 		return Session{}, err
 	}
 	var u store.User
@@ -57,9 +60,9 @@ func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 		return Session{}, err
 	}
 	if !same || u.Disabled {
-		a.brakes.names.Charge(key, now)
 		return Session{}, a.wrong(ctx, u, in)
 	}
+	a.brakes.names.GiveBack(key, now)
 	return a.begin(ctx, in, "password", func(now store.User) error {
 		if now.Password != u.Password {
 			return errWrong // was changed while this was compared

@@ -40,6 +40,13 @@ func (b *Brake) Charge(key string, now time.Time) {
 	b.bucket(key, now).ReserveN(now, 1)
 }
 
+// GiveBack gives back what key took, of which there is never more than a burst.
+func (b *Brake) GiveBack(key string, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bucket(key, now).AllowN(now, -1)
+}
+
 // Look says in how long there is one, without taking it.
 func (b *Brake) Look(key string, now time.Time) (wait time.Duration) {
 	return b.take(key, now, false)

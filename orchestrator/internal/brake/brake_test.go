@@ -32,6 +32,23 @@ func TestEachKeyHasItsRate(t *testing.T) {
 	}
 }
 
+// What is given back is there again, and never more than the burst.
+func TestWhatIsGivenBack(t *testing.T) {
+	b := New(1, 2)
+	for range 10 { // with nothing taken
+		b.GiveBack("a", start)
+	}
+	for n, want := range []time.Duration{0, 0, time.Second} {
+		if wait := b.Take("a", start); wait != want {
+			t.Errorf("take %d waits %v, want %v", n, wait, want)
+		}
+	}
+	b.GiveBack("a", start)
+	if first, second := b.Take("a", start), b.Take("a", start); first != 0 || second != time.Second {
+		t.Errorf("after one was given back the next two wait %v and %v", first, second)
+	}
+}
+
 // What was looked at by many at once is paid for by all of them.
 func TestWhatIsChargedIsOwed(t *testing.T) {
 	b := New(1, 3)
