@@ -241,7 +241,7 @@ func (a *assigned) followOne(ctx context.Context, p api.AssignedPlugin) (soon bo
 	}
 	a.note(p, api.PackageInstalling, "")
 	_, _, err := a.install(ctx, p.ID, "", nil)
-	return err != nil && ctx.Err() == nil && api.Retryable(err)
+	return err != nil && ctx.Err() == nil && passes(err)
 }
 
 // noteUse reports whether a package is in use, and notes when it was and is no more.
@@ -285,12 +285,12 @@ func (a *assigned) install(ctx context.Context, id api.PluginID, approved string
 	case err == nil:
 		a.note(p, api.PackageReady, "")
 	case ctx.Err() != nil: // tried again
+	case passes(err):
+		a.note(p, api.PackageInstalling, "is tried again: "+err.Error())
 	case errors.As(err, &grown):
 		a.note(p, api.PackageWaiting, err.Error())
 	case isRefusal(err):
 		a.note(p, api.PackageRefused, err.Error())
-	case api.Retryable(err):
-		a.note(p, api.PackageInstalling, "is tried again: "+err.Error())
 	default:
 		a.note(p, api.PackageFailed, err.Error())
 	}
@@ -324,7 +324,7 @@ func (a *assigned) bring(ctx context.Context, p api.AssignedPlugin, from catalog
 	defer f.Close()
 	change, err := plugins.InstallPackage(ctx, f, Packaged{Want: want, From: from}, say)
 	if err == nil {
-		err = os.Remove(f.Name())
+		err = hosts(os.Remove(f.Name()))
 	}
 	return change, err
 }
@@ -332,11 +332,11 @@ func (a *assigned) bring(ctx context.Context, p api.AssignedPlugin, from catalog
 // fetch brings the package into a file, which goes on where it ended before.
 func (a *assigned) fetch(ctx context.Context, p api.AssignedPlugin, say func(string)) (*os.File, error) {
 	if err := os.MkdirAll(a.dir, 0o700); err != nil {
-		return nil, err
+		return nil, hosts(err)
 	}
 	f, err := os.OpenFile(filepath.Join(a.dir, packageName(p)), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, hosts(err)
 	}
 	say(fmt.Sprintf("fetching %s %s, %d KiB", p.ID, p.Version, p.Size>>10))
 	err = a.rt.API.FetchPackage(ctx, p, f)

@@ -11,18 +11,24 @@ import (
 
 // activate makes a version the one that is used, once that is recorded.
 func (p *Plugins) activate(ctx context.Context, store *catalog.Store, v catalog.Version, before *plugin.Plugin, load func(context.Context, *plugin.Plugin) error) (*plugin.Plugin, error) {
-	return store.Activate(ctx, v.ID, v.Name, func(ctx context.Context, m *plugin.Plugin) error {
+	loaded := false
+	m, err := store.Activate(ctx, v.ID, v.Name, func(ctx context.Context, m *plugin.Plugin) error {
 		if load != nil {
 			if err := load(ctx, m); err != nil {
 				return err
 			}
 		}
+		loaded = true
 		was := ""
 		if before != nil {
 			was = before.Version
 		}
 		return p.rt.Audit.Record(AuditPluginActivated, append(versionFields(v), slog.String("before", was))...)
 	})
+	if err != nil && loaded {
+		err = hosts(err)
+	}
+	return m, err
 }
 
 // versionFields are what records say of a version, and of where it came from.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"github.com/Masterminds/semver/v3"
 
@@ -46,7 +47,7 @@ func Fits(p *plugin.Plugin, want api.PluginConfiguration) error {
 func (p *Plugins) installTree(ctx context.Context, want wanted, say func(string), fill func(ctx context.Context, dir string) (catalog.Origin, error)) (Change, error) {
 	dir, err := p.store.Aside()
 	if err != nil {
-		return Change{}, err
+		return Change{}, hosts(err)
 	}
 	defer os.RemoveAll(dir) // nothing is left to remove where it was taken
 	from, err := fill(ctx, dir)
@@ -126,6 +127,25 @@ func (r *refusal) Unwrap() error { return r.error }
 func isRefusal(err error) bool {
 	var r *refusal
 	return errors.As(err, &r)
+}
+
+// hostError marks an error that is this host's, as of a disk without room, and not the version's:
+// a later try may go well.
+type hostError struct{ error }
+
+func (e *hostError) Unwrap() error { return e.error }
+
+func hosts(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &hostError{err}
+}
+
+// passes reports whether an error may go by itself: the orchestrator's, or this host's.
+func passes(err error) bool {
+	var host *hostError
+	return api.Retryable(err) || errors.As(err, &host) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO)
 }
 
 // reactivate takes a version that the store has into use again.

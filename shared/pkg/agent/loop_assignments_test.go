@@ -231,6 +231,37 @@ func TestAssignedPackagesAreInstalledAndRemoved(t *testing.T) {
 	}
 }
 
+// What this host could not write is no fault of the version: it is tried again by itself.
+func TestWhatThisHostCannotWriteIsTriedAgain(t *testing.T) {
+	f := newFollower(t)
+	one, two := f.shelf.put(f.key, "1.0.0", scripted, fine), f.shelf.put(f.key, "1.1.0", scripted, fine+"# and more\n")
+	fetched := filepath.Join(f.base, "data", "cache", "packages")
+	if err := os.WriteFile(fetched, nil, 0o600); err != nil { // where a directory has to be
+		t.Fatal(err)
+	}
+	f.shelf.assign(one)
+	f.is(one, api.PackageInstalling, "is tried again: ", "")
+	if err := os.Remove(fetched); err != nil {
+		t.Fatal(err)
+	}
+	f.is(one, api.PackageReady, "", "1.0.0")
+
+	links, err := filepath.Glob(filepath.Join(f.base, "data", "*", "tidy", "active"))
+	if err != nil || len(links) != 1 {
+		t.Fatalf("links %q, %v", links, err)
+	}
+	next := filepath.Join(filepath.Dir(links[0]), ".active.new")
+	if err := os.MkdirAll(filepath.Join(next, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f.shelf.assign(two)
+	f.is(two, api.PackageInstalling, "is tried again: activate ", "1.0.0")
+	if err := os.RemoveAll(next); err != nil {
+		t.Fatal(err)
+	}
+	f.is(two, api.PackageReady, "", "1.1.0")
+}
+
 func TestAnOrchestratorWithoutAssignmentsRemovesNothing(t *testing.T) {
 	f := newFollower(t)
 	one := f.shelf.put(f.key, "1.0.0", scripted, fine)

@@ -117,7 +117,7 @@ func (p *Plugins) bring(ctx context.Context, store *catalog.Store, m *plugin.Plu
 	}
 	v, err := store.Add(ctx, m.Dir, from)
 	if err != nil {
-		return nil, err
+		return nil, hosts(err)
 	}
 	p.mu.Lock()
 	p.pythons[v.Dir] = python
