@@ -182,3 +182,36 @@ func TestAPollIsHeldWhileItsAgentIsHeard(t *testing.T) {
 		})
 	}
 }
+
+// TestOneLookIsEnoughForAll: where nothing waits or runs for anybody, one agent's look at the store
+// spares the others theirs, until something comes.
+func TestOneLookIsEnoughForAll(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, a, b := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h"), w.enrol(api.Action, "b", "h")
+		w.apply(simple("", ""))
+		looks := func(what string, x agent, want bool) {
+			t.Helper()
+			if _, err := w.agent(t.Context(), x.Identity); err != nil { // its record is read once
+				t.Fatal(err)
+			}
+			before := w.reads.Load()
+			if offers, err := w.Poll(t.Context(), x.Identity, 0, 1); err != nil || len(offers) > 0 {
+				t.Fatalf("%s: %d offers, %v", what, len(offers), err)
+			}
+			if got := w.reads.Load() > before; got != want {
+				t.Errorf("%s: agent %s looked: %v, want %v", what, x.Agent, got, want)
+			}
+		}
+		looks("the first", a, true)
+		looks("another one", b, false)
+		w.sends(s, event(1), api.EventAccepted)
+		i := w.takes(a)
+		w.claims(a, i)
+		looks("while something runs", b, true)
+		looks("which had nothing and found nothing", b, false)
+		looks("the one that has it, by whose polls its load is known", a, true)
+		w.wantCode("the result", w.reports(a, i, api.Completed), "")
+		looks("when it has ended", a, true)
+		looks("again", a, false)
+	})
+}

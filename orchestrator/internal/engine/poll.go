@@ -206,7 +206,8 @@ func (t *tx) handOver(committed bool) {
 // offer takes what there is for the agent now. It looks before it writes: most polls
 // find nothing, and of many that are woken for one instruction only one can have it. Where
 // others were faster with all that it saw it looks again. It does not look at all where nothing
-// came to wait for anybody since the agent looked last.
+// came to wait for anybody since the agent looked last, or since another one saw that there was
+// nothing for any.
 func (e *Engine) offer(ctx context.Context, id pki.Identity, max int, load *atomic.Int64) ([]api.Instruction, error) {
 	key := agentKey{id.Org, id.Agent}
 	for {
@@ -219,12 +220,18 @@ func (e *Engine) offer(ctx context.Context, id pki.Identity, max int, load *atom
 			return nil, err
 		}
 		var seen []api.InstructionID
+		calm := false // nothing waits or runs for anybody
 		err = e.View(ctx, id.Org, func(r store.Reader) (err error) {
 			if seen, err = r.Offerable(*agent, e.now(), max); err != nil || len(seen) > 0 {
 				return err
 			}
 			held, err := r.Held(id.Agent)
 			load.Store(int64(held))
+			if err == nil && held == 0 {
+				var due bool
+				_, due, err = r.NextDue()
+				calm = !due
+			}
 			return err
 		})
 		if err != nil {
@@ -232,7 +239,7 @@ func (e *Engine) offer(ctx context.Context, id pki.Identity, max int, load *atom
 		}
 		if len(seen) == 0 {
 			if load.Load() == 0 {
-				e.roster.rest(key, at)
+				e.roster.rest(key, at, calm)
 			}
 			return nil, nil
 		}

@@ -28,6 +28,7 @@ type roster struct {
 
 	work map[api.OrgID]uint64 // counts what came to wait for agents
 	idle map[agentKey]uint64  // that count when an agent, as it is, had and found nothing
+	calm map[api.OrgID]uint64 // that count when nothing waited or ran for any agent
 }
 
 // alike lets equal values be kept once: of thousands of agents most say the same of themselves.
@@ -55,25 +56,31 @@ func (a *alike[T]) one(v T) T {
 	return v
 }
 
-// restless reports whether there may be work for an agent that has looked before. at is for rest.
+// restless reports whether there may be work for an agent. at is for rest.
 func (r *roster) restless(key agentKey) (at uint64, may bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at = r.work[key.org]
+	if calm, known := r.calm[key.org]; known && calm == at {
+		return at, false
+	}
 	idle, known := r.idle[key]
 	return at, !known || idle != at
 }
 
 // rest notes that an agent had nothing and found nothing in a look that began at a count, as
-// long as its record is what the look saw.
-func (r *roster) rest(key agentKey, at uint64) {
+// long as its record is what the look saw, and that there was nothing for any, where that is so.
+func (r *roster) rest(key agentKey, at uint64, calm bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, as := r.known[key]; !as {
 		return
 	}
 	if r.idle == nil {
-		r.idle = map[agentKey]uint64{}
+		r.idle, r.calm = map[agentKey]uint64{}, map[api.OrgID]uint64{}
+	}
+	if calm {
+		r.calm[key.org] = at
 	}
 	r.idle[key] = at
 }
