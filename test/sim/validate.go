@@ -40,7 +40,8 @@ actions: [{id: only, plugin: p, idempotent: true}]
 var starts = map[string][]string{"alpha": {"chain"}, "beta": {"single", "again"}}
 
 // settled reports whether nothing is left to do: every event is recorded and its sensor knows,
-// every run has ended.
+// every run has ended, and every result that an agent keeps is there, which may be long after
+// its agent was given up.
 func (w *world) settled(s simulated.State) bool {
 	if !w.delivered() {
 		return false
@@ -58,6 +59,11 @@ func (w *world) settled(s simulated.State) bool {
 	}
 	for _, r := range s.Runs {
 		if r.FinishedAt.IsZero() {
+			return false
+		}
+	}
+	for _, i := range s.Instructions {
+		if w.history.kept[attempt{i.ID, i.Attempt}] && i.Result == nil {
 			return false
 		}
 	}
