@@ -8,6 +8,6 @@ count=${COUNT:-100000x}
 grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do
   for target in $(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go | sed 's/^func //' | sort -u); do
     echo "== $dir $target ($count)"
-    go test -run '^$' -fuzz "^${target}\$" -fuzztime "$count" "$dir"
+    go test -run '^$' -fuzz "^${target}\$" -fuzztime "$count" -fuzzminimizetime 100x "$dir"
   done
 done
