@@ -151,6 +151,7 @@ const (
 	forOther   = 1500 * time.Millisecond
 	forEnd     = 200 * time.Millisecond // until a process that was killed is known to have ended
 	forAdvance = 60 * time.Second
+	forRevival = 3 * time.Minute // with a look at a database of hundreds of megabytes
 )
 
 // do arms one cell, gets a process there, and sees that everything goes on.
@@ -251,7 +252,7 @@ func (w *world) restart(ctx context.Context) error {
 // revive starts the processes that have ended, as their supervisors would. A server's
 // database is looked at first.
 func (b *bench) revive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, forAdvance)
+	ctx, cancel := context.WithTimeout(ctx, forRevival)
 	defer cancel()
 	for {
 		whom := b.ended()
