@@ -52,8 +52,7 @@ func TestEventsArriveOnceAndInOrder(t *testing.T) {
 		return slices.ContainsFunc(o.batches[min(2, len(o.batches)):], func(b api.EventBatch) bool { return b.Events[len(b.Events)-1].Seq >= 12 })
 	})
 	first := map[uint64]api.Event{}
-	o.mu.Lock()
-	for _, b := range o.batches {
+	for _, b := range o.sent() {
 		for i, e := range b.Events {
 			if known, ok := first[e.Seq]; ok && known.ID != e.ID || i > 0 && e.Seq != b.Events[i-1].Seq+1 {
 				t.Errorf("number %d is event %s and was %s", e.Seq, e.ID, known.ID)
@@ -61,7 +60,6 @@ func TestEventsArriveOnceAndInOrder(t *testing.T) {
 			first[e.Seq] = e
 		}
 	}
-	o.mu.Unlock()
 	var got []string
 	for seq := uint64(1); seq <= uint64(len(first)); seq++ {
 		got = append(got, first[seq].Type)
@@ -72,18 +70,17 @@ func TestEventsArriveOnceAndInOrder(t *testing.T) {
 
 	r.open("more")
 	more := o.await("more")
-	o.mu.Lock()
-	for _, b := range o.batches {
+	batches := o.sent()
+	for _, b := range batches {
 		if n := len(b.Events); b.Events[n-1].Seq >= more.Seq && b.Events[0].Seq <= 12 {
 			t.Errorf("events %d and %d travel together: the first was acknowledged before", b.Events[0].Seq, more.Seq)
 		}
 	}
-	epoch, before := o.batches[0].Stream.Epoch, len(o.batches)
-	o.mu.Unlock()
+	epoch, before := batches[0].Stream.Epoch, len(batches)
 	same(t, "exit code", 0, r.stop())
 	r.start()
 	o.until("the next life", func() bool { return len(o.batches) > before+1 })
-	if b := o.batches[before+1]; b.Stream.Epoch != epoch || b.Events[0].Seq <= 12 {
+	if b := o.sent()[before+1]; b.Stream.Epoch != epoch || b.Events[0].Seq <= 12 {
 		t.Errorf("the stream goes on with %d of %s, want more than 12 of %s", b.Events[0].Seq, b.Stream.Epoch, epoch)
 	}
 }
@@ -122,7 +119,7 @@ func TestAPoisonEvent(t *testing.T) {
 	install(t, o, map[string]string{"counting": counting}, "").start()
 	o.await("count.10")
 	same(t, "the beginning", []string{"count.a", "count.c", "count.2"}, o.types()[:3])
-	same(t, "gaps", []api.Gap{{From: 2, To: 2, Count: 1, Reason: "refused"}}, o.gaps)
+	same(t, "gaps", []api.Gap{{From: 2, To: 2, Count: 1, Reason: "refused"}}, o.told())
 }
 
 // What is damaged on disk is told as a gap.
@@ -145,7 +142,7 @@ func TestDamageIsTold(t *testing.T) {
 	o.change(func() { o.refuse = nil })
 	r.start()
 	o.await("count.10")
-	same(t, "gaps", []api.Gap{{From: 3, To: 3, Count: 1, Reason: "corrupt"}}, o.gaps)
+	same(t, "gaps", []api.Gap{{From: 3, To: 3, Count: 1, Reason: "corrupt"}}, o.told())
 	if got := o.types(); slices.Contains(got, "count.c") || slices.Contains(got, "count.x") {
 		t.Errorf("the damaged event was sent: %v", got)
 	}

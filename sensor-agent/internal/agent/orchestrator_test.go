@@ -196,6 +196,20 @@ func (o *orchestrator) until(what string, done func() bool) {
 	}
 }
 
+// sent are the batches that came, also those that were refused.
+func (o *orchestrator) sent() []api.EventBatch {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.batches)
+}
+
+// told are the gaps that agents told of.
+func (o *orchestrator) told() []api.Gap {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.gaps)
+}
+
 // types are those of the events that were taken, in their order.
 func (o *orchestrator) types() (out []string) {
 	o.mu.Lock()
