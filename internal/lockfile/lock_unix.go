@@ -22,3 +22,7 @@ func lock(f *os.File) error {
 		}
 	}
 }
+
+// gone reports whether there is no such process. What a killed process was just starting has its
+// open files for a moment more, until it runs another program.
+func gone(pid int) bool { return pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH) }

@@ -6,10 +6,17 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ErrHeld is wrapped by the error of Lock when another holder has the lock.
 var ErrHeld = errors.New("lock is held")
+
+// lingers is how long the lock of a process that is gone is waited for, and looked at.
+const (
+	lingers = 5 * time.Second
+	look    = 10 * time.Millisecond
+)
 
 // Lock takes the lock on path, whose directory must exist, and keeps it until
 // release or the end of the process. When it is held the error wraps ErrHeld.
@@ -18,7 +25,11 @@ func Lock(path string) (release func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if err := lock(f); err != nil {
+	err = lock(f)
+	for end := time.Now().Add(lingers); errors.Is(err, ErrHeld) && gone(pidIn(f)) && time.Now().Before(end); err = lock(f) {
+		time.Sleep(look)
+	}
+	if err != nil {
 		defer f.Close()
 		if errors.Is(err, ErrHeld) {
 			return nil, fmt.Errorf("%w by %s: %s; stop it, or use another directory", ErrHeld, holder(f), path)
@@ -40,14 +51,22 @@ func sign(f *os.File) error {
 	return err
 }
 
-// holder says who has the lock. The id is missing for the moment between the
-// holder's lock and its sign.
+// holder says who has the lock.
 func holder(f *os.File) string {
+	if pid := pidIn(f); pid > 0 {
+		return fmt.Sprintf("process %d", pid)
+	}
+	return "another process"
+}
+
+// pidIn is the holder's process id. It is missing, and 0, for the moment between the holder's
+// lock and its sign.
+func pidIn(f *os.File) int {
 	b := make([]byte, 20) // no process id is longer
 	n, _ := f.ReadAt(b, 0)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
 	if err != nil {
-		return "another process"
+		return 0
 	}
-	return fmt.Sprintf("process %d", pid)
+	return pid
 }
