@@ -136,6 +136,8 @@ func (o *outbox) deliver(ctx context.Context) error {
 	var input agent.DeliveryInput = o.appended()
 	for {
 		o.rt.Health.Beat("delivery", deliveryPatience+4*limit)
+		retry := o.rt.Config().API.Retry
+		state.First, state.Most = retry.InitialInterval.Duration(), retry.MaxInterval.Duration()
 		var effects []agent.DeliveryEffect
 		state, effects = agent.StepDelivery(state, input)
 		var err error

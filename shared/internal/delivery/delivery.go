@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
@@ -10,10 +11,13 @@ const (
 	// MaxItems is how many events and gaps a batch has at most.
 	MaxItems = api.MaxBatchEvents
 
-	// firstWait and maxWait bound the backoff: a short fault is over in a second,
-	// and a long one is noticed to be over within five minutes.
-	firstWait = time.Second
-	maxWait   = 5 * time.Minute
+	// firstWait and maxWait bound the backoff where State does not.
+	firstWait = api.DefaultBackoffInitial
+	maxWait   = api.DefaultBackoffMax
+
+	// maxAside bounds it between events that are set aside: an orchestrator that refuses everything,
+	// by a fault of its own, is to cost few.
+	maxAside = 5 * time.Minute
 
 	// maxRetryAfter bounds what the orchestrator may ask for, so that a wrong
 	// header does not silence an agent for days.
@@ -41,6 +45,8 @@ type State struct {
 	Max      int    // items of the next batch; 0 means MaxItems
 	Failures int    // in a row without progress
 	Refusals int    // events set aside since one was last accepted
+
+	First, Most time.Duration // bounds of the backoff: a short fault is over after First, and a long one is noticed to be over within Most; 0: the defaults
 }
 
 // Input is what happened.
@@ -144,10 +150,10 @@ func (s State) next(before ...Effect) (State, []Effect) {
 // wait backs off with full jitter: the ceiling doubles with every step, and
 // the time is drawn below it, so that agents which failed together do not come back
 // together. What the orchestrator asked for is waited in any case.
-func (s State) wait(step int, retryAfter time.Duration, random float64, before ...Effect) (State, []Effect) {
-	ceiling := maxWait
-	if step < 9 { // 2⁹ seconds are more than maxWait
-		ceiling = min(maxWait, firstWait<<step)
+func (s State) wait(step int, most, retryAfter time.Duration, random float64, before ...Effect) (State, []Effect) {
+	ceiling := min(cmp.Or(s.First, firstWait), most)
+	for ; step > 0 && ceiling < most; step-- {
+		ceiling = min(2*ceiling, most)
 	}
 	if retryAfter >= api.Pace {
 		ceiling = min(ceiling, retryAfter)
@@ -157,6 +163,12 @@ func (s State) wait(step int, retryAfter time.Duration, random float64, before .
 	return s, append(before, Wait{min(retryAfter, maxRetryAfter) + jitter})
 }
 
+// fail backs off after one more failure in a row.
+func (s State) fail(retryAfter time.Duration, random float64, before ...Effect) (State, []Effect) {
+	s.Failures++
+	return s.wait(s.Failures-1, cmp.Or(s.Most, maxWait), retryAfter, random, before...)
+}
+
 func (s State) answered(in Answered) (State, []Effect) {
 	s.Last = max(s.Last, in.Last)
 	switch {
@@ -164,11 +176,9 @@ func (s State) answered(in Answered) (State, []Effect) {
 		// Numbers of ours may have been taken for those of another life of this
 		// spool. Under a new epoch everything that waits is new.
 		s.Acked = 0
-		s.Failures++
-		return s.wait(s.Failures-1, 0, in.Random, Renew{})
+		return s.fail(0, in.Random, Renew{})
 	case in.AckedThrough <= s.Acked:
-		s.Failures++
-		return s.wait(s.Failures-1, 0, in.Random)
+		return s.fail(0, in.Random)
 	}
 	s.Acked, s.Failures, s.Max = in.AckedThrough, 0, min(2*s.Max, MaxItems)
 	if in.Records > 0 {
@@ -179,8 +189,7 @@ func (s State) answered(in Answered) (State, []Effect) {
 
 func (s State) failed(in Failed) (State, []Effect) {
 	if in.Class != Refused || in.Items == 1 && in.First == 0 {
-		s.Failures++
-		return s.wait(s.Failures-1, in.RetryAfter, in.Random)
+		return s.fail(in.RetryAfter, in.Random)
 	}
 	if in.Items > 1 {
 		s.Max = in.Items / 2
@@ -191,5 +200,5 @@ func (s State) failed(in Failed) (State, []Effect) {
 	if s.Refusals == 1 {
 		return s.next(aside)
 	}
-	return s.wait(s.Refusals, in.RetryAfter, in.Random, aside)
+	return s.wait(s.Refusals, maxAside, in.RetryAfter, in.Random, aside)
 }

@@ -117,6 +117,23 @@ func answer(t *rapid.T, s Send, last uint64, poison, aside []uint64, delivered *
 	return Answered{AckedThrough: settled, Last: last, Records: len(records)}
 }
 
+// The bounds are those of the configuration, as of every other call of an agent: a sensor whose
+// orchestrator was away is not silent for longer than the agent is.
+func TestWaitsAreOfTheConfiguration(t *testing.T) {
+	s := State{Phase: Sending, Last: 1, Max: 1, First: 100 * time.Millisecond, Most: time.Second}
+	var waits []time.Duration
+	for range 6 {
+		var effects []Effect
+		s, effects = Step(s, Failed{Class: Transient, Items: 1, First: 1, Random: 0.5})
+		waits = append(waits, effects[0].(Wait).Duration)
+		s, _ = Step(s, Elapsed{})
+	}
+	want := []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, 500 * time.Millisecond, 500 * time.Millisecond}
+	if !slices.Equal(waits, want) {
+		t.Errorf("waits %v, want %v", waits, want)
+	}
+}
+
 func TestWaitsGrowAndAreBounded(t *testing.T) {
 	s := State{Phase: Sending, Last: 1, Max: 1}
 	longest := time.Duration(0)

@@ -100,7 +100,7 @@ func (w *world) do(e Effect) {
 		}
 		w.inFlight = w.batch(e.Max)
 	case Wait:
-		if e.Duration < 0 || e.Duration > maxWait+maxRetryAfter {
+		if e.Duration < 0 || e.Duration > maxAside+maxRetryAfter {
 			w.t.Fatalf("%+v", e)
 		}
 		w.waiting = true
