@@ -12,14 +12,14 @@ import (
 // ErrHeld is wrapped by the error of Lock when another holder has the lock.
 var ErrHeld = errors.New("lock is held")
 
-// lingers is how long the lock of a process that is gone is waited for, and looked at.
 const (
-	lingers = 5 * time.Second
-	look    = 10 * time.Millisecond
+	lingers = 5 * time.Second       // that the lock of a process that is gone is waited for
+	look    = 10 * time.Millisecond // between two tries
 )
 
 // Lock takes the lock on path, whose directory must exist, and keeps it until
-// release or the end of the process. When it is held the error wraps ErrHeld.
+// release or the end of the process. When it is held the error wraps ErrHeld; where the holder
+// is gone, that takes 5 s.
 func Lock(path string) (release func() error, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

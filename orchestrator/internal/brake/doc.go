@@ -8,6 +8,10 @@
 //	Take(key) ─▶ a whole token is there ─▶ taken
 //	          └▶ else ───────────────────▶ how long until there is one
 //
+// What is free for those who are right is paid in one of two ways. Take and GiveBack: no more than
+// the burst are under way at once, also of those who are right. Look and Charge: any number is, and
+// those who were wrong have paid for all before the next is let through.
+//
 // # Invariants
 //
 //   - A key that recovered whole is forgotten, so that what is kept is as large as the number

@@ -85,6 +85,21 @@ func TestEventsArriveOnceAndInOrder(t *testing.T) {
 	}
 }
 
+// The pauses after failures are those of api.retry: with the machine's own defaults a dozen would
+// take minutes.
+func TestEventsComeSoonAfterFailures(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	o.refuse = func(n int, _ api.EventBatch) error {
+		if n <= 12 {
+			return api.Errorf(api.CodeUnavailable, "busy")
+		}
+		return nil
+	}
+	install(t, o, map[string]string{"counting": counting}, "").start()
+	o.await("count.10")
+}
+
 // While nobody takes them events wait on disk, and a crash changes nothing.
 func TestEventsSurviveACrash(t *testing.T) {
 	t.Parallel()

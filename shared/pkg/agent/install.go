@@ -135,6 +135,7 @@ type hostError struct{ error }
 
 func (e *hostError) Unwrap() error { return e.error }
 
+// hosts marks err, unless it is nil.
 func hosts(err error) error {
 	if err == nil {
 		return nil
