@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import select
 import signal
 import time
 import unittest
@@ -183,6 +185,19 @@ class Sensor(unittest.TestCase):
         with Session(plugin("sensor"), config={"returns": True}) as process:
             answer = process.request("detect_triggers")
         self.assertEqual(answer["error"], "a sensor reports with emit(), but this one returned dict")
+
+    @unittest.skipUnless(hasattr(select, "poll"), "needs poll")
+    def test_sigterm_that_no_read_sees_ends_it(self):
+        with Session(plugin("elsewhere")) as process:
+            self.assertTrue(process.request("get_health")["success"])
+            process.process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.process.wait(10), 0)
+
+    @unittest.skipUnless(hasattr(os, "fork"), "needs fork")
+    def test_sigterm_of_a_process_that_it_forked_does_not(self):
+        with Session(plugin("elsewhere")) as process:
+            self.assertTrue(process.request("detect_triggers")["success"])
+            self.assertTrue(process.request("get_health")["success"])
 
     def test_sigterm_ends_a_check(self):
         with Session(plugin("sensor"), config={"sleep": 60}) as process:

@@ -399,6 +399,8 @@ def run() -> None:
     zygote = os.environ.pop("STAVILY_ZYGOTE_FD", None)
     host = Host(handler, None if zygote else _agent.from_environment())
     _on_signals(host.on_signal)
+    if not zygote:
+        requests = _streams.until_signal(requests, _ENDING)
     try:
         _serve(host, handler, zygote, requests, answers)
     finally:
@@ -407,8 +409,11 @@ def run() -> None:
         _on_signals(signal.SIG_IGN)
 
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
 def _on_signals(what: Any) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         signal.signal(number, what)
 
 

@@ -1,9 +1,12 @@
 """Standard streams of a plugin: two for the protocol, the rest is its log."""
 
+import io
 import logging
 import os
+import select
+import signal
 import sys
-from typing import BinaryIO, Tuple
+from typing import Any, BinaryIO, Container, Tuple, cast
 
 
 def claim() -> Tuple[BinaryIO, BinaryIO]:
@@ -23,6 +26,48 @@ def claim() -> Tuple[BinaryIO, BinaryIO]:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[attr-defined]
     return requests, responses
+
+
+def until_signal(requests: BinaryIO, numbers: Container[int]) -> BinaryIO:
+    """The same requests, which end when one of these signals has come; the main thread calls it, once.
+
+    A handler written in Python runs between two of its instructions, so a signal that comes
+    just before a read is heard only after it, which may be never. The read waits for both
+    instead, as signal.set_wakeup_fd allows. Windows has no poll, and no such signals: there
+    it is `requests` itself.
+    """
+    if not hasattr(select, "poll"):
+        return requests
+    raw = _UntilSignal(requests, numbers)
+    signal.set_wakeup_fd(raw.wake, warn_on_full_buffer=False)
+    # A signal of a process that the plugin forks is none of ours.
+    os.register_at_fork(after_in_child=lambda: cast(None, signal.set_wakeup_fd(-1)))
+    return cast(BinaryIO, io.BufferedReader(raw))
+
+
+class _UntilSignal(io.RawIOBase):
+    """Belongs to the thread that reads; `wake` is written to by signal handlers of the interpreter."""
+
+    def __init__(self, requests: BinaryIO, numbers: Container[int]) -> None:
+        self._requests, self._numbers = requests, numbers
+        self._came = False
+        self._woken, self.wake = os.pipe()
+        self._poll = select.poll()
+        self._poll.register(requests, select.POLLIN)
+        self._poll.register(self._woken, select.POLLIN)
+        os.set_blocking(self.wake, False)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._came:
+            ready = [descriptor for descriptor, _ in self._poll.poll()]
+            if self._woken in ready:
+                self._came = any(number in self._numbers for number in os.read(self._woken, 64))
+            elif ready:
+                return os.readv(self._requests.fileno(), [buffer])
+        return 0
 
 
 _LEVELS = {"debug": logging.DEBUG, "warn": logging.WARNING, "error": logging.ERROR}
