@@ -102,8 +102,8 @@ type recipe struct {
 // Prepare gives the interpreter that runs a plugin: of an environment that has what the
 // plugin requires, which is built where there is none yet. Progress, which may be nil,
 // hears what a build is at. The error names the requirement, why it cannot be had,
-// and what to do; nothing has changed then. For plugins that are not Python it is the
-// zero value.
+// and what to do, and is syscall.ENOSPC where there was no room for it; nothing has
+// changed then. For plugins that are not Python it is the zero value.
 func (b *Builder) Prepare(ctx context.Context, p *plugin.Plugin, progress func(string)) (Interpreter, error) {
 	if p.Runtime.Type != plugin.Python {
 		return Interpreter{}, nil

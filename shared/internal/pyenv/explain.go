@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/stavily/agents/shared/internal/sandbox"
 )
@@ -19,6 +20,7 @@ type failure struct {
 
 // What pip says, of which its versions from 20 on keep the words.
 var (
+	saysFull        = regexp.MustCompile(`(?m)^(?:ERROR: Could not install packages due to an (?:OSError|EnvironmentError)|OSError): \[Errno 28\]`)
 	saysRequirer    = regexp.MustCompile(`Could not find a version that satisfies the requirement .+? \(from ([^-)][^)]*)\) \(from versions`)
 	saysMissing     = regexp.MustCompile(`No matching distribution found for (.+)`)
 	saysCandidates  = regexp.MustCompile(`Could not find a version that satisfies the requirement .* \(from versions: (.*)\)`)
@@ -39,13 +41,14 @@ var (
 // missing reports whether something was not at hand.
 func (f *failure) missing() bool { return f.exit.Reason == "" && saysMissing.MatchString(f.output) }
 
-// explain says which requirement, why, and what to do.
+// explain says which requirement, why, and what to do. The error is syscall.ENOSPC where it is no
+// fault of the requirements that this host had no room.
 func (f *failure) explain(r *recipe) error {
 	if f.exit.Reason != "" {
 		return fmt.Errorf("installing %s: the build %s: require less, or bring wheels that need not be built", list(r.requirements.entries), f.exit)
 	}
 	for _, known := range []func(*failure, *recipe) error{
-		explainHash, explainPython, explainHostile, explainInvalid, explainConflict, explainMissing, explainBuild, explainUnreachable,
+		explainFull, explainHash, explainPython, explainHostile, explainInvalid, explainConflict, explainMissing, explainBuild, explainUnreachable,
 	} {
 		if err := known(f, r); err != nil {
 			return err
@@ -75,6 +78,15 @@ func list(entries []entry) string {
 		names = append(names[:most], fmt.Sprintf("%d more", len(names)-most))
 	}
 	return strings.Join(names, ", ")
+}
+
+// explainFull believes pip alone, whose lines begin so: what a package says while it is built is
+// indented.
+func explainFull(f *failure, r *recipe) error {
+	if !saysFull.MatchString(f.output) {
+		return nil
+	}
+	return fmt.Errorf("installing %s: %w: make room below the agent's directory", list(r.requirements.entries), syscall.ENOSPC)
 }
 
 func explainHash(f *failure, r *recipe) error {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -108,6 +109,23 @@ func TestAFailedInstallSaysWhichRequirementWhyAndWhatToDo(t *testing.T) {
 		"broken":     {map[string][]byte{"requirements.txt": []byte("junk"), "wheels/junk-1.0-py3-none-any.whl": []byte("not a zip file")}, []string{"junk", "wheel"}},
 	} {
 		t.Run(id, func(t *testing.T) { w.wantRefusal(w.plugin(id, c.files), append(c.want, "prepare Python for "+id)...) })
+	}
+}
+
+// Where the host had no room it is not the version that is refused, and the versions of pip say so
+// in different words; a package cannot say so.
+func TestOnlyPipSaysThatThereIsNoRoom(t *testing.T) {
+	const none = "[Errno 28] No space left on device"
+	for output, want := range map[string]bool{
+		"Installing collected packages: one\nERROR: Could not install packages due to an OSError: " + none + ": '/x'\n": true,
+		"ERROR: Could not install packages due to an EnvironmentError: " + none + "\n":                                  true,
+		"ERROR: Exception:\nTraceback (most recent call last):\n  f.write(x)\nOSError: " + none + "\n":                  true,
+		"error: subprocess-exited-with-error\n      OSError: " + none + "\nFailed to build one\n":                       false,
+		"ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '" + none + "'\n":           false,
+	} {
+		if err := (&failure{output: output}).explain(&recipe{}); errors.Is(err, syscall.ENOSPC) != want {
+			t.Errorf("%s\nis %v", output, err)
+		}
 	}
 }
 

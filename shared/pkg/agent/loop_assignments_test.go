@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stavily/agents/shared/internal/pyenv/wheeltest"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/bundle"
 	"github.com/stavily/agents/shared/pkg/pki/pkitest"
@@ -121,12 +122,18 @@ func (s *shelf) assign(plugins ...api.AssignedPlugin) {
 	s.changed = make(chan struct{})
 }
 
-// put packs a version of tidy and gives what would assign it.
-func (s *shelf) put(key *bundle.Signer, version, manifest, program string) api.AssignedPlugin {
+// put packs a version of tidy, which brings and requires wheels, and gives what would assign it.
+func (s *shelf) put(key *bundle.Signer, version, manifest, program string, wheels ...wheeltest.Wheel) api.AssignedPlugin {
 	s.t.Helper()
 	dir := filepath.Join(s.t.TempDir(), "p")
 	write(s.t, filepath.Join(dir, "plugin.yaml"), "id: tidy\nversion: "+version+"\n"+manifest)
 	write(s.t, filepath.Join(dir, "main.py"), program)
+	requirements := ""
+	for _, w := range wheels {
+		write(s.t, filepath.Join(dir, w.File()), string(w.Bytes(s.t)))
+		requirements += w.Name + "==" + w.Version + "\n"
+	}
+	write(s.t, filepath.Join(dir, "requirements.txt"), requirements)
 	var b bytes.Buffer
 	index, err := bundle.Pack(&b, dir, key)
 	if err != nil {
