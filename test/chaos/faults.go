@@ -55,6 +55,7 @@ type scenario struct {
 	draw   func(*rand.Rand) []planned
 	rest   time.Duration // between faults, on average: the load must go on
 	figure int           // faults that the specification asks for
+	batch  int           // of them on one database, at most, since a look at it takes the longer the more it holds; 0: all
 
 	soak     bool // for -soak, and not -count faults
 	faulty   bool // of programs with failpoints, until -count store calls have failed
@@ -65,7 +66,7 @@ type scenario struct {
 var scenarios = []scenario{
 	{name: "action", of: "R1", draw: killing(actionID), rest: 1200 * time.Millisecond, figure: 1000}, // it is at work again when its plugins are imported
 	{name: "sensor", of: "R2", draw: killing(sensorID), rest: 300 * time.Millisecond, figure: 1000},
-	{name: "server", of: "R3", draw: killing(cluster.ServerName), rest: 600 * time.Millisecond, figure: 500},
+	{name: "server", of: "R3", draw: killing(cluster.ServerName), rest: 600 * time.Millisecond, figure: 500, batch: 100},
 	{name: "mixed", of: "R4, R13-R15", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond, figure: 500},
 	{name: "soak", of: "R23", draw: lasting(), rest: 3 * time.Second, soak: true},
 	{name: "faulty", of: "R10", rest: 500 * time.Millisecond, faulty: true},
@@ -136,11 +137,16 @@ func (w *world) suffer(ctx context.Context, p planned) (f fault, broken []string
 			return f, nil, err
 		}
 		f.To = moment(time.Now().UnixNano())
-		if p.whom == cluster.ServerName && w.database == nil {
-			broken = w.fsck(ctx, "after "+p.String())
-		}
+		checked := make(chan []string, 1)
+		go func() { // while the next one starts and works, as the load must go on
+			if p.whom == cluster.ServerName && w.database == nil {
+				broken = w.fsck(ctx, "after "+p.String())
+			}
+			checked <- broken
+		}()
 		time.Sleep(p.lasts)
-		return f, broken, w.begin(ctx, p.whom)
+		err := w.begin(ctx, p.whom)
+		return f, <-checked, err
 	case faultFull:
 		broken, err := w.fill(ctx, p.whom, w.hold)
 		return f, broken, err
@@ -239,7 +245,7 @@ func (w *world) begin(ctx context.Context, whom string) error {
 // supervised is how long a supervisor waits before it starts a server again.
 const supervised = 200 * time.Millisecond
 
-// fsck says what is wrong with the database, of which a server is down.
+// fsck says what is wrong with the database of a server that was ended, of which the next may work already.
 func (w *world) fsck(ctx context.Context, when string) []string {
 	args := []string{"fsck"}
 	if w.database != nil {

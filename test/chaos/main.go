@@ -82,15 +82,20 @@ func runAll(ctx context.Context, o options, only string, figures bool) error {
 			continue
 		}
 		ran++
+		part, left := o, o.count
 		if figures {
-			o.count = cmp.Or(s.figure, o.count)
+			left = cmp.Or(s.figure, o.count)
 		}
-		broken, err := runOne(ctx, o, s)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-		if broken {
-			failed = append(failed, s.name)
+		for batch := cmp.Or(s.batch, left); left > 0; left -= batch {
+			part.count = min(left, batch)
+			broken, err := runOne(ctx, part, s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			if broken {
+				failed = append(failed, s.name)
+			}
+			part.seed++
 		}
 	}
 	switch {
