@@ -35,7 +35,7 @@ func connected(ctx context.Context, b *bench) ([]Figure, error) {
 	var after map[string]float64
 	var cpu float64
 	err = b.alive(ctx, specs, asConfigured, func(ctx context.Context) error {
-		if err := sleep(ctx, b.settle); err != nil { // enrolment leaves garbage
+		if err := sleep(ctx, b.settle); err != nil {
 			return err
 		}
 		began := cpuSeconds(server)

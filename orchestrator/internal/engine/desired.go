@@ -23,7 +23,7 @@ func (e *Engine) Assignments(ctx context.Context, id pki.Identity, known string,
 	// There before the first look at the store, as in Poll.
 	waiting := &poll{woken: make(chan struct{}, 1)}
 	defer e.deliveries.enter(id.Org, waiting)()
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(together(wait))
 	defer timer.Stop()
 	for {
 		if set, err = e.desired(ctx, id); err != nil || set.Version != known {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -181,6 +182,43 @@ func TestAPollIsHeldWhileItsAgentIsHeard(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Long polls end together, at most a second early; short ones when they are to.
+func TestLongPollsEndTogether(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		a := w.enrol(api.Action, "a1", "h1")
+		hold := func(wait time.Duration) (held time.Duration, ended time.Time) {
+			began := time.Now()
+			if offers, err := w.Poll(t.Context(), a.Identity, wait, 1); err != nil || len(offers) > 0 {
+				t.Errorf("%d offers, %v", len(offers), err)
+			}
+			return time.Since(began), time.Now()
+		}
+		if held, _ := hold(1500 * time.Millisecond); held != 1500*time.Millisecond {
+			t.Errorf("a poll of 1.5 s was held for %s", held)
+		}
+		const polls, apart, wait = 10, 170 * time.Millisecond, time.Minute
+		var group sync.WaitGroup
+		var mu sync.Mutex
+		ends := map[time.Time]int{}
+		for range polls {
+			group.Go(func() {
+				held, ended := hold(wait)
+				if held > wait || held <= wait-tick {
+					t.Errorf("a poll of %s was held for %s", wait, held)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ends[ended.Round(0)]++
+			})
+			time.Sleep(apart)
+		}
+		group.Wait()
+		if most := int(polls*apart/tick) + 2; len(ends) > most {
+			t.Errorf("%d polls that began within %s ended at %d moments, want %d at most: %v", polls, polls*apart, len(ends), most, ends)
+		}
+	})
 }
 
 // TestOneLookIsEnoughForAll: where nothing waits or runs for anybody, one agent's look at the store

@@ -19,7 +19,7 @@ import (
 func (e *Engine) Monitors(ctx context.Context, id pki.Identity, known string, wait time.Duration) (set api.Monitors, changed bool, err error) {
 	waiting := &poll{woken: make(chan struct{}, 1)}
 	defer e.deliveries.enter(id.Org, waiting)()
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(together(wait))
 	defer timer.Stop()
 	for {
 		if set, err = e.monitorsOf(ctx, id); err != nil || set.Version != known || known == "" {

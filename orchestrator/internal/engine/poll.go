@@ -68,7 +68,7 @@ func (e *Engine) BeginPoll(ctx context.Context, id pki.Identity, wait time.Durat
 	waiting.asked.Store(true) // not while it looks
 	p := &Polling{
 		engine: e, id: id, max: max, known: known, began: time.Now(), wait: wait, silence: silence,
-		waiting: waiting, timer: time.NewTimer(min(wait, HeardWithin)), unheard: func() {},
+		waiting: waiting, timer: time.NewTimer(together(min(wait, HeardWithin))), unheard: func() {},
 	}
 	p.leave = e.polls.enterAll(waiting, placesOf(id.Org, waiting.agent)...)
 	if known != "" {
@@ -112,10 +112,10 @@ func (p *Polling) lives(ctx context.Context) (bool, error) {
 		silent = min(age, p.silence())
 	}
 	left := min(p.wait-age, HeardWithin-silent)
-	if left <= 0 {
+	if left < tick { // it ended together with others
 		return false, nil
 	}
-	p.timer.Reset(left)
+	p.timer.Reset(together(left))
 	agent, err := p.engine.agent(ctx, p.id)
 	if err != nil {
 		return false, err
