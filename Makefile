@@ -191,7 +191,7 @@ failpoints: build-failpoints ## Each action at each failpoint COUNT (1) times, u
 	$(GO) run ./test/chaos -points -bin bin/failpoints -count $(COUNT) -python $(PYTHON) -rate 20 -events 2 -instructions 0.5 $(FAILPOINTS)
 
 store-faults: COUNT := 200
-store-faults: build-failpoints ## One in a hundred calls of the server's store fails under load, before or after it was done, until COUNT (200) did
+store-faults: build-failpoints ## One in a hundred calls of the server's store fails under load, before or after it was done, until COUNT (200) did: on SQLite, then with two servers on PostgreSQL
 	$(GO) run ./test/chaos -only faulty -bin bin/failpoints -count $(COUNT) -python $(PYTHON) -rate 20 -events 2 -instructions 0.5 $(CHAOS)
 
 .PHONY: sequences

@@ -77,6 +77,7 @@ func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 }
 
 func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *recorder) error {
+	b := &bench{world: w, r: r}
 	progress := time.NewTicker(time.Minute)
 	defer progress.Stop()
 	for n := 0; w.goesOn(s, n, r.h.Began); n++ {
@@ -103,16 +104,13 @@ func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *reco
 		if err := group.Wait(); err != nil {
 			return err
 		}
-		exits, err := w.raise(ctx)
-		for _, f := range exits {
-			r.fault(f, nil)
+		if w.database == nil {
+			continue
 		}
-		if err != nil {
+		if err := b.raise(ctx); err != nil {
 			return err
 		}
-		if w.database != nil { // looked at while the servers work on
-			r.broken(w.fsck(ctx, fmt.Sprintf("after cycle %d", n+1)))
-		}
+		r.broken(w.fsck(ctx, fmt.Sprintf("after cycle %d", n+1))) // while the servers work on
 	}
 	time.Sleep(s.rest)
 	return ctx.Err()

@@ -23,10 +23,10 @@ const (
 	faultDisconnect = "disconnect" // the database ends all connections
 	faultCrash      = "crash"      // the database ends, and is started again
 	faultExit       = "exit"       // by itself
-	faultStore      = "store"      // a call of its store fails, or says so
+	faultStore      = "store"      // a call of a server's store fails, or is said to have
 )
 
-// databaseName is whom the last two are done to.
+// databaseName is whom the database's are done to.
 const databaseName = "database"
 
 // planned is a fault that has not happened yet.
@@ -70,6 +70,7 @@ var scenarios = []scenario{
 	{name: "mixed", of: "R4, R13-R15", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond, figure: 500},
 	{name: "soak", of: "R23", draw: lasting(), rest: 3 * time.Second, soak: true},
 	{name: "faulty", of: "R10", rest: 500 * time.Millisecond, faulty: true},
+	{name: "faulty-pg", of: "R10", rest: 500 * time.Millisecond, faulty: true, postgres: true},
 	{name: "full", of: "R11", draw: filling(), rest: time.Second, full: true},
 	{name: "postgres", of: "two servers", draw: anything(cluster.ServerName, secondServer, databaseName), rest: 800 * time.Millisecond, figure: 500, postgres: true},
 }
@@ -178,6 +179,14 @@ func (w *world) sufferDatabase(p planned) error {
 	return errors.New("there is no such fault: " + p.what)
 }
 
+// servers are those of the world.
+func (w *world) servers() []string {
+	if w.second == nil {
+		return []string{cluster.ServerName}
+	}
+	return []string{cluster.ServerName, secondServer}
+}
+
 func isServer(whom string) bool { return whom == cluster.ServerName || whom == secondServer }
 
 // of is the cluster that a process belongs to, and its name there.
@@ -195,24 +204,18 @@ func (w *world) process(whom string) *cluster.Process {
 
 // raise starts servers again that have ended by themselves, as their supervisor would: they
 // do when they do not know whether a commit has happened.
-func (w *world) raise(ctx context.Context) (faults []fault, err error) {
-	if w.second == nil {
-		return nil, nil
-	}
-	for _, whom := range []string{cluster.ServerName, secondServer} {
-		select {
-		case <-w.process(whom).Done:
-			now := moment(time.Now().UnixNano())
-			faults = append(faults, fault{faultExit, whom, now, now})
-			c, name := w.of(whom)
-			c.Kill(name)
-			if err := w.begin(ctx, whom); err != nil {
-				return faults, err
-			}
-		default:
+func (b *bench) raise(ctx context.Context) error {
+	for _, whom := range b.servers() {
+		if b.ended(whom) == "" {
+			continue
 		}
+		from := moment(time.Now().UnixNano())
+		if err := b.mend(ctx, whom); err != nil {
+			return err
+		}
+		b.r.fault(fault{faultExit, whom, from, moment(time.Now().UnixNano())}, nil)
 	}
-	return faults, nil
+	return nil
 }
 
 // end ends a process; one that is asked to must do so by itself.
@@ -235,7 +238,7 @@ func (w *world) begin(ctx context.Context, whom string) error {
 		return w.StartAgent(ctx, api.AgentID(whom))
 	}
 	err := c.StartServer(ctx)
-	for err != nil && w.database != nil && ctx.Err() == nil { // its database may be down: a supervisor tries again
+	for err != nil && w.uncertain && ctx.Err() == nil { // a supervisor tries again
 		time.Sleep(supervised)
 		err = c.StartServer(ctx)
 	}

@@ -9,20 +9,22 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/stavily/agents/internal/cluster"
 )
 
 // storeRate is which part of the calls of each kind of the server's store fails.
 const storeRate = 0.01
 
-// storeFaults are the points at the server's store, by how their names begin, and whether what the
+// storeFaults are the points at a server's store, by how their names begin, and whether what the
 // caller is told has failed was done. After a commit of which it is told so nobody knows: the server
 // ends by itself, and is started again as by its supervisor.
 var storeFaults = map[string]bool{
 	"view.before": false, "update.before:": false, "savepoint.before": false, "commit.before": false,
 	"update.done:": true, "commit.after": true,
 }
+
+// forCall is far more than it takes on average until a call fails under a little load, which
+// stands still while a server is started again.
+const forCall = 5 * time.Second
 
 // storeFault looks whether a point is one of them.
 func storeFault(point string) (is, done bool) {
@@ -47,8 +49,9 @@ func storeHits(hits map[string]int) (before, done int) {
 	return before, done
 }
 
-// driveFaulty has each call of the server's store fail now and then, before and after it was
-// done, until -count did and there were some of both.
+// driveFaulty has each call of the servers' store fail now and then, before and after it was
+// done, until -count did and there were some of both. Servers on one database share their
+// points.
 func (w *world) driveFaulty(ctx context.Context, r *recorder) error {
 	b := &bench{world: w, r: r}
 	dir := filepath.Join(w.dir, pointsName, "stavily-server")
@@ -56,7 +59,7 @@ func (w *world) driveFaulty(ctx context.Context, r *recorder) error {
 	r.mu.Lock()
 	r.h.Hits = hits
 	r.mu.Unlock()
-	deadline := time.Now().Add(w.patience + time.Duration(w.count)*time.Second)
+	deadline := time.Now().Add(w.patience + time.Duration(w.count)*forCall)
 	for total, both := 0, false; total < w.count || !both; {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%d calls of the store failed in time, %d were to, before and after they were done: %v", total, w.count, hits)
@@ -65,8 +68,7 @@ func (w *world) driveFaulty(ctx context.Context, r *recorder) error {
 			return err
 		}
 		time.Sleep(50 * time.Millisecond)
-		exits, err := b.raiseServer(ctx)
-		if err != nil {
+		if err := b.raise(ctx); err != nil {
 			return err
 		}
 		now := moment(time.Now().UnixNano())
@@ -77,31 +79,16 @@ func (w *world) driveFaulty(ctx context.Context, r *recorder) error {
 		for point, n := range seen {
 			for ; hits[point] < n; hits[point]++ {
 				total++
-				r.fault(fault{faultStore, cluster.ServerName, now, now}, nil)
+				r.fault(fault{faultStore, databaseName, now, now}, nil)
 				if w.verbose {
 					fmt.Printf("    %d %s\n", total, point)
 				}
 			}
 		}
-		for _, f := range exits {
-			r.fault(f, nil)
-		}
 		before, done := storeHits(hits)
 		both = before > 0 && done > 0
 	}
 	return errors.Join(b.disarmStore(dir), b.goesOn(ctx))
-}
-
-// raiseServer starts the server again where it has ended.
-func (b *bench) raiseServer(ctx context.Context) (exits []fault, err error) {
-	select {
-	case <-b.Process(cluster.ServerName).Done:
-		from := moment(time.Now().UnixNano())
-		err = b.revive(ctx)
-		return []fault{{faultExit, cluster.ServerName, from, moment(time.Now().UnixNano())}}, err
-	default:
-		return nil, nil
-	}
 }
 
 // stores lists the files of the store's points that end so, without that.

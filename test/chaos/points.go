@@ -249,30 +249,37 @@ func (w *world) restart(ctx context.Context) error {
 	return b.revive(ctx)
 }
 
-// revive starts the processes that have ended, as their supervisors would. A server's
-// database is looked at first.
+// revive starts all processes that have ended, servers before agents, which need them.
 func (b *bench) revive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, forRevival)
 	defer cancel()
-	for {
-		whom := b.ended()
-		if whom == "" {
-			return ctx.Err()
-		}
-		b.Kill(whom) // what is known of it
-		if whom == cluster.ServerName {
-			b.r.broken(b.fsck(ctx, "after a failpoint"))
-		}
-		if err := b.begin(ctx, whom); err != nil && ctx.Err() != nil {
-			return fmt.Errorf("%s does not start again: %w", whom, err)
+	all := append(b.servers(), sensorID, actionID, foreignID)
+	for whom := b.ended(all...); whom != ""; whom = b.ended(all...) {
+		if err := b.mend(ctx, whom); err != nil && ctx.Err() != nil {
+			return err
 		}
 	}
+	return ctx.Err()
 }
 
-// ended is a process that is not there; the server before agents, which need it.
-func (b *bench) ended() string {
-	for _, whom := range []string{cluster.ServerName, sensorID, actionID, foreignID} {
-		p := b.Process(whom)
+// mend starts one again that has ended, as its supervisor would. The database of a single server
+// is looked at first.
+func (b *bench) mend(ctx context.Context, whom string) error {
+	c, name := b.of(whom)
+	c.Kill(name) // what is known of it
+	if isServer(whom) && b.database == nil {
+		b.r.broken(b.fsck(ctx, "after "+whom+" had ended"))
+	}
+	if err := b.begin(ctx, whom); err != nil {
+		return fmt.Errorf("%s does not start again: %w", whom, err)
+	}
+	return nil
+}
+
+// ended is the first of them that is not there.
+func (w *world) ended(of ...string) string {
+	for _, whom := range of {
+		p := w.process(whom)
 		if p == nil {
 			return whom
 		}

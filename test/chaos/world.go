@@ -95,6 +95,7 @@ type world struct {
 	options
 	dir       string
 	database  *database
+	uncertain bool             // a server's start may fail: its database may be down, or a call of its store fail
 	second    *cluster.Cluster // a server on the same database, or nil
 	proxies   map[string]*proxy
 	operators *operators
@@ -123,7 +124,7 @@ const releaseKey = "release.pub"
 
 // newWorld starts servers, one on SQLite or two on PostgreSQL, and agents.
 func newWorld(ctx context.Context, o options, dir string, s scenario) (_ *world, err error) {
-	w := &world{options: o, dir: dir, proxies: map[string]*proxy{}}
+	w := &world{options: o, dir: dir, proxies: map[string]*proxy{}, uncertain: s.postgres || s.faulty}
 	if w.signer, err = bundle.NewKey("chaos"); err != nil {
 		return w, err
 	}
