@@ -116,8 +116,11 @@ func (t *turn) begin() error {
 // Others reports whether another server had the turn since this one last committed.
 func (t *turn) Others() bool { return t.n != t.of.last+1 }
 
+const savepoint = "SAVEPOINT job"
+
+// Savepoint is the first that is queued: before it, all was sent.
 func (t *turn) Savepoint() error {
-	t.later("SAVEPOINT job")
+	t.later(savepoint)
 	return nil
 }
 
@@ -128,7 +131,11 @@ func (t *turn) Release() error {
 }
 
 func (t *turn) RollbackTo() error {
+	unsent := t.queue.Len() > 0 && t.queue.QueuedQueries[0].SQL == savepoint
 	t.queue = pgx.Batch{}
+	if unsent { // and with it all that followed: the database knows of no savepoint
+		return nil
+	}
 	t.later("ROLLBACK TO job")
 	t.later("RELEASE job")
 	return t.flush()

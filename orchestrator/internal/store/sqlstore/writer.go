@@ -212,17 +212,20 @@ func (w *Writer) attempt(c Connection, j *job) error {
 	}
 	j.call(c, others)
 	if j.err == nil && j.panicked == nil {
-		j.err = errors.Join(failpoint.Hit("savepoint.before"), c.Release())
+		if j.err = failpoint.Hit("savepoint.before"); j.err == nil {
+			j.err = c.Release()
+		}
 	}
-	if broken := c.Failure(); broken != nil {
+	broken := c.Failure()
+	if broken != nil {
 		j.err = broken
 	}
 	if j.err == nil && j.panicked == nil {
 		return nil
 	}
 	w.forget()
-	if err := c.RollbackTo(); err != nil {
-		return fmt.Errorf("all who shared the transaction lost it: %w", cmp.Or(j.err, err))
+	if err := c.RollbackTo(); err != nil { // what the job said of itself is nobody else's
+		return fmt.Errorf("all who shared the transaction lost it: %w", cmp.Or(broken, err))
 	}
 	return nil
 }

@@ -130,17 +130,23 @@ func increment(tx store.Tx) error {
 	return errors.Join(tx.PutStream("a", s), tx.AddAudit(store.Audit{At: start}))
 }
 
-// Functions that run together, of which every third fails.
+// Functions that run together, of which every third fails: before it has done anything, when it
+// has written, or when it has read and written.
 func testNeighbours(f *fixture) {
 	const callers = 60
 	var all sync.WaitGroup
 	for n := range callers {
 		all.Go(func() {
 			err := f.store.Org(org).Update(f.Context(), func(tx store.Tx) error {
-				if err := increment(tx); err != nil || n%3 != 0 {
-					return err
+				switch n % 9 {
+				case 0:
+					return errOurs
+				case 3:
+					return errors.Join(tx.AddAudit(store.Audit{At: start}), errOurs)
+				case 6:
+					return errors.Join(increment(tx), errOurs)
 				}
-				return errOurs
+				return increment(tx)
 			})
 			if failed := errors.Is(err, errOurs); failed != (n%3 == 0) || err != nil && !failed {
 				f.Errorf("caller %d got %v", n, err)
