@@ -175,6 +175,12 @@ soak: MINUTES := 60
 soak: build ## MINUTES (60) of mixed faults under a little load: memory, goroutines and descriptors of no process grow
 	$(GO) run ./test/chaos -only soak -soak $(MINUTES)m -rate 20 -events 4 -instructions 0.5 -python $(PYTHON) $(CHAOS)
 
+.PHONY: partitions
+partitions: MINUTES := 30
+partitions: RATE := 5
+partitions: build ## MINUTES (30) of each class of bad network under RATE (5) events a second each, side by side: nothing broken, soon at work again (one needs root)
+	$(GO) run ./test/chaos -partitions -soak $(MINUTES)m -rate $(RATE) -events 1.5 -instructions 0.2 -python $(PYTHON) $(CHAOS)
+
 .PHONY: sim
 sim: COUNT := 500
 sim: ## COUNT (500) lives of server, agents and network in simulated time, an hour each; SEED=n: one, with its trace

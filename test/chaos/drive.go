@@ -44,7 +44,7 @@ const warmUp = time.Second
 
 // drive runs a scenario's faults under load and returns what was seen.
 func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
-	r := &recorder{h: history{Target: w.target, Seen: map[string]string{}}}
+	r := &recorder{h: history{Target: w.target, Seen: map[string]string{}, Limit: w.limit}}
 	dice := rand.New(rand.NewPCG(w.seed, uint64(len(s.name))))
 	time.Sleep(warmUp)
 	r.h.Began = time.Now()
@@ -89,6 +89,9 @@ func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *reco
 		time.Sleep(between(dice, s.rest/2, s.rest*3/2))
 		group, inGroup := errgroup.WithContext(ctx)
 		for _, p := range s.draw(dice) {
+			if s.cap > 0 {
+				p.lasts = min(p.lasts, w.soak/5) // so that there are several, however short it is
+			}
 			if w.verbose {
 				fmt.Printf("    %d %s\n", n+1, p)
 			}
@@ -118,7 +121,10 @@ func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *reco
 
 // goesOn reports whether another cycle follows after n.
 func (w *world) goesOn(s scenario, n int, began time.Time) bool {
-	if s.soak {
+	switch {
+	case s.cap > 0 && n < bothAgents:
+		return true
+	case s.cap > 0, s.soak:
 		return time.Since(began) < w.soak
 	}
 	return n < w.count
@@ -177,7 +183,7 @@ func (w *world) open(ctx context.Context) (open []string) {
 			return say(open, "nothing is known of what %s accepted: %v", who.agent, err)
 		}
 		last := said[len(said)-1].Event
-		if _, err := w.operators.get(ctx, "events/"+last+"/explanation", url.Values{"org": {who.org}}, &[]json.RawMessage{}); err != nil {
+		if err := w.isRecorded(ctx, who.org, last); err != nil {
 			open = say(open, "event %s, the last that %s accepted, is not recorded: %v", last, who.agent, err)
 		}
 	}
@@ -191,6 +197,12 @@ func (w *world) open(ctx context.Context) (open []string) {
 		}
 	}
 	return open
+}
+
+// isRecorded asks an operator for an event.
+func (w *world) isRecorded(ctx context.Context, org, event string) error {
+	_, err := w.operators.get(ctx, "events/"+event+"/explanation", url.Values{"org": {org}}, &[]json.RawMessage{})
+	return err
 }
 
 // collect reads what there is to know in the end.

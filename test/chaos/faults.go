@@ -57,10 +57,13 @@ type scenario struct {
 	figure int           // faults that the specification asks for
 	batch  int           // of them on one database, at most, since a look at it takes the longer the more it holds; 0: all
 
-	soak     bool // for -soak, and not -count faults
-	faulty   bool // of programs with failpoints, until -count store calls have failed
-	full     bool // each process on a small disk of its own; asked for by -only full, since it takes root
-	postgres bool // two servers on PostgreSQL instead of one on SQLite
+	soak     bool          // for -soak, and not -count faults
+	cap      time.Duration // of a class of weather, for -soak as well: the longest pause of agents' calls; twice as long is what they may take to deliver again
+	least    time.Duration // it says nothing in less
+	root     bool          // it takes root, on Linux
+	faulty   bool          // of programs with failpoints, until -count store calls have failed
+	full     bool          // each process on a small disk of its own; asked for by -only full, since it takes root
+	postgres bool          // two servers on PostgreSQL instead of one on SQLite
 }
 
 var scenarios = []scenario{
@@ -159,10 +162,11 @@ func (w *world) suffer(ctx context.Context, p planned) (f fault, broken []string
 		time.Sleep(p.lasts)
 		return f, nil, process.Resume()
 	case faultCut:
-		w.proxies[p.whom].set(p.weather)
-		time.Sleep(p.lasts)
-		w.proxies[p.whom].set(clear)
-		return f, nil, nil
+		if err := w.cut(ctx, p); err != nil || w.limit == 0 {
+			return f, nil, err
+		}
+		f.Recovery, err = w.recovers(ctx, p.whom)
+		return f, nil, err
 	}
 	return f, nil, w.sufferDatabase(p)
 }
@@ -213,7 +217,7 @@ func (b *bench) raise(ctx context.Context) error {
 		if err := b.mend(ctx, whom); err != nil {
 			return err
 		}
-		b.r.fault(fault{faultExit, whom, from, moment(time.Now().UnixNano())}, nil)
+		b.r.fault(fault{What: faultExit, Whom: whom, From: from, To: moment(time.Now().UnixNano())}, nil)
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (w *world) driveFaulty(ctx context.Context, r *recorder) error {
 		for point, n := range seen {
 			for ; hits[point] < n; hits[point]++ {
 				total++
-				r.fault(fault{faultStore, databaseName, now, now}, nil)
+				r.fault(fault{What: faultStore, Whom: databaseName, From: now, To: now}, nil)
 				if w.verbose {
 					fmt.Printf("    %d %s\n", total, point)
 				}

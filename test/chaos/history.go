@@ -32,6 +32,7 @@ type history struct {
 	ForeignSaid  []accepted     // by its sensor
 	Samples      []sample       // of a soak
 	Hits         map[string]int // of scenario faulty: how often a call of the store failed, by point
+	Limit        time.Duration  // of a recovery, in a class of weather
 }
 
 // load is how much of what happens in a second.
@@ -61,10 +62,12 @@ type effect struct {
 	At                                  moment
 }
 
-// fault is something that was done to a process or to the network.
+// fault is something that was done to a process or to the network. Of a class of weather it lasts
+// until the agent delivered again, for Recovery after the weather was clear.
 type fault struct {
 	What, Whom string
 	From, To   moment
+	Recovery   time.Duration
 }
 
 // ends reports whether the fault ends what the process was doing.

@@ -12,14 +12,19 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/stavily/agents/internal/atomicfile"
 )
 
-// lease is short here, so that leases run out under the faults.
-const lease = 3 * time.Second
+// lease is short here, so that leases run out under the faults; calmLease is under weather that goes
+// on and that an action can outlast, on a machine that is busy with all of it.
+const (
+	lease     = 3 * time.Second
+	calmLease = 15 * time.Second
+)
 
 // options of the bench.
 type options struct {
@@ -33,11 +38,12 @@ type options struct {
 	target   load
 	patience time.Duration
 
-	hold   time.Duration // of a full disk
-	soak   time.Duration // of scenario soak
-	points bool          // the scenario of failpoints, instead of the others
-	most   int           // of its cells; 0: all
-	match  string        // of its points, those with this in their path
+	hold       time.Duration // of a full disk
+	soak       time.Duration // of scenario soak, and of each class of partitions
+	partitions bool          // the classes of weather, instead of the other scenarios
+	points     bool          // the scenario of failpoints, instead of the others
+	most       int           // of its cells; 0: all
+	match      string        // of its points, those with this in their path
 }
 
 func main() {
@@ -54,12 +60,19 @@ func main() {
 	flag.Float64Var(&o.target.Instructions, "instructions", 20, "actions begun a second, below which the run fails")
 	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "until all that was accepted has come to its end")
 	flag.DurationVar(&o.hold, "hold", 5*time.Second, "how long a disk of scenario full is full")
-	flag.DurationVar(&o.soak, "soak", 10*time.Minute, "how long scenario soak takes")
+	flag.DurationVar(&o.soak, "soak", 10*time.Minute, "how long scenario soak takes, or -partitions")
+	flag.BoolVar(&o.partitions, "partitions", false, "the classes of weather of networks, side by side, instead of the other scenarios")
 	flag.BoolVar(&o.points, "points", false, "fail at failpoints, of programs that were built with -tags failpoints; -count is of each action at each point")
 	flag.IntVar(&o.most, "cells", 0, "with -points, how many actions at points, of all that are drawn; 0 is all")
 	flag.StringVar(&o.match, "match", "", "with -points, only those with this in program/name")
 	only := flag.String("only", "", "the scenario whose name begins so")
 	flag.Parse()
+	if o.partitions {
+		if err := isolate(); err != nil {
+			fmt.Fprintln(os.Stderr, "chaos:", err)
+			os.Exit(1)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := runAll(ctx, o, *only, *figures); err != nil {
@@ -71,6 +84,9 @@ func main() {
 func runAll(ctx context.Context, o options, only string, figures bool) error {
 	fmt.Printf("%s/%s, %d cores, %s, seed %d\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), o.seed)
 	fmt.Printf("%-10s %-13s %7s %9s %10s %13s %12s %9s  %s\n", "scenario", "for", "faults", "events", "events/s", "instructions", "per second", "attempts", "broken")
+	if o.partitions {
+		return runPartitions(ctx, o, only)
+	}
 	var failed []string
 	ran := 0
 	chosen := scenarios
@@ -88,7 +104,7 @@ func runAll(ctx context.Context, o options, only string, figures bool) error {
 		}
 		for batch := cmp.Or(s.batch, left); left > 0; left -= batch {
 			part.count = min(left, batch)
-			broken, err := runOne(ctx, part, s)
+			broken, err := runOne(ctx, part, s, func() {})
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
@@ -107,8 +123,11 @@ func runAll(ctx context.Context, o options, only string, figures bool) error {
 	return nil
 }
 
-// runOne runs a scenario in a directory of its own and prints its row.
-func runOne(ctx context.Context, o options, s scenario) (broken bool, err error) {
+// runOne runs a scenario in a directory of its own and prints its row. Once it is started, or is not,
+// it calls started.
+func runOne(ctx context.Context, o options, s scenario, started func()) (broken bool, err error) {
+	started = sync.OnceFunc(started)
+	defer started()
 	dir, err := os.MkdirTemp(o.keep, "chaos-")
 	if err != nil {
 		return false, err
@@ -121,6 +140,7 @@ func runOne(ctx context.Context, o options, s scenario) (broken bool, err error)
 	if err != nil {
 		return false, fmt.Errorf("%w\n%s", err, w.last())
 	}
+	started()
 	h, err := w.drive(ctx, s)
 	if err != nil {
 		return false, fmt.Errorf("%w\n%s", err, w.last())
@@ -160,16 +180,21 @@ func row(s scenario, h *history, violations []violation) {
 	for _, v := range violations {
 		names = append(names, v.Guarantee)
 	}
-	fmt.Printf("%-10s %-13s %7d %9d %10.1f %13d %12.1f %9d  %s\n", s.name, s.of, len(h.Faults), len(h.Accepted), reached.Events, instructions, reached.Instructions, attempts, strings.Join(names, " "))
+	var b strings.Builder
+	defer func() { fmt.Print(b.String()) }() // at once: others may be printed beside it
+	fmt.Fprintf(&b, "%-10s %-13s %7d %9d %10.1f %13d %12.1f %9d  %s\n", s.name, s.of, len(h.Faults), len(h.Accepted), reached.Events, instructions, reached.Instructions, attempts, strings.Join(names, " "))
 	if h.Hits != nil {
 		before, done := storeHits(h.Hits)
-		fmt.Printf("    calls of the store that failed: %d; that were done and said to have failed: %d; %v\n", before, done, h.Hits)
+		fmt.Fprintf(&b, "    calls of the store that failed: %d; that were done and said to have failed: %d; %v\n", before, done, h.Hits)
+	}
+	if h.Limit > 0 {
+		fmt.Fprintf(&b, "    longest recovery: %.1f s of %.0f\n", longestRecovery(h).Seconds(), h.Limit.Seconds())
 	}
 	for _, t := range grown(h) {
-		fmt.Println("   ", t)
+		fmt.Fprintln(&b, "   ", t)
 	}
 	for _, v := range violations {
-		fmt.Printf("  %s, %d times:\n    %s\n", v.Guarantee, len(v.Lines), strings.Join(v.Lines[:min(len(v.Lines), shown)], "\n    "))
+		fmt.Fprintf(&b, "  %s, %d times:\n    %s\n", v.Guarantee, len(v.Lines), strings.Join(v.Lines[:min(len(v.Lines), shown)], "\n    "))
 	}
 }
 

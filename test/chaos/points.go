@@ -56,7 +56,7 @@ func (w *world) drivePoints(ctx context.Context, r *recorder) error {
 	if err := errors.Join(b.forget(), w.restart(ctx)); err != nil {
 		return err
 	}
-	r.fault(fault{faultKill, actionID, from, moment(time.Now().UnixNano())}, nil)
+	r.fault(fault{What: faultKill, Whom: actionID, From: from, To: moment(time.Now().UnixNano())}, nil)
 	known, err := b.learn(ctx)
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (b *bench) do(ctx context.Context, c cell) (hit bool, err error) {
 	}
 	time.Sleep(forEnd)
 	err = b.goesOn(ctx)
-	b.r.fault(fault{faultPoint, b.whom(c.program), from, moment(time.Now().UnixNano())}, nil)
+	b.r.fault(fault{What: faultPoint, Whom: b.whom(c.program), From: from, To: moment(time.Now().UnixNano())}, nil)
 	return hit, err
 }
 
@@ -184,7 +184,7 @@ func (b *bench) anew(ctx context.Context, c cell) error {
 		b.Kill(whom)
 	}
 	err := errors.Join(remove(path+".armed"), remove(path+".hit"), b.revive(ctx))
-	b.r.fault(fault{faultKill, actionID, from, moment(time.Now().UnixNano())}, nil)
+	b.r.fault(fault{What: faultKill, Whom: actionID, From: from, To: moment(time.Now().UnixNano())}, nil)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,13 +19,21 @@ const (
 	reset  weather = "reset"  // every connection is reset, the ones that are there too
 	silent weather = "silent" // bytes are held both ways: nobody learns anything
 	deaf   weather = "deaf"   // requests arrive, answers vanish; such a connection is reset in the end
-	slow   weather = "slow"   // each piece waits a while
+	slow   weather = "slow"   // each piece is on its way for slowness
+	late   weather = "late"   // and for lateness
+	narrow weather = "narrow" // each direction carries bandwidth
+	// forgetful: whatever comes on a connection that is there, or begins now, vanishes both ways and for
+	// ever, and neither side is told.
+	forgetful weather = "forgetful"
 )
 
 const (
-	slowness = 100 * time.Millisecond
-	piece    = 32 << 10 // as much as io.Copy takes at once
-	dialing  = 2 * time.Second
+	slowness  = 100 * time.Millisecond
+	lateness  = 5 * time.Second
+	bandwidth = 1_000_000 / 8 // bytes a second
+	piece     = 32 << 10      // as much as io.Copy takes at once
+	underway  = 256           // pieces of one direction that are on their way at most
+	dialing   = 2 * time.Second
 )
 
 // proxy stands between an agent and the servers, on a port of its own. It carries bytes
@@ -37,12 +46,14 @@ type proxy struct {
 	now     weather
 	changed chan struct{} // closed at the next change
 	open    map[*pair]bool
+	free    [2]time.Time // when the line is, to the server and back, where it is narrow
 }
 
-// pair is one connection and its other half. spoilt says that bytes of it were lost.
+// pair is one connection and its other half. spoilt says that bytes of it were lost, forgotten that
+// all that come will be.
 type pair struct {
-	inner, outer net.Conn
-	spoilt       bool
+	inner, outer      net.Conn
+	spoilt, forgotten bool
 }
 
 func (c *pair) reset() {
@@ -79,16 +90,11 @@ func (p *proxy) set(w weather) {
 	close(p.changed)
 	p.changed = make(chan struct{})
 	for c := range p.open {
+		c.forgotten = c.forgotten || w == forgetful
 		if w == reset || c.spoilt {
 			c.reset()
 		}
 	}
-}
-
-func (p *proxy) sky() (weather, <-chan struct{}) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.now, p.changed
 }
 
 func (p *proxy) accept() {
@@ -115,64 +121,115 @@ func (p *proxy) dial() (conn net.Conn, err error) {
 }
 
 func (p *proxy) carry(inner net.Conn) {
-	now, _ := p.sky()
 	outer, err := p.dial()
-	c := &pair{inner: inner, outer: outer}
-	if err != nil || now == reset {
-		c.outer = inner
-		if outer != nil {
-			outer.Close()
-		}
-		c.reset()
+	if err != nil {
+		(&pair{inner: inner, outer: inner}).reset()
 		return
 	}
+	c := &pair{inner: inner, outer: outer}
 	p.mu.Lock()
 	p.open[c] = true
+	c.forgotten = p.now == forgetful
+	if p.now == reset {
+		c.reset()
+	}
 	p.mu.Unlock()
 	done := make(chan struct{}, 2)
 	go p.copy(c, outer, inner, false, done)
 	go p.copy(c, inner, outer, true, done)
 	<-done
-	c.reset()
 	<-done
+	c.reset()
 	p.mu.Lock()
 	delete(p.open, c)
 	p.mu.Unlock()
 }
 
-// copy carries one direction; answers says that it is the server's.
-func (p *proxy) copy(c *pair, to io.Writer, from io.Reader, answers bool, done chan<- struct{}) {
+// ends passes the end of one direction on.
+func (p *proxy) ends(c *pair, to net.Conn, err error) {
+	p.mu.Lock()
+	forgotten := c.forgotten
+	p.mu.Unlock()
+	tcp, _ := to.(*net.TCPConn)
+	switch {
+	case forgotten: // of which nobody is told
+	case err == io.EOF && tcp != nil:
+		_ = tcp.CloseWrite() // it may be gone itself
+	default:
+		c.reset()
+	}
+}
+
+// parcel is a piece on its way, and when it is there at the earliest.
+type parcel struct {
+	bytes []byte
+	due   time.Time
+}
+
+// copy carries one direction until it ends and all that was sent has arrived or is lost; answers
+// says that it is the server's.
+func (p *proxy) copy(c *pair, to, from net.Conn, answers bool, done chan<- struct{}) {
 	defer func() { done <- struct{}{} }()
-	buffer := make([]byte, piece)
-	for {
-		n, err := from.Read(buffer)
-		if n > 0 && p.passes(c, answers) {
-			if _, err := to.Write(buffer[:n]); err != nil {
-				return
+	way, arrived := make(chan parcel, underway), make(chan struct{})
+	go func() {
+		defer close(arrived)
+		for one := range way {
+			time.Sleep(time.Until(one.due))
+			if !p.passes(c, answers) {
+				continue
+			}
+			if _, err := to.Write(one.bytes); err != nil {
+				c.reset() // so that nothing more is read
 			}
 		}
-		if err != nil {
-			return
+	}()
+	buffer := make([]byte, piece)
+	var err error
+	for n := 0; err == nil; {
+		if n, err = from.Read(buffer); n > 0 {
+			way <- parcel{bytes.Clone(buffer[:n]), p.due(n, answers)}
 		}
 	}
+	close(way)
+	<-arrived
+	p.ends(c, to, err)
+}
+
+// due is when n bytes that are sent now are there.
+func (p *proxy) due(n int, answers bool) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	switch p.now {
+	case slow:
+		return now.Add(slowness)
+	case late:
+		return now.Add(lateness)
+	case narrow:
+		line := &p.free[0]
+		if answers {
+			line = &p.free[1]
+		}
+		if line.Before(now) {
+			*line = now
+		}
+		*line = line.Add(time.Duration(n) * time.Second / bandwidth)
+		return *line
+	}
+	return now
 }
 
 // passes waits until the weather lets a piece through, and is false for one that is lost.
 func (p *proxy) passes(c *pair, answers bool) bool {
 	for {
-		now, changed := p.sky()
-		switch {
-		case now == silent:
-			<-changed
-			continue
-		case now == deaf && answers:
-			p.mu.Lock()
-			c.spoilt = true
-			p.mu.Unlock()
-			return false
-		case now == slow:
-			time.Sleep(slowness)
+		p.mu.Lock()
+		now, changed := p.now, p.changed
+		lost := c.forgotten || now == deaf && answers
+		c.spoilt = c.spoilt || lost && !c.forgotten
+		p.mu.Unlock()
+		if now != silent || lost {
+			return !lost
 		}
-		return true
+		<-changed
 	}
 }

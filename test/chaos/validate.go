@@ -15,7 +15,7 @@ type guarantee struct {
 }
 
 // guarantees are those of section 2a of the specification, that there was anything to keep them
-// under, and that a soak needs no more in the end.
+// under, that agents come back in time, and that a soak needs no more in the end.
 var guarantees = []guarantee{
 	{"LoadReached", loadReached},
 	{"NoLoss", noLoss},
@@ -28,6 +28,7 @@ var guarantees = []guarantee{
 	{"NoCrossOrg", noCrossOrg},
 	{"HistoryEqualsState", historyEqualsState},
 	{"AuditBeforeEffect", auditBeforeEffect},
+	{"Recovers", recovers},
 	{"NoGrowth", noGrowth},
 }
 
@@ -59,6 +60,9 @@ func loadReached(h *history) (out []string) {
 	}
 	if reached.Instructions < h.Target.Instructions {
 		out = say(out, "%.1f actions began a second, %.1f are needed", reached.Instructions, h.Target.Instructions)
+	}
+	if h.Limit > 0 && len(h.Faults) < bothAgents {
+		out = say(out, "%d times there was weather, each agent must have had some", len(h.Faults))
 	}
 	if before, done := storeHits(h.Hits); h.Hits != nil && (before == 0 || done == 0) {
 		out = say(out, "%d calls of the store failed and %d that were done were said to have; there must be some of both", before, done)
@@ -151,10 +155,17 @@ const aroundFault = time.Second
 // disturbed reports whether a step was kept from being told as it ended: its agent was
 // ended while it had the step, or agent and server could not talk for as long as a lease.
 func (h *history) disturbed(s step) bool {
-	lapsed := s.FinishedAt.Sub(s.StartedAt) > lease-aroundFault
+	lapsed := s.FinishedAt.Sub(s.StartedAt) > h.lease()-aroundFault
 	return slices.ContainsFunc(h.Faults, func(f fault) bool {
 		return f.meets(s) && (lapsed || f.ends() && f.Whom == s.Agent)
 	})
+}
+
+func (h *history) lease() time.Duration {
+	if h.Limit > 0 {
+		return calmLease
+	}
+	return lease
 }
 
 // meets reports whether a fault lasted while a step did.
@@ -397,6 +408,16 @@ func historyEqualsState(h *history) []string {
 		}
 		if last.Kind != "run_finished" || last.Message != r.Status {
 			out = say(out, "run %s is %s, and its history ends with %s %q", r.ID, r.Status, last.Kind, last.Message)
+		}
+	}
+	return out
+}
+
+// recovers: an agent over which the weather is clear again delivers soon.
+func recovers(h *history) (out []string) {
+	for _, f := range h.Faults {
+		if f.Recovery > h.Limit {
+			out = say(out, "%s delivered %v after the weather was clear again, at %s", f.Whom, f.Recovery.Round(time.Millisecond), f.To.time())
 		}
 	}
 	return out

@@ -37,7 +37,7 @@ func kept() *history {
 	first := effect{begin, again.Steps[0].Instruction, "killed", "event-5", at(5.5)}
 	h.Effects = slices.Insert(h.Effects, 2, first)
 	h.Audited[first.Instruction] = slices.Insert(h.Audited[first.Instruction], 0, first.At)
-	h.Faults = []fault{{faultKill, actionID, at(5.5), at(5.6)}}
+	h.Faults = []fault{{What: faultKill, Whom: actionID, From: at(5.5), To: at(5.6)}}
 	h.Foreign = []recorded{{ID: "theirs", Cursor: 1, Agent: foreignID}}
 	h.ForeignSaid = []accepted{{"theirs", 1, at(1)}}
 	h.ForeignRuns = []run{{ID: "run-theirs", Workflow: "count", EventID: "theirs", Status: "completed"}}
@@ -78,7 +78,7 @@ func noRoom(h *history) string {
 	s.Status, s.Result, s.Message = "failed", nil, "write the input: no space left on device"
 	h.Effects = slices.DeleteFunc(h.Effects, func(e effect) bool { return e.Instruction == s.Instruction })
 	h.Audited[s.Instruction] = nil
-	h.Faults = append(h.Faults, fault{faultFull, actionID, moment(s.StartedAt.UnixNano()), moment(s.FinishedAt.UnixNano())})
+	h.Faults = append(h.Faults, fault{What: faultFull, Whom: actionID, From: moment(s.StartedAt.UnixNano()), To: moment(s.FinishedAt.UnixNano())})
 	return s.Instruction
 }
 
@@ -102,6 +102,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		{"LoadReached", "too few actions", func(h *history) { h.Target.Instructions = 1 }},
 		{"LoadReached", "no call of the store failed", func(h *history) { h.Hits = map[string]int{} }},
 		{"LoadReached", "no call of the store was done and said to have failed", func(h *history) { h.Hits = map[string]int{"commit.before": 2} }},
+		{"LoadReached", "an agent had no weather", func(h *history) { h.Limit = time.Second }},
 		{"NoLoss", "an event is not recorded", func(h *history) { h.Recorded = slices.Delete(h.Recorded, 3, 4) }},
 		{"NoLoss", "a gap", func(h *history) { h.Gaps = []string{"a gap of 1 events from 3: spool_full"} }},
 		{"NoLoss", "something has not come to its end", func(h *history) { h.Unsettled = []string{"run x is running"} }},
@@ -161,6 +162,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		{"AuditBeforeEffect", "the record came later", func(h *history) { h.Audited[of("once-0")][0] += moment(time.Second) }},
 		{"AuditBeforeEffect", "there is no record", func(h *history) { delete(h.Audited, of("once-0")) }},
 		{"AuditBeforeEffect", "the log was changed", func(h *history) { h.AuditFaults = []string{"line 7"} }},
+		{"Recovers", "an agent came back late", func(h *history) { h.Limit = time.Second; h.Faults[0].Recovery = h.Limit + 1 }},
 		{"NoGrowth", "memory", func(h *history) { h.lasts(map[int]float64{0: 3}) }},
 		{"NoGrowth", "a goroutine a minute", func(h *history) { h.lasts(map[int]float64{1: 60}) }},
 		{"NoGrowth", "descriptors", func(h *history) { h.lasts(map[int]float64{2: 4}) }},

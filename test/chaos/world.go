@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -103,6 +104,8 @@ type world struct {
 	mounted   []string       // disks of scenario full
 	metrics   string         // address of the server's metrics in scenarios full and soak
 	signer    *bundle.Signer // of the plugins that operators bring
+	pause     time.Duration  // the longest between calls of agents
+	limit     time.Duration  // of a recovery, in a class of weather
 }
 
 // environment is what agents need to carry the load: their usual limits spare a server.
@@ -112,7 +115,7 @@ func (w *world) environment() []string {
 		"STAVILY_PLUGINS_TRUSTED_KEYS=" + filepath.Join(w.dir, releaseKey),
 		"STAVILY_PLUGINS_PYTHON_INTERPRETER=" + w.python, "STAVILY_API_MAX_CONCURRENT=8",
 		"STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=1000", "STAVILY_API_RATE_LIMIT_BURST=1000",
-		"STAVILY_API_RETRY_INITIAL_INTERVAL=100ms", "STAVILY_API_RETRY_MAX_INTERVAL=1s",
+		"STAVILY_API_RETRY_INITIAL_INTERVAL=100ms", "STAVILY_API_RETRY_MAX_INTERVAL=" + w.pause.String(),
 	}
 }
 
@@ -124,14 +127,17 @@ const releaseKey = "release.pub"
 
 // newWorld starts servers, one on SQLite or two on PostgreSQL, and agents.
 func newWorld(ctx context.Context, o options, dir string, s scenario) (_ *world, err error) {
-	w := &world{options: o, dir: dir, proxies: map[string]*proxy{}, uncertain: s.postgres || s.faulty}
+	w := &world{
+		options: o, dir: dir, proxies: map[string]*proxy{}, uncertain: s.postgres || s.faulty,
+		pause: cmp.Or(s.cap, time.Second), limit: 2 * s.cap,
+	}
 	if w.signer, err = bundle.NewKey("chaos"); err != nil {
 		return w, err
 	}
 	if err := os.WriteFile(filepath.Join(dir, releaseKey), []byte(w.signer.Key().Line()+"\n"), 0o600); err != nil {
 		return w, err
 	}
-	args := []string{"--lease", lease.String()}
+	args := []string{"--lease", (&history{Limit: w.limit}).lease().String()}
 	if s.postgres {
 		if w.database, err = startDatabase(ctx, dir); err != nil {
 			return w, err
