@@ -109,7 +109,7 @@ func List[T any](ctx context.Context, c *Client, path string, query url.Values, 
 		var page []T
 		next, err := c.page(ctx, path, query, &page)
 		items = append(items, page...)
-		if err != nil || next == "" || len(items) == most {
+		if err != nil || next == "" || most > 0 && len(items) == most {
 			return items, err
 		}
 		query.Set("cursor", next)

@@ -71,6 +71,25 @@ func TestAnswersOfStrangers(t *testing.T) {
 	}
 }
 
+// TestListGoesOnAfterAnEmptyPage: the server looks at so many records for a page, and a filter may
+// have let none of them through.
+func TestListGoesOnAfterAnEmptyPage(t *testing.T) {
+	client := serveAt(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("cursor") == "" {
+			w.Header().Set("Link", `</api/v1/audit?cursor=2000>; rel="next"`)
+			w.Write([]byte("[]"))
+			return
+		}
+		w.Write([]byte(`[{"seq": 2001}]`))
+	})
+	for _, most := range []int{0, 1} {
+		rows, err := operatorapi.List[operatorapi.Audit](t.Context(), client, "/api/v1/audit", nil, most)
+		if err != nil || len(rows) != 1 || rows[0].Seq != 2001 {
+			t.Errorf("at most %d: %+v, %v, want the record of the second page", most, rows, err)
+		}
+	}
+}
+
 // TestCutStream holds that a stream that breaks is not taken for its end.
 func TestCutStream(t *testing.T) {
 	client := serveAt(t, func(w http.ResponseWriter, _ *http.Request) {
