@@ -128,6 +128,11 @@ reload-storm: ## 1,000 reloads of a sensor and of an action under load, half of 
 hostile: ## 10,000 hostile replies to agents of each kind: nothing begins, no more than 50 MB, all lives on
 	STAVILY_HOSTILE=10000 PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 30m -run TestHostileOrchestrator ./test/e2e
 
+.PHONY: lost-answers
+lost-answers: COUNT := 100
+lost-answers: ## COUNT (100) answers of each call of agents are lost once the server has dealt with it, and the call is made again
+	STAVILY_LOST_ANSWERS=$(COUNT) $(GO) test -count=1 -v -timeout 30m -run TestLostAnswers ./orchestrator/internal/agentapi
+
 .PHONY: cert-storm
 MINUTES ?= 10
 cert-storm: ## Certificates of 60 seconds for MINUTES (10) under load: no failed instruction, no lost event

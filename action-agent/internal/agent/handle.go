@@ -305,7 +305,7 @@ func (w *worker) run(ctx context.Context, a *attempt, task agent.Task) api.Resul
 	}
 	close(stop)
 	renewing.Wait()
-	result.ExecutionLog = l.rest()
+	result.ExecutionLog, result.LogFrom = l.rest()
 	stopped := result.Status == api.Cancelled || ctx.Err() != nil && result.ExitCode == nil && result.Status != api.Completed // or kept from starting
 	cause := context.Cause(ctx)
 	switch {

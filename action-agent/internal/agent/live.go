@@ -25,7 +25,7 @@ const (
 	// An agent that is told to cancel stops within this time; the lease needs less.
 	renewEvery = 5 * time.Second
 	// The result waits this long for a report of progress that is under way: lines
-	// whose report is given up go with the result, and may then arrive twice.
+	// whose report is given up go with the result.
 	answerGrace = time.Second
 )
 
@@ -33,12 +33,13 @@ const (
 type live struct {
 	mu      sync.Mutex // guards the fields below
 	lines   []string
+	from    int // the number of the next line to hand over, from 1
 	lost    int
 	percent *float64
 	changed bool
 }
 
-func newLive() *live { return &live{} }
+func newLive() *live { return &live{from: 1} }
 
 func (l *live) line(text string) {
 	text = plugin.LogText(text)
@@ -61,22 +62,25 @@ func (l *live) progress(p plugin.Progress) {
 	}
 }
 
-// take hands over what has come since the last time.
-func (l *live) take() (lines []string, percent *float64, changed bool) {
+// take hands over what has come since the last time, of which the first line has number from.
+func (l *live) take() (lines []string, from int, percent *float64, changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lines, percent, changed = l.lines, l.percent, l.changed
+	lines, from, percent, changed = l.lines, l.from, l.percent, l.changed
 	if l.lost > 0 {
 		lines = append(lines, fmt.Sprintf("agent: %d lines are left out here; logs/plugins on the host has them", l.lost))
 	}
 	l.lines, l.lost, l.changed = nil, 0, false
-	return lines, percent, changed
+	l.from += len(lines)
+	return lines, from, percent, changed
 }
 
-// giveBack returns lines that could not be sent; they go before the newer ones.
+// giveBack returns lines that could not be sent, or whose answer was lost; they go before the newer
+// ones, under the numbers that they had.
 func (l *live) giveBack(lines []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.from -= len(lines)
 	l.lines = append(lines, l.lines...)
 	if over := len(l.lines) - (api.MaxLogLines - 1); over > 0 {
 		l.lines, l.lost = l.lines[:len(l.lines)-over], l.lost+over
@@ -85,9 +89,9 @@ func (l *live) giveBack(lines []string) {
 }
 
 // rest is what the result carries.
-func (l *live) rest() []string {
-	lines, _, _ := l.take()
-	return lines
+func (l *live) rest() (lines []string, from int) {
+	lines, from, _, _ = l.take()
+	return lines, from
 }
 
 // renew reports progress until stop is closed: at once when there is something new,
@@ -114,12 +118,12 @@ func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-c
 		if isClosed(stop) { // both at once
 			return
 		}
-		lines, percent, changed := l.take()
+		lines, from, percent, changed := l.take()
 		if !changed && time.Since(last) < every {
 			continue
 		}
 		last = time.Now()
-		answer, err := w.rt.API.Progress(calls, i.ID, api.Progress{Status: api.Executing, ExecutionLog: lines, Percent: percent, Attempt: i.Attempt, Lease: i.Lease})
+		answer, err := w.rt.API.Progress(calls, i.ID, api.Progress{Status: api.Executing, ExecutionLog: lines, LogFrom: from, Percent: percent, Attempt: i.Attempt, Lease: i.Lease})
 		w.rt.NoteContact(err)
 		switch {
 		case err == nil && answer.Cancel:

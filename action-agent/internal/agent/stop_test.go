@@ -4,7 +4,6 @@ package agent
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,7 +136,8 @@ func TestAHangingReportDelaysNoResult(t *testing.T) {
 	}
 }
 
-// Every line arrives once, in progress or with the result, though calls fail.
+// Every line arrives once, in progress or with the result, though calls fail, and though one arrives
+// whose answer is lost: their numbers tell.
 func TestEveryLineArrivesOnce(t *testing.T) {
 	t.Parallel()
 	o := newOrchestrator(t)
@@ -146,7 +146,7 @@ for n in range(60):
     print("line", n, file=sys.stderr)
     time.sleep(0.05)
 `}, "").start()
-	o.on(progress, "a", first(errAway))
+	o.on(progress, "a", first(errAway, errCut))
 	o.offer(order("a", "counting"))
 	last := o.outcome("a", api.Completed)
 	calls := o.of(progress, "a")
@@ -154,10 +154,16 @@ for n in range(60):
 		t.Fatalf("%d reports of progress; the second has to bring what the first could not", len(calls))
 	}
 	var got, want []string
-	for _, c := range calls[1:] {
-		got = append(got, c.Progress.ExecutionLog...)
+	take := func(from int, lines []string) {
+		if from < 1 || from > len(got)+1 {
+			t.Fatalf("lines from %d on, after %d lines", from, len(got))
+		}
+		got = append(got[:from-1], lines...)
 	}
-	got = slices.Concat(got, last.ExecutionLog)
+	for _, c := range calls[1:] {
+		take(c.Progress.LogFrom, c.Progress.ExecutionLog)
+	}
+	take(last.LogFrom, last.ExecutionLog)
 	for n := range 60 {
 		want = append(want, fmt.Sprint("info: line ", n))
 	}

@@ -55,8 +55,12 @@ func checkBatch(b api.EventBatch) error {
 	if n := max(len(b.Events), len(b.Gaps)); n > api.MaxBatchEvents {
 		return api.Errorf(api.CodeTooLarge, "The batch has %d events or gaps and may have %d; send fewer at a time.", n, api.MaxBatchEvents)
 	}
-	if !epochPattern.MatchString(b.Stream.Epoch) {
-		return api.Errorf(api.CodeInvalid, "stream.epoch %.80q: must be at most 64 letters, digits, '_' and '-'.", b.Stream.Epoch)
+	return checkEpoch(b.Stream)
+}
+
+func checkEpoch(s api.Stream) error {
+	if !epochPattern.MatchString(s.Epoch) {
+		return api.Errorf(api.CodeInvalid, "stream.epoch %.80q: must be at most 64 letters, digits, '_' and '-'.", s.Epoch)
 	}
 	return nil
 }

@@ -132,6 +132,7 @@ func (e *Engine) Progress(ctx context.Context, id pki.Identity, iid api.Instruct
 			_, err = t.step(i, instruction.Refuse{Why: why, Now: t.now})
 			return err
 		}
+		lines := notBefore(i.Lines, p.LogFrom, p.ExecutionLog)
 		i, err = t.step(i, input)
 		if err != nil {
 			return err
@@ -140,7 +141,7 @@ func (e *Engine) Progress(ctx context.Context, id pki.Identity, iid api.Instruct
 			Success: true, InstructionID: i.ID, UpdatedFields: []string{"status", "execution_log", "lease_expires_at"},
 			LeaseExpiresAt: api.At(i.LeaseUntil), LeaseSeconds: wholeSeconds(i.LeaseUntil.Sub(t.now)), Cancel: i.CancelRequested, Secrets: sealed,
 		}
-		return t.addLogs(i, p.ExecutionLog)
+		return t.addLogs(i, lines)
 	})
 	return answer, errors.Join(err, refused)
 }
@@ -151,9 +152,9 @@ func (e *Engine) Progress(ctx context.Context, id pki.Identity, iid api.Instruct
 // report of what it was offered is one too.
 func progressInput(i instruction.Instruction, id pki.Identity, p api.Progress, now time.Time, ttl time.Duration) instruction.Input {
 	if i.Status == api.Executing && (p.BootID == "" || p.BootID == i.BootID) {
-		return instruction.Report{Agent: id.Agent, Attempt: p.Attempt, Lease: p.Lease, Percent: p.Percent, Now: now, TTL: ttl}
+		return instruction.Report{Agent: id.Agent, Attempt: p.Attempt, Lease: p.Lease, Percent: p.Percent, Lines: lastOf(p.LogFrom, p.ExecutionLog), Now: now, TTL: ttl}
 	}
-	return instruction.Claim{Agent: id.Agent, Attempt: p.Attempt, Lease: p.Lease, BootID: p.BootID, Now: now, TTL: ttl}
+	return instruction.Claim{Agent: id.Agent, Attempt: p.Attempt, Lease: p.Lease, BootID: p.BootID, Lines: lastOf(p.LogFrom, p.ExecutionLog), Now: now, TTL: ttl}
 }
 
 // Result records how an attempt ended and takes the run it belongs to on. The same
@@ -174,8 +175,8 @@ func (e *Engine) Result(ctx context.Context, id pki.Identity, iid api.Instructio
 		if err != nil {
 			return err
 		}
-		lines := r.ExecutionLog
-		r.ExecutionLog = nil // kept as log rows, once
+		lines := notBefore(i.Lines, r.LogFrom, r.ExecutionLog)
+		r.ExecutionLog, r.LogFrom = nil, 0 // kept as log rows, once
 		next, err := t.step(i, instruction.Finish{Agent: id.Agent, Attempt: r.Attempt, Lease: r.Lease, Result: r, Now: t.now})
 		if err != nil || i.Result != nil { // it was known: so are its lines
 			return err
@@ -190,6 +191,23 @@ func (e *Engine) Result(ctx context.Context, id pki.Identity, iid api.Instructio
 		return api.ResultResponse{}, err
 	}
 	return api.ResultResponse{Acknowledged: true}, nil
+}
+
+// lastOf is the number of the last of lines, of which the first has number from, counted from 1; 0
+// where from is 0, for lines without numbers.
+func lastOf[L any](from int, lines []L) int {
+	if from == 0 {
+		return 0
+	}
+	return from + len(lines) - 1
+}
+
+// notBefore are the lines that are not among the first known ones, as far as their numbers tell.
+func notBefore[L any](known, from int, lines []L) []L {
+	if from == 0 {
+		return lines
+	}
+	return lines[min(max(known-from+1, 0), len(lines)):]
 }
 
 // addLogs keeps the execution log of an instruction.

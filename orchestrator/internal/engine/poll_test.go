@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,6 +58,21 @@ func TestEveryInstructionIsOfferedOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whatever numbers an agent gives, lines are taken or left, and nothing breaks.
+func TestNumbersOfLines(t *testing.T) {
+	lines := []string{"a", "b", "c"}
+	for _, c := range []struct {
+		known, from, left int
+	}{
+		{0, 0, 3}, {7, 0, 3}, {0, 1, 3}, {1, 1, 2}, {3, 1, 0}, {4, 3, 1}, {4, 5, 3}, {9, 1, 0}, {2, 9, 3},
+		{2, -5, 0}, {2, math.MinInt, 3}, {2, math.MaxInt, 3}, {math.MaxInt, 1, 0},
+	} {
+		if got := notBefore(c.known, c.from, lines); len(got) != c.left {
+			t.Errorf("%d known, from %d: %q left, want %d", c.known, c.from, got, c.left)
+		}
+	}
 }
 
 func TestLogsBelongToTheirRun(t *testing.T) {

@@ -96,14 +96,22 @@ func (e *Engine) Logs(ctx context.Context, id pki.Identity, b api.LogBatch) (api
 	if len(b.Logs) > api.MaxLogLines {
 		return api.LogBatchResponse{}, api.Errorf(api.CodeTooLarge, "The batch has %d entries and may have %d; send fewer at a time.", len(b.Logs), api.MaxLogLines)
 	}
+	if err := checkEpoch(b.Stream); err != nil {
+		return api.LogBatchResponse{}, err
+	}
 	runs, err := e.runsOf(ctx, id, b.Logs)
 	if err != nil {
 		return api.LogBatchResponse{}, err
 	}
+	from := b.From
 	for together := range slices.Chunk(b.Logs, logsTogether) {
 		err := e.update(ctx, id.Org, func(t *tx) error {
-			rows := make([]store.Log, len(together))
-			for n, l := range together {
+			entries, err := t.newEntries(id.Agent, b.Stream.Epoch, from, together)
+			if err != nil {
+				return err
+			}
+			rows := make([]store.Log, len(entries))
+			for n, l := range entries {
 				rows[n] = store.Log{
 					At: l.Timestamp.Time, ReceivedAt: t.now, Agent: id.Agent, Instruction: l.InstructionID, Run: runs[l.InstructionID],
 					Level: l.Level, Plugin: l.Plugin, Message: cut(l.Message),
@@ -115,8 +123,32 @@ func (e *Engine) Logs(ctx context.Context, id pki.Identity, b api.LogBatch) (api
 		if err != nil {
 			return api.LogBatchResponse{}, err
 		}
+		if from != 0 {
+			from += len(together)
+		}
 	}
 	return api.LogBatchResponse{Accepted: len(b.Logs)}, nil
+}
+
+// newEntries are those of an agent that have not come before, as far as their numbers in a stream
+// tell, of which the first has number from.
+func (t *tx) newEntries(id api.AgentID, epoch string, from int, entries []api.LogEntry) ([]api.LogEntry, error) {
+	if from == 0 {
+		return entries, nil
+	}
+	a, err := t.Tx.Agent(id) // as it is written: who it is and what it may stays as it was
+	if err != nil {
+		return nil, err
+	}
+	if a.LogStream != epoch {
+		a.LogStream, a.LogLines = epoch, 0
+	}
+	fresh := notBefore(a.LogLines, from, entries)
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	a.LogLines = lastOf(from, entries)
+	return fresh, t.Tx.PutAgent(a)
 }
 
 // logsTogether is how many entries are stored in one transaction, for which what others send waits.

@@ -93,6 +93,7 @@ type Instruction struct {
 	LostAgent       bool        `json:"lost_agent,omitempty"` // Attempt's agent fell silent
 	CancelRequested bool        `json:"cancel_requested,omitempty"`
 	Percent         *float64    `json:"percent,omitempty"`
+	Lines           int         `json:"lines,omitempty"`   // of the attempt's execution log that came, of those with a number
 	Message         string      `json:"message,omitempty"` // why it is where it is, for people
 	Result          *api.Result `json:"result,omitempty"`  // as the agent of Attempt sent it
 }

@@ -29,6 +29,7 @@ type Claim struct {
 	Attempt int
 	Lease   string
 	BootID  string // of the agent's process, which alone may repeat the claim
+	Lines   int    // number of the last line of the execution log that comes with it; 0: without numbers
 	Now     time.Time
 	TTL     time.Duration
 }
@@ -39,6 +40,7 @@ type Report struct {
 	Attempt int
 	Lease   string
 	Percent *float64 // nil: not told
+	Lines   int      // as in Claim
 	Now     time.Time
 	TTL     time.Duration
 }
@@ -119,7 +121,7 @@ func (o Offer) step(i Instruction) (Instruction, []Effect, *api.Error) {
 	i.Status, i.Agent, i.Lease, i.BootID = api.Offered, o.Agent, o.Lease, ""
 	i.LeaseUntil = earlier(o.Now.Add(o.TTL), i.ExpiresAt)
 	i.OfferedAt, i.StartedAt, i.FinishedAt = o.Now, time.Time{}, time.Time{}
-	i.Spent, i.LostAgent, i.Percent, i.Message, i.Result = false, false, nil, "", nil
+	i.Spent, i.LostAgent, i.Percent, i.Lines, i.Message, i.Result = false, false, nil, 0, "", nil
 	return i, nil, nil
 }
 
@@ -134,6 +136,7 @@ func (c Claim) step(i Instruction) (Instruction, []Effect, *api.Error) {
 		return i, nil, api.Errorf(api.CodeConflict, "The offer of instruction %s ended at %s. Do not run it.", i.ID, clock(i.LeaseUntil))
 	}
 	i.Status, i.BootID, i.StartedAt, i.LeaseUntil = api.Executing, c.BootID, c.Now, c.Now.Add(c.TTL)
+	i.Lines = c.Lines
 	return i, nil, nil
 }
 
@@ -149,6 +152,7 @@ func (r Report) step(i Instruction) (Instruction, []Effect, *api.Error) {
 	if r.Percent != nil {
 		i.Percent = r.Percent
 	}
+	i.Lines = max(i.Lines, r.Lines)
 	return i, nil, nil
 }
 

@@ -63,6 +63,9 @@ type Agent struct {
 	SecretsKey      string    // secrets are sealed to it: the first that it told
 	OtherSecretsKey string    // that it tells now instead, and that is not taken
 
+	LogStream string `json:",omitempty"` // whose log entries came last, and how many there are
+	LogLines  int    `json:",omitempty"`
+
 	Authorities []string `json:",omitempty"` // fingerprints of the CAs that it lets vouch for the orchestrator, as it said last
 
 	TakesPackages bool           // it has asked which packages it is to have

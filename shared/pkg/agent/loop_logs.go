@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"time"
 
@@ -22,11 +23,12 @@ const (
 // logUpload sends plugin log entries in batches.
 type logUpload struct {
 	queue   chan api.LogEntry
-	dropped func() // counts an entry that gave way
+	dropped func()       // counts an entry that gave way
+	pauses  *api.Backoff // before a batch is sent again
 }
 
-func newLogUpload(dropped func()) *logUpload {
-	return &logUpload{queue: make(chan api.LogEntry, logBuffer), dropped: dropped}
+func newLogUpload(dropped func(), pauses *api.Backoff) *logUpload {
+	return &logUpload{queue: make(chan api.LogEntry, logBuffer), dropped: dropped, pauses: pauses}
 }
 
 // add never blocks: a plugin that floods loses copies, not time.
@@ -45,21 +47,41 @@ func (u *logUpload) add(e api.LogEntry) {
 	}
 }
 
-// run uploads until ctx is cancelled. A batch that cannot be sent is dropped and
-// counted: the log on this host has it.
+// run uploads until ctx is cancelled. A batch that cannot be sent is tried once more, under the same
+// numbers, for its answer may have been lost; then it is dropped and counted: the log on this host
+// has it.
 func (u *logUpload) run(ctx context.Context, send func(context.Context, api.LogBatch) error) error {
+	stream, from := api.Stream{Epoch: rand.Text()}, 1
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case first := <-u.queue:
 			batch := u.collect(ctx, first)
-			if err := send(ctx, batch); err != nil {
-				for range batch.Logs {
-					u.dropped()
-				}
+			batch.Stream, batch.From = stream, from
+			from += len(batch.Logs)
+			err := send(ctx, batch)
+			if api.Retryable(err) && u.pause(ctx, err) {
+				err = send(ctx, batch)
+			}
+			if err == nil {
+				u.pauses.Reset()
+				continue
+			}
+			for range batch.Logs {
+				u.dropped()
 			}
 		}
+	}
+}
+
+// pause waits as long as err asks for, at least, and reports whether it is to go on then.
+func (u *logUpload) pause(ctx context.Context, err error) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(u.pauses.Next(api.RetryAfter(err))):
+		return true
 	}
 }
 

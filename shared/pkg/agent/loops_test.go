@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -23,7 +24,7 @@ func numbered(n int) api.LogEntry { return api.LogEntry{Level: "info", Message: 
 // A plugin that floods loses the oldest copies, and never waits.
 func TestLogsGiveWayOldestFirst(t *testing.T) {
 	dropped := 0
-	u := newLogUpload(func() { dropped++ })
+	u := newLogUpload(func() { dropped++ }, &api.Backoff{})
 	for n := range logBuffer + 10 {
 		u.add(numbered(n)) // nobody takes them: where this blocked, the test would hang
 	}
@@ -35,7 +36,7 @@ func TestLogsGiveWayOldestFirst(t *testing.T) {
 func TestLogsTravelInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dropped atomic.Int64
-		u := newLogUpload(func() { dropped.Add(1) })
+		u := newLogUpload(func() { dropped.Add(1) }, &api.Backoff{})
 		var batches []api.LogBatch
 		var at []time.Time
 		answer := error(nil)
@@ -44,7 +45,11 @@ func TestLogsTravelInBatches(t *testing.T) {
 		go func() {
 			done <- u.run(ctx, func(_ context.Context, b api.LogBatch) error {
 				batches, at = append(batches, b), append(at, time.Now())
-				return answer
+				err := answer
+				if api.Retryable(err) {
+					answer = nil
+				}
+				return err
 			})
 		}()
 		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
@@ -81,6 +86,15 @@ func TestLogsTravelInBatches(t *testing.T) {
 		}
 		if total != 200 || dropped.Load() != 0 {
 			t.Errorf("%d lines sent and %d dropped, want all 200", total, dropped.Load())
+		}
+
+		batches, answer = nil, &api.UnreachableError{Kind: api.KindNetwork}
+		u.add(numbered(0))
+		pass(2 * time.Second)
+		u.add(numbered(1))
+		pass(time.Second)
+		if len(batches) != 3 || !reflect.DeepEqual(batches[0], batches[1]) || batches[2].From != batches[1].From+1 || batches[2].Stream != batches[1].Stream || dropped.Load() != 0 {
+			t.Errorf("sent %+v, %d dropped: want a batch twice, and another one with the next number", batches, dropped.Load())
 		}
 
 		answer = errors.New("away")

@@ -163,7 +163,7 @@ func newRuntime(cfg *config.Config, role Role, log *slog.Logger) (*Runtime, erro
 	rt.counts = newCounts(metrics, rt)
 	rt.Health.silence, rt.Health.full = rt.silence, rt.full
 	rt.reloads.count(metrics)
-	rt.logs = newLogUpload(rt.counts.logsDropped.Inc)
+	rt.logs = newLogUpload(rt.counts.logsDropped.Inc, rt.Backoff())
 	rt.assigned = openAssigned(rt)
 	return rt, nil
 }

@@ -244,9 +244,14 @@ func (s InstructionStatus) Terminal() bool {
 
 // Progress is the body of PUT …/instructions/{id}. The first one, with status
 // executing, claims the start; later ones report progress and renew the lease.
+//
+// LogFrom, here and in [Result], is the number of the first line of ExecutionLog among all of the
+// attempt, from 1: lines that were sent before, and whose answer was lost, are known by it. 0 does
+// not say, and all lines are new.
 type Progress struct {
 	Status       InstructionStatus `json:"status"`
 	ExecutionLog []string          `json:"execution_log,omitempty"`
+	LogFrom      int               `json:"execution_log_from,omitempty"`
 	Percent      *float64          `json:"percent,omitempty"` // 0 to 100
 	Attempt      int               `json:"attempt,omitempty"`
 	Lease        string            `json:"lease,omitempty"`
@@ -312,6 +317,7 @@ type Result struct {
 	ErrorMessage  string            `json:"error_message,omitempty"`
 	ErrorDetails  json.RawMessage   `json:"error_details,omitempty"`
 	ExecutionLog  []string          `json:"execution_log,omitempty"`
+	LogFrom       int               `json:"execution_log_from,omitempty"` // as in Progress
 	Attempt       int               `json:"attempt,omitempty"`
 	Lease         string            `json:"lease,omitempty"`
 	StartedAt     Time              `json:"started_at"`
@@ -363,8 +369,8 @@ type Event struct {
 	TraceParent string `json:"traceparent,omitempty"`
 }
 
-// Stream names the spool that events come from. Epoch is 128 random bits in
-// hex, made with the spool, so a wiped or restored disk cannot reuse numbers.
+// Stream names the spool that events come from, or the process that log entries do. Epoch is 128
+// random bits, in hex of a spool and made with it, so a wiped or restored disk cannot reuse numbers.
 type Stream struct {
 	Epoch string `json:"epoch"`
 }
@@ -417,9 +423,13 @@ type LogEntry struct {
 	Message       string        `json:"message"`
 }
 
-// LogBatch is the body of POST …/logs.
+// LogBatch is the body of POST …/logs. Entries of an agent have numbers in a stream, from 1, and
+// From is that of the first: entries that were sent before, and whose answer was lost, are known by
+// it. An agent has one stream, and one batch on its way, at a time. Without From all entries are new.
 type LogBatch struct {
-	Logs []LogEntry `json:"logs"`
+	Stream Stream     `json:"stream,omitzero"`
+	From   int        `json:"from,omitempty"`
+	Logs   []LogEntry `json:"logs"`
 }
 
 // LogBatchResponse answers a log batch.

@@ -30,7 +30,7 @@ func sampleAgent(note string) store.Agent {
 		Health:   &api.Health{Status: "degraded", Conditions: []api.Condition{{Name: "spool", Status: "degraded", Since: api.At(start), Message: "m", Remedy: "r"}}},
 		Sandbox:  samplePosture(),
 
-		SecretsKey: "k1", OtherSecretsKey: "k2", TakesPackages: true, Authorities: []string{"sha256:6"},
+		SecretsKey: "k1", OtherSecretsKey: "k2", TakesPackages: true, Authorities: []string{"sha256:6"}, LogStream: "e", LogLines: 7,
 		Assigned: []store.PackageState{{
 			AssignedState: api.AssignedState{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:5", Attempt: 2, State: api.PackageFailed, Message: "m"},
 			Since:         after(5),
@@ -143,9 +143,9 @@ func sampleInstruction(note string) instruction.Instruction {
 		},
 		Status: api.Interrupted, Attempt: 2, Agent: "web-1", Lease: "lease", BootID: "boot", LeaseUntil: after(30),
 		Life: time.Hour, CreatedAt: start, OfferedAt: after(1), StartedAt: after(2), FinishedAt: after(3),
-		Spent: true, LostAgent: true, CancelRequested: true, Percent: &percent, Message: "m",
+		Spent: true, LostAgent: true, CancelRequested: true, Percent: &percent, Lines: 2, Message: "m",
 		Result: &api.Result{
-			Status: api.Interrupted, Result: json.RawMessage(`{"n":1.0}`), ErrorMessage: "e", ErrorDetails: json.RawMessage(`{"started":true}`), ExecutionLog: []string{"l"},
+			Status: api.Interrupted, Result: json.RawMessage(`{"n":1.0}`), ErrorMessage: "e", ErrorDetails: json.RawMessage(`{"started":true}`), ExecutionLog: []string{"l"}, LogFrom: 1,
 			Attempt: 2, Lease: "lease", StartedAt: api.At(start), FinishedAt: api.At(start), DurationMS: 5, ResourceUsage: &api.ResourceUsage{CPUSeconds: 1.5, MaxRSSBytes: 6, StoredBytes: 7},
 			ExitCode: &code, Plugin: &api.PluginRef{ID: "disk-cleaner", Version: "1.0.0", Digest: "sha256:3"}, Sandbox: samplePosture(),
 			Network: []api.Traffic{{Destination: "a:1", Addresses: []string{"192.0.2.7"}, Connections: 1, Refused: 2, Failed: 3, Shared: 4, BytesSent: 5, BytesReceived: 6, LastError: "e"}},
