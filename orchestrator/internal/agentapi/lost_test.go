@@ -24,7 +24,6 @@ import (
 // ends, and made again as agents make it: its effect must be there once, and the answer be what
 // the agent needs to go on.
 func TestLostAnswers(t *testing.T) {
-	t.Parallel()
 	times := answers(t)
 	there := map[route.ID]bool{}
 	for _, c := range losses {
