@@ -39,7 +39,11 @@ func step(t *testing.T, s *servertest.Server, name string) operatorapi.Authoriti
 // beat sends a heartbeat of an agent that trusts CAs with these fingerprints.
 func beat(t *testing.T, a *servertest.Agent, trusted ...string) api.HeartbeatResponse {
 	t.Helper()
-	r, err := a.Heartbeat(t.Context(), api.Heartbeat{Status: "online", Authorities: trusted})
+	var r api.HeartbeatResponse
+	err := again(func() (err error) { // a server that just started may not see the others yet
+		r, err = a.Heartbeat(t.Context(), api.Heartbeat{Status: "online", Authorities: trusted})
+		return err
+	})
 	if err != nil {
 		t.Fatalf("heartbeat of %s: %v", a.ID, err)
 	}
