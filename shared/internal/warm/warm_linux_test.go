@@ -556,8 +556,9 @@ func TestRecycling(t *testing.T) {
 				}
 			}
 			l.eventually("it goes", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.gone) == 1 })
-			if l.gone[0] != string(reason) || l.pool.Zygotes() != 0 {
-				t.Errorf("gone %q, %d left", l.gone, l.pool.Zygotes())
+			left := l.pool.Zygotes()
+			if l.gone[0] != string(reason) || left != 0 && reason != Spent { // whose successor may be there already
+				t.Errorf("gone %q, %d left", l.gone, left)
 			}
 			l.gone = nil
 			if reason == Spent {
