@@ -155,14 +155,15 @@ const aroundFault = time.Second
 // disturbed reports whether a step was kept from being told as it ended: its agent was
 // ended while it had the step, or agent and server could not talk for as long as a lease.
 func (h *history) disturbed(s step) bool {
-	lapsed := s.FinishedAt.Sub(s.StartedAt) > h.lease()-aroundFault
+	lapsed := s.FinishedAt.Sub(s.StartedAt) > leaseOf(h.Limit)-aroundFault
 	return slices.ContainsFunc(h.Faults, func(f fault) bool {
 		return f.meets(s) && (lapsed || f.ends() && f.Whom == s.Agent)
 	})
 }
 
-func (h *history) lease() time.Duration {
-	if h.Limit > 0 {
+// leaseOf is how long leases are where recoveries have a limit, which is 0 where they have none.
+func leaseOf(limit time.Duration) time.Duration {
+	if limit > 0 {
 		return calmLease
 	}
 	return lease

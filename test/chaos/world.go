@@ -137,7 +137,7 @@ func newWorld(ctx context.Context, o options, dir string, s scenario) (_ *world,
 	if err := os.WriteFile(filepath.Join(dir, releaseKey), []byte(w.signer.Key().Line()+"\n"), 0o600); err != nil {
 		return w, err
 	}
-	args := []string{"--lease", (&history{Limit: w.limit}).lease().String()}
+	args := []string{"--lease", leaseOf(w.limit).String()}
 	if s.postgres {
 		if w.database, err = startDatabase(ctx, dir); err != nil {
 			return w, err

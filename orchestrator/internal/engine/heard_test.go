@@ -198,6 +198,14 @@ func TestLongPollsEndTogether(t *testing.T) {
 		if held, _ := hold(1500 * time.Millisecond); held != 1500*time.Millisecond {
 			t.Errorf("a poll of 1.5 s was held for %s", held)
 		}
+		known, _, err := w.Assignments(t.Context(), a.Identity, "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second / 3)
+		if _, changed, err := w.Assignments(t.Context(), a.Identity, known.Version, time.Minute); changed || err != nil || time.Now().Nanosecond() != 0 {
+			t.Errorf("a call for packages ended at %s, changed %v, %v", time.Now(), changed, err)
+		}
 		const polls, apart, wait = 10, 170 * time.Millisecond, time.Minute
 		var group sync.WaitGroup
 		var mu sync.Mutex
