@@ -180,6 +180,13 @@ soak: MINUTES := 60
 soak: build ## MINUTES (60) of mixed faults under a little load: memory, goroutines and descriptors of no process grow
 	$(GO) run ./test/chaos -only soak -soak $(MINUTES)m -rate 20 -events 4 -instructions 0.5 -python $(PYTHON) $(CHAOS)
 
+.PHONY: pauses
+pauses: COUNT := 200
+pauses: WORLDS := 16
+pauses: LONGEST := 10m
+pauses: build ## COUNT (200) pauses of agents and the server, of a second to LONGEST (10m), in WORLDS (16) side by side: nothing begins twice
+	$(GO) run ./test/chaos -pauses -count $(COUNT) -worlds $(WORLDS) -longest $(LONGEST) -rate 5 -events 1 -instructions 0.1 -python $(PYTHON) $(CHAOS)
+
 .PHONY: partitions
 partitions: MINUTES := 30
 partitions: RATE := 5
@@ -197,9 +204,10 @@ build-failpoints:
 	$(GO) build $(BUILD_FLAGS) -tags failpoints -o bin/failpoints/ ./sensor-agent/cmd/sensor-agent ./action-agent/cmd/action-agent ./orchestrator/cmd/stavily
 
 failpoints: COUNT := 1
-failpoints: build-failpoints ## Each action at each failpoint COUNT (1) times, under load; FAILPOINTS="-cells 40 -match action-agent" for fewer
+failpoints: WORLDS := 1
+failpoints: build-failpoints ## Each action at each failpoint COUNT (1) times, in WORLDS (1) side by side, under load; FAILPOINTS="-cells 40 -match action-agent" for fewer
 	$(GO) test -count=1 -tags failpoints ./internal/failpoint
-	$(GO) run ./test/chaos -points -bin bin/failpoints -count $(COUNT) -python $(PYTHON) -rate 20 -events 2 -instructions 0.5 $(FAILPOINTS)
+	$(GO) run ./test/chaos -points -bin bin/failpoints -count $(COUNT) -worlds $(WORLDS) -python $(PYTHON) -rate 20 -events 2 -instructions 0.5 $(FAILPOINTS)
 
 store-faults: COUNT := 200
 store-faults: build-failpoints ## One in a hundred calls of the server's store fails under load, before or after it was done, until COUNT (200) did: on SQLite, then with two servers on PostgreSQL

@@ -5,6 +5,7 @@
 //	go run ./test/chaos -count 1000 -only action
 //	go run ./test/chaos -seed 7 -keep         the faults of seed 7; keeps what was made
 //	make partitions                           bad networks of seven kinds, side by side (one takes root)
+//	make pauses                               processes that stand still for up to ten minutes
 //	make disk-full                            disks without a byte left (root)
 //
 // Build first: it runs the programs in bin/.

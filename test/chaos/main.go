@@ -41,9 +41,13 @@ type options struct {
 	hold       time.Duration // of a full disk
 	soak       time.Duration // of scenario soak, and of each class of partitions
 	partitions bool          // the classes of weather, instead of the other scenarios
+	pauses     bool          // those of R15, instead of the other scenarios
+	longest    time.Duration // of them
 	points     bool          // the scenario of failpoints, instead of the others
 	most       int           // of its cells; 0: all
 	match      string        // of its points, those with this in their path
+	byName     bool          // of a program's points with one name only one
+	worlds     int           // at a time, of pauses and of failpoints
 }
 
 func main() {
@@ -62,8 +66,12 @@ func main() {
 	flag.DurationVar(&o.hold, "hold", 5*time.Second, "how long a disk of scenario full is full")
 	flag.DurationVar(&o.soak, "soak", 10*time.Minute, "how long scenario soak takes, or -partitions")
 	flag.BoolVar(&o.partitions, "partitions", false, "the classes of weather of networks, side by side, instead of the other scenarios")
-	flag.BoolVar(&o.points, "points", false, "fail at failpoints, of programs that were built with -tags failpoints; -count is of each action at each point")
-	flag.IntVar(&o.most, "cells", 0, "with -points, how many actions at points, of all that are drawn; 0 is all")
+	flag.BoolVar(&o.pauses, "pauses", false, "-count pauses of agents and servers from a second to -longest, instead of the other scenarios")
+	flag.DurationVar(&o.longest, "longest", 10*time.Minute, "the longest of -pauses")
+	flag.BoolVar(&o.points, "points", false, "fail at failpoints, of programs that were built with -tags failpoints; -count worlds, in each of which each action is done at each point")
+	flag.IntVar(&o.most, "cells", 0, "with -points, how many actions at points in each world, of all that are drawn; 0 is all")
+	flag.BoolVar(&o.byName, "by-name", false, "with -points, of the points of a program that have one name, for several files or calls, only one, which is drawn")
+	flag.IntVar(&o.worlds, "worlds", 1, "with -pauses or -points, how many worlds there are side by side")
 	flag.StringVar(&o.match, "match", "", "with -points, only those with this in program/name")
 	only := flag.String("only", "", "the scenario whose name begins so")
 	flag.Parse()
@@ -84,16 +92,17 @@ func main() {
 func runAll(ctx context.Context, o options, only string, figures bool) error {
 	fmt.Printf("%s/%s, %d cores, %s, seed %d\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), o.seed)
 	fmt.Printf("%-10s %-13s %7s %9s %10s %13s %12s %9s  %s\n", "scenario", "for", "faults", "events", "events/s", "instructions", "per second", "attempts", "broken")
-	if o.partitions {
+	switch {
+	case o.partitions:
 		return runPartitions(ctx, o, only)
+	case o.pauses:
+		return runPauses(ctx, o)
+	case o.points:
+		return runPoints(ctx, o)
 	}
 	var failed []string
 	ran := 0
-	chosen := scenarios
-	if o.points {
-		chosen = []scenario{points}
-	}
-	for _, s := range chosen {
+	for _, s := range scenarios {
 		if !strings.HasPrefix(s.name, only) || (s.full || s.soak || s.faulty) && only == "" {
 			continue
 		}
@@ -121,6 +130,37 @@ func runAll(ctx context.Context, o options, only string, figures bool) error {
 		return fmt.Errorf("promises were broken: %s", strings.Join(failed, ", "))
 	}
 	return nil
+}
+
+// sideWorld is a world that is there beside others.
+type sideWorld struct {
+	options
+	scenario
+}
+
+// sideBySide runs worlds, so many at a time, and calls started once one is started, or is not. One
+// that fails does not end the others.
+func sideBySide(ctx context.Context, worlds []sideWorld, atATime int, started func()) error {
+	failed, running := make(chan error), make(chan struct{}, atATime)
+	for _, w := range worlds {
+		go func() {
+			running <- struct{}{}
+			defer func() { <-running }()
+			broken, err := runOne(ctx, w.options, w.scenario, started)
+			if broken {
+				err = errors.Join(errors.New("promises were broken"), err)
+			}
+			if err != nil {
+				err = fmt.Errorf("%s: %w", w.name, err)
+			}
+			failed <- err
+		}()
+	}
+	var err error
+	for range worlds {
+		err = errors.Join(err, <-failed)
+	}
+	return err
 }
 
 // runOne runs a scenario in a directory of its own and prints its row. Once it is started, or is not,

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -45,13 +44,13 @@ const (
 	shortest, longest, longer = time.Second, 30 * time.Second, 80 * time.Second
 )
 
-// runPartitions runs the classes side by side. One that cannot be run does not end the others.
+// runPartitions runs the classes side by side.
 func runPartitions(ctx context.Context, o options, only string) error {
 	named := slices.DeleteFunc(slices.Clone(partitions), func(s scenario) bool { return !strings.HasPrefix(s.name, only) })
 	if len(named) == 0 {
 		return fmt.Errorf("-only %s: there is no such class", only)
 	}
-	var running []scenario
+	var running []sideWorld
 	for _, s := range named {
 		switch {
 		case s.root && !mayLose():
@@ -59,29 +58,12 @@ func runPartitions(ctx context.Context, o options, only string) error {
 		case o.soak < s.least:
 			fmt.Printf("%-10s %-13s not run: it takes at least %v\n", s.name, s.of, s.least)
 		default:
-			running = append(running, s)
+			running = append(running, sideWorld{o, s})
 		}
 	}
 	var starting sync.WaitGroup // no world has weather while others take all of the machine to start
 	starting.Add(len(running))
-	failed := make(chan error)
-	for _, s := range running {
-		go func() {
-			broken, err := runOne(ctx, o, s, func() { starting.Done(); starting.Wait() })
-			if broken {
-				err = errors.Join(errors.New("promises were broken"), err)
-			}
-			if err != nil {
-				err = fmt.Errorf("%s: %w", s.name, err)
-			}
-			failed <- err
-		}()
-	}
-	var err error
-	for range running {
-		err = errors.Join(err, <-failed)
-	}
-	return err
+	return sideBySide(ctx, running, len(running), func() { starting.Done(); starting.Wait() })
 }
 
 // bothAgents are so many spells.

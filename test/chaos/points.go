@@ -26,11 +26,30 @@ var actions = []string{"kill", "panic", "sleep", "error"}
 // points is the scenario of failpoints (R5), for programs that were built with them.
 var points = scenario{name: "failpoints", of: "R5, R10", rest: 500 * time.Millisecond}
 
+// runPoints runs -count worlds, so that none has a database that takes long to look at.
+func runPoints(ctx context.Context, o options) error {
+	if err := o.checkWorlds(); err != nil {
+		return err
+	}
+	worlds := make([]sideWorld, o.count)
+	for n := range worlds {
+		worlds[n] = sideWorld{o, points}
+		worlds[n].seed += uint64(n)
+	}
+	return sideBySide(ctx, worlds, o.worlds, func() {})
+}
+
 // pointsName is the directory in which processes find what is armed; see package failpoint.
 const pointsName = "points"
 
 // cell is one action at one point of one program.
 type cell struct{ program, point, action string }
+
+// name is that of the point in the source, where one may serve several files or calls.
+func (c cell) name() string {
+	name, _, _ := strings.Cut(c.point, ":")
+	return name
+}
 
 func (c cell) String() string { return c.action + " at " + c.point + " of " + c.program }
 
@@ -83,14 +102,19 @@ func (w *world) drivePoints(ctx context.Context, r *recorder) error {
 	return errors.Join(b.revive(ctx), b.summary(known, len(cells)))
 }
 
-// cells are each known point with each action, COUNT times, in random order; -cells bounds
-// them.
+// cells are each known point with each action, in random order; -by-name and -cells bound them.
 func (b *bench) cells(known []cell) (all []cell) {
+	known = slices.Clone(known)
+	b.dice.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
+	drawn := map[string]bool{}
 	for _, k := range known {
+		key := k.program + " " + k.name()
+		if b.byName && drawn[key] {
+			continue
+		}
+		drawn[key] = true
 		for _, action := range actions {
-			for range b.count {
-				all = append(all, cell{k.program, k.point, action})
-			}
+			all = append(all, cell{k.program, k.point, action})
 		}
 	}
 	b.dice.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -354,8 +378,7 @@ func (b *bench) summary(known []cell, cells int) error {
 			not = append(not, k.program+" "+k.point)
 			continue
 		}
-		name, _, _ := strings.Cut(k.point, ":")
-		reached[name] = true
+		reached[k.name()] = true
 	}
 	unreached := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return reached[n] })
 	fmt.Printf("  %d points in %d places of the source; %d cells, %d hit; points hit %d, places hit %d; points by program %v\n", len(known), len(names), cells, hits, len(known)-len(not), len(names)-len(unreached), of)
