@@ -295,8 +295,9 @@ func (z *zygote) ended(s said) error {
 	return fmt.Errorf("it spoke of process %d, which is no execution", *s.Ended)
 }
 
-// helloLimit is how long it may take to begin: a thousand times what it does.
-const helloLimit = 2 * time.Second
+// helloLimit is how long it may take to begin, thousands of times what it does: with it the zygote ends,
+// and all that runs in it, and a machine that is short of processors has taken two seconds.
+const helloLimit = 10 * time.Second
 
 // start makes an execution of the process that was forked ahead.
 func (z *zygote) start(ctx context.Context, id int, spec sandbox.Spec, given string) (*sandbox.Process, error) {
