@@ -20,7 +20,7 @@ type failure struct {
 
 // What pip says, of which its versions from 20 on keep the words.
 var (
-	saysFull        = regexp.MustCompile(`(?m)^(?:ERROR: Could not install packages due to an (?:OSError|EnvironmentError)|OSError): \[Errno 28\]`)
+	saysFull        = regexp.MustCompile(`(?m)^(?:ERROR: Could not install packages due to an (?:OSError|EnvironmentError)|OSError): \[(?:Errno 28|Errno \d+\] Disk quota exceeded|WinError (?:39|112))\b`)
 	saysRequirer    = regexp.MustCompile(`Could not find a version that satisfies the requirement .+? \(from ([^-)][^)]*)\) \(from versions`)
 	saysMissing     = regexp.MustCompile(`No matching distribution found for (.+)`)
 	saysCandidates  = regexp.MustCompile(`Could not find a version that satisfies the requirement .* \(from versions: (.*)\)`)

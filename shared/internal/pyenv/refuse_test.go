@@ -117,11 +117,15 @@ func TestAFailedInstallSaysWhichRequirementWhyAndWhatToDo(t *testing.T) {
 func TestOnlyPipSaysThatThereIsNoRoom(t *testing.T) {
 	const none = "[Errno 28] No space left on device"
 	for output, want := range map[string]bool{
-		"Installing collected packages: one\nERROR: Could not install packages due to an OSError: " + none + ": '/x'\n": true,
-		"ERROR: Could not install packages due to an EnvironmentError: " + none + "\n":                                  true,
-		"ERROR: Exception:\nTraceback (most recent call last):\n  f.write(x)\nOSError: " + none + "\n":                  true,
-		"error: subprocess-exited-with-error\n      OSError: " + none + "\nFailed to build one\n":                       false,
-		"ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '" + none + "'\n":           false,
+		"Installing collected packages: one\nERROR: Could not install packages due to an OSError: " + none + ": '/x'\n":    true,
+		"ERROR: Could not install packages due to an EnvironmentError: " + none + "\n":                                     true,
+		"ERROR: Exception:\nTraceback (most recent call last):\n  f.write(x)\nOSError: " + none + "\n":                     true,
+		"ERROR: Could not install packages due to an OSError: [Errno 122] Disk quota exceeded: '/x'\n":                     true,
+		"ERROR: Could not install packages due to an OSError: [Errno 69] Disk quota exceeded: '/x'\n":                      true, // macOS
+		"ERROR: Could not install packages due to an OSError: [WinError 112] There is not enough space on the disk: 'C'\n": true,
+		"ERROR: Could not install packages due to an OSError: [WinError 5] Access is denied: 'Disk quota exceeded'\n":      false,
+		"error: subprocess-exited-with-error\n      OSError: " + none + "\nFailed to build one\n":                          false,
+		"ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '" + none + "'\n":              false,
 	} {
 		if err := (&failure{output: output}).explain(&recipe{}); errors.Is(err, syscall.ENOSPC) != want {
 			t.Errorf("%s\nis %v", output, err)

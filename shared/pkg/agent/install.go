@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
+	"slices"
 
 	"github.com/Masterminds/semver/v3"
 
@@ -146,7 +146,7 @@ func hosts(err error) error {
 // passes reports whether an error may go by itself: the orchestrator's, or this host's.
 func passes(err error) bool {
 	var host *hostError
-	return api.Retryable(err) || errors.As(err, &host) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO)
+	return api.Retryable(err) || errors.As(err, &host) || slices.ContainsFunc(passing, func(e error) bool { return errors.Is(err, e) })
 }
 
 // reactivate takes a version that the store has into use again.
