@@ -21,7 +21,7 @@ func directory(t *testing.T) string {
 	if err := os.MkdirAll(dir(), 0o700); err != nil { // it is asked for once, and was another test's
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(dir())) })
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(filepath.Dir(dir()))) }) // what TempDir made for that test
 	return dir()
 }
 
