@@ -185,7 +185,7 @@ pauses: COUNT := 200
 pauses: WORLDS := 16
 pauses: LONGEST := 10m
 pauses: build ## COUNT (200) pauses of agents and the server, of a second to LONGEST (10m), in WORLDS (16) side by side: nothing begins twice
-	$(GO) run ./test/chaos -pauses -count $(COUNT) -worlds $(WORLDS) -longest $(LONGEST) -rate 5 -events 1 -instructions 0.1 -python $(PYTHON) $(CHAOS)
+	$(GO) run ./test/chaos -pauses -count $(COUNT) -worlds $(WORLDS) -longest $(LONGEST) -rate 3 -events 0.5 -instructions 0.05 -python $(PYTHON) $(CHAOS)
 
 .PHONY: partitions
 partitions: MINUTES := 30

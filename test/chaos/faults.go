@@ -57,6 +57,7 @@ type scenario struct {
 	figure int           // faults that the specification asks for
 	batch  int           // of them on one database, at most, since a look at it takes the longer the more it holds; 0: all
 
+	takes    time.Duration // an action; 0: shortAction
 	soak     bool          // for -soak, and not -count faults
 	cap      time.Duration // of a class of weather, for -soak as well: the longest pause of agents' calls; twice as long is what they may take to deliver again
 	least    time.Duration // it says nothing in less

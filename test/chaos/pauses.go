@@ -10,8 +10,12 @@ import (
 	"github.com/stavily/agents/internal/cluster"
 )
 
-// shortestPause is that of R15; -longest is the other end.
-const shortestPause = time.Second
+const (
+	shortestPause = time.Second // that of R15; -longest is the other end
+
+	// underWay is how long an action takes, so that there is mostly one when a pause begins.
+	underWay = time.Second
+)
 
 // runPauses runs -count pauses of an agent or the server, across leases, in worlds side by side: most of
 // the time of each something stands still.
@@ -25,7 +29,7 @@ func runPauses(ctx context.Context, o options) error {
 	worlds := make([]sideWorld, min(o.worlds, o.count))
 	for n := range worlds {
 		lengths := pauseLengths(o.count, o.longest, n, len(worlds))
-		worlds[n] = sideWorld{o, scenario{name: "pauses", of: "R15", draw: pausing(lengths), rest: clearFor}}
+		worlds[n] = sideWorld{o, scenario{name: "pauses", of: "R15", draw: pausing(lengths), rest: clearFor, takes: underWay}}
 		worlds[n].count = len(lengths)
 		worlds[n].seed += uint64(n)
 	}

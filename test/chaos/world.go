@@ -68,8 +68,8 @@ func workflowOf(name string) rule {
 // again reports whether an action of the workflow may be run again once it may have begun.
 func again(workflow string) bool { return workflowOf(workflow).idempotent }
 
-// text is the workflow as a document.
-func (r rule) text() string {
+// text is the workflow as a document, whose actions take so long.
+func (r rule) text(takes time.Duration) string {
 	var b strings.Builder
 	trigger, where := "event: chaos.tick", ""
 	if r.byHand {
@@ -86,7 +86,7 @@ func (r rule) text() string {
 		// Nothing is done: that there is one run is all that matters.
 		return b.String() + "outputs: [{id: tell, plugin: file, on: [failed], with: {text: never}}]\n"
 	}
-	fmt.Fprintf(&b, "actions: [{id: work, plugin: chaos-action, %sidempotent: %t, with: {event: '${{ event.id }}', seconds: 0.01}}]\n", where, r.idempotent)
+	fmt.Fprintf(&b, "actions: [{id: work, plugin: chaos-action, %sidempotent: %t, with: {event: '${{ event.id }}', seconds: %g}}]\n", where, r.idempotent, takes.Seconds())
 	return b.String()
 }
 
@@ -105,6 +105,7 @@ type world struct {
 	metrics   string         // address of the server's metrics in scenarios full and soak
 	signer    *bundle.Signer // of the plugins that operators bring
 	pause     time.Duration  // the longest between calls of agents
+	takes     time.Duration  // an action
 	limit     time.Duration  // of a recovery, in a class of weather
 }
 
@@ -119,6 +120,9 @@ func (w *world) environment() []string {
 	}
 }
 
+// shortAction is how long an action takes, so that there are many.
+const shortAction = 10 * time.Millisecond
+
 // socketName is the operators' way in, in a server's data directory.
 const socketName = "operator.sock"
 
@@ -129,7 +133,7 @@ const releaseKey = "release.pub"
 func newWorld(ctx context.Context, o options, dir string, s scenario) (_ *world, err error) {
 	w := &world{
 		options: o, dir: dir, proxies: map[string]*proxy{}, uncertain: s.postgres || s.faulty,
-		pause: cmp.Or(s.cap, time.Second), limit: 2 * s.cap,
+		pause: cmp.Or(s.cap, time.Second), takes: cmp.Or(s.takes, shortAction), limit: 2 * s.cap,
 	}
 	if w.signer, err = bundle.NewKey("chaos"); err != nil {
 		return w, err
@@ -246,7 +250,7 @@ func (w *world) accepted(agent string) string {
 
 func (w *world) apply(ctx context.Context, org string, r rule) error {
 	file := filepath.Join(w.dir, r.name+".yaml")
-	if err := os.WriteFile(file, []byte(r.text()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(r.text(w.takes)), 0o600); err != nil {
 		return err
 	}
 	_, err := w.CLI(ctx, "--org", org, "workflows", "apply", "-f", file)
