@@ -67,7 +67,7 @@ type bench struct {
 // events are accepted and actions done again.
 func (w *world) drivePoints(ctx context.Context, r *recorder) error {
 	b := &bench{world: w, r: r, dice: rand.New(rand.NewPCG(w.seed, 5)), ways: map[string]int{}, hit: map[string]int{}}
-	if err := b.takeTour(ctx); err != nil {
+	if err := b.takeTour(ctx, ""); err != nil {
 		return fmt.Errorf("before anything is armed: %w", err)
 	}
 	// What is passed only by the first start of all is not seen again after the next one.
@@ -131,7 +131,7 @@ const byTour = 2
 func (b *bench) learn(ctx context.Context) ([]cell, error) {
 	time.Sleep(forSteady)
 	before, err := b.known()
-	if err = errors.Join(err, b.takeTour(ctx)); err != nil {
+	if err = errors.Join(err, b.takeTour(ctx, "")); err != nil {
 		return nil, err
 	}
 	time.Sleep(forOther)
@@ -233,7 +233,7 @@ func (b *bench) provoke(ctx context.Context, c cell, path string) (hit bool, err
 	ways := []func() error{
 		func() error { return b.await(ctx, path, forSteady) },
 		func() error { return errors.Join(b.again(ctx, c.program), b.await(ctx, path, forOther)) },
-		func() error { return errors.Join(b.takeTour(ctx), b.await(ctx, path, forOther)) },
+		func() error { return errors.Join(b.takeTour(ctx, c.program), b.await(ctx, path, forOther)) },
 	}
 	for way := b.ways[key]; way < len(ways); way++ {
 		if err := ways[way](); err != nil {

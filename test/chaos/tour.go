@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +25,9 @@ const tourTries = 3
 
 // takeTour does once what operators do now and then: a token and an enrolment, a secret, a
 // workflow, a plugin from its package to its agents and away again. A step that fails is done
-// again, as people and scripts do, and must then succeed.
-func (b *bench) takeTour(ctx context.Context) error {
+// again, as people and scripts do, and must then succeed. For the points of enrolling there is no
+// more than an enrolment.
+func (b *bench) takeTour(ctx context.Context, program string) error {
 	b.tour++
 	agent := fmt.Sprintf("tour-%d", b.tour)
 	version := fmt.Sprintf("1.0.%d", b.tour)
@@ -45,6 +47,9 @@ func (b *bench) takeTour(ctx context.Context) error {
 		func() error { return b.ready(ctx, version) },
 		func() error { return b.cli(ctx, "plugins", "unassign", "tour", "--agent", actionID) },
 		func() error { return b.cli(ctx, "agents", "revoke", agent, "--reason", "a tour") },
+	}
+	if program == enrolling {
+		steps = slices.Delete(steps, 1, len(steps)-1)
 	}
 	for n, step := range steps {
 		if err := b.persist(ctx, step); err != nil {
