@@ -69,12 +69,12 @@ func hostile(ctx context.Context, b *bench) ([]Figure, error) {
 	var alone []float64
 	tails, came := map[string][]float64{}, map[string][]Figure{}
 	for range b.rounds {
-		tail, err := w.calls(ctx, b.flooded, nil)
-		if err != nil {
-			return nil, err
-		}
-		alone = append(alone, tail)
 		for _, o := range b.orders() {
+			tail, err := w.calls(ctx, b.flooded, nil) // before each, as the machine changes
+			if err != nil {
+				return nil, err
+			}
+			alone = append(alone, tail)
 			tail, figures, err := b.attacked(ctx, w, o)
 			if err != nil {
 				return nil, err
