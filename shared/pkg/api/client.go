@@ -185,9 +185,10 @@ func (c *Client) Progress(ctx context.Context, id InstructionID, p Progress) (Pr
 		func(r ProgressResponse) error { return checkProgress(r, id) })
 }
 
-// Result hands in how an instruction ended. Repeating it is harmless.
+// Result hands in how an instruction ended. Repeating it is harmless. It waits for no rate limit, as the
+// instruction's lease runs on: what comes later waits for it.
 func (c *Client) Result(ctx context.Context, id InstructionID, r Result) (ResultResponse, error) {
-	return exchange(ctx, c, call{method: http.MethodPost, path: PathResult, id: id, body: r}, checkResult)
+	return exchange(ctx, c, call{method: http.MethodPost, path: PathResult, id: id, body: r, first: true}, checkResult)
 }
 
 // Events hands in a batch, compressed when it is large. A nil error means that every

@@ -51,6 +51,7 @@ type call struct {
 
 	wait       time.Duration // that the server may hold the answer, on top of the timeout
 	unlimited  bool          // exempt from the rate limit
+	first      bool          // never waits for the rate limit; others wait for it
 	compress   bool          // the route takes gzip
 	mayBeEmpty bool          // 204 is a success
 	late       bool          // on a connection of its own, which takes a certificate that has ended
@@ -79,7 +80,11 @@ func exchange[A any](ctx context.Context, c *Client, k call, check func(A) error
 // do makes the call and returns status and body of a success: 204, or another 2xx
 // with JSON.
 func (c *Client) do(ctx context.Context, k call) (status int, body []byte, err error) {
-	if !k.unlimited {
+	switch {
+	case k.unlimited:
+	case k.first:
+		c.limiter.Reserve()
+	default:
 		if err := c.limiter.Wait(ctx); err != nil {
 			return 0, nil, fmt.Errorf("wait for api.rate_limit: %w", err)
 		}

@@ -361,6 +361,39 @@ func TestRateLimitSparesHeartbeats(t *testing.T) {
 	})
 }
 
+// What was done is told at once, and what is to be done next waits for that: otherwise results wait
+// behind claims, of which there are always more, until their leases are over.
+func TestResultsWaitForNoRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := api.NewClient(api.ClientOptions{BaseURL: "https://stavily.test", TLS: &tls.Config{}, Agent: agentID, RequestsPerSecond: 2, Burst: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		api.AnswerWith(c, roundTrip(func(r *http.Request) (*http.Response, error) {
+			var body any = api.LogBatchResponse{Accepted: 1}
+			if strings.HasSuffix(r.URL.Path, "/result") {
+				body = api.ResultResponse{Acknowledged: true}
+			}
+			return answer(http.StatusOK, body), nil
+		}))
+		begin := time.Now()
+		for range 6 {
+			if _, err := c.Result(t.Context(), "i1", api.Result{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d := time.Since(begin); d != 0 {
+			t.Errorf("6 results took %v, want no wait", d)
+		}
+		if _, err := c.Logs(t.Context(), logs); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(begin); d != 3*time.Second {
+			t.Errorf("a call after 6 results at 2 a second waited for %v, want 3s", d)
+		}
+	})
+}
+
 func answer(status int, v any) *http.Response {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -51,7 +51,7 @@ type API struct {
 	MaxConcurrent int       `yaml:"max_concurrent"` // instructions that an action agent runs at the same time, 1 to 64; each may take plugins.max_memory
 	Retry         Retry     `yaml:"retry"`          // how a call that failed is repeated
 	Auth          Auth      `yaml:"auth"`           // how this agent proves who it is
-	RateLimit     RateLimit `yaml:"rate_limit"`     // bounds the calls of this agent; heartbeats are exempt, and events travel in batches, so a storm of them is not slowed
+	RateLimit     RateLimit `yaml:"rate_limit"`     // bounds the calls of this agent; heartbeats are exempt, results never wait, and others for them, and events travel in batches, so a storm of them is not slowed
 }
 
 const (
@@ -93,8 +93,8 @@ const (
 	defaultMaxInterval     = 60 * time.Second
 )
 
-// RateLimit bounds the calls of this agent. Heartbeats are exempt, and events
-// travel in batches, so a storm of them is not slowed by it.
+// RateLimit bounds the calls of this agent. Heartbeats are exempt, results do not wait for it, but
+// count, and events travel in batches, so a storm of them is not slowed by it.
 type RateLimit struct {
 	RequestsPerSecond float64 `yaml:"requests_per_second"` // in the long run, more than 0 and at most 1000
 	Burst             int     `yaml:"burst"`               // that may go at once after a pause, at least 1
