@@ -135,8 +135,8 @@ lost-answers: ## COUNT (100) answers of each call of agents are lost once the se
 
 .PHONY: cert-storm
 MINUTES ?= 10
-cert-storm: ## Certificates of 60 seconds for MINUTES (10) under load: no failed instruction, no lost event
-	STAVILY_STORM_MINUTES=$(MINUTES) PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 60m -run TestCertificateStorm ./test/e2e
+cert-storm: ## Certificates of 60 seconds for MINUTES (10; 70 for a hundred renewals of each) under load: no failed instruction, no lost event
+	STAVILY_STORM_MINUTES=$(MINUTES) PYTHON=$(PYTHON) $(GO) test -count=1 -v -timeout 0 -run TestCertificateStorm ./test/e2e
 
 .PHONY: docker-build docker-test test-deployments
 DOCKER ?= docker

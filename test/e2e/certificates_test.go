@@ -44,7 +44,7 @@ func TestCertificateStorm(t *testing.T) {
 		}
 		life, length = time.Minute, time.Duration(minutes)*time.Minute
 	}
-	w := newWorldFor(t, length+3*time.Minute, []string{"--certificate-lifetime", life.String()})
+	w := newWorldFor(t, length+3*time.Minute, []string{"--certificate-lifetime", life.String()}, "STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=100") // which is not what this is about
 	w.apply(quickWorkflow)
 	w.apply(longWorkflow)
 	w.agent("storm-a", api.Action, []string{"slow-action"}, nil)
