@@ -62,7 +62,7 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 200, "events that the sensor plugin tries to report in a second; three of ten start an action")
 	flag.Float64Var(&o.target.Events, "events", 100, "accepted events a second, below which the run fails")
 	flag.Float64Var(&o.target.Instructions, "instructions", 20, "actions begun a second, below which the run fails")
-	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "until all that was accepted has come to its end")
+	flag.DurationVar(&o.patience, "patience", 5*time.Minute, "until all that was accepted has come to its end")
 	flag.DurationVar(&o.hold, "hold", 5*time.Second, "how long a disk of scenario full is full")
 	flag.DurationVar(&o.soak, "soak", 10*time.Minute, "how long scenario soak takes, or -partitions")
 	flag.BoolVar(&o.partitions, "partitions", false, "the classes of weather of networks, side by side, instead of the other scenarios")
