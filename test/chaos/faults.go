@@ -68,10 +68,10 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{name: "action", of: "R1", draw: killing(actionID), rest: 1200 * time.Millisecond, figure: 1000}, // it is at work again when its plugins are imported
+	{name: "action", of: "R1", draw: killing(actionID), rest: 1200 * time.Millisecond, figure: 1000, batch: 250}, // it is at work again when its plugins are imported
 	{name: "sensor", of: "R2", draw: killing(sensorID), rest: 300 * time.Millisecond, figure: 1000},
 	{name: "server", of: "R3", draw: killing(cluster.ServerName), rest: 1500 * time.Millisecond, figure: 500, batch: 25},
-	{name: "mixed", of: "R4", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond, figure: 500},
+	{name: "mixed", of: "R4", draw: anything(cluster.ServerName), rest: 800 * time.Millisecond, figure: 500, batch: 50},
 	{name: "soak", of: "R23", draw: lasting(), rest: 3 * time.Second, soak: true},
 	{name: "faulty", of: "R10", rest: 500 * time.Millisecond, faulty: true},
 	{name: "faulty-pg", of: "R10", rest: 500 * time.Millisecond, faulty: true, postgres: true},

@@ -28,10 +28,6 @@ func (j *Journal) Account() Account {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	a := j.counts
-	for _, e := range j.entries {
-		if e.Phase == Ended {
-			a.Waiting++
-		}
-	}
+	a.Waiting = uint64(len(j.waiting))
 	return a
 }

@@ -45,7 +45,8 @@ type Journal struct {
 
 	mu      sync.Mutex // guards the fields below, and keeps records in the order of their effects
 	entries map[Key]Entry
-	live    int64 // size of the log after it was last written anew
+	waiting map[Key]struct{} // those whose results wait: few of up to maxRemembered
+	live    int64            // size of the log after it was last written anew
 	counts  Account
 
 	tidyFrom time.Time // not before; zero: whenever it is worth it
@@ -55,7 +56,7 @@ type Journal struct {
 // former process left open: those attempts are then Unreported as interrupted.
 // damage says what could not be read back, for people; it is empty when all could.
 func Open(dir string, o Options) (j *Journal, damage string, err error) {
-	j = &Journal{retention: cmp.Or(o.Retention, defaultRetention), now: o.Now, entries: map[Key]Entry{}}
+	j = &Journal{retention: cmp.Or(o.Retention, defaultRetention), now: o.Now, entries: map[Key]Entry{}, waiting: map[Key]struct{}{}}
 	if j.now == nil {
 		j.now = time.Now
 	}
@@ -118,8 +119,18 @@ func (j *Journal) take(e Entry) (whole bool) {
 			e.Phase, e.Ran, whole = Started, true, false
 		}
 	}
-	j.entries[e.Key] = e
+	j.put(e.Key, e)
 	return whole
+}
+
+// put remembers the state of an attempt. The caller holds mu.
+func (j *Journal) put(key Key, e Entry) {
+	j.entries[key] = e
+	if e.Phase == Ended {
+		j.waiting[key] = struct{}{}
+	} else {
+		delete(j.waiting, key)
+	}
 }
 
 func (j *Journal) restart(damaged bool) error {
@@ -183,11 +194,9 @@ func (j *Journal) Seen(id api.InstructionID, attempt int) bool {
 func (j *Journal) Unreported() []Entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var out []Entry
-	for _, e := range j.entries {
-		if e.Phase == Ended {
-			out = append(out, e)
-		}
+	out := make([]Entry, 0, len(j.waiting))
+	for key := range j.waiting {
+		out = append(out, j.entries[key])
 	}
 	slices.SortFunc(out, func(a, b Entry) int {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Attempt, b.Attempt))
@@ -219,7 +228,7 @@ func (j *Journal) step(key Key, in Input) error {
 	if err != nil {
 		return fmt.Errorf("journal attempt %d of instruction %s as %s: %w", key.Attempt, key.ID, next.Phase, err)
 	}
-	j.entries[key] = next
+	j.put(key, next)
 	j.counts.count(old.Phase, next.Phase)
 	_ = failpoint.At("journal.after", string(next.Phase)) // no error: it is in memory too
 	return j.tidy()

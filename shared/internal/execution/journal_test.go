@@ -360,6 +360,21 @@ func TestMachine(t *testing.T) {
 	})
 }
 
+// BenchmarkUnreported is what looking for results costs an agent that remembers as many attempts as it may.
+func BenchmarkUnreported(b *testing.B) {
+	j := &Journal{entries: map[Key]Entry{}, waiting: map[Key]struct{}{}}
+	for n := range maxRemembered {
+		key := Key{api.InstructionID(fmt.Sprint(n)), 1}
+		j.put(key, Entry{Key: key, Phase: Reported})
+	}
+	j.put(Key{"waits", 1}, Entry{Key: Key{"waits", 1}, Phase: Ended})
+	for b.Loop() {
+		if n := len(j.Unreported()); n != 1 {
+			b.Fatalf("%d results wait", n)
+		}
+	}
+}
+
 func FuzzReplay(f *testing.F) {
 	good, err := json.Marshal([]Entry{{Key: Key{"a", 1}, Phase: Accepted, Instruction: new(api.Instruction)}})
 	if err != nil {
@@ -368,11 +383,14 @@ func FuzzReplay(f *testing.F) {
 	f.Add(good)
 	f.Add([]byte(`[{"id":"a","phase":"ended"}]`))
 	f.Fuzz(func(t *testing.T, record []byte) {
-		j := &Journal{entries: map[Key]Entry{}}
+		j := &Journal{entries: map[Key]Entry{}, waiting: map[Key]struct{}{}}
 		j.replay(record)
 		for key, e := range j.entries {
 			if e.Phase != Reported && e.Instruction == nil || key.ID.Validate() != nil {
 				t.Errorf("took %+v", e)
+			}
+			if _, waits := j.waiting[key]; waits != (e.Phase == Ended) {
+				t.Errorf("%+v waits to be reported: %t", e, waits)
 			}
 		}
 	})
