@@ -9,6 +9,8 @@ import time
 
 import stavily
 
+LINE = 128  # bytes, more than there ever are to write
+
 
 @stavily.action
 def work(params, ctx):
@@ -21,8 +23,8 @@ def work(params, ctx):
 
 
 def note(ctx, what, execution, event):
-    """One write: lines of several processes do not mix, and a kill leaves a line whole or out."""
-    line = "{} {} {} {} {}\n".format(what, ctx.instruction_id, execution, event, time.time_ns())
+    """One write: lines of several processes do not mix. A kill leaves it whole or out, as none goes over the end of a page."""
+    line = "{} {} {} {} {}".format(what, ctx.instruction_id, execution, event, time.time_ns()).ljust(LINE - 1) + "\n"
     out = os.open(os.path.join(ctx.config.ledger, "effects"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(out, line.encode())
     os.close(out)

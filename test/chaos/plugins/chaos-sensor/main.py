@@ -11,6 +11,8 @@ import os
 import socket
 import time
 
+LINE = 128  # bytes, more than there ever are to write
+
 
 def main():
     parser = argparse.ArgumentParser()
@@ -27,7 +29,8 @@ def main():
         agent.sendall(json.dumps({"jsonrpc": "2.0", "id": number, "method": "report_trigger", "params": params}).encode() + b"\n")
         answer = json.loads(answers.readline())
         if "result" in answer:
-            unwritten += "{} {} {}\n".format(answer["result"]["event_id"], number, time.time_ns()).encode()
+            line = "{} {} {}".format(answer["result"]["event_id"], number, time.time_ns())
+            unwritten += line.ljust(LINE - 1).encode() + b"\n"  # so a kill leaves it whole or out: none goes over the end of a page
         unwritten = write(out, unwritten)
         due = max(due + pause, time.monotonic() - 1)  # what was missed is caught up, of a second at most
         time.sleep(max(0, due - time.monotonic()))
