@@ -286,7 +286,7 @@ func noStartAfterTTL(h *history) (out []string) {
 		}
 		until := r.Created.Add(within)
 		for _, s := range r.Steps {
-			if !s.StartedAt.IsZero() && !s.StartedAt.Before(until) {
+			if s.StartedAt.After(until) { // the millisecond that both are told as may have been before and after
 				out = say(out, "instruction %s was claimed at %s and had expired at %s", s.Instruction, s.StartedAt, until)
 			}
 			for _, e := range of[s.Instruction] {

@@ -135,7 +135,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		}},
 		{"StartOnce", "nobody asked for an execution", func(h *history) { h.Effects = append(h.Effects, effect{begin, "never", "x", "event-0", at(3)}) }},
 		{"NoStartAfterTTL", "it was claimed too late", func(h *history) {
-			h.run("soon").Steps[0].StartedAt = h.run("soon").Created.Add(workflowOf("soon").within)
+			h.run("soon").Steps[0].StartedAt = h.run("soon").Created.Add(workflowOf("soon").within + time.Millisecond)
 		}},
 		{"NoStartAfterTTL", "it began too late", func(h *history) {
 			for i := range h.Effects {
