@@ -243,7 +243,7 @@ func TestMemoryInAControlGroup(t *testing.T) {
 		t.Skip(err)
 	}
 	t.Cleanup(func() { groups.Close() })
-	// Where processors are short the kernel takes the zygote too while what it killed first still ends.
+	// Where processors are short the kernel has taken the zygote as well.
 	for range 3 {
 		if err = memoryInAGroup(t, groups); err == nil {
 			return
