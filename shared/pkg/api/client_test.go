@@ -327,35 +327,45 @@ func TestLongMessagesDoNotCostAHeartbeat(t *testing.T) {
 	}
 }
 
-func TestRateLimitSparesHeartbeats(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, err := api.NewClient(api.ClientOptions{BaseURL: "https://stavily.test", TLS: &tls.Config{}, Agent: agentID, RequestsPerSecond: 2, Burst: 3})
-		if err != nil {
+// limited is a client with a rate limit, whose calls take no time.
+func limited(t *testing.T, perSecond float64, burst int) *api.Client {
+	t.Helper()
+	c, err := api.NewClient(api.ClientOptions{BaseURL: "https://stavily.test", TLS: &tls.Config{}, Agent: agentID, RequestsPerSecond: perSecond, Burst: burst})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api.AnswerWith(c, roundTrip(func(r *http.Request) (*http.Response, error) {
+		var body any = api.LogBatchResponse{Accepted: 1}
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/heartbeat"):
+			body = api.HeartbeatResponse{ServerTime: now}
+		case strings.HasSuffix(r.URL.Path, "/result"):
+			body = api.ResultResponse{Acknowledged: true}
+		}
+		return answer(http.StatusOK, body), nil
+	}))
+	return c
+}
+
+// takes is how long so many calls take.
+func takes(t *testing.T, calls int, call func() error) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	for range calls {
+		if err := call(); err != nil {
 			t.Fatal(err)
 		}
-		api.AnswerWith(c, roundTrip(func(r *http.Request) (*http.Response, error) {
-			var body any = api.LogBatchResponse{Accepted: 1}
-			if strings.HasSuffix(r.URL.Path, "/heartbeat") {
-				body = api.HeartbeatResponse{ServerTime: now}
-			}
-			return answer(http.StatusOK, body), nil
-		}))
-		begin := time.Now()
-		for range 7 {
-			if _, err := c.Logs(t.Context(), logs); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if d := time.Since(begin); d != 2*time.Second {
+	}
+	return time.Since(begin)
+}
+
+func TestRateLimitSparesHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := limited(t, 2, 3)
+		if d := takes(t, 7, func() error { _, err := c.Logs(t.Context(), logs); return err }); d != 2*time.Second {
 			t.Errorf("7 calls at 2 a second after a burst of 3 took %v, want 2s", d)
 		}
-		begin = time.Now()
-		for range 7 {
-			if err := beat(t.Context(), c); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if d := time.Since(begin); d != 0 {
+		if d := takes(t, 7, func() error { return beat(t.Context(), c) }); d != 0 {
 			t.Errorf("7 heartbeats took %v, want no wait", d)
 		}
 	})
@@ -365,30 +375,11 @@ func TestRateLimitSparesHeartbeats(t *testing.T) {
 // behind claims, of which there are always more, until their leases are over.
 func TestResultsWaitForNoRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := api.NewClient(api.ClientOptions{BaseURL: "https://stavily.test", TLS: &tls.Config{}, Agent: agentID, RequestsPerSecond: 2, Burst: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		api.AnswerWith(c, roundTrip(func(r *http.Request) (*http.Response, error) {
-			var body any = api.LogBatchResponse{Accepted: 1}
-			if strings.HasSuffix(r.URL.Path, "/result") {
-				body = api.ResultResponse{Acknowledged: true}
-			}
-			return answer(http.StatusOK, body), nil
-		}))
-		begin := time.Now()
-		for range 6 {
-			if _, err := c.Result(t.Context(), "i1", api.Result{}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if d := time.Since(begin); d != 0 {
+		c := limited(t, 2, 1)
+		if d := takes(t, 6, func() error { _, err := c.Result(t.Context(), "i1", api.Result{}); return err }); d != 0 {
 			t.Errorf("6 results took %v, want no wait", d)
 		}
-		if _, err := c.Logs(t.Context(), logs); err != nil {
-			t.Fatal(err)
-		}
-		if d := time.Since(begin); d != 3*time.Second {
+		if d := takes(t, 1, func() error { _, err := c.Logs(t.Context(), logs); return err }); d != 3*time.Second {
 			t.Errorf("a call after 6 results at 2 a second waited for %v, want 3s", d)
 		}
 	})
