@@ -88,7 +88,15 @@ func (w *world) driveFaulty(ctx context.Context, r *recorder) error {
 		before, done := storeHits(hits)
 		both = before > 0 && done > 0
 	}
-	return errors.Join(b.disarmStore(dir), b.goesOn(ctx))
+	if err := b.disarmStore(dir); err != nil {
+		return err
+	}
+	for _, whom := range b.servers() {
+		// One that has met a commit of which nobody knows is still on its way to its end, by itself,
+		// which is no fault of the run later on. It is started again.
+		_ = b.process(whom).Stop()
+	}
+	return b.goesOn(ctx)
 }
 
 // stores lists the files of the store's points that end so, without that.
