@@ -61,8 +61,8 @@ func (e *Env) Compile(source string, scope Scope) (*Program, []Problem) {
 		return nil, []Problem{{0, problem}}
 	}
 	parsed, issues := e.cel.Parse(source)
-	if issues.Err() != nil {
-		return nil, []Problem{syntaxProblem(source, issues.Errors()[0])}
+	if mistakes := issues.Errors(); len(mistakes) > 0 { // Err would quote the source once for each
+		return nil, []Problem{syntaxProblem(source, mistakes[0])}
 	}
 	if celast.ExceedsDepth(parsed.NativeRep(), maxDepth) {
 		return nil, []Problem{{0, fmt.Sprintf("is nested deeper than %d: split it, or compute it in a plugin", maxDepth)}}

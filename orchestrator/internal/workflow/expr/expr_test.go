@@ -415,6 +415,7 @@ func FuzzExpr(f *testing.F) {
 	f.Add(`event.data.percent >= variables.limit && steps.clean.status == "completed"`)
 	f.Add(`event.data.items.exists(x, x > 1) ? {"a": [event.tags]} : null`)
 	f.Add(`event.data.mount.matches("^/(a|b)*") || "x" + 'y' == r"\n"`)
+	f.Add("'" + strings.Repeat("\xa6", MaxSource-1)) // a mistake for each byte
 	env, err := NewEnv(variables, nil)
 	if err != nil {
 		f.Fatal(err)
