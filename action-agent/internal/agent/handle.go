@@ -34,7 +34,9 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 		w.balance.came(offerNoRoom)
 		return
 	}
-	a := w.prepare(ctx, i, received, begun)
+	turn, leave := w.turns.take(ctx, i)
+	defer leave()
+	a := w.prepare(turn, i, received, begun)
 	defer a.leave()
 	accepted := w.rt.Audit.Begin(agent.AuditAccepted, append(fieldsOf(i), slog.String("parameters", agent.ParametersDigest(&i)))...)
 	if !w.noted(w.journal.Accept(i)) {
@@ -56,16 +58,16 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	case a.noRoom != nil:
 		w.notOurs(ctx, i, a.noRoom, log)
 	default:
-		w.start(ctx, a, log)
+		w.start(ctx, turn, a, log)
 	}
 }
 
-// start asks for the right to start what was accepted and prepared, and has it run where it is
-// given.
-func (w *worker) start(ctx context.Context, a *attempt, log *slog.Logger) {
+// start asks for the right to start what was accepted and prepared, as long as it is its turn, and
+// has it run where it is given.
+func (w *worker) start(ctx, turn context.Context, a *attempt, log *slog.Logger) {
 	i := a.i
 	close(a.claiming)
-	secrets, err := w.tracedClaim(ctx, i, a.received)
+	secrets, asked, err := w.tracedClaim(turn, i, a.received)
 	if err != nil {
 		w.notOurs(ctx, i, err, log)
 		return
@@ -81,6 +83,7 @@ func (w *worker) start(ctx context.Context, a *attempt, log *slog.Logger) {
 		w.end(ctx, i, notStarted(err.Error()))
 		return
 	}
+	a.asked = asked
 	a.answer(nil)
 	runtime.Gosched() // it comes before what is told of it
 	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
@@ -118,8 +121,9 @@ type attempt struct {
 	claiming chan struct{} // closed when it is on record and about to be claimed
 
 	answer   func(error)   // says whether it may start; the first answer counts
-	answered chan struct{} // closed once refusal is set
+	answered chan struct{} // closed once the next two are set
 	refusal  error
+	asked    time.Time // when the call was made that gave the right to start
 
 	over   chan struct{} // closed once the result is set, and nothing is left of it
 	result api.Result
@@ -247,27 +251,29 @@ func (w *worker) makeRoom(ctx context.Context, i api.Instruction, task agent.Tas
 }
 
 // claim asks for the right to start until there is an answer or the instruction has
-// expired, by this host's monotonic clock. The answer has the instruction's secrets.
-func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Time) (secrets string, err error) {
+// expired, by this host's monotonic clock. The answer has the instruction's secrets; the lease
+// counts from when it was asked for, at the earliest.
+func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Time) (secrets string, asked time.Time, err error) {
 	backoff := w.rt.Backoff()
 	expired := func() bool {
 		return i.ExpiresInSeconds > 0 && time.Since(received) >= time.Duration(i.ExpiresInSeconds)*time.Second
 	}
 	for {
 		if expired() {
-			return "", errExpired
+			return "", asked, errExpired
 		}
+		asked = time.Now()
 		answer, err := w.rt.API.Progress(ctx, i.ID, api.Progress{Status: api.Executing, Attempt: i.Attempt, Lease: i.Lease, BootID: w.rt.BootID})
 		w.rt.NoteContact(err)
 		switch {
 		case err == nil && expired(): // the answer was long on its way: it may have been given in time, but that is over
-			return "", errExpired
+			return "", asked, errExpired
 		case err == nil || !api.Retryable(err):
-			return answer.Secrets, err
+			return answer.Secrets, asked, err
 		}
 		select {
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return "", asked, context.Cause(ctx)
 		case <-time.After(backoff.Next(api.RetryAfter(err))):
 		}
 	}
@@ -293,7 +299,7 @@ func (w *worker) run(ctx context.Context, a *attempt, task agent.Task) api.Resul
 		case <-stop:
 		}
 		if !isClosed(stop) && a.refusal == nil {
-			w.renew(ctx, i, l, stop, cancel)
+			w.renew(ctx, a, l, stop, cancel)
 		}
 	})
 	var result api.Result

@@ -95,19 +95,19 @@ func (l *live) rest() (lines []string, from int) {
 }
 
 // renew reports progress until stop is closed: at once when there is something new,
-// and often enough to keep the lease and to hear of a cancellation. It cancels the
-// run when the orchestrator says so, or that the attempt is somebody else's.
-func (w *worker) renew(ctx context.Context, i api.Instruction, l *live, stop <-chan struct{}, cancel context.CancelCauseFunc) {
+// and often enough to keep the lease, which counts from when it was asked for, and to hear of a
+// cancellation. It cancels the run when the orchestrator says so, or that the attempt is somebody
+// else's.
+func (w *worker) renew(ctx context.Context, a *attempt, l *live, stop <-chan struct{}, cancel context.CancelCauseFunc) {
 	calls, end := outlive(ctx, stop)
 	defer end()
-	tick := time.NewTicker(flushEvery)
-	defer tick.Stop()
-	every := renewEvery
+	i, last, every := a.i, a.asked, renewEvery
 	if lease := time.Duration(i.LeaseSeconds) * time.Second; lease > 0 {
 		every = min(every, lease/3)
 	}
-	last := time.Now()
-	for {
+	tick := time.NewTimer(min(flushEvery, every-time.Since(last))) // at once, where much came between
+	defer tick.Stop()
+	for ; ; tick.Reset(flushEvery) {
 		select {
 		case <-stop:
 			return

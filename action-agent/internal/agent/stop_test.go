@@ -57,6 +57,58 @@ func TestAShortLeaseIsKept(t *testing.T) {
 	o.outcome("a", api.Completed)
 }
 
+// The lease counts from when it was asked for: an answer that was long on its way, or an agent that
+// stood still, leaves less of it.
+func TestALeaseThatCameLateIsRenewedAtOnce(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	install(t, o, map[string]string{"short": "time.sleep(0.8)"}, "").start()
+	late := order("a", "short")
+	late.LeaseSeconds = 3
+	o.on(claim, "a", func(int, seen) error { time.Sleep(1500 * time.Millisecond); return nil })
+	o.offer(late)
+	o.outcome("a", api.Completed)
+	if len(o.of(progress, "a")) == 0 {
+		t.Error("half of the lease was over when it began, and it was not renewed within 0.8 s")
+	}
+}
+
+// An agent that stood still may be offered the next attempt before it knows that the last one is
+// over: it stops that, and waits until nothing is left of it. A plugin that cleans up first shows
+// whether the two were there at once.
+func TestAttemptsOfOneAgentNeverOverlap(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"slow": `
+import signal
+def stop(*_):
+    time.sleep(0.5)
+    mark("order", "end")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, stop)
+mark("order", "begin")
+gate("go-" + me)
+`}, "").start()
+	begun := func(n int) {
+		await(t, "the begin of an attempt", func() bool { return strings.Count(r.file("order"), "begin") == n })
+	}
+	o.offer(order("a", "slow"))
+	begun(1)
+	second, third := order("a", "slow"), order("a", "slow")
+	second.Attempt, third.Attempt = 2, 3
+	o.offer(second)
+	begun(2)
+	o.offer(third, second) // it is had already, and stops nothing
+	begun(3)
+	r.open("go-a")
+	var ends []string
+	for _, call := range o.await(result, "a", 3) {
+		ends = append(ends, fmt.Sprintf("%d %s", call.Result.Attempt, call.Result.Status))
+	}
+	same(t, "ends", []string{"1 interrupted", "2 interrupted", "3 completed"}, ends)
+	same(t, "order", []string{"begin", "end", "begin", "end", "begin"}, strings.Fields(r.file("order")))
+}
+
 // What ends while nobody listens is told when somebody does.
 func TestTheOrchestratorIsAwayDuringTheRun(t *testing.T) {
 	t.Parallel()

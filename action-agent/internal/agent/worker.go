@@ -18,6 +18,7 @@ type worker struct {
 	journal *agent.Journal
 	host    Host
 	slots   chan struct{} // holds a token for each instruction that may run
+	turns   turns
 	ended   chan struct{} // pulse: there may be something to report
 	drained chan struct{} // closed when poll has ended, and all that it started
 
@@ -32,6 +33,7 @@ func newWorker(rt *agent.Runtime, journal *agent.Journal, host Host) *worker {
 	w := &worker{
 		rt: rt, journal: journal, host: host,
 		slots:    make(chan struct{}, rt.Config().API.MaxConcurrent),
+		turns:    turns{last: map[api.InstructionID]*turn{}},
 		ended:    make(chan struct{}, 1),
 		drained:  make(chan struct{}),
 		finished: rt.Metrics.CounterVec("instructions_total", "Instructions that ended on this agent, by outcome.", "plugin", "outcome"),
