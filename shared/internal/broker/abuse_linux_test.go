@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -225,12 +226,19 @@ func isChildOf(t *testing.T) func(int) bool {
 }
 
 func TestSignals(t *testing.T) {
-	bystander := exec.Command("/bin/sleep", "60")
-	bystander.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := bystander.Start(); err != nil {
+	var bystanders []int
+	for _, line := range []string{"sleep 60", "true"} { // one lives, one has ended and is not waited for
+		b := exec.Command("/bin/sh", "-c", "exec "+line)
+		b.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := b.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { b.Process.Kill(); b.Wait() }()
+		bystanders = append(bystanders, b.Process.Pid)
+	}
+	if err := unix.Waitid(unix.P_PID, bystanders[1], nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { bystander.Process.Kill(); bystander.Wait() }()
 	child := isChildOf(t)
 	ours, err := unix.Getpgid(0)
 	if err != nil {
@@ -238,18 +246,20 @@ func TestSignals(t *testing.T) {
 	}
 	own := func(pid int) bool {
 		group, err := unix.Getpgid(pid) // what this test starts for itself, and is in its own group, is not the plugin's
-		return pid != os.Getpid() && pid != bystander.Process.Pid && child(pid) && err == nil && group != ours
+		return pid != os.Getpid() && !slices.Contains(bystanders, pid) && child(pid) && err == nil && group != ours
 	}
 	each(t, func(t *testing.T, w way) {
 		g := expect(t, w, t.TempDir(), fmt.Sprintf(`
 import faulthandler
-A, B = os.getppid(), %d
+A, B, Z = os.getppid(), %d, %d
 def sleeper(**k): return subprocess.Popen(["/bin/sleep", "60"], **k)
 p = sleeper(); p.kill(); print(p.wait())
 p = sleeper(); p.terminate(); print(p.wait())
 p = sleeper(start_new_session=True); os.killpg(p.pid, 15); print(p.wait())
 p = sleeper(); os.kill(p.pid, 9); time.sleep(0.1); print(attempt(os.kill, p.pid, 9)); p.wait(); print(attempt(os.kill, p.pid, 9))
 print(attempt(os.kill, A, 9), attempt(os.kill, B, 9), attempt(os.kill, -1, 9), attempt(os.killpg, os.getpgid(A), 9), attempt(os.killpg, os.getpgid(B), 9), attempt(os.kill, 1, 9))
+print(attempt(os.kill, Z, 9), attempt(os.killpg, Z, 9))
+p = sleeper(start_new_session=True); p.kill(); os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT); print(attempt(os.killpg, p.pid, 9)); p.wait(); print(attempt(os.killpg, p.pid, 9))
 print(attempt(os.kill, A, 0), attempt(os.kill, A, 99))
 got = []
 signal.signal(signal.SIGUSR1, lambda n, f: got.append(n))
@@ -263,9 +273,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 pid = os.fork()
 if pid == 0: os.setsid(); os.killpg(os.getpid(), 15); time.sleep(5); os._exit(1)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-`, bystander.Process.Pid), Rules{Own: own},
+`, bystanders[0], bystanders[1]), Rules{Own: own},
 			"-9", "-15", "-15", "ok", "ESRCH",
-			"EPERM EPERM EPERM EPERM EPERM EPERM", "ok EINVAL",
+			"EPERM EPERM EPERM EPERM EPERM EPERM", "EPERM EPERM", "ok", "ESRCH", "ok EINVAL",
 			"2", "3", "EPERM", "EPERM", "-6", "-15")
 		if g.count("kill") == 0 {
 			t.Error("no signal was reported")

@@ -58,27 +58,19 @@ func toItself(n notification, self int) bool {
 	return first == self
 }
 
-// signalOne signals a process if it is the plugin's. The descriptor is opened before
-// the question, so that the answer is about the process that gets the signal.
+// signalOne signals a process if it is the plugin's; one that has ended and was not waited for takes
+// it, as with the kernel. The descriptor is opened before the question: as long as its process
+// lives or was not waited for the number is its own, and after that nothing gets the signal.
 func (s *server) signalOne(pid int, sig unix.Signal) unix.Errno {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return unix.ESRCH
 	}
 	defer unix.Close(fd)
-	if ended(fd) {
-		return 0 // as the kernel says of a process that was not waited for
-	}
-	if s.rules.Own == nil || !s.rules.Own(pid) || ended(fd) {
+	if s.rules.Own == nil || !s.rules.Own(pid) {
 		return unix.EPERM
 	}
 	return errnoOf(unix.PidfdSendSignal(fd, sig, nil, 0))
-}
-
-func ended(pidfd int) bool {
-	events := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	ready, err := unix.Poll(events, 0)
-	return err == nil && ready > 0
 }
 
 // signalGroup signals the members of a process group that are the plugin's: all of
