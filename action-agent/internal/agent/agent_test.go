@@ -319,6 +319,33 @@ func TestOneResultDoesNotHoldUpTheOthers(t *testing.T) {
 	o.await(result, "poison", len(o.of(result, "poison"))+1) // and it is still tried
 }
 
+// Results that wait are under way together: one after the other they would take a round trip each.
+func TestResultsAreSentTogether(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"gated": gated}, "").start()
+	ids := []api.InstructionID{"a", "b", "c"}
+	for _, id := range ids {
+		o.on(result, id, func(int, seen) error {
+			for _, other := range ids {
+				o.await(result, other, 1)
+			}
+			return nil
+		})
+		o.offer(order(string(id), "gated"))
+		r.file("ran-" + string(id))
+	}
+	o.setAway(true)
+	for _, id := range ids {
+		r.open("go-" + string(id))
+		await(t, "the end of "+string(id), func() bool { return r.journalled(id, "ended") })
+	}
+	o.setAway(false)
+	for _, id := range ids {
+		o.outcome(id, api.Completed)
+	}
+}
+
 // At most max_concurrent run, and a free place is used as soon as there is one.
 func TestConcurrency(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -236,31 +238,45 @@ func (w *worker) farewell(ctx context.Context) {
 	}
 }
 
-// sendAll sends what the journal holds. Where nobody answers it stops; a result that
-// the orchestrator stumbles over is left for the next time and holds up no other.
+// togetherAtMost is how many results are under way at a time: far from the orchestrator one after the
+// other would come behind what runs. The orchestrator takes more of one agent.
+const togetherAtMost = 8
+
+// sendAll sends what the journal holds, the oldest first. Where nobody answers it begins no more; a
+// result that the orchestrator stumbles over is left for the next time and holds up no other.
 func (w *worker) sendAll(ctx context.Context) error {
-	var left error
+	var calls errgroup.Group
+	calls.SetLimit(min(cap(w.slots), togetherAtMost))
+	var nobody atomic.Bool
 	for _, e := range w.journal.Unreported() {
-		w.beatReport()
-		begin := time.Now()
-		_, err := w.rt.API.Result(ctx, e.ID, *e.Result)
-		w.rt.NoteContact(err)
-		w.traceReport(e, begin, err)
-		if api.CodeOf(err) == api.CodeInternal {
-			left = err
-			continue
+		if nobody.Load() {
+			break
 		}
-		if err != nil && !final(err) {
+		calls.Go(func() error {
+			err := w.send(ctx, e)
+			if err != nil && api.CodeOf(err) != api.CodeInternal {
+				nobody.Store(true)
+			}
 			return err
-		}
-		if err != nil {
-			w.rt.Log.Warn("result refused", telemetry.KeyInstruction, e.ID, telemetry.KeyAttempt, e.Attempt, telemetry.KeyError, err)
-		}
-		if err := w.journal.Reported(e.ID, e.Attempt); err != nil {
-			return err
-		}
+		})
 	}
-	return left
+	return calls.Wait()
+}
+
+// send sends a result, and has the journal know when the orchestrator has had the last word.
+func (w *worker) send(ctx context.Context, e agent.JournalEntry) error {
+	w.beatReport()
+	begin := time.Now()
+	_, err := w.rt.API.Result(ctx, e.ID, *e.Result)
+	w.rt.NoteContact(err)
+	w.traceReport(e, begin, err)
+	if err != nil && !final(err) {
+		return err
+	}
+	if err != nil {
+		w.rt.Log.Warn("result refused", telemetry.KeyInstruction, e.ID, telemetry.KeyAttempt, e.Attempt, telemetry.KeyError, err)
+	}
+	return w.journal.Reported(e.ID, e.Attempt)
 }
 
 func (w *worker) beatReport() {
