@@ -185,7 +185,7 @@ pauses: COUNT := 200
 pauses: WORLDS := 16
 pauses: LONGEST := 10m
 pauses: build ## COUNT (200) pauses of agents and the server, of a second to LONGEST (10m), in WORLDS (16) side by side: nothing begins twice
-	$(GO) run ./test/chaos -pauses -count $(COUNT) -worlds $(WORLDS) -longest $(LONGEST) -rate 3 -events 0.5 -instructions 0.05 -python $(PYTHON) $(CHAOS)
+	$(GO) run ./test/chaos -pauses -count $(COUNT) -worlds $(WORLDS) -longest $(LONGEST) -rate 3 -events 0.2 -instructions 0.05 -python $(PYTHON) $(CHAOS)
 
 .PHONY: partitions
 partitions: MINUTES := 30
@@ -205,9 +205,10 @@ build-failpoints:
 
 failpoints: COUNT := 1
 failpoints: WORLDS := 1
-failpoints: build-failpoints ## Each action at each failpoint COUNT (1) times, in WORLDS (1) side by side, under load; FAILPOINTS="-cells 40 -match action-agent" for fewer
+failpoints: RATE := 20
+failpoints: build-failpoints ## Each action at each failpoint COUNT (1) times, in WORLDS (1) side by side, under RATE (20) events a second each; FAILPOINTS="-cells 40 -match action-agent" for fewer
 	$(GO) test -count=1 -tags failpoints ./internal/failpoint
-	$(GO) run ./test/chaos -points -bin bin/failpoints -count $(COUNT) -worlds $(WORLDS) -python $(PYTHON) -rate 20 -events 2 -instructions 0.5 $(FAILPOINTS)
+	$(GO) run ./test/chaos -points -bin bin/failpoints -count $(COUNT) -worlds $(WORLDS) -python $(PYTHON) -rate $(RATE) -events 1 -instructions 0.2 $(FAILPOINTS)
 
 store-faults: COUNT := 200
 store-faults: build-failpoints ## One in a hundred calls of the server's store fails under load, before or after it was done, until COUNT (200) did: on SQLite, then with two servers on PostgreSQL

@@ -385,6 +385,9 @@ func (b *bench) summary(known []cell, cells int) error {
 	if b.most > 0 || b.match != "" {
 		return nil
 	}
+	if b.byName {
+		not = nil // for most there was no cell
+	}
 	if len(not)+len(unreached) > 0 {
 		return fmt.Errorf("never hit: %s; of the source: %s", strings.Join(not, ", "), strings.Join(unreached, ", "))
 	}
