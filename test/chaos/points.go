@@ -382,11 +382,8 @@ func (b *bench) summary(known []cell, cells int) error {
 	}
 	unreached := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return reached[n] })
 	fmt.Printf("  %d points in %d places of the source; %d cells, %d hit; points hit %d, places hit %d; points by program %v\n", len(known), len(names), cells, hits, len(known)-len(not), len(names)-len(unreached), of)
-	if b.most > 0 || b.match != "" {
-		return nil
-	}
-	if b.byName {
-		not = nil // for most there was no cell
+	if b.most > 0 || b.match != "" || b.byName {
+		return nil // there was no cell for most
 	}
 	if len(not)+len(unreached) > 0 {
 		return fmt.Errorf("never hit: %s; of the source: %s", strings.Join(not, ", "), strings.Join(unreached, ", "))
