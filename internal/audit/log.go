@@ -181,10 +181,20 @@ func (l *Log) join(entries ...entry) (g *group, leads bool) {
 	return l.group, leads
 }
 
-// lead waits for its turn, lets nobody join g any more, and writes it.
+var errPanicked = fmt.Errorf("%w: a panic while it was written to", ErrBroken)
+
+// lead waits for its turn, lets nobody join g any more, and writes it. After a panic on the way the
+// log is broken, and nobody waits for what does not come.
 func (l *Log) lead(g *group) {
 	l.commit.Lock()
 	defer l.commit.Unlock()
+	g.err = errPanicked
+	defer func() {
+		if g.err == errPanicked {
+			l.broken = errPanicked
+		}
+		close(g.done)
+	}()
 	l.mu.Lock()
 	l.group = nil
 	held, lost := l.held, l.lost
@@ -205,7 +215,6 @@ func (l *Log) lead(g *group) {
 	}
 	l.tell(err)
 	g.err = err
-	close(g.done)
 }
 
 func (l *Log) tell(err error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func write(t *testing.T, path string, n int) {
@@ -233,6 +234,27 @@ func TestAFailedFlushIsTheEnd(t *testing.T) {
 	write(t, path, 1) // a new process recovers
 	if r := verify(t, path); len(r.Findings) != 0 {
 		t.Errorf("found %v", r.Findings)
+	}
+}
+
+// A panic in a part of an agent is the error of that part, and the others end in order.
+func TestAPanicKeepsNobodyWaiting(t *testing.T) {
+	l := Open(filepath.Join(t.TempDir(), "audit.log"), Options{sync: func(*os.File) error { panic("in the middle") }})
+	g, _ := l.join(l.entry("tested"))
+	func() {
+		defer func() { _ = recover() }()
+		l.lead(g)
+	}()
+	select {
+	case <-g.done:
+		if !errors.Is(g.err, ErrBroken) {
+			t.Errorf("who was to be written hears %v, want ErrBroken", g.err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("who was to be written waits for what does not come")
+	}
+	if err := l.Record("tested"); !errors.Is(err, ErrBroken) {
+		t.Errorf("Record = %v after a panic, want ErrBroken", err)
 	}
 }
 

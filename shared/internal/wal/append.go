@@ -26,11 +26,7 @@ func (l *Log) Append(payload []byte) (seq uint64, err error) {
 	}
 	g, place, leads := l.join(payload)
 	if leads {
-		l.commit.Lock()
-		l.closeGroup(g)
-		g.first, g.err = l.flush(g.buf, g.count)
-		close(g.done)
-		l.commit.Unlock()
+		l.lead(g)
 	}
 	<-g.done
 	if g.err != nil {
@@ -50,6 +46,24 @@ func (l *Log) join(payload []byte) (g *group, place uint64, leads bool) {
 	g.buf = appendRecord(g.buf, payload)
 	g.count++
 	return g, place, leads
+}
+
+var errPanicked = fmt.Errorf("%w: a panic while it was written to", ErrBroken)
+
+// lead makes g durable and wakes all that are in it. After a panic on the way the log is broken, and
+// nobody waits for what does not come.
+func (l *Log) lead(g *group) {
+	l.commit.Lock()
+	defer l.commit.Unlock()
+	g.err = errPanicked
+	defer func() {
+		if g.err == errPanicked {
+			l.failed = errPanicked
+		}
+		close(g.done)
+	}()
+	l.closeGroup(g)
+	g.first, g.err = l.flush(g.buf, g.count)
 }
 
 // closeGroup lets nobody join g any more.

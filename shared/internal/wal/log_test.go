@@ -90,6 +90,52 @@ func TestNumbersGoOnAfterReopening(t *testing.T) {
 	}
 }
 
+// A panic in a part of an agent is the error of that part, and the others end in order: they must not
+// wait for ever for what it was about to write.
+func TestAPanicKeepsNobodyWaiting(t *testing.T) {
+	d := newDisk()
+	l, _ := open(t, t.TempDir(), Options{disk: d})
+	d.before = func(string, string) error { panic("in the middle") }
+	ended := make(chan error, 3)
+	add := func() {
+		defer func() {
+			if r := recover(); r != nil {
+				ended <- fmt.Errorf("%w: %v", ErrBroken, r)
+			}
+		}()
+		_, err := l.Append([]byte("record"))
+		ended <- err
+	}
+	l.commit.Lock() // until two share a group
+	go add()
+	go add()
+	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		l.mu.RLock()
+		together := l.group != nil && l.group.count == 2
+		l.mu.RUnlock()
+		if together {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("two records do not come together")
+		}
+	}
+	l.commit.Unlock()
+	for n := range 3 {
+		if n == 2 {
+			go add() // and one that comes later
+		}
+		select {
+		case err := <-ended:
+			if !errors.Is(err, ErrBroken) {
+				t.Errorf("record %d: %v, want ErrBroken", n, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("a record waits for what does not come")
+		}
+	}
+}
+
 func TestConcurrentAppendsShareSyncs(t *testing.T) {
 	d := newDisk()
 	var gate sync.Mutex
