@@ -21,12 +21,7 @@ import (
 // the plugin has answered, and maybe again.
 func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Time, begun func()) {
 	log := w.rt.Log.With(telemetry.KeyInstruction, i.ID, telemetry.KeyAttempt, i.Attempt, telemetry.KeyPlugin, i.PluginID)
-	if w.journal.Seen(i.ID, i.Attempt) {
-		log.Warn("offered again what this agent has had: not run a second time")
-		w.balance.came(offerRepeated)
-		if w.noted(w.journal.Again(i)) {
-			w.reportSoon()
-		}
+	if w.had(i, log) {
 		return
 	}
 	if err := w.rt.Room(); err != nil {
@@ -36,6 +31,9 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	}
 	turn, leave := w.turns.take(ctx, i)
 	defer leave()
+	if w.had(i, log) { // while this one waited
+		return
+	}
 	a := w.prepare(turn, i, received, begun)
 	defer a.leave()
 	accepted := w.rt.Audit.Begin(agent.AuditAccepted, append(fieldsOf(i), slog.String("parameters", agent.ParametersDigest(&i)))...)
@@ -60,6 +58,19 @@ func (w *worker) handle(ctx context.Context, i api.Instruction, received time.Ti
 	default:
 		w.start(ctx, turn, a, log)
 	}
+}
+
+// had reports whether an attempt must not be accepted again, and has that told where it may have run.
+func (w *worker) had(i api.Instruction, log *slog.Logger) bool {
+	if !w.journal.Seen(i.ID, i.Attempt) {
+		return false
+	}
+	log.Warn("offered again what this agent has had: not run a second time")
+	w.balance.came(offerRepeated)
+	if w.noted(w.journal.Again(i)) {
+		w.reportSoon()
+	}
+	return true
 }
 
 // start asks for the right to start what was accepted and prepared, as long as it is its turn, and

@@ -96,7 +96,7 @@ gate("go-" + me)
 	begun(1)
 	second, third := order("a", "slow"), order("a", "slow")
 	second.Attempt, third.Attempt = 2, 3
-	o.offer(second)
+	o.offer(second, second) // under another lease, as the first ran out while it waited
 	begun(2)
 	o.offer(third, second) // it is had already, and stops nothing
 	begun(3)
@@ -107,6 +107,9 @@ gate("go-" + me)
 	}
 	same(t, "ends", []string{"1 interrupted", "2 interrupted", "3 completed"}, ends)
 	same(t, "order", []string{"begin", "end", "begin", "end", "begin"}, strings.Fields(r.file("order")))
+	if strings.Contains(r.log.String(), "the journal takes nothing") {
+		t.Error("what had been taken while an offer of it waited was taken for trouble with the journal")
+	}
 }
 
 // What ends while nobody listens is told when somebody does.

@@ -24,21 +24,31 @@ type turn struct {
 }
 
 // take gives an attempt its turn: those of its instruction with a lower number are stopped, and it
-// waits until nothing is left of them. One that comes after a higher number need not wait: it has
-// no lease any more. The context that is returned ends with errFenced when a higher one
-// comes. The caller calls leave when all is done.
+// waits until nothing is left of them; and of one with its own number, which is the same attempt
+// under another lease. One that comes after a higher number need not wait: it has no lease any more.
+// The context that is returned ends with errFenced when a higher one comes. The caller calls leave
+// when all is done.
 func (t *turns) take(ctx context.Context, i api.Instruction) (_ context.Context, leave func()) {
 	ctx, stop := context.WithCancelCause(ctx)
 	mine := &turn{attempt: i.Attempt, stop: stop, over: make(chan struct{})}
 	t.mu.Lock()
 	before := t.last[i.ID]
-	if before == nil || before.attempt < i.Attempt {
+	if before != nil && before.attempt > i.Attempt {
+		before = nil
+	} else {
 		t.last[i.ID] = mine
 	}
 	t.mu.Unlock()
-	if before != nil && before.attempt < i.Attempt {
-		before.stop(errFenced)
-		<-before.over
+	if before != nil {
+		if before.attempt < i.Attempt {
+			before.stop(errFenced)
+		}
+		select {
+		case <-before.over:
+		case <-ctx.Done(): // what ends this one while it waits ends the one that it waits for
+			before.stop(context.Cause(ctx))
+			<-before.over
+		}
 	}
 	return ctx, func() {
 		t.mu.Lock()
