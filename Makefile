@@ -208,7 +208,7 @@ failpoints: WORLDS := 1
 failpoints: RATE := 20
 failpoints: build-failpoints ## Each action at each failpoint COUNT (1) times, in WORLDS (1) side by side, under RATE (20) events a second each; FAILPOINTS="-cells 40 -match action-agent" for fewer
 	$(GO) test -count=1 -tags failpoints ./internal/failpoint
-	$(GO) run ./test/chaos -points -bin bin/failpoints -count $(COUNT) -worlds $(WORLDS) -python $(PYTHON) -rate $(RATE) -events 1 -instructions 0.2 $(FAILPOINTS)
+	$(GO) run ./test/chaos -points -bin bin/failpoints -count $(COUNT) -worlds $(WORLDS) -python $(PYTHON) -rate $(RATE) -events 2 -instructions 0.5 $(FAILPOINTS)
 
 store-faults: COUNT := 200
 store-faults: build-failpoints ## One in a hundred calls of the server's store fails under load, before or after it was done, until COUNT (200) did: on SQLite, then with two servers on PostgreSQL
