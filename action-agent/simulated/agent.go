@@ -15,6 +15,8 @@ import (
 // Options of an agent. Bare.Role is set by Run.
 type Options struct {
 	Bare agent.Bare
+	// Prepare takes the time until that process waits for its command; nil: none.
+	Prepare func(context.Context, *api.Instruction)
 	// Execute stands for the process of a plugin. It is ended by its context, and must then
 	// return a result that says so, as a process that is killed does.
 	Execute func(context.Context, *api.Instruction) api.Result
@@ -28,7 +30,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeAll()) }()
-	components, err := role.Components(rt, host{o.Execute})
+	components, err := role.Components(rt, host{o.Prepare, o.Execute})
 	if err != nil {
 		return err
 	}
@@ -43,6 +45,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // host has every plugin and confines it as is asked for.
 type host struct {
+	prepare func(context.Context, *api.Instruction)
 	execute func(context.Context, *api.Instruction) api.Result
 }
 
@@ -61,6 +64,9 @@ func (host) Examine(t agent.Task) (agent.Task, error) { return t, nil }
 func (host) MakeRoom(context.Context, agent.Task) (func(), error) { return func() {}, nil }
 
 func (h host) Execute(ctx context.Context, t agent.Task) api.Result {
+	if h.prepare != nil {
+		h.prepare(ctx, t.Instruction)
+	}
 	if err := t.Ready(); err != nil {
 		return api.Result{Status: api.Failed, ErrorMessage: err.Error()}
 	}

@@ -51,7 +51,7 @@ func (w *world) startAgent(n *node, dir string, number int) {
 	w.note("%s starts", l.name())
 	n.life.Store(l)
 	if n.typ == api.Action {
-		w.living.Go(func() { l.ended(actionagent.Run(l.ctx, actionagent.Options{Bare: bare, Execute: l.execute})) })
+		w.living.Go(func() { l.ended(actionagent.Run(l.ctx, actionagent.Options{Bare: bare, Prepare: l.prepare, Execute: l.execute})) })
 		return
 	}
 	sensor, err := sensoragent.Open(bare)
@@ -127,6 +127,20 @@ func tear(dir string, bytes int) error {
 	}
 	_, err = f.Write(make([]byte, bytes))
 	return errors.Join(err, f.Close())
+}
+
+// prepare is how long the process of a plugin takes until it waits for its command: in some lives
+// now and then longer than a lease, which is renewed meanwhile, or than the attempt's whole time.
+func (l *life) prepare(ctx context.Context, i *api.Instruction) {
+	w := l.w
+	d := w.draw("prepare", l.name(), w.label(string(i.ID)), i.Attempt)
+	switch {
+	case !chance(w.draw("slow processes"), 0.3):
+	case w.history.harmed && w.harm(d, 0.02):
+		sleep(ctx, span(d, lifetime/2, 2*lifetime))
+	case chance(d, 0.05):
+		sleep(ctx, span(d, time.Second, 2*lease))
+	}
 }
 
 // execute stands for the process of a plugin: it has its effect at its beginning and tells at

@@ -78,7 +78,7 @@ func (w *worker) had(i api.Instruction, log *slog.Logger) bool {
 func (w *worker) start(ctx, turn context.Context, a *attempt, log *slog.Logger) {
 	i := a.i
 	close(a.claiming)
-	secrets, asked, err := w.tracedClaim(turn, i, a.received)
+	secrets, l, err := w.tracedClaim(turn, i, a.received)
 	if err != nil {
 		w.notOurs(ctx, i, err, log)
 		return
@@ -94,7 +94,7 @@ func (w *worker) start(ctx, turn context.Context, a *attempt, log *slog.Logger) 
 		w.end(ctx, i, notStarted(err.Error()))
 		return
 	}
-	a.asked = asked
+	a.lease.Store(l)
 	a.answer(nil)
 	runtime.Gosched() // it comes before what is told of it
 	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
@@ -117,92 +117,6 @@ func (w *worker) notOurs(ctx context.Context, i api.Instruction, why error, log 
 		w.balance.came(offerReleased)
 		w.noted(w.journal.Reported(i.ID, i.Attempt))
 	}
-}
-
-// attempt is one offer that is being prepared, and then runs, beside who asks for the right to.
-type attempt struct {
-	i        api.Instruction
-	received time.Time
-	stop     context.CancelFunc // of what is prepared
-
-	examined    chan struct{} // closed once the next three are set
-	task        agent.Task
-	err, noRoom error // why it is refused here; why there is no memory for it
-
-	claiming chan struct{} // closed when it is on record and about to be claimed
-
-	answer   func(error)   // says whether it may start; the first answer counts
-	answered chan struct{} // closed once the next two are set
-	refusal  error
-	asked    time.Time // when the call was made that gave the right to start
-
-	over   chan struct{} // closed once the result is set, and nothing is left of it
-	result api.Result
-}
-
-var errNoRight = errors.New("there is no right to start it")
-
-// prepare begins an attempt: it is examined and waits for memory. While it is claimed all that
-// its process needs is made, until only the answer is missing. It starts when that comes.
-func (w *worker) prepare(ctx context.Context, i api.Instruction, received time.Time, begun func()) *attempt {
-	a := &attempt{i: i, received: received, examined: make(chan struct{}), claiming: make(chan struct{}), answered: make(chan struct{}), over: make(chan struct{})}
-	var once sync.Once
-	a.answer = func(refusal error) {
-		once.Do(func() {
-			a.refusal = refusal
-			close(a.answered)
-		})
-	}
-	waiting, stop := context.WithCancel(ctx)
-	a.stop = stop
-	go func() { // ends with the attempt, for which handle waits
-		defer close(a.over)
-		var release, leave func()
-		a.task, release, a.err = w.examine(i)
-		defer release()
-		if a.err == nil {
-			leave, a.noRoom = w.makeRoom(waiting, i, a.task, received)
-			defer leave()
-		}
-		close(a.examined)
-		if a.err != nil || a.noRoom != nil || !a.mayPrepare() {
-			return
-		}
-		a.task.Ready = a.mayStart
-		a.task.Answered = func(int) { begun() }
-		a.result = w.tracedRun(ctx, a)
-	}()
-	return a
-}
-
-// late reports whether nothing can be prepared before the claim was answered.
-func (a *attempt) late() bool { return len(a.i.Secrets) > 0 || agent.Installs(a.i.InstructionType) }
-
-// mayPrepare waits until its process may be prepared: earlier that would only slow down the
-// disk, which has to have the attempt first.
-func (a *attempt) mayPrepare() bool {
-	if a.late() {
-		return a.mayStart() == nil
-	}
-	select {
-	case <-a.claiming:
-		return true
-	case <-a.answered: // it is not claimed, or was before this goroutine came to look
-		return a.refusal == nil
-	}
-}
-
-// mayStart waits until that is known.
-func (a *attempt) mayStart() error {
-	<-a.answered
-	return a.refusal
-}
-
-// leave ends an attempt that was not given the right to start, and waits for the end of any.
-func (a *attempt) leave() {
-	a.answer(errNoRight)
-	a.stop()
-	<-a.over
 }
 
 // recordStart returns once it is durable that the plugin is about to be started.
@@ -248,8 +162,6 @@ func (w *worker) examine(i api.Instruction) (t agent.Task, release func(), err e
 
 func nothing() {}
 
-var errExpired = errors.New("it expired before it could start")
-
 // makeRoom waits for memory to run an instruction's plugin in, before it is claimed: what
 // waits has not started, and can expire.
 func (w *worker) makeRoom(ctx context.Context, i api.Instruction, task agent.Task, received time.Time) (leave func(), err error) {
@@ -262,29 +174,25 @@ func (w *worker) makeRoom(ctx context.Context, i api.Instruction, task agent.Tas
 }
 
 // claim asks for the right to start until there is an answer or the instruction has
-// expired, by this host's monotonic clock. The answer has the instruction's secrets; the lease
-// counts from when it was asked for, at the earliest.
-func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Time) (secrets string, asked time.Time, err error) {
+// expired, by this host's monotonic clock. The answer has the instruction's secrets.
+func (w *worker) claim(ctx context.Context, i api.Instruction, received time.Time) (secrets string, l *lease, err error) {
 	backoff := w.rt.Backoff()
-	expired := func() bool {
-		return i.ExpiresInSeconds > 0 && time.Since(received) >= time.Duration(i.ExpiresInSeconds)*time.Second
-	}
 	for {
-		if expired() {
-			return "", asked, errExpired
+		if isOver(&i, received) {
+			return "", nil, errExpired
 		}
-		asked = time.Now()
+		asked := time.Now()
 		answer, err := w.rt.API.Progress(ctx, i.ID, api.Progress{Status: api.Executing, Attempt: i.Attempt, Lease: i.Lease, BootID: w.rt.BootID})
 		w.rt.NoteContact(err)
 		switch {
-		case err == nil && expired(): // the answer was long on its way: it may have been given in time, but that is over
-			return "", asked, errExpired
+		case err == nil && isOver(&i, received): // the answer was long on its way: it may have been given in time, but that is over
+			return "", nil, errExpired
 		case err == nil || !api.Retryable(err):
-			return answer.Secrets, asked, err
+			return answer.Secrets, leased(&i, answer, asked), err
 		}
 		select {
 		case <-ctx.Done():
-			return "", asked, context.Cause(ctx)
+			return "", nil, context.Cause(ctx)
 		case <-time.After(backoff.Next(api.RetryAfter(err))):
 		}
 	}
@@ -322,6 +230,13 @@ func (w *worker) run(ctx context.Context, a *attempt, task agent.Task) api.Resul
 	}
 	close(stop)
 	renewing.Wait()
+	switch {
+	case a.missed == nil:
+	case errors.Is(a.missed, errExpired):
+		return api.Result{Status: api.Expired, ErrorMessage: a.missed.Error()}
+	default:
+		return notStarted(a.missed.Error())
+	}
 	result.ExecutionLog, result.LogFrom = l.rest()
 	stopped := result.Status == api.Cancelled || ctx.Err() != nil && result.ExitCode == nil && result.Status != api.Completed // or kept from starting
 	cause := context.Cause(ctx)

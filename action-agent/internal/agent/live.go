@@ -101,9 +101,9 @@ func (l *live) rest() (lines []string, from int) {
 func (w *worker) renew(ctx context.Context, a *attempt, l *live, stop <-chan struct{}, cancel context.CancelCauseFunc) {
 	calls, end := outlive(ctx, stop)
 	defer end()
-	i, last, every := a.i, a.asked, renewEvery
-	if lease := time.Duration(i.LeaseSeconds) * time.Second; lease > 0 {
-		every = min(every, lease/3)
+	i, last, every := a.i, a.lease.Load().asked, renewEvery
+	if lasts := a.lease.Load().lasts; lasts > 0 {
+		every = min(every, lasts/3)
 	}
 	tick := time.NewTimer(min(flushEvery, every-time.Since(last))) // at once, where much came between
 	defer tick.Stop()
@@ -130,6 +130,7 @@ func (w *worker) renew(ctx context.Context, a *attempt, l *live, stop <-chan str
 			cancel(errCancelled)
 			return
 		case err == nil:
+			a.lease.Store(leased(&i, answer, last))
 		case final(err):
 			w.rt.Log.Warn("stopping", telemetry.KeyInstruction, i.ID, telemetry.KeyAttempt, i.Attempt, telemetry.KeyError, err)
 			cancel(errFenced)

@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // The next poll waits for what the last one brought, and not for long.
@@ -44,5 +47,35 @@ func TestAnAttemptMayBeAnsweredBeforeItIsPrepared(t *testing.T) {
 				t.Fatalf("with refusal %v: runs %v", refusal, refusal != nil)
 			}
 		}
+	}
+}
+
+// A right that came in time is none any more when its time or its lease is over: the agent may have
+// stood still since, or waited for its disk. A lease that was renewed is as good as new.
+func TestARightToStartEnds(t *testing.T) {
+	for _, of := range []struct {
+		what             string
+		expires, leaseOf int // s
+		renewed          bool
+		want             error
+	}{
+		{"in time", 10, 10, false, nil},
+		{"neither is bounded", 0, 0, false, nil},
+		{"its time is over", 3, 10, false, errExpired},
+		{"its lease is over", 10, 3, false, errLeaseOver},
+		{"its lease was renewed", 10, 3, true, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := &attempt{i: api.Instruction{ExpiresInSeconds: of.expires, LeaseSeconds: of.leaseOf}, received: time.Now(), answered: make(chan struct{})}
+			a.lease.Store(leased(&a.i, api.ProgressResponse{}, time.Now()))
+			close(a.answered)
+			time.Sleep(3 * time.Second)
+			if of.renewed {
+				a.lease.Store(leased(&a.i, api.ProgressResponse{}, time.Now()))
+			}
+			if err := a.mayStart(); !errors.Is(err, of.want) || a.missed != err {
+				t.Errorf("%s: %v, want %v", of.what, err, of.want)
+			}
+		})
 	}
 }

@@ -73,6 +73,19 @@ func TestALeaseThatCameLateIsRenewedAtOnce(t *testing.T) {
 	}
 }
 
+// What is not leased any more when it is about to start may be another agent's by now.
+func TestAfterItsLeaseNothingStarts(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "").start()
+	late := order("a", "quick")
+	late.LeaseSeconds = 1
+	o.on(claim, "a", func(int, seen) error { time.Sleep(1100 * time.Millisecond); return nil })
+	o.offer(late)
+	got := o.outcome("a", api.Interrupted)
+	same(t, "details and runs", []any{`{"started":false}`, 0}, []any{string(got.ErrorDetails), r.runs("a")})
+}
+
 // An agent that stood still may be offered the next attempt before it knows that the last one is
 // over: it stops that, and waits until nothing is left of it. A plugin that cleans up first shows
 // whether the two were there at once.

@@ -15,14 +15,14 @@ func (w *worker) below(i api.Instruction, name string, kind trace.Kind, begin ti
 		Set(trace.KeyInstruction, string(i.ID)).SetInt("stavily.attempt", int64(i.Attempt)).Set(trace.KeyPlugin, string(i.PluginID))
 }
 
-func (w *worker) tracedClaim(ctx context.Context, i api.Instruction, received time.Time) (secrets string, asked time.Time, err error) {
+func (w *worker) tracedClaim(ctx context.Context, i api.Instruction, received time.Time) (secrets string, l *lease, err error) {
 	span := w.below(i, "instruction.claim", trace.Client, time.Now())
-	secrets, asked, err = w.claim(ctx, i, received)
+	secrets, l, err = w.claim(ctx, i, received)
 	if err != nil {
 		span.Fail(err.Error())
 	}
 	span.End()
-	return secrets, asked, err
+	return secrets, l, err
 }
 
 // tracedRun runs the plugin in a span, which the plugin finds in TRACEPARENT. Where tracing
