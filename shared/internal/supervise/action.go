@@ -18,7 +18,7 @@ type Action struct {
 	Command  plugin.Command // contract stdio: execute_action or send_output
 	Flags    []string       // contract script: follow the arguments of the Spec
 
-	// Ready is called once the process that was forked waits for its command, which it gets
+	// Ready is called once a process of contract stdio waits for its command, which it gets
 	// when this returns; its error ends the process, which was asked nothing. It may be nil.
 	Ready func() error
 
@@ -54,18 +54,13 @@ func RunAction(ctx context.Context, a Action) (ActionResult, error) {
 		return ofScript(ctx, r), err
 	}
 	asked := make(chan struct{})
-	if a.Ready != nil {
+	if a.Ready != nil && a.Fork != nil {
 		a.Spec.Asked = asked
 	}
 	s, err := begin(ctx, a.Options, a.Contract == plugin.Detect && a.Fork == nil)
 	if err != nil {
 		return ActionResult{}, err
 	}
-	if err := a.allowed(s); err != nil {
-		_, left := s.Close(0)
-		return ActionResult{}, errors.Join(err, left)
-	}
-	close(asked)
 	// The process obeys ctx. Calls do not, so that an answer within the grace is heard.
 	calls := context.WithoutCancel(ctx)
 	if a.Fork == nil {
@@ -81,6 +76,11 @@ func RunAction(ctx context.Context, a Action) (ActionResult, error) {
 	}
 	var response plugin.Response
 	if err == nil {
+		if err := a.allowed(s); err != nil {
+			_, left := s.Close(0)
+			return ActionResult{}, errors.Join(err, left)
+		}
+		close(asked)
 		response, err = s.Call(calls, a.Command)
 		if err == nil && a.Answered != nil {
 			a.Answered(s.Pid())
@@ -103,7 +103,7 @@ func (a *Action) allowed(s *Session) error {
 	if err := a.Ready(); err != nil {
 		return err
 	}
-	if fault := s.Err(); fault != nil {
+	if fault := s.Err(); fault != nil && a.Fork != nil { // any other process is asked, and says so itself
 		return fmt.Errorf("%w: %w", ErrUnasked, fault)
 	}
 	return nil

@@ -23,13 +23,15 @@ import (
 // lease are the caller's to add.
 func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
 	begin := time.Now()
-	mayStart := t.Ready
-	t.Ready = func() (err error) { // what is prepared while the right to start is waited for is no part of the run
+	mayStart, begun := t.Ready, false
+	t.Ready = func() (err error) {
 		if mayStart != nil {
 			err = mayStart()
 		}
-		_ = failpoint.Hit("execute.before")
-		begin = time.Now()
+		if !begun { // what is prepared while the right to start is waited for is no part of the run
+			_ = failpoint.Hit("execute.before")
+			begun, begin = true, time.Now()
+		}
 		return err
 	}
 	result, err := p.execute(ctx, t)
@@ -92,9 +94,7 @@ func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMess
 		if err != nil {
 			return err
 		}
-		ready := t.Ready
 		if t.seat == nil { // a program runs from its start on, a fork when it is asked something
-			ready = nil
 			if err := t.ready(); err != nil {
 				return err
 			}
@@ -106,7 +106,7 @@ func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMess
 			Contract: t.Plugin.Runtime.Contract, Answered: t.Answered,
 			Command: t.command(t.Instruction.InputData, r.spec.Limits),
 			Flags:   flags,
-			Ready:   ready,
+			Ready:   t.Ready,
 		})
 		if errors.Is(err, supervise.ErrUnasked) {
 			return fmt.Errorf("%w: %w", warm.ErrCold, err)

@@ -40,7 +40,8 @@ type Task struct {
 	seat   *warm.Seat // where set, the process is forked instead of started
 
 	// Ready is called once all is prepared and nothing has been started, and may be called
-	// again; its error keeps the process from being started. It may be nil.
+	// again, at the latest before a process that has started is given its command; its error
+	// keeps it from being started, or from being given one. It may be nil.
 	Ready func() error
 
 	// Trigger takes a sensor's event and returns once it is durable; nil refuses.

@@ -139,6 +139,18 @@ return {}
 		if got := h.Execute(t.Context(), task); got.Status != api.Failed || !strings.Contains(got.ErrorMessage, "not yet") || ran() != n {
 			t.Errorf("%s: %+v, ran %d times", kind, got, ran())
 		}
+		asked := 0
+		task.Ready = func() error { // it takes time until a program that was started waits for its command
+			if asked++; asked == 2 {
+				return errors.New("not any more")
+			}
+			return nil
+		}
+		if n == 0 {
+			if got := h.Execute(t.Context(), task); got.Status != api.Failed || !strings.Contains(got.ErrorMessage, "not any more") || ran() != 0 {
+				t.Errorf("%s: %+v, ran %d times", kind, got, ran())
+			}
+		}
 		task.Ready = func() error { return nil }
 		if got := h.Execute(t.Context(), task); got.Status != api.Completed || ran() != n+1 {
 			t.Errorf("%s: %+v, ran %d times", kind, got, ran())
