@@ -51,7 +51,9 @@ func (w *world) startAgent(n *node, dir string, number int) {
 	w.note("%s starts", l.name())
 	n.life.Store(l)
 	if n.typ == api.Action {
-		w.living.Go(func() { l.ended(actionagent.Run(l.ctx, actionagent.Options{Bare: bare, Prepare: l.prepare, Execute: l.execute})) })
+		w.living.Go(func() {
+			l.ended(actionagent.Run(l.ctx, actionagent.Options{Bare: bare, Prepare: l.prepare, Execute: l.execute}))
+		})
 		return
 	}
 	sensor, err := sensoragent.Open(bare)
