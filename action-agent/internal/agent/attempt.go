@@ -111,14 +111,27 @@ func (a *attempt) mayStart() error {
 	if a.refusal != nil {
 		return a.refusal
 	}
-	a.missed = nil
+	a.missed = a.tooLate()
+	return a.missed
+}
+
+// tooLate is why an attempt that has a lease may not start any more, or nil.
+func (a *attempt) tooLate() error {
 	switch l := a.lease.Load(); {
 	case isOver(&a.i, a.received):
-		a.missed = errExpired
+		return errExpired
 	case l.lasts > 0 && time.Since(l.asked) >= l.lasts:
-		a.missed = errLeaseOver
+		return errLeaseOver
 	}
-	return a.missed
+	return nil
+}
+
+// missed is the result of what was too late.
+func missed(why error) api.Result {
+	if errors.Is(why, errExpired) {
+		return api.Result{Status: api.Expired, ErrorMessage: why.Error()}
+	}
+	return notStarted(why.Error())
 }
 
 // isOver reports whether an instruction has expired, by this host's monotonic clock.

@@ -95,6 +95,10 @@ func (w *worker) start(ctx, turn context.Context, a *attempt, log *slog.Logger) 
 		return
 	}
 	a.lease.Store(l)
+	if why := a.tooLate(); why != nil {
+		w.end(ctx, i, missed(why))
+		return
+	}
 	a.answer(nil)
 	runtime.Gosched() // it comes before what is told of it
 	log.Info("started", telemetry.KeyRun, i.Context.RunID, telemetry.KeyStep, i.Context.Step)
@@ -230,12 +234,8 @@ func (w *worker) run(ctx context.Context, a *attempt, task agent.Task) api.Resul
 	}
 	close(stop)
 	renewing.Wait()
-	switch {
-	case a.missed == nil:
-	case errors.Is(a.missed, errExpired):
-		return api.Result{Status: api.Expired, ErrorMessage: a.missed.Error()}
-	default:
-		return notStarted(a.missed.Error())
+	if a.missed != nil {
+		return missed(a.missed)
 	}
 	result.ExecutionLog, result.LogFrom = l.rest()
 	stopped := result.Status == api.Cancelled || ctx.Err() != nil && result.ExitCode == nil && result.Status != api.Completed // or kept from starting

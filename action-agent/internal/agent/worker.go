@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -242,22 +243,37 @@ func (w *worker) farewell(ctx context.Context) {
 // other would come behind what runs. The orchestrator takes more of one agent.
 const togetherAtMost = 8
 
-// sendAll sends what the journal holds, the oldest first. Where nobody answers it begins no more; a
-// result that the orchestrator stumbles over is left for the next time and holds up no other.
+// sendAll sends what the journal holds, the oldest first, and the results of one instruction one after
+// the other: none of them is told after a later one. Where nobody answers it begins no more; a result
+// that the orchestrator stumbles over is left for the next time and holds up no other.
 func (w *worker) sendAll(ctx context.Context) error {
 	var calls errgroup.Group
 	calls.SetLimit(min(cap(w.slots), togetherAtMost))
 	var nobody atomic.Bool
-	for _, e := range w.journal.Unreported() {
-		if nobody.Load() {
-			break
+	waiting := w.journal.Unreported()
+	of := map[api.InstructionID][]agent.JournalEntry{}
+	for _, e := range waiting {
+		of[e.ID] = append(of[e.ID], e)
+	}
+	for _, e := range waiting {
+		results := of[e.ID]
+		delete(of, e.ID)
+		switch {
+		case nobody.Load():
+			return calls.Wait()
+		case results == nil: // they are under way
+			continue
 		}
-		calls.Go(func() error {
-			err := w.send(ctx, e)
-			if err != nil && api.CodeOf(err) != api.CodeInternal {
-				nobody.Store(true)
+		calls.Go(func() (failed error) {
+			for _, e := range results {
+				err := w.send(ctx, e)
+				if err != nil && api.CodeOf(err) != api.CodeInternal {
+					nobody.Store(true)
+					return err
+				}
+				failed = cmp.Or(failed, err)
 			}
-			return err
+			return failed
 		})
 	}
 	return calls.Wait()
