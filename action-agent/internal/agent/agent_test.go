@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -344,6 +345,38 @@ func TestResultsAreSentTogether(t *testing.T) {
 	for _, id := range ids {
 		o.outcome(id, api.Completed)
 	}
+}
+
+// Results of one instruction are told in their order, also where one could not be told at once.
+func TestResultsOfOneInstructionGoInTheirOrder(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"gated": gated}, "").start()
+	var bothWait, firstTold atomic.Bool
+	o.on(result, "a", func(_ int, s seen) error {
+		switch {
+		case !bothWait.Load():
+			bothWait.Store(s.Result.Attempt == 2)
+			return api.Errorf(api.CodeInternal, "a defect")
+		case s.Result.Attempt == 1:
+			time.Sleep(200 * time.Millisecond)
+			firstTold.Store(true)
+		case !firstTold.Load():
+			t.Error("the second result was told before the first")
+		}
+		return nil
+	})
+	o.offer(order("a", "gated"))
+	r.file("ran-a")
+	second := order("a", "gated")
+	second.Attempt = 2
+	o.offer(second)
+	await(t, "the second attempt", func() bool { return r.runs("a") == 2 })
+	r.open("go-a")
+	o.until("both are told", func() bool {
+		told := o.of(result, "a")
+		return firstTold.Load() && told[len(told)-1].Result.Attempt == 2
+	})
 }
 
 // At most max_concurrent run, and a free place is used as soon as there is one.

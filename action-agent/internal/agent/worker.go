@@ -250,19 +250,9 @@ func (w *worker) sendAll(ctx context.Context) error {
 	var calls errgroup.Group
 	calls.SetLimit(min(cap(w.slots), togetherAtMost))
 	var nobody atomic.Bool
-	waiting := w.journal.Unreported()
-	of := map[api.InstructionID][]agent.JournalEntry{}
-	for _, e := range waiting {
-		of[e.ID] = append(of[e.ID], e)
-	}
-	for _, e := range waiting {
-		results := of[e.ID]
-		delete(of, e.ID)
-		switch {
-		case nobody.Load():
-			return calls.Wait()
-		case results == nil: // they are under way
-			continue
+	for _, results := range byInstruction(w.journal.Unreported()) {
+		if nobody.Load() {
+			break
 		}
 		calls.Go(func() (failed error) {
 			for _, e := range results {
@@ -277,6 +267,20 @@ func (w *worker) sendAll(ctx context.Context) error {
 		})
 	}
 	return calls.Wait()
+}
+
+// byInstruction puts the results of one instruction together, and keeps their order.
+func byInstruction(waiting []agent.JournalEntry) (together [][]agent.JournalEntry) {
+	at := map[api.InstructionID]int{}
+	for _, e := range waiting {
+		n, known := at[e.ID]
+		if !known {
+			n = len(together)
+			at[e.ID], together = n, append(together, nil)
+		}
+		together[n] = append(together[n], e)
+	}
+	return together
 }
 
 // send sends a result, and has the journal know when the orchestrator has had the last word.
