@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -118,7 +122,7 @@ func TestLogsBelongToTheirRun(t *testing.T) {
 func TestManyLogsAreStoredInParts(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		a := w.enrol(api.Action, "a", "h")
-		many := numbered(2*logsTogether + 20)
+		many := numbered(2*mostTogether + 20)
 		synctest.Wait()
 		before := w.writes.Load()
 		if answer, err := w.Logs(t.Context(), a.Identity, api.LogBatch{Logs: many}); err != nil || answer.Accepted != len(many) {
@@ -126,6 +130,42 @@ func TestManyLogsAreStoredInParts(t *testing.T) {
 		}
 		if writes := w.writes.Load() - before; writes != 3 {
 			t.Errorf("%d lines are stored in %d transactions, want 3", len(many), writes)
+		}
+		w.keepsNumbered(0, len(many))
+	})
+}
+
+// TestManyLogsLetOthersIn: a part ends sooner where something waits for it.
+func TestManyLogsLetOthersIn(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		a := w.enrol(api.Action, "a", "h")
+		many := numbered(2 * mostTogether)
+		synctest.Wait()
+		before := w.writes.Load()
+		var calls errgroup.Group
+		err := w.update(t.Context(), "default", func(*tx) error { // both come while this goes on
+			calls.Go(func() error {
+				_, err := w.Logs(context.Background(), a.Identity, api.LogBatch{Stream: api.Stream{Epoch: "e"}, From: 1, Logs: many})
+				return err
+			})
+			synctest.Wait()
+			calls.Go(func() error {
+				return w.update(context.Background(), "default", func(tx *tx) error {
+					lines, err := tx.Logs(store.LogQuery{Limit: len(many)})
+					if len(lines) != leastTogether {
+						t.Errorf("%d lines are stored before another's transaction, want %d", len(lines), leastTogether)
+					}
+					return err
+				})
+			})
+			synctest.Wait()
+			return nil
+		})
+		if err := errors.Join(err, calls.Wait()); err != nil {
+			t.Fatal(err)
+		}
+		if writes := w.writes.Load() - before; writes != 2+3 {
+			t.Errorf("%d transactions, of which lines should have 10, 50 and 40", writes)
 		}
 		w.keepsNumbered(0, len(many))
 	})

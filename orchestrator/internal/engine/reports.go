@@ -104,55 +104,70 @@ func (e *Engine) Logs(ctx context.Context, id pki.Identity, b api.LogBatch) (api
 		return api.LogBatchResponse{}, err
 	}
 	from := b.From
-	for together := range slices.Chunk(b.Logs, logsTogether) {
-		err := e.update(ctx, id.Org, func(t *tx) error {
-			entries, err := t.newEntries(id.Agent, b.Stream.Epoch, from, together)
-			if err != nil {
-				return err
-			}
-			rows := make([]store.Log, len(entries))
-			for n, l := range entries {
-				rows[n] = store.Log{
-					At: l.Timestamp.Time, ReceivedAt: t.now, Agent: id.Agent, Instruction: l.InstructionID, Run: runs[l.InstructionID],
-					Level: l.Level, Plugin: l.Plugin, Message: cut(l.Message),
-				}
-			}
-			t.runs = true
-			return t.AddLogs(rows)
+	for rest := b.Logs; len(rest) > 0; {
+		var done int
+		err := e.update(ctx, id.Org, func(t *tx) (err error) {
+			done, err = t.addEntries(id.Agent, b.Stream.Epoch, from, rest, runs)
+			return err
 		})
 		if err != nil {
 			return api.LogBatchResponse{}, err
 		}
+		rest = rest[done:]
 		if from != 0 {
-			from += len(together)
+			from += done
 		}
 	}
 	return api.LogBatchResponse{Accepted: len(b.Logs)}, nil
 }
 
-// newEntries are those of an agent that have not come before, as far as their numbers in a stream
-// tell, of which the first has number from.
-func (t *tx) newEntries(id api.AgentID, epoch string, from int, entries []api.LogEntry) ([]api.LogEntry, error) {
-	if from == 0 {
-		return entries, nil
-	}
-	a, err := t.Tx.Agent(id) // as it is written: who it is and what it may stays as it was
-	if err != nil {
-		return nil, err
-	}
-	if a.LogStream != epoch {
-		a.LogStream, a.LogLines = epoch, 0
+// How many entries are stored in one transaction: at least a few, for what it costs to commit them,
+// and no more than these where another transaction waits.
+const (
+	leastTogether = 10
+	mostTogether  = 50
+)
+
+// addEntries stores the first of an agent's entries, of which the first has number from in a stream,
+// except those that have come before, as far as their numbers tell. It returns how many it is done with.
+func (t *tx) addEntries(id api.AgentID, epoch string, from int, entries []api.LogEntry, runs map[api.InstructionID]api.RunID) (done int, err error) {
+	var a store.Agent
+	if from != 0 {
+		if a, err = t.Tx.Agent(id); err != nil { // as it is written: who it is and what it may stays as it was
+			return 0, err
+		}
+		if a.LogStream != epoch {
+			a.LogStream, a.LogLines = epoch, 0
+		}
 	}
 	fresh := notBefore(a.LogLines, from, entries)
+	done = len(entries) - len(fresh)
+	fresh = fresh[:min(len(fresh), mostTogether)]
 	if len(fresh) == 0 {
-		return nil, nil
+		return done, nil
 	}
-	a.LogLines = lastOf(from, entries)
-	return fresh, t.Tx.PutAgent(a)
+	t.runs = true
+	for some := range slices.Chunk(fresh, leastTogether) {
+		rows := make([]store.Log, len(some))
+		for n, l := range some {
+			rows[n] = store.Log{
+				At: l.Timestamp.Time, ReceivedAt: t.now, Agent: id, Instruction: l.InstructionID, Run: runs[l.InstructionID],
+				Level: l.Level, Plugin: l.Plugin, Message: cut(l.Message),
+			}
+		}
+		if err := t.AddLogs(rows); err != nil {
+			return 0, err
+		}
+		if done += len(some); t.Awaited() {
+			break
+		}
+	}
+	if from == 0 {
+		return done, nil
+	}
+	a.LogLines = lastOf(from, entries[:done])
+	return done, t.Tx.PutAgent(a)
 }
-
-// logsTogether is how many entries are stored in one transaction, for which what others send waits.
-const logsTogether = 50
 
 // runsOf is which runs the instructions that entries name belong to. One that is not the agent's
 // refuses them all.

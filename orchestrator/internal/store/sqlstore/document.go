@@ -29,12 +29,14 @@ type tx struct {
 
 	recent *recent
 
-	others bool
-	tell   func([]byte) error
+	others  bool
+	tell    func([]byte) error
+	awaited func() bool
 }
 
 func (t *tx) Others() bool           { return t.others }
 func (t *tx) Tell(text []byte) error { return t.tell(text) }
+func (t *tx) Awaited() bool          { return t.awaited() }
 
 var _ store.Tx = (*tx)(nil)
 

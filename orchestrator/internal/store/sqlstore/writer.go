@@ -41,7 +41,8 @@ type Connection interface {
 type Writer struct {
 	take    func() (Connection, error)
 	give    func(Connection)
-	jobs    chan *job // not buffered: who waits here can still give up
+	jobs    chan *job    // not buffered: who waits here can still give up
+	wait    atomic.Int64 // how many do
 	stop    func()
 	stopped chan struct{} // closed by stop
 	ended   chan struct{} // closed when the goroutine has ended
@@ -96,9 +97,11 @@ func (w *Writer) Ended() <-chan struct{} { return w.ended }
 // update runs fn in a transaction and returns when that is durable or undone.
 func (w *Writer) update(ctx context.Context, fn func(c Connection, others bool) error) error {
 	j := &job{gaveUp: ctx.Err, fn: fn, answered: make(chan struct{})}
+	w.wait.Add(1)
 	select {
 	case w.jobs <- j:
 	case <-ctx.Done():
+		w.wait.Add(-1)
 		return context.Cause(ctx)
 	case <-w.ended:
 		return w.Refusal()
@@ -129,7 +132,7 @@ func (w *Writer) run() {
 	for w.Refusal() == nil {
 		select {
 		case j := <-w.jobs:
-			w.group(j)
+			w.group(w.taken(j))
 		case <-w.stopped:
 		}
 	}
@@ -191,11 +194,20 @@ func (w *Writer) waiting(members int) *job {
 	}
 	select {
 	case j := <-w.jobs:
-		return j
+		return w.taken(j)
 	default:
 		return nil
 	}
 }
+
+// taken is j, which waits no longer.
+func (w *Writer) taken(j *job) *job {
+	w.wait.Add(-1)
+	return j
+}
+
+// awaited reports whether a job waits.
+func (w *Writer) awaited() bool { return w.wait.Load() > 0 }
 
 // attempt runs a job in a savepoint. It returns an error only if that costs the others
 // their transaction.

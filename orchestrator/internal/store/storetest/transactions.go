@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -67,12 +68,25 @@ func testCancelled(f *fixture) {
 }
 
 func testCancelledInQueue(f *fixture) {
-	began, finish := make(chan struct{}), make(chan struct{})
+	began, awaited, finish := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var holder sync.WaitGroup
 	holder.Go(func() {
-		if err := f.store.Org(org).Update(f.Context(), func(store.Tx) error {
+		if err := f.store.Org(org).Update(f.Context(), func(tx store.Tx) error {
+			if tx.Awaited() {
+				f.Error("a transaction is awaited by nobody")
+			}
 			close(began)
+			for end := time.Now().Add(10 * time.Second); !tx.Awaited(); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					f.Error("a transaction that another waits for does not hear of it")
+					break
+				}
+			}
+			close(awaited)
 			<-finish
+			if tx.Awaited() {
+				f.Error("a transaction is awaited still by who gave up")
+			}
 			return nil
 		}); err != nil {
 			f.Error(err)
@@ -87,6 +101,7 @@ func testCancelledInQueue(f *fixture) {
 			return nil
 		})
 	}()
+	<-awaited
 	cancel()
 	if err := <-result; !errors.Is(err, context.Canceled) { // while the first still runs
 		f.Errorf("Update = %v, want it to be cancelled", err)
