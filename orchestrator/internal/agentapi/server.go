@@ -188,8 +188,8 @@ func (c *connection) read(b []byte) (int, error) {
 type connectionKey struct{}
 
 func withConnection(ctx context.Context, c net.Conn) context.Context {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
+	for over, ok := c.(interface{ NetConn() net.Conn }); ok; over, ok = c.(interface{ NetConn() net.Conn }) {
+		c = over.NetConn()
 	}
 	return context.WithValue(ctx, connectionKey{}, c)
 }

@@ -11,7 +11,7 @@ import (
 // Listen adds TLS to a listener. A handshake has so much time; failed hears of those that fail. It
 // ends when it is closed and not with ctx, so that who serves it is the one to end it.
 func Listen(ctx context.Context, l net.Listener, conf *tls.Config, limit time.Duration, failed func(net.Addr, error)) net.Listener {
-	h := &listener{Listener: l, conf: conf, limit: limit, told: failed, ready: make(chan net.Conn), failed: make(chan error)}
+	h := &listener{Listener: l, conf: conf, limit: limit, told: failed, turns: turns(), ready: make(chan net.Conn), failed: make(chan error)}
 	h.running, h.end = context.WithCancel(context.WithoutCancel(ctx))
 	return h
 }
@@ -24,6 +24,7 @@ type listener struct {
 	conf    *tls.Config
 	limit   time.Duration
 	told    func(net.Addr, error)
+	turns   chan struct{}
 	begin   sync.Once
 	ready   chan net.Conn
 	failed  chan error
@@ -60,9 +61,12 @@ func (h *listener) run() {
 func (h *listener) shake(c net.Conn) {
 	ctx, cancel := context.WithTimeout(h.running, h.limit)
 	defer cancel()
-	t := tls.Server(c, h.conf)
+	s := &shaking{Conn: c, turns: h.turns, ended: ctx.Done()}
+	t := tls.Server(s, h.conf)
 	// The connection keeps the error and gives it to whom asks next.
-	if err := t.HandshakeContext(ctx); err != nil && h.running.Err() == nil {
+	err := t.HandshakeContext(ctx)
+	s.over()
+	if err != nil && h.running.Err() == nil {
 		h.told(c.RemoteAddr(), err)
 	}
 	select {
