@@ -28,8 +28,9 @@ const (
 	faultGrace = time.Second
 
 	// closedOutputWait is how long the end of a process may come after the end of
-	// its output. Both come within a millisecond unless it closed its output.
-	closedOutputWait = 500 * time.Millisecond
+	// its output. Both come within a millisecond unless it closed its output, or who is to
+	// tell of its end has no processor for seconds.
+	closedOutputWait = 3 * time.Second
 )
 
 var errSessionClosed = errors.New("the session is closed")

@@ -46,7 +46,7 @@
 // # Concurrency, failure
 //
 // All of it may be used concurrently. A zygote that dies takes its executions with it;
-// each ends with an error that says so, and what is asked for next runs cold. Nothing
+// each ends with an error that says so ([ErrLost]), and what is asked for next runs cold. Nothing
 // is asked of an execution before its start has succeeded, so a start that fails may
 // be repeated cold ([ErrCold]).
 //

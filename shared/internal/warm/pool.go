@@ -19,6 +19,10 @@ const maxSeats = 64
 // ErrCold says that nothing was started and nothing was asked: start it cold.
 var ErrCold = errors.New("no warm process")
 
+// ErrLost says that what was started is gone with the zygote that it was forked from: nobody can
+// tell what it has done.
+var ErrLost = errors.New("the warm process that the run was forked from is gone, and the run with it")
+
 // Reason is why a zygote went. The reasons are stable: metrics carry them.
 type Reason string
 

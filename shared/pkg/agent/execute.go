@@ -39,6 +39,9 @@ func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
 	if err != nil {
 		result.Status, result.ErrorMessage = api.Failed, err.Error()
 	}
+	if errors.Is(err, warm.ErrLost) {
+		result.Status, result.ErrorDetails = api.Interrupted, StartedDetails(true)
+	}
 	result.ErrorMessage, result.Result = p.rt.secrets.Redact(result.ErrorMessage), p.rt.secrets.RedactJSON(result.Result)
 	end := time.Now()
 	result.StartedAt, result.FinishedAt, result.DurationMS = api.At(begin), api.At(end), end.Sub(begin).Milliseconds()

@@ -13,9 +13,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
 	"github.com/stavily/agents/shared/pkg/plugin"
@@ -106,6 +108,46 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
 	}
 	if n := h.metric("zygotes"); n != "1" {
 		t.Errorf("%s zygotes are counted", n)
+	}
+}
+
+// What a run has done whose process went with the one it was forked from nobody knows: it did not
+// fail, and may be done again only where that does no harm.
+func TestARunThatIsLostIsInterrupted(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{"tidy": sdk(`
+if params.percent == 99:
+    with open(os.environ["HOME"] + "/runs", "x"): pass
+    import time
+    time.sleep(60)
+return {}
+`)})
+	if h.Posture().Level == api.SandboxLimited {
+		t.Skip("nothing is forked at level limited")
+	}
+	h.keepWarm()
+	h.eventually("a run prepares the next", func() bool {
+		if got := h.Execute(t.Context(), h.order("tidy", given("percent", "85"))); got.Status != api.Completed {
+			t.Fatalf("%+v", got)
+		}
+		return h.pool.Zygotes() == 1
+	})
+	ended := make(chan api.Result)
+	go func() { ended <- h.Execute(context.Background(), h.order("tidy", given("percent", "99"))) }()
+	h.eventually("it runs", func() bool {
+		_, err := os.Stat(filepath.Join(h.base, "data", "state", "plugins", "tidy", "runs"))
+		return err == nil
+	})
+	for _, pid := range sandbox.Family(os.Getpid()) {
+		environment, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if strings.Contains(string(environment), "STAVILY_ZYGOTE_FD") && sandbox.IsChild(pid, os.Getpid()) {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	got := <-ended
+	if got.Status != api.Interrupted || string(got.ErrorDetails) != `{"started":true}` || !strings.Contains(got.ErrorMessage, "is gone") {
+		t.Errorf("%+v, want it to be interrupted", got)
 	}
 }
 
