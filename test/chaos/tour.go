@@ -62,13 +62,20 @@ func (b *bench) takeTour(ctx context.Context, program string) error {
 	return nil
 }
 
-// persist does a step until it succeeds. One that says that it was done before was.
+// persist does a step until it succeeds. One that says that it was done before was. A server that
+// answers nothing may be one that is about to end, and is started again then: that is no try.
 func (b *bench) persist(ctx context.Context, step func() error) error {
 	var err error
-	for range tourTries {
+	deadline := time.Now().Add(forAdvance)
+	for tries := 0; tries < tourTries; {
 		if err = errors.Join(step(), b.revive(ctx)); err == nil {
 			return nil
 		}
+		if strings.Contains(err.Error(), "no server answers") && time.Now().Before(deadline) {
+			time.Sleep(forEnd)
+			continue
+		}
+		tries++
 		for _, done := range []string{"not assigned", "no assignment", "revoked", "exists"} {
 			if strings.Contains(err.Error(), done) {
 				return b.revive(ctx)
