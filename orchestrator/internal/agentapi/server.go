@@ -188,7 +188,11 @@ func (c *connection) read(b []byte) (int, error) {
 type connectionKey struct{}
 
 func withConnection(ctx context.Context, c net.Conn) context.Context {
-	for over, ok := c.(interface{ NetConn() net.Conn }); ok; over, ok = c.(interface{ NetConn() net.Conn }) {
+	for {
+		over, ok := c.(interface{ NetConn() net.Conn }) // TLS, and its handshake
+		if !ok {
+			break
+		}
 		c = over.NetConn()
 	}
 	return context.WithValue(ctx, connectionKey{}, c)

@@ -468,6 +468,29 @@ func TestAZygoteThatDoesNotKill(t *testing.T) {
 	}
 }
 
+// One that is only slow to do it, as where processors are short, ends nobody else, and who ends
+// meanwhile is said to have ended, also where that is told only later.
+func TestAZygoteThatIsSlowToKill(t *testing.T) {
+	l := newLab(t, "import os, time\nkill = os.killpg\ndef late(*of):\n    time.sleep(2)\n    kill(*of)\nos.killpg = late\n"+handler)
+	l.warmUp()
+	var siblings errgroup.Group
+	siblings.Go(func() error { return l.answers(script("time.sleep(4)", "1"), "1") })
+	siblings.Go(func() error {
+		r, err := l.warm(t.Context(), script("time.sleep(0.5); os._exit(3)", ""))
+		if err != nil || r.Exit.Code != 3 || strings.Contains(r.Error, "lives on") {
+			return fmt.Errorf("%+v, %v; want an end with 3", r, err)
+		}
+		return nil
+	})
+	r, err := l.warm(t.Context(), run{parameters: script("time.sleep(60)", "").parameters, limits: sandbox.Limits{Time: 200 * time.Millisecond}})
+	if err != nil || r.Status != api.TimedOut {
+		t.Errorf("%+v, %v; want a timeout", r, err)
+	}
+	if err := siblings.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAZygoteThatTalksNonsense(t *testing.T) {
 	for name, say := range map[string]string{
 		"no JSON":       "hello",
