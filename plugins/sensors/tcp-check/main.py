@@ -1,5 +1,6 @@
 """Connects to a port and tells when nobody is there, or the wrong one."""
 
+import contextlib
 import re
 import socket
 import time
@@ -81,7 +82,8 @@ def settle(connection, end):
     nothing to say: servers then say something or hang up, while a host that is
     not there is a reset. Silence tells nothing, unless the connection is direct.
     """
-    connection.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):  # reset meanwhile: recv tells so, with the reason
+        connection.shutdown(socket.SHUT_WR)
     connection.settimeout(max(0.01, end - time.monotonic()))
     try:
         connection.recv(1)

@@ -1,3 +1,4 @@
+import select
 import socket
 import threading
 import time
@@ -63,11 +64,22 @@ class TcpCheck(unittest.TestCase):
         (event,) = self.check(there)
         self.assertEqual((event["type"], event["data"]["problem"]), ("tcp.up", ""))
 
-    def test_reset_after_the_connection_is_nobody(self):
-        def reset(connection):  # as the agent does when it cannot connect
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    @staticmethod
+    def reset(connection):
+        """Have the closing of the connection reset it, as the agent does when it cannot connect."""
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
-        self.assertRegex(self.problem(self.serve(reset)), "Connection reset by peer")
+    def test_reset_after_the_connection_is_nobody(self):
+        self.assertRegex(self.problem(self.serve(self.reset)), "Connection reset by peer")
+
+    def test_reset_before_we_have_ended_our_side_is_nobody(self):
+        host, port = main.parse(self.serve(self.reset))
+        with socket.create_connection((host, port)) as connection:
+            arrival = select.poll()
+            arrival.register(connection, select.POLLERR)
+            self.assertTrue(arrival.poll(10000))
+            with self.assertRaises(ConnectionResetError):
+                main.settle(connection, time.monotonic() + 5)
 
     def test_silence_cannot_be_told_apart(self):
         self.assertRegex(self.problem(self.serve(lambda _: time.sleep(0.3)), timeout=0.1), "^silence: .* set send and expect")
