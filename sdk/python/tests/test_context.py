@@ -1,5 +1,6 @@
 """Deadline, cancellation and sleep of a run."""
 
+import io
 import math
 import os
 import time
@@ -8,6 +9,7 @@ from unittest import mock
 
 from stavily import Cancelled
 from stavily._context import Context
+from stavily._streams import LineHandler
 
 
 class ContextTest(unittest.TestCase):
@@ -49,6 +51,20 @@ class ContextTest(unittest.TestCase):
         context.cancel()  # outside of it nothing is raised, nor while cleaning up
         with self.assertRaises(Cancelled), context.interruptible():
             self.fail("a run that is cancelled begins no wait")
+
+    def test_a_log_line_does_not_take_the_interruption(self):
+        context = Context(instruction_id="i", config={})
+
+        class Interrupted(io.StringIO):
+            def write(self, _):
+                context.cancel()
+
+        handler = LineHandler(Interrupted())
+        context.log.addHandler(handler)
+        self.addCleanup(context.log.removeHandler, handler)
+        with self.assertRaises(Cancelled), context.interruptible():
+            context.log.critical("as the signal comes")
+            self.fail("the run goes on")
 
     def test_trace_is_passed_on(self):
         parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

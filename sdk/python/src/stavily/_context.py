@@ -67,7 +67,7 @@ class Context:
             with ctx.interruptible():
                 answer = connection.recv(1024)
 
-        Put nothing in it that must not be left half done.
+        Put nothing in it that must not be left half done, nor what catches every Exception: it would catch this one.
         """
         return _Interruptible(self)
 

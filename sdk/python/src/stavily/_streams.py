@@ -8,6 +8,8 @@ import signal
 import sys
 from typing import Any, BinaryIO, Container, Tuple, cast
 
+from ._errors import Cancelled
+
 
 def claim() -> Tuple[BinaryIO, BinaryIO]:
     """Take the protocol's two streams for the SDK alone; returns (requests, responses).
@@ -87,12 +89,22 @@ class LineFormatter(logging.Formatter):
         return "\n".join("{}: {}".format(level, line) for line in super().format(record).splitlines() or [""])
 
 
+class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Lines on a stream. Who is cancelled while it writes one is cancelled: logging keeps every other error to itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, Cancelled):
+            raise error
+        super().handleError(record)
+
+
 def log_to_stderr() -> None:
     """Send every logger's records to standard error, unless the plugin has set up its own.
 
     From INFO on, or from what the agent's own logging.level says.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     level = _LEVELS.get(os.environ.get("STAVILY_LOG_LEVEL", ""), logging.INFO)
     logging.basicConfig(level=level, handlers=[handler])
