@@ -13,7 +13,8 @@
 // # Invariants
 //
 //   - Handshakes are computed by half of the processors at most, however many come. While it waits
-//     for the client a handshake has none: who says half of a hello holds up nobody.
+//     for the client a handshake has none: who says half of a hello holds up nobody. Signatures,
+//     half of its work, are computed on threads of their own.
 //   - A refusal costs a count in memory. What is kept of addresses is 16 networks for each
 //     listener and reason, and how many others there were.
 //   - The first refusal of a kind is on record within a second. As long as it goes on the next

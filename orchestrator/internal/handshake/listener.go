@@ -8,11 +8,13 @@ import (
 	"time"
 )
 
-// Listen adds TLS to a listener. A handshake has so much time; failed hears of those that fail. It
-// ends when it is closed and not with ctx, so that who serves it is the one to end it.
+// Listen adds TLS to a listener, which has conf for itself from then on. A handshake has so much
+// time; failed hears of those that fail. It ends when it is closed and not with ctx, so that who
+// serves it is the one to end it.
 func Listen(ctx context.Context, l net.Listener, conf *tls.Config, limit time.Duration, failed func(net.Addr, error)) net.Listener {
-	h := &listener{Listener: l, conf: conf, limit: limit, told: failed, turns: turns(), ready: make(chan net.Conn), failed: make(chan error)}
+	h := &listener{Listener: l, conf: conf, limit: limit, told: failed, turns: turns(), wanted: make(chan *signature), ready: make(chan net.Conn), failed: make(chan error)}
 	h.running, h.end = context.WithCancel(context.WithoutCancel(ctx))
+	conf.GetCertificate = h.signing(conf.GetCertificate)
 	return h
 }
 
@@ -25,6 +27,7 @@ type listener struct {
 	limit   time.Duration
 	told    func(net.Addr, error)
 	turns   chan struct{}
+	wanted  chan *signature
 	begin   sync.Once
 	ready   chan net.Conn
 	failed  chan error
@@ -33,7 +36,12 @@ type listener struct {
 }
 
 func (h *listener) Accept() (net.Conn, error) {
-	h.begin.Do(func() { go h.run() })
+	h.begin.Do(func() {
+		for range cap(h.turns) {
+			go h.sign()
+		}
+		go h.run()
+	})
 	select {
 	case c := <-h.ready:
 		return c, nil

@@ -41,7 +41,7 @@ func TestHandshakesTakeTurns(t *testing.T) {
 		const each = time.Second // of a processor
 		var mu sync.Mutex
 		var active, most int
-		conf := &tls.Config{Certificates: []tls.Certificate{certificate(t)}, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13}
+		conf := &tls.Config{GetCertificate: always(certificate(t)), SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13}
 		conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			mu.Lock()
 			active++
@@ -89,6 +89,11 @@ func TestHandshakesTakeTurns(t *testing.T) {
 		close(end)
 		l.Close()
 	})
+}
+
+// always is the certificate of a configuration that has one.
+func always(c tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c, nil }
 }
 
 // anybody is the configuration of a client that does not care whom it talks to.
