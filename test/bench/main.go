@@ -74,7 +74,7 @@ type scale struct {
 const pause = 350 * time.Millisecond
 
 var (
-	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 20, fleet: 10000, settle: asConfigured.PollWait + 20*time.Second, warmUp: 3 * time.Second, others: 1000, warmEvents: 250, posts: 1500, waiting: 1_000_000, slow: 3000, slowed: 15 * time.Second, flooded: 6 * time.Second, rounds: 3, real: true, back: 500, outage: 3 * time.Minute}
+	full  = scale{events: 250, pause: pause, idle: time.Minute, intake: 15 * time.Second, agents: 20, fleet: 10000, settle: asConfigured.PollWait + 20*time.Second, warmUp: 3 * time.Second, others: 1000, warmEvents: 250, posts: 1500, waiting: 1_000_000, slow: 3000, slowed: 15 * time.Second, flooded: 6 * time.Second, rounds: 5, real: true, back: 500, outage: 3 * time.Minute}
 	quick = scale{events: 10, pause: pause, idle: 3 * time.Second, intake: 2 * time.Second, agents: 4, fleet: 100, settle: 2 * time.Second, warmUp: time.Second, others: 50, warmEvents: 50, posts: 100, waiting: 20_000, slow: 200, slowed: 4 * time.Second, flooded: time.Second, rounds: 1, back: 20, outage: time.Second}
 )
 
