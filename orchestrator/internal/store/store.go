@@ -225,7 +225,8 @@ type Tx interface {
 	Others() bool
 	// Tell gives the other servers a notice, with the commit of this transaction.
 	Tell([]byte) error
-	// Awaited reports whether another Update of this process waits for this one to end.
+	// Awaited reports whether another Update of this process waits for this one to end: to begin,
+	// or to be durable together with it.
 	Awaited() bool
 
 	PutAgent(Agent) error

@@ -43,6 +43,7 @@ type Writer struct {
 	give    func(Connection)
 	jobs    chan *job    // not buffered: who waits here can still give up
 	wait    atomic.Int64 // how many do
+	shared  bool         // by who ran before in this transaction, and waits for its commit
 	stop    func()
 	stopped chan struct{} // closed by stop
 	ended   chan struct{} // closed when the goroutine has ended
@@ -166,6 +167,7 @@ func (w *Writer) together(first *job) ([]*job, error) {
 func (w *Writer) transaction(c Connection, first *job) (members []*job, err error) {
 	err = c.Begin()
 	for j := first; j != nil; j = w.waiting(len(members)) {
+		w.shared = len(members) > 0
 		members = append(members, j)
 		if err == nil {
 			err = w.attempt(c, j)
@@ -206,8 +208,8 @@ func (w *Writer) taken(j *job) *job {
 	return j
 }
 
-// awaited reports whether a job waits.
-func (w *Writer) awaited() bool { return w.wait.Load() > 0 }
+// awaited reports whether a job waits for the one that runs, or for what they share to be durable.
+func (w *Writer) awaited() bool { return w.shared || w.wait.Load() > 0 }
 
 // attempt runs a job in a savepoint. It returns an error only if that costs the others
 // their transaction.

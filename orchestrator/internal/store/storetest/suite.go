@@ -54,6 +54,7 @@ func Run(t *testing.T, open Opener) {
 		{"a panic undoes all", testPanic},
 		{"a cancelled call does not begin", testCancelled},
 		{"a call gives up while it waits", testCancelledInQueue},
+		{"who runs behind another is awaited", testAwaitedByItsGroup},
 		{"concurrent updates are serial and durable", testConcurrent},
 		{"a failure is nobody else's", testNeighbours},
 		{"a view does not move", testSnapshot},

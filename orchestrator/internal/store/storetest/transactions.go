@@ -110,6 +110,31 @@ func testCancelledInQueue(f *fixture) {
 	holder.Wait()
 }
 
+// testAwaitedByItsGroup: who has run waits for those that run after it, and share its commit.
+func testAwaitedByItsGroup(f *fixture) {
+	var calls sync.WaitGroup
+	update := func(fn func(store.Tx) error) {
+		calls.Go(func() {
+			if err := f.store.Org(org).Update(f.Context(), fn); err != nil {
+				f.Error(err)
+			}
+		})
+	}
+	update(func(tx store.Tx) error {
+		update(func(tx store.Tx) error {
+			if !tx.Awaited() {
+				f.Error("who ran before in a transaction does not wait for its commit")
+			}
+			return nil
+		})
+		for end := time.Now().Add(10 * time.Second); !tx.Awaited() && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	calls.Wait()
+}
+
 func testConcurrent(f *fixture) {
 	const callers, rounds = 16, 20
 	var all sync.WaitGroup
