@@ -12,7 +12,7 @@ import (
 // time; failed hears of those that fail. It ends when it is closed and not with ctx, so that who
 // serves it is the one to end it.
 func Listen(ctx context.Context, l net.Listener, conf *tls.Config, limit time.Duration, failed func(net.Addr, error)) net.Listener {
-	h := &listener{Listener: l, conf: conf, limit: limit, told: failed, turns: turns(), wanted: make(chan *signature), ready: make(chan net.Conn), failed: make(chan error)}
+	h := &listener{Listener: l, conf: conf, limit: limit, told: failed, turns: turns(), wanted: make(chan func()), ready: make(chan net.Conn), failed: make(chan error)}
 	h.running, h.end = context.WithCancel(context.WithoutCancel(ctx))
 	conf.GetCertificate = h.signing(conf.GetCertificate)
 	return h
@@ -27,7 +27,7 @@ type listener struct {
 	limit   time.Duration
 	told    func(net.Addr, error)
 	turns   chan struct{}
-	wanted  chan *signature
+	wanted  chan func() // signatures
 	begin   sync.Once
 	ready   chan net.Conn
 	failed  chan error

@@ -9,17 +9,6 @@ import (
 	"sync/atomic"
 )
 
-// signature is one that is wanted of a thread that signs.
-type signature struct {
-	by     crypto.Signer
-	random io.Reader
-	digest []byte
-	opts   crypto.SignerOpts
-	made   []byte
-	err    error
-	done   chan struct{}
-}
-
 // sign computes signatures on a thread of its own, until Close. The operating system shares the
 // processors by thread: one that did nothing but sign has had its share when who is known asks
 // for an answer, while the threads of everybody have not.
@@ -27,9 +16,8 @@ func (h *listener) sign() {
 	runtime.LockOSThread()
 	for {
 		select {
-		case s := <-h.wanted:
-			s.made, s.err = s.by.Sign(s.random, s.digest, s.opts)
-			close(s.done)
+		case signature := <-h.wanted:
+			signature()
 		case <-h.running.Done():
 			return
 		}
@@ -63,12 +51,15 @@ type elsewhere struct {
 	h *listener
 }
 
-func (e elsewhere) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	s := &signature{by: e.Signer, random: random, digest: digest, opts: opts, done: make(chan struct{})}
+func (e elsewhere) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) (signature []byte, err error) {
+	made := make(chan struct{})
 	select {
-	case e.h.wanted <- s:
-		<-s.done
-		return s.made, s.err
+	case e.h.wanted <- func() {
+		signature, err = e.Signer.Sign(random, digest, opts)
+		close(made)
+	}:
+		<-made
+		return signature, err
 	case <-e.h.running.Done():
 		return nil, net.ErrClosed
 	}
