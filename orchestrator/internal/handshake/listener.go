@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Listen adds TLS to a listener, which has conf for itself from then on. A handshake has so much
-// time; failed hears of those that fail. It ends when it is closed and not with ctx, so that who
-// serves it is the one to end it.
+// Listen adds TLS to a listener, which has conf for itself from then on; its certificates come from
+// GetCertificate. A handshake has so much time; failed hears of those that fail. It ends when it is
+// closed and not with ctx, so that who serves it is the one to end it.
 func Listen(ctx context.Context, l net.Listener, conf *tls.Config, limit time.Duration, failed func(net.Addr, error)) net.Listener {
 	h := &listener{Listener: l, conf: conf, limit: limit, told: failed, turns: turns(), wanted: make(chan func()), ready: make(chan net.Conn), failed: make(chan error)}
 	h.running, h.end = context.WithCancel(context.WithoutCancel(ctx))

@@ -9,7 +9,7 @@ from unittest import mock
 
 from stavily import Cancelled
 from stavily._context import Context
-from stavily._streams import LineHandler
+from stavily._streams import log_to_stderr
 
 
 class ContextTest(unittest.TestCase):
@@ -59,7 +59,10 @@ class ContextTest(unittest.TestCase):
             def write(self, _):
                 context.cancel()
 
-        handler = LineHandler(Interrupted())
+        with mock.patch("logging.basicConfig") as configured:
+            log_to_stderr()
+        (handler,) = configured.call_args.kwargs["handlers"]
+        handler.setStream(Interrupted())
         context.log.addHandler(handler)
         self.addCleanup(context.log.removeHandler, handler)
         with self.assertRaises(Cancelled), context.interruptible():

@@ -89,7 +89,7 @@ class LineFormatter(logging.Formatter):
         return "\n".join("{}: {}".format(level, line) for line in super().format(record).splitlines() or [""])
 
 
-class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]
+class _LineHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Lines on a stream. Who is cancelled while it writes one is cancelled: logging keeps every other error to itself."""
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -104,7 +104,7 @@ def log_to_stderr() -> None:
 
     From INFO on, or from what the agent's own logging.level says.
     """
-    handler = LineHandler(sys.stderr)
+    handler = _LineHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     level = _LEVELS.get(os.environ.get("STAVILY_LOG_LEVEL", ""), logging.INFO)
     logging.basicConfig(level=level, handlers=[handler])
