@@ -43,7 +43,11 @@ const maxFindings = 100
 // noted elsewhere, which must be among those read. The error says that a file cannot be
 // read.
 func Verify(paths []string, expected *Head) (Report, error) {
-	v := verifier{expected: expected, report: Report{Findings: []Finding{}}}
+	v := verifier{expected: expected, looks: settleLooks, report: Report{Findings: []Finding{}}}
+	return v.files(paths)
+}
+
+func (v *verifier) files(paths []string) (Report, error) {
 	if len(paths) == 0 {
 		return v.report, nil
 	}
@@ -61,6 +65,7 @@ func Verify(paths []string, expected *Head) (Report, error) {
 type verifier struct {
 	report   Report
 	expected *Head
+	looks    int  // at a file whose last line does not end
 	met      bool // expected was read
 	path     string
 	line     int
@@ -89,7 +94,7 @@ func (v *verifier) file(path string) error {
 	if !info.Mode().IsRegular() {
 		return errors.New("is not a regular file")
 	}
-	size, whole, err := settled(f)
+	size, whole, err := settled(f, v.looks)
 	if err != nil {
 		return err
 	}
@@ -119,8 +124,8 @@ const (
 
 // settled is how long f is and whether it ends with a whole line. One that does not is looked
 // at again, since an agent may be writing to it.
-func settled(f *os.File) (size int64, whole bool, err error) {
-	for look := range settleLooks {
+func settled(f *os.File, looks int) (size int64, whole bool, err error) {
+	for look := range looks {
 		if look > 0 {
 			time.Sleep(settlePause)
 		}

@@ -139,13 +139,19 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Add(whole, "00000000000000000003 x\n")
 	path := filepath.Join(f.TempDir(), "audit.log") // a directory for each try took most of the time
+	verify := func(t *testing.T) Report {
+		v := verifier{looks: 1} // nobody else writes: to wait for the end of a line took nine tenths of the time
+		r, err := v.files([]string{path})
+		must(t, err)
+		return r
+	}
 	f.Fuzz(func(t *testing.T, content []byte, head string) {
 		must(t, os.WriteFile(path, content, 0o600))
 		must(t, os.WriteFile(path+headSuffix, []byte(head), 0o600))
-		before := verify(t, path)
+		before := verify(t)
 		l := Open(path, Options{sync: func(*os.File) error { return nil }}) // goes on whatever it finds
 		must(t, errors.Join(l.Record("tested"), l.Close()))
-		if after := verify(t, path); len(before.Findings) == 0 && len(after.Findings) != 0 {
+		if after := verify(t); len(before.Findings) == 0 && len(after.Findings) != 0 {
 			t.Errorf("going on broke a whole file: %v", after.Findings)
 		}
 	})
