@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -337,6 +338,14 @@ return 1
 		}
 		return h.pool.Zygotes() == 1
 	})
+	warm := func() int {
+		n, err := strconv.Atoi(cmp.Or(h.metric(`plugin_runs_total{start="warm"}`), "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := warm() // the last that prepared the next may have been one
 	for i, want := range []int64{2, 0, 30} {
 		if n, shared := of(run(fmt.Sprint("warm-", i), int(want), `"/var"`)); n != want || shared != 0 {
 			t.Errorf("warm: %d connections, %d shared, want %d\n%s", n, shared, want, h.log)
@@ -354,8 +363,8 @@ return 1
 	if n := h.log.count(`"plugin connection"`, "instruction=long,short "); n != 4 {
 		t.Errorf("%d connections are recorded as of either\n%s", n, h.log)
 	}
-	if n := h.metric(`plugin_runs_total{start="warm"}`); n != "5" {
-		t.Errorf("%s runs were warm", n)
+	if n := warm() - before; n != 5 {
+		t.Errorf("%d of 5 runs were warm", n)
 	}
 }
 
