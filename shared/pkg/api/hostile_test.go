@@ -28,7 +28,8 @@ func truth(call string, status int, header http.Header, body []byte) bool {
 		return call == "Heartbeat" || call == "Poll" || call == "Assignments"
 	}
 	var doc map[string]any
-	if status < 200 || status > 299 || !strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "application/json") || json.Unmarshal(body, &doc) != nil {
+	kind := strings.ToLower(strings.TrimSpace(header.Get("Content-Type"))) // any white space, as mime takes it
+	if status < 200 || status > 299 || !strings.HasPrefix(kind, "application/json") || json.Unmarshal(body, &doc) != nil {
 		return false
 	}
 	field := func(want string) any { // encoding/json ignores case; the last one counts, and null changes nothing
