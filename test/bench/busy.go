@@ -45,6 +45,10 @@ func busy(ctx context.Context, b *bench) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
+	machine, err := units(ctx, b.dir, b.python)
+	if err != nil {
+		return nil, err
+	}
 	if err := b.apply(ctx, warmWorkflow); err != nil {
 		return nil, err
 	}
@@ -86,7 +90,7 @@ func busy(ctx context.Context, b *bench) ([]Figure, error) {
 		return nil, err
 	}
 	figures, err := hops(posted, called, steps, len(others))
-	return append(figures, work...), err
+	return slices.Concat(figures, work, machine), err
 }
 
 // work is processor time in seconds: of the server, of an agent, of all processes of its

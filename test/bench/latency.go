@@ -61,16 +61,12 @@ func latency(ctx context.Context, b *bench) ([]Figure, error) {
 // bareStart is the time that the interpreter takes to start and end by itself, which no
 // cold plugin can be faster than.
 func bareStart(ctx context.Context, python string) (float64, error) {
-	var took []float64
-	for range 50 {
-		begin := time.Now()
+	return medianOf(50, func() error {
 		if err := exec.CommandContext(ctx, python, "-c", "pass").Run(); err != nil {
-			return 0, fmt.Errorf("start %s: %w", python, err)
+			return fmt.Errorf("start %s: %w", python, err)
 		}
-		took = append(took, float64(time.Since(begin))/float64(time.Millisecond))
-	}
-	slices.Sort(took)
-	return quantile(took, 0.5), nil
+		return nil
+	})
 }
 
 const latencyWorkflow = `name: bench
