@@ -302,11 +302,19 @@ ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(m)))(
 		"int 0x80": `b"\xb8\x14\0\0\0\xcd\x80\xc3"`,   // getpid of i386
 		"x32":      `b"\xb8\x27\0\0\x40\x0f\x05\xc3"`, // getpid of x32
 	} {
-		out, err := run(t, full, python, "-c", fmt.Sprintf(code, machine))
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != unix.SIGSYS {
-			t.Errorf("%s: %v %q, want death by SIGSYS", name, err, out)
-		}
+		t.Run(name, func(t *testing.T) {
+			killed := func(err error, by syscall.Signal) bool {
+				var exit *exec.ExitError
+				return errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == by
+			}
+			call := fmt.Sprintf(code, machine)
+			if err := exec.CommandContext(t.Context(), python, "-c", call).Run(); killed(err, unix.SIGSEGV) {
+				t.Skip("this machine kills whoever makes such a call, filter or not")
+			}
+			if out, err := run(t, full, python, "-c", call); !killed(err, unix.SIGSYS) {
+				t.Errorf("%v %q, want death by SIGSYS", err, out)
+			}
+		})
 	}
 }
 
