@@ -89,7 +89,7 @@ clean: ## Remove what the build made
 # The longest first, so that none is left over at the end; three at a time, since most of them wait.
 LONGEST := ./shared/pkg/agent ./kit ./test/e2e ./orchestrator/internal/engine ./shared/internal/sandbox
 test-race: ## All Go tests with the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -p 3 $(LONGEST) ./...
+	CGO_ENABLED=1 $(GO) test -race -p 3 -timeout 20m $(LONGEST) ./...
 
 test-python: ## The SDK's and the plugins' tests
 	PYTHON=$(PYTHON) scripts/test-python.sh
