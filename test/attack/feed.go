@@ -218,38 +218,33 @@ func (w *host) letLoose() error {
 		}
 		w.grown[p.Name] = highWater(w.bait.AgentPID) - before
 	}
-	if err := w.bury(); err != nil {
+	if err := w.soon(w.buried); err != nil {
 		return err
 	}
 	return w.outlive(w.of("last"))
 }
 
-// bury counts the children that the agent leaves dead: it has some seconds for the last.
-func (w *host) bury() error {
-	for end := time.Now().Add(shortLimit); ; {
-		w.report.Zombies = zombies(w.bait.AgentPID)
-		if w.report.Zombies == 0 || time.Now().After(end) {
-			return nil
-		}
-		if err := w.pause(20 * time.Millisecond); err != nil {
-			return err
-		}
-	}
+// buried counts the children that the agent leaves dead.
+func (w *host) buried() bool {
+	w.report.Zombies = zombies(w.bait.AgentPID)
+	return w.report.Zombies == 0
 }
 
 // awaitSeen waits until the processes of the probes are there, before the others take
 // the processor from them: their time limit runs from their start.
 func (w *host) awaitSeen(short []probe) error {
-	for end := time.Now().Add(shortLimit); time.Now().Before(end); {
-		seen := func(p probe) bool { return w.seen.most(strays[p.Name]) > 0 }
-		if !slices.ContainsFunc(short, func(p probe) bool { return !seen(p) }) {
-			return nil
-		}
+	unseen := func(p probe) bool { return w.seen.most(strays[p.Name]) == 0 }
+	return w.soon(func() bool { return !slices.ContainsFunc(short, unseen) })
+}
+
+// soon waits some seconds for what is true then, or is judged later.
+func (w *host) soon(is func() bool) error {
+	for end := time.Now().Add(shortLimit); !is() && time.Now().Before(end); {
 		if err := w.pause(20 * time.Millisecond); err != nil {
 			return err
 		}
 	}
-	return nil // judged later, by name
+	return nil
 }
 
 // shortLimit is the time limit of the workflow attack-short.

@@ -93,8 +93,7 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
 		}
 		return h.pool.Zygotes() == 1
 	})
-	const warmRuns = `plugin_runs_total{start="warm"}`
-	before, _ := strconv.Atoi(h.metric(warmRuns)) // the last one of the preparation may have found the process ready
+	before := h.warmRuns() // the last one of the preparation may have found the process ready
 	for i := range 5 {
 		id := fmt.Sprint("ins-w", i)
 		if got := run(id, i%2 == 0); got != want(id, map[bool]string{true: `"x"`, false: "null"}[i%2 == 0]) {
@@ -104,8 +103,8 @@ return {"count": count, "percent": params.percent, "config": agent.call("get_con
 	if text := read(t, h.base+"/logs/plugins/tidy.log"); strings.Count(text, "[ins-w4] by hand") != 1 {
 		t.Errorf("the log of a warm run:\n%s", text)
 	}
-	if n := h.metric(warmRuns); n != strconv.Itoa(before+5) {
-		t.Errorf("%s warm runs are counted, want %d", n, before+5)
+	if n := h.warmRuns() - before; n != 5 {
+		t.Errorf("%d warm runs are counted, want 5", n)
 	}
 	if n := h.metric("zygotes"); n != "1" {
 		t.Errorf("%s zygotes are counted", n)
@@ -204,8 +203,8 @@ return {}
 			}
 		}
 	}
-	if n := h.metric(`plugin_runs_total{start="warm"}`); n != "1" {
-		t.Errorf("%q runs were forked, want 1\n%s", n, h.log)
+	if n := h.warmRuns(); n != 1 {
+		t.Errorf("%d runs were forked, want 1\n%s", n, h.log)
 	}
 }
 
@@ -338,14 +337,7 @@ return 1
 		}
 		return h.pool.Zygotes() == 1
 	})
-	warm := func() int {
-		n, err := strconv.Atoi(cmp.Or(h.metric(`plugin_runs_total{start="warm"}`), "0"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	before := warm() // the last that prepared the next may have been one
+	before := h.warmRuns() // the last that prepared the next may have been one
 	for i, want := range []int64{2, 0, 30} {
 		if n, shared := of(run(fmt.Sprint("warm-", i), int(want), `"/var"`)); n != want || shared != 0 {
 			t.Errorf("warm: %d connections, %d shared, want %d\n%s", n, shared, want, h.log)
@@ -363,9 +355,19 @@ return 1
 	if n := h.log.count(`"plugin connection"`, "instruction=long,short "); n != 4 {
 		t.Errorf("%d connections are recorded as of either\n%s", n, h.log)
 	}
-	if n := warm() - before; n != 5 {
+	if n := h.warmRuns() - before; n != 5 {
 		t.Errorf("%d of 5 runs were warm", n)
 	}
+}
+
+// warmRuns is how many runs were forked.
+func (h *host) warmRuns() int {
+	h.t.Helper()
+	n, err := strconv.Atoi(cmp.Or(h.metric(`plugin_runs_total{start="warm"}`), "0"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return n
 }
 
 // metric is the value of a counter of the agent.

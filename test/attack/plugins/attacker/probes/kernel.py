@@ -112,12 +112,12 @@ def change_personality(bait):
     return "taken"
 
 
-def by_the_old_door(bait, attack):
+def by_the_old_door(attack):
     """Run an attack that enters the kernel by int 0x80: some virtual machines kill whoever does."""
     try:
         return in_child(attack)
     except Blocked as reason:
-        if bait["sandbox"] == "none" and "signal 11" in str(reason):
+        if "signal 11" in str(reason):
             raise NotApplicable("this machine has no such door") from reason
         raise
 
@@ -133,7 +133,7 @@ def old_system_calls(bait):
             raise Blocked("no such door")
         return "answered"
 
-    return by_the_old_door(bait, attack)
+    return by_the_old_door(attack)
 
 
 @probe()
@@ -155,7 +155,7 @@ def old_socket_call(bait):
             raise OSError(-fd, os.strerror(-fd))
         return "socket {}".format(fd)
 
-    return by_the_old_door(bait, attack)
+    return by_the_old_door(attack)
 
 
 @probe(control="this kernel has no x32")
