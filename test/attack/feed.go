@@ -224,10 +224,10 @@ func (w *host) letLoose() error {
 	return w.outlive(w.of("last"))
 }
 
-// buried counts the children that the agent leaves dead.
+// buried notes the children that the agent leaves dead.
 func (w *host) buried() bool {
 	w.report.Zombies = zombies(w.bait.AgentPID)
-	return w.report.Zombies == 0
+	return len(w.report.Zombies) == 0
 }
 
 // awaitSeen waits until the processes of the probes are there, before the others take

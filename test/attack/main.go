@@ -144,7 +144,7 @@ func thoroughly(ctx context.Context, o options, dir string, c configuration, pro
 			}
 		}
 	}
-	r.report.Zombies += second.report.Zombies
+	r.report.Zombies = append(r.report.Zombies, second.report.Zombies...)
 	r.unexpected = nil
 	r.judge()
 	return r

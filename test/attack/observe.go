@@ -109,14 +109,14 @@ func marked(prefix string) (n int, pids []int) {
 	return n, pids
 }
 
-// zombies counts dead children that a process has not buried.
-func zombies(parent int) (n int) {
+// zombies are the names of dead children that a process has not buried.
+func zombies(parent int) (names []string) {
 	for _, p := range processes() {
 		if p.parent == parent && p.state == 'Z' {
-			n++
+			names = append(names, p.name)
 		}
 	}
-	return n
+	return names
 }
 
 // watch looks at all processes until the world ends. Every 10 ms: memory is taken at a

@@ -40,8 +40,8 @@ func (r *result) judge() {
 			r.complain(o, "works")
 		}
 	}
-	if r.report.Zombies > 0 {
-		r.unexpected = append(r.unexpected, fmt.Sprintf("the agent has %d zombies", r.report.Zombies))
+	if len(r.report.Zombies) > 0 {
+		r.unexpected = append(r.unexpected, fmt.Sprintf("the agent has not buried %s", strings.Join(r.report.Zombies, ", ")))
 	}
 	p := r.report.Posture
 	if p == nil || string(p.Level) != r.Level {

@@ -64,7 +64,7 @@ type host struct {
 type worldReport struct {
 	Posture  *api.Posture `json:"posture"`
 	Outcomes []outcome    `json:"outcomes"`
-	Zombies  int          `json:"zombies"` // dead children that the agent has not buried
+	Zombies  []string     `json:"zombies"` // dead children that the agent has not buried
 }
 
 // world runs one configuration's probes and writes the report.
