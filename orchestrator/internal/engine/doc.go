@@ -12,12 +12,13 @@
 //	CancelRun ────────────────────────────────▶ workflow.Step ───┘ CancelStep, Record, Finished
 //	Publish, Assign, Approve, heartbeat, reaper ─▶ rollout.Step ──▶ Deliver, Record
 //	                 all of one line in one transaction        │
-//	                                    after the commit: wake ▼ polls · followers · reaper
+//	                         after the commit, but for offers: ▼ polls · followers · reaper
 //
 // # Invariants
 //
 //   - Nothing is answered or woken before its commit; a caller that got an
-//     answer finds its effect after any crash. A repeated request has one effect.
+//     answer finds its effect after any crash. A repeated request has one effect. Offers
+//     alone go out while they are written: they give no right, and the claim comes behind.
 //
 //   - Identity is the certificate's ([Engine.Admit]); ids in bodies and paths are only
 //     compared. An agent that asks about another's instruction is told 404.

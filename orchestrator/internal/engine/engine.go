@@ -157,7 +157,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 		leave()
 		return err
 	}
-	defer func() { t.handOver(false) }() // unless it was done
+	defer func() { t.withdraw() }() // what was not handed over
 	err = e.unlessSet(func() error {
 		return e.store.Org(org).Update(ctx, func(st store.Tx) error {
 			if st.Others() {
@@ -170,10 +170,7 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 			if len(t.waiting) > 0 {
 				t.count(func() { e.roster.worked(org) })
 			}
-			if err := t.handOut(); err != nil {
-				return err
-			}
-			return t.tell()
+			return t.finish()
 		})
 	})
 	leave()
@@ -195,7 +192,6 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	if err != nil {
 		return err
 	}
-	t.handOver(true) // before all else: an agent waits for it
 	for _, id := range t.agents {
 		e.forgetAgent(org, id)
 	}
@@ -213,6 +209,19 @@ func (e *Engine) update(ctx context.Context, org api.OrgID, f func(*tx) error) e
 	}
 	e.heed(ctx, org, t.word())
 	return failpoint.Caller("update.done")
+}
+
+// finish is the last that a transition does before it is durable: what it offers and what other
+// servers are told is in its transaction.
+func (t *tx) finish() error {
+	if err := t.handOut(); err != nil {
+		return err
+	}
+	if err := t.tell(); err != nil {
+		return err
+	}
+	t.handOver()
+	return nil
 }
 
 // View runs f on one consistent state of an organisation.

@@ -36,9 +36,10 @@ type world struct {
 	restart func(down time.Duration) world // stops the engine and starts another over the same files
 }
 
-// uses is how often a store was asked.
+// uses is how often a store was asked, and what happens before it commits.
 type uses struct {
 	reads, writes atomic.Int64 // transactions
+	committing    func() error // called before the next commit, and not again; its error undoes the transaction
 }
 
 // counting counts the uses of a store.
@@ -56,7 +57,13 @@ func (c counting) Org(id api.OrgID) store.Scope { return countingScope{c.Store.O
 
 func (c countingScope) Update(ctx context.Context, f func(store.Tx) error) error {
 	c.writes.Add(1)
-	return c.Scope.Update(ctx, f)
+	return c.Scope.Update(ctx, func(tx store.Tx) error {
+		err := f(tx)
+		if hook := c.committing; err == nil && hook != nil {
+			c.committing, err = nil, hook()
+		}
+		return err
+	})
 }
 
 func (c countingScope) View(ctx context.Context, f func(store.Reader) error) error {

@@ -37,7 +37,41 @@ func TestWhoWaitsIsOfferedWithTheDecision(t *testing.T) {
 	})
 }
 
-// What a transition offered that is not committed was never offered; who was asked waits on.
+// An offer does not wait for the disk. What comes to nothing after all nobody can claim.
+func TestAnOfferGoesOutBeforeItIsDurable(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+		w.apply(simple("", ""))
+		got := make(chan agentWork, 1)
+		w.asks(a, got)
+		lost := errors.New("the disk is gone")
+		var early agentWork
+		w.committing = func() error {
+			select {
+			case early = <-got:
+			case <-time.After(time.Second):
+				t.Error("nothing was offered before the commit")
+			}
+			return lost
+		}
+		if _, err := w.Events(t.Context(), s.Identity, event(1)); !errors.Is(err, lost) {
+			t.Fatalf("the event whose transaction was undone: %v", err)
+		}
+		claim := api.Progress{Status: api.Executing, Attempt: early.Attempt, Lease: early.Lease, BootID: "b"}
+		if _, err := w.Progress(t.Context(), a.Identity, early.ID, claim); api.CodeOf(err) != api.CodeNotFound {
+			t.Errorf("the claim of what was undone: %v", err)
+		}
+		w.sends(s, event(1), api.EventAccepted)
+		again := w.takes(a)
+		if again.ID == early.ID {
+			t.Error("what was undone has the name of what was not")
+		}
+		w.claims(a, again)
+	})
+}
+
+// What a transition offered that came to nothing before its end was never offered; who was asked
+// waits on.
 func TestATransitionThatIsUndoneHandsOverNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")

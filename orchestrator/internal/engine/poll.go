@@ -187,20 +187,30 @@ func (t *tx) hand(work work) (*poll, []api.Instruction, error) {
 	return p, offers, err
 }
 
-// handOver answers the polls that were asked, once it is known whether they have anything. What
-// they have goes out before the caller has its own answer: an agent waits for it.
-func (t *tx) handOver(committed bool) {
-	if t == nil || len(t.handed) == 0 {
+// handOver answers the polls that were asked, before the transition is durable. An offer is no
+// right to start: a claim comes behind it in the store's one writer, and is refused where the
+// transition was undone after all. So an agent has what it is offered while the disk has it
+// written; that goes out before the commit takes the processor.
+func (t *tx) handOver() {
+	if len(t.handed) == 0 {
 		return
 	}
 	for _, h := range t.handed {
-		if !committed {
-			h.offers = nil
-		}
 		h.to.handed <- h.offers
 	}
 	t.handed = nil
 	runtime.Gosched()
+}
+
+// withdraw has the polls that were asked wait on, where the transition came to nothing.
+func (t *tx) withdraw() {
+	if t == nil { // it never began
+		return
+	}
+	for n := range t.handed {
+		t.handed[n].offers = nil
+	}
+	t.handOver()
 }
 
 // offer takes what there is for the agent now. It looks before it writes: most polls
