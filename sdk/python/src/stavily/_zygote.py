@@ -24,7 +24,6 @@ agent trusts none of this and looks for itself; see its package `warm`.
 import _socket  # not socket, which costs a millisecond and half a megabyte of every execution
 import atexit
 import gc
-import io
 import json
 import os
 import resource
@@ -192,7 +191,7 @@ class _Zygote:
         self.temp = place["temp"]
         if self.kernel and place["layer"]:
             self.layer = _Layer(self.kernel, place["layer"])
-        _rehearse()
+        _rehearse(self.kernel, self.temp)
         gc.collect()
         gc.freeze()  # the collector of an execution leaves these pages alone, so they stay shared
 
@@ -259,7 +258,7 @@ class _Execution:
             if self.zygote.layer:
                 self.zygote.layer.allow(self.temp, _kernel.WRITE)
             if not self._wanted():
-                _rehearse()
+                _rehearse(self.zygote.kernel, self.temp)
             order, streams = self._await()
             self._settle(order, streams[2])
             code = 1
@@ -314,11 +313,7 @@ class _Execution:
         os.dup2(log, 2)
         os.dup2(log, 1)
         os.close(log)
-        for number, soft, hard in order["limits"]:
-            resource.setrlimit(number, (soft, hard))
-        os.environ.update(order["environment"], TMPDIR=self.temp)
-        for name in order["without"]:
-            os.environ.pop(name, None)
+        _adapt(order, self.temp)
         if self.zygote.layer:
             self.zygote.layer.allow(order["given"], _kernel.READ)
             self.zygote.layer.enter()
@@ -377,18 +372,51 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _rehearse() -> None:
+def _adapt(order: Dict[str, Any], temp: str) -> None:
+    """Take the limits and the environment that an order gives."""
+    for number, soft, hard in order["limits"]:
+        resource.setrlimit(number, (soft, hard))
+    os.environ.update(order["environment"], TMPDIR=temp)
+    for name in order["without"]:
+        os.environ.pop(name, None)
+
+
+# An order and a command as they come, with what is each one's own left out.
+_REHEARSED_ORDER = (
+    b'{"start": 0, "environment": {"STAVILY_REHEARSED": "1"}, "without": ["STAVILY_REHEARSED"],'
+    b' "limits": [[%d, %d, %d]], "given": ""}' % (resource.RLIMIT_CORE, *resource.getrlimit(resource.RLIMIT_CORE))
+)
+_REHEARSED_COMMAND = (
+    b'{"action": "execute_action", "action_request": {"id": "0", "type": "execute", "parameters": {}, "timeout": 60.0,'
+    b' "context": {"workflow": ""}, "metadata": {"idempotency_key": "0", "attempt": 1}}}\n'
+)
+
+
+def _rehearse(kernel: Optional[_kernel.Kernel], temp: str) -> None:
     """Go the way of an execution with a plugin that does nothing, so that what it touches is in memory."""
     host = Host(Handler("action", lambda: None), None)
-    commands = b'{"action": "initialize", "config": {}}\n{"action": "execute_action", "action_request": {"parameters": {}}}\n'
-    host.serve(io.BytesIO(commands), io.BytesIO(), commands=2)
+    host.answer(b'{"action": "initialize", "config": {}}\n')
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    ours.send(b'{"start": 0, "environment": {"A": ""}, "without": [], "limits": []}')
+    ours.send(_REHEARSED_ORDER)
     order, _ = _receive(theirs)
-    os.environ.update({})
-    with open(ours.detach(), "rb"), open(theirs.detach(), "wb", buffering=0):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    ours.send(_TAKEN.pack(os.getpid()))
+    ours.send(b'{"hello":%d,"pid":%d}' % (order["start"], os.getpid()))
+    if kernel:
+        timer = kernel.timer()
+        kernel.set_timer(timer, _PAUSE)
+        os.close(timer)
+    _adapt(order, temp)
+    _forget()
+    commands, answered = os.pipe(), os.pipe()
+    os.write(commands[1], _REHEARSED_COMMAND)
+    for end in (ours, theirs):
+        end.close()
+    with open(commands[0], "rb") as requests, open(answered[1], "wb", buffering=0) as answers:
+        host.execute(_agent.from_environment(), requests, answers)
+    os.close(commands[1])
+    os.close(answered[0])
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def _pipe() -> Tuple[int, int]:
