@@ -331,10 +331,10 @@ func (z *zygote) begin(x *execution, o order, spec sandbox.Spec) error {
 	if err := z.group.fit(running); err != nil {
 		return err
 	}
-	x.killed = z.group.OOMKills()
 	if err := z.orders.tell(o, spec.Stdin, spec.Stdout, spec.Stderr); err != nil {
 		return err
 	}
+	x.killed = z.group.OOMKills() // while it takes the order: it is asked nothing yet
 	return x.greet()
 }
 

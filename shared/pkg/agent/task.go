@@ -281,7 +281,7 @@ func (p *Plugins) forInstruction(t Task, r *room, env *sandbox.Environment) erro
 		return fmt.Errorf("write the input of %s: %w", i.ID, err)
 	}
 	env.Input = filepath.Join(r.temp, inputFile)
-	if err := os.WriteFile(env.Input, text, 0o600); err != nil { // as short-lived as the process that reads it
+	if err := writeInput(env.Input, text); err != nil {
 		return fmt.Errorf("write the input of %s: %w", i.ID, err)
 	}
 	if err := t.obeys(i.PluginConfiguration); err != nil {
@@ -290,6 +290,18 @@ func (p *Plugins) forInstruction(t Task, r *room, env *sandbox.Environment) erro
 	}
 	env.Extra = i.PluginConfiguration.Environment
 	return nil
+}
+
+// writeInput fills a file that is new, or was made ahead and is empty. It is as short-lived as the
+// process that reads it, so nothing waits for the disk; and it is not truncated, for ext4 writes
+// what was to the disk when it is closed (auto_da_alloc, ext4(5)), beside what has to be there.
+func writeInput(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
 }
 
 // obeys reports whether the host's owner lets instructions set what this one sets.
