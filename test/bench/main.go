@@ -55,6 +55,7 @@ type scale struct {
 	warmUp time.Duration // before runs are counted
 
 	others     int // agents that are connected while events are posted
+	rate       int // of these events, a second
 	warmEvents int // before those that are measured
 	posts      int
 
@@ -83,6 +84,7 @@ func main() {
 	python := flag.String("python", "python3", "interpreter of the plugins: its own start is most of the latency")
 	small := flag.Bool("quick", false, "small counts, to see that it works")
 	fleet := flag.Int("fleet", 0, "how many agents only wait; 0: as many as the scale says")
+	rate := flag.Int("rate", perSecond, "events a second of busy, for as long: a machine that cannot do fifty says something of fewer")
 	attack := flag.String("attack", "", "be an attacker, as this JSON says: for the benchmark's own use")
 	only := flag.String("only", "", "the part whose name begins so")
 	flag.Parse()
@@ -102,6 +104,11 @@ func main() {
 	if *fleet > 0 {
 		s.fleet = *fleet
 	}
+	if *rate < 1 {
+		fmt.Fprintf(os.Stderr, "bench: -rate %d: must be at least 1\n", *rate)
+		os.Exit(2)
+	}
+	s.rate, s.warmEvents, s.posts = *rate, max(1, s.warmEvents**rate/perSecond), max(1, s.posts**rate/perSecond)
 	if err := measureAll(ctx, bench{bin: *bin, python: *python, scale: s}, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
