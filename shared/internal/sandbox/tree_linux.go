@@ -100,13 +100,22 @@ func (t *tree) kill(ended <-chan struct{}) error {
 	return sweepStrays(time.Now().Add(deathLimit))
 }
 
-// reap takes the exit status, which frees the process id.
+// reap takes the exit status, which frees the process id. Of a process that does not die it is
+// taken when that is over, and nobody is told.
 func (t *tree) reap(ended <-chan struct{}) ending {
 	select {
 	case <-ended:
+		return t.bury()
 	default:
-		return ending{exit: Exit{Code: -1}} // it does not die; it stays registered as ours
+		go func() { // ends with the process, for which await waits already
+			<-ended
+			t.bury()
+		}()
+		return ending{exit: Exit{Code: -1}}
 	}
+}
+
+func (t *tree) bury() ending {
 	var status unix.WaitStatus
 	var ru unix.Rusage
 	children.Lock()

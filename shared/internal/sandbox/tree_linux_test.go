@@ -47,6 +47,35 @@ func noneLeft(t *testing.T) {
 	}
 }
 
+// A process that does not die in time is buried when it does.
+func TestWhoDiesLateIsBuried(t *testing.T) {
+	hangs := exec.Command("sleep", "1000")
+	if err := hangs.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := &tree{pid: hangs.Process.Pid}
+	ended := make(chan struct{})
+	if end := late.reap(ended); end.err != nil || end.exit.Code != -1 {
+		t.Errorf("of a process that hangs: %+v", end)
+	}
+	if err := hangs.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	late.await()
+	if s, ok := statOf(late.pid); !ok || s.state != 'Z' {
+		t.Fatalf("it is in state %q before anybody knows of its end", s.state)
+	}
+	close(ended)
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		if _, ok := statOf(late.pid); !ok {
+			return
+		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("nobody buries it")
+		}
+	}
+}
+
 const lingering = `
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
