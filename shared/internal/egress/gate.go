@@ -83,6 +83,7 @@ type Gate struct {
 	joined    []*Tally
 	flows     map[*flow]bool // that have not ended
 	listeners map[listener]bool
+	passes    map[listener][]chan struct{} // closed when who accepts there comes by, having begun all that it accepted
 }
 
 // listener is an open one, for a destination by its place in Options.
@@ -126,7 +127,7 @@ func New(o Options) (*Gate, error) {
 	if o.Own == nil {
 		o.Own = interfaceAddrs
 	}
-	return &Gate{o: o, slots: make(chan struct{}, o.Connections), flows: map[*flow]bool{}, listeners: map[listener]bool{}}, nil
+	return &Gate{o: o, slots: make(chan struct{}, o.Connections), flows: map[*flow]bool{}, listeners: map[listener]bool{}, passes: map[listener][]chan struct{}{}}, nil
 }
 
 func compare(a, b destination.Destination) int {

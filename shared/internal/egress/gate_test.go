@@ -80,6 +80,9 @@ func open(t *testing.T, to string, change func(*Options)) *door {
 	x.address = l.Addr().String()
 	served := make(chan struct{})
 	go func() { x.Listen(t.Context())[0].Serve(l); close(served) }()
+	for x.serves() == 0 { // what is dialled before that nobody knows of
+		time.Sleep(time.Millisecond)
+	}
 	x.shut = func() {
 		l.Close()
 		select {
@@ -103,6 +106,13 @@ func (x *door) dial() *net.TCPConn {
 		x.t.Fatal(err)
 	}
 	return c.(*net.TCPConn)
+}
+
+// serves is how many listeners the gate serves.
+func (x *door) serves() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.listeners)
 }
 
 // says writes text, ends, and reads all that comes back.

@@ -17,7 +17,8 @@ func (g *Gate) serve(ctx context.Context, l net.Listener, i int) {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	var connections sync.WaitGroup
 	defer connections.Wait()
-	defer g.open(listener{l, i})()
+	here := listener{l, i}
+	defer g.open(here)()
 	defer stop()
 	for pause := time.Duration(0); ; {
 		c, err := l.Accept()
@@ -28,6 +29,8 @@ func (g *Gate) serve(ctx context.Context, l net.Listener, i int) {
 			connections.Go(func() { g.carry(ctx, c, f) })
 		case errors.Is(err, net.ErrClosed) || ctx.Err() != nil:
 			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			g.pass(here)
 		default: // out of descriptors, most likely: what is open may end
 			pause = min(max(2*pause, acceptPause), maxAcceptPause)
 			select {

@@ -109,12 +109,47 @@ func awaitDecided(flows []*flow) {
 	}
 }
 
-// settle waits until connections that were made before now have been accepted: the
+// settle waits until connections that were made before now have been accepted and begun: the
 // next user's must not be taken for theirs. That is at once but on a host in trouble.
 func (g *Gate) settle() {
+	limit := time.NewTimer(linger)
+	defer limit.Stop()
 	for end := time.Now().Add(linger); g.waiting() && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
+	for _, passed := range g.call() {
+		select {
+		case <-passed:
+		case <-limit.C:
+			return
+		}
+	}
+}
+
+// call has all who accept come by; what they have accepted they have begun then.
+func (g *Gate) call() (passed []chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for l := range g.listeners {
+		if t, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok && t.SetDeadline(time.Unix(1, 0)) == nil {
+			c := make(chan struct{})
+			g.passes[l], passed = append(g.passes[l], c), append(passed, c)
+		}
+	}
+	return passed
+}
+
+// pass is what who accepts there does when it is called: all that call by then have it done.
+func (g *Gate) pass(l listener) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = t.SetDeadline(time.Time{}) // fails where it is closed, as the next Accept does
+	}
+	for _, c := range g.passes[l] {
+		close(c)
+	}
+	delete(g.passes, l)
 }
 
 func (g *Gate) waiting() bool {
@@ -262,6 +297,10 @@ func (g *Gate) open(l listener) (shut func()) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		delete(g.listeners, l)
+		for _, c := range g.passes[l] {
+			close(c)
+		}
+		delete(g.passes, l)
 		for f := range g.flows {
 			if f.destination == l.destination {
 				f.forsake()

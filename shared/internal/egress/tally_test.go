@@ -99,6 +99,42 @@ func TestLeaveEndsWhatIsNobodys(t *testing.T) {
 	}
 }
 
+// late is a listener whose Accept takes its time to say so.
+type late struct{ *net.TCPListener }
+
+func (l late) Accept() (net.Conn, error) {
+	c, err := l.TCPListener.Accept()
+	if err == nil {
+		time.Sleep(50 * time.Millisecond)
+	}
+	return c, err
+}
+
+// A connection that was accepted and is not begun yet is the run's that leaves.
+func TestWhatWasAcceptedCounts(t *testing.T) {
+	x := open(t, far(t, echo).String(), nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.address = l.Addr().String()
+	served := make(chan struct{})
+	go func() { x.Listen(t.Context())[0].Serve(late{l.(*net.TCPListener)}); close(served) }()
+	t.Cleanup(func() { <-served })
+	for x.serves() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	c := x.dial()
+	io.WriteString(c, "abc")
+	c.Close()
+	for backlog(listener{l, 0}) {
+		time.Sleep(time.Millisecond)
+	}
+	if n := x.tally.Leave(); len(n) != 1 || n[0].Connections != 1 {
+		t.Errorf("counts %+v", n)
+	}
+}
+
 // What one of several did counts for each of them, and says that it does.
 func TestTalliesOfSeveral(t *testing.T) {
 	to := far(t, echo)
