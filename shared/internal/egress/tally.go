@@ -112,11 +112,12 @@ func awaitDecided(flows []*flow) {
 // settle waits until connections that were made before now have been accepted and begun: the
 // next user's must not be taken for theirs. That is at once but on a host in trouble.
 func (g *Gate) settle() {
-	limit := time.NewTimer(linger)
-	defer limit.Stop()
-	for end := time.Now().Add(linger); g.waiting() && time.Now().Before(end); {
+	end := time.Now().Add(linger)
+	for g.waiting() && time.Now().Before(end) {
 		time.Sleep(time.Millisecond)
 	}
+	limit := time.NewTimer(time.Until(end))
+	defer limit.Stop()
 	for _, passed := range g.call() {
 		select {
 		case <-passed:
@@ -131,7 +132,7 @@ func (g *Gate) call() (passed []chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for l := range g.listeners {
-		if t, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok && t.SetDeadline(time.Unix(1, 0)) == nil {
+		if l.setDeadline(time.Unix(1, 0)) == nil {
 			c := make(chan struct{})
 			g.passes[l], passed = append(g.passes[l], c), append(passed, c)
 		}
@@ -139,17 +140,29 @@ func (g *Gate) call() (passed []chan struct{}) {
 	return passed
 }
 
-// pass is what who accepts there does when it is called: all that call by then have it done.
+// pass is what who accepts there does when it is called: all that called by then have it done.
 func (g *Gate) pass(l listener) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if t, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
-		_ = t.SetDeadline(time.Time{}) // fails where it is closed, as the next Accept does
-	}
+	_ = l.setDeadline(time.Time{}) // fails where it is closed, as the next Accept does
+	g.passed(l)
+}
+
+// passed tells those that called who accepts there. It needs mu.
+func (g *Gate) passed(l listener) {
 	for _, c := range g.passes[l] {
 		close(c)
 	}
 	delete(g.passes, l)
+}
+
+// setDeadline has an Accept that waits, and each that follows, return at a time; zero: none.
+func (l listener) setDeadline(at time.Time) error {
+	t, ok := l.Listener.(interface{ SetDeadline(time.Time) error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return t.SetDeadline(at)
 }
 
 func (g *Gate) waiting() bool {
@@ -297,10 +310,7 @@ func (g *Gate) open(l listener) (shut func()) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		delete(g.listeners, l)
-		for _, c := range g.passes[l] {
-			close(c)
-		}
-		delete(g.passes, l)
+		g.passed(l)
 		for f := range g.flows {
 			if f.destination == l.destination {
 				f.forsake()
