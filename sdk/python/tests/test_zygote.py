@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 from . import SOURCE, wait_for
 
@@ -51,6 +52,27 @@ class TestTimer(unittest.TestCase):
         self.assertFalse(ready(0.01))
         kernel.set_timer(timer, 20)
         self.assertTrue(ready(5))
+
+
+@unittest.skipUnless(sys.platform == "linux", "zygotes are Linux's")
+class TestRehearsal(unittest.TestCase):
+    """What a spare goes through before it waits for its order."""
+
+    def test_it_goes_all_the_way_and_leaves_nothing(self):
+        from stavily import _kernel, _zygote
+        from stavily._handler import Handler
+
+        called = []
+        descriptors = lambda: sorted(os.listdir("/proc/self/fd"))
+        with unittest.mock.patch.dict(os.environ), unittest.mock.patch.object(
+            _zygote, "Handler", lambda kind, function: Handler(kind, lambda: called.append(1))
+        ):
+            kernel, environment = _kernel.load(), dict(os.environ, TMPDIR="/nowhere")
+            before = descriptors()
+            _zygote._rehearse(kernel, "/nowhere")
+            self.assertEqual(called, [1])
+            self.assertEqual(descriptors(), before)
+            self.assertEqual(dict(os.environ), environment)
 
 
 class Zygote:

@@ -38,6 +38,7 @@ from typing import Any, BinaryIO, Dict, List, Optional, Set, Tuple
 from . import _agent, _kernel
 from ._contract import Host, Stop
 from ._handler import Handler
+from ._layer import Layer
 
 # What an execution that could not begin ends with; env(1) uses it as well.
 _CANNOT_BEGIN = 125
@@ -58,9 +59,6 @@ _PAUSE = 5
 
 # Where the system sets no useful bound on open files, looking stops here.
 _MOST_DESCRIPTORS = 1 << 16
-
-# Descriptors from here on are places that rules name, so that one call closes them.
-_HIGH = 200
 
 _DESCRIPTOR = struct.Struct("i")
 
@@ -109,7 +107,7 @@ class _Zygote:
         self.due = True  # whether a spare that is missing is forked at once
         self.orders: Optional[_socket.socket] = None
         self.poll, self.starved = select.poll(), select.poll()  # the second hears of orders that nobody takes, too
-        self.layer: Optional[_Layer] = None
+        self.layer: Optional[Layer] = None
         self.temp = ""
         self.wake, self.woken = _pipe()  # written to by the kernel when a child has ended
         self.taken, self.take = _pipe()  # written to by a spare that takes an order; nobody waits there, but for
@@ -190,7 +188,7 @@ class _Zygote:
         self.starved.register(orders, select.POLLIN)
         self.temp = place["temp"]
         if self.kernel and place["layer"]:
-            self.layer = _Layer(self.kernel, place["layer"])
+            self.layer = Layer(self.kernel, place["layer"])
         _rehearse(self.kernel, self.temp)
         gc.collect()
         gc.freeze()  # the collector of an execution leaves these pages alone, so they stay shared
@@ -320,42 +318,6 @@ class _Execution:
         _forget()
 
 
-class _Layer:
-    """The Landlock domain of each execution: what the sandbox grants, with no sibling's directories in it."""
-
-    def __init__(self, kernel: _kernel.Kernel, order: Dict[str, Any]) -> None:
-        self._kernel = kernel
-        own = [path for path in _own_paths() if not any(_is_below(hidden, path) for hidden in order["hidden"])]
-        self._rules: List[Tuple[int, int]] = []  # places, as descriptors from _HIGH on, and rights
-        for paths, rights in (
-            (order["read"] + own, _kernel.READ),
-            (order["devices"], _kernel.DEVICE),
-            (order["write"], _kernel.WRITE),
-        ):
-            for path in paths:
-                self._rules += _rule(path, rights, _HIGH + len(self._rules))
-        self._ruleset = -1
-        self.prepare()
-
-    def prepare(self) -> None:
-        """Make the ruleset of the next execution, without what is that one's alone."""
-        if self._ruleset >= 0:
-            os.close(self._ruleset)
-        self._ruleset = self._kernel.ruleset()
-        for place, rights in self._rules:
-            self._kernel.allow(self._ruleset, place, rights)
-
-    def allow(self, path: str, rights: int) -> None:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        self._kernel.allow(self._ruleset, place, rights)
-        os.close(place)
-
-    def enter(self) -> None:
-        self._kernel.restrict(self._ruleset)
-        os.close(self._ruleset)
-        os.closerange(_HIGH, _HIGH + len(self._rules))
-
-
 def _receive(socket: _socket.socket) -> Tuple[Dict[str, Any], List[int]]:
     """The next order and the descriptors that came with it; an empty one when the agent is gone."""
     space = _socket.CMSG_SPACE(3 * _DESCRIPTOR.size)
@@ -433,28 +395,6 @@ def _drain(descriptor: int) -> bytes:
         return os.read(descriptor, 4096)
     except BlockingIOError:
         return b""
-
-
-def _rule(path: str, rights: int, number: int) -> List[Tuple[int, int]]:
-    """A rule for a place, which may be one that the sandbox does not show; `number` is its descriptor."""
-    try:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return []
-    if not stat.S_ISDIR(os.fstat(place).st_mode):
-        rights &= _kernel.OF_A_FILE
-    os.dup2(place, number, inheritable=False)
-    os.close(place)
-    return [(number, rights)]
-
-
-def _own_paths() -> List[str]:
-    """Where this interpreter finds its modules; the sandbox has granted all of it."""
-    return sorted({os.path.realpath(path) for path in [sys.prefix, sys.base_prefix, *sys.path]})
-
-
-def _is_below(path: str, parent: str) -> bool:
-    return (path + "/").startswith(parent.rstrip("/") + "/")
 
 
 def _kind_of(descriptor: int) -> str:
