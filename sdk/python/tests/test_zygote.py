@@ -124,8 +124,15 @@ class Zygote:
 
     def start(self, orders, number, environment=None):
         """Begin an execution; returns its process and the agent's ends of its streams."""
+        started = self.stand(orders, number)
+        started[1].write(json.dumps({"environment": environment or {}, "without": []}).encode() + b"\n")
+        started[1].flush()
+        return started
+
+    def stand(self, orders, number):
+        """Have an execution stand by; returns the same."""
         requests, answers, log = os.pipe(), os.pipe(), os.pipe()
-        order = {"start": number, "environment": environment or {}, "without": [], "limits": [], "given": self._directory}
+        order = {"start": number, "limits": [], "given": self._directory}
         _send(orders, order, [requests[0], answers[1], log[1]])
         for end in (requests[0], answers[1], log[1]):
             os.close(end)
@@ -172,14 +179,16 @@ class ZygoteTest(unittest.TestCase):
                     wait_for(lambda: not os.path.exists(os.path.join(self.directory, str(pid))))
 
     def test_end_of_input_ends_an_execution_that_was_asked_nothing(self):
-        with Zygote(self.directory) as zygote:
+        with Zygote(self.directory, "import atexit; atexit.register(print, 'over')") as zygote:
             zygote.hear()
             with zygote.place() as orders:
-                pid, requests, answers, log = zygote.start(orders, 1)
-                requests.close()
-                self.assertEqual(zygote.hear()["ended"], pid)
-                answers.close()
-                log.close()
+                for begin, printed in (zygote.stand, b""), (zygote.start, b"over\n"):
+                    pid, requests, answers, log = begin(orders, 1)
+                    with answers, log:
+                        requests.close()
+                        ended = zygote.hear()
+                        self.assertEqual((ended["ended"], ended["status"]), (pid, 0))
+                        self.assertEqual(log.read(), printed)
 
     def test_signal_reaches_the_execution_it_is_for(self):
         with Zygote(self.directory) as zygote:

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,6 +13,9 @@ import (
 // Tree is a process with all that descends from it, which something else than Start
 // brought into being: an execution that a zygote forked.
 type Tree interface {
+	// Begin hears that the first process, which only stood by, gets something to do. An error
+	// keeps it from that.
+	Begin() error
 	// Await blocks until the first process ended. It always comes to that after Kill.
 	Await()
 	// Terminate asks the tree to end and reports whether it could ask.
@@ -25,15 +27,18 @@ type Tree interface {
 	Reap() (Exit, error)
 }
 
-// Adopt watches over a tree, whose first process is pid, as if Start had started it:
-// limits, grace and the end of ctx mean the same, and the Process answers the same. Of
-// the Spec count Limits, Grace, Asked and the paths of Temp and Home, by which this process
-// finds them.
-func Adopt(ctx context.Context, pid int, t Tree, s Spec) *Process {
+// Adopt watches over a tree, whose first process is pid and stands by: it only waits until
+// Begin, or is killed. From then on limits and grace mean what they do where Start has started
+// it, and the Process answers the same. Of the Spec count Limits but for Time, Grace and the
+// paths of Temp and Home, by which this process finds them.
+func Adopt(pid int, t Tree, s Spec) *Process {
 	if s.Grace == 0 {
 		s.Grace = DefaultGrace
 	}
-	return watchOver(ctx, pid, &adopted{Tree: t, pid: pid}, &Spec{Limits: s.Limits, Grace: s.Grace, Asked: s.Asked, Temp: s.Temp, Home: s.Home})
+	p := newProcess(pid)
+	p.begin, p.begins = t.Begin, make(chan beginning, 1)
+	go p.standBy(&adopted{Tree: t, pid: pid}, &Spec{Limits: s.Limits, Grace: s.Grace, Temp: s.Temp, Home: s.Home})
+	return p
 }
 
 // adopted makes a family of a Tree.

@@ -30,6 +30,9 @@ type Process struct {
 	kills chan time.Duration // requests to end, each with its grace
 	done  chan struct{}      // closed when the fields below are final
 
+	begin  func() error   // of one that was adopted: tells its tree
+	begins chan beginning // of one that was adopted; takes one
+
 	exit Exit
 	err  error
 }
@@ -64,7 +67,9 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", s.Path, err)
 	}
-	return watchOver(ctx, t.pid, t, &s), nil
+	p := newProcess(t.pid)
+	go p.own(ctx, t, &s, store(p.pid, t, &s), awaited(t), nil) // what it stores is found only while it runs
+	return p, nil
 }
 
 // family is what own needs of a tree of processes.
@@ -76,10 +81,18 @@ type family interface {
 	reap(ended <-chan struct{}) ending
 }
 
-func watchOver(ctx context.Context, pid int, f family, s *Spec) *Process {
-	p := &Process{pid: pid, kills: make(chan time.Duration), done: make(chan struct{})}
-	go p.own(ctx, f, s, store(pid, f, s)) // what it stores is found only while it runs
-	return p
+func newProcess(pid int) *Process {
+	return &Process{pid: pid, kills: make(chan time.Duration), done: make(chan struct{})}
+}
+
+// awaited is closed when the first process of a family has ended.
+func awaited(f family) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		f.await()
+		close(ended)
+	}()
+	return ended
 }
 
 // Pid is the process's id; it may belong to another process after Wait returned.
@@ -107,16 +120,12 @@ func (p *Process) Kill(grace time.Duration) {
 	}
 }
 
-// own is the life of one process: watch, ask, force, reap.
-func (p *Process) own(ctx context.Context, t family, s *Spec, stored *storage) {
+// own is the life of one process: watch, ask, force, reap. Where asked is set, Limits.Time runs
+// from when it is closed: until then the process only waits.
+func (p *Process) own(ctx context.Context, t family, s *Spec, stored *storage, ended, asked <-chan struct{}) {
 	defer close(p.done)
 	began := time.Now()
-	ended := make(chan struct{})
-	go func() {
-		t.await()
-		close(ended)
-	}()
-	w := watch{tree: t, limits: s.Limits, asked: s.Asked, group: s.Group, ended: ended, kills: p.kills, over: stored.over()}
+	w := watch{tree: t, limits: s.Limits, asked: asked, group: s.Group, ended: ended, kills: p.kills, over: stored.over()}
 	reason, grace := w.run(ctx, s.Grace)
 	if reason != "" && grace > 0 && t.terminate() {
 		w.wait(grace)

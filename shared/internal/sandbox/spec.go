@@ -54,8 +54,6 @@ type Spec struct {
 	Limits Limits
 	Grace  time.Duration // between asking to end and forcing it; 0 is DefaultGrace
 
-	Asked <-chan struct{} `json:"-"` // where it is set, Limits.Time runs from when it is closed: until then the process only waits
-
 	Ended func(Exit) `json:"-"` // hears how the process ended, before Wait returns; may be nil
 }
 

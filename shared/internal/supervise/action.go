@@ -46,7 +46,7 @@ type ActionResult struct {
 // an answer, makes it a script: its input is closed and all that it prints is its
 // output. It is not started a second time, since the first run may have had effects.
 func RunAction(ctx context.Context, a Action) (ActionResult, error) {
-	if a.Contract != plugin.Stdio && a.Fork == nil {
+	if a.Contract != plugin.Stdio && a.Standby == nil {
 		a.Spec.Args = append(append([]string(nil), a.Spec.Args...), a.Flags...)
 	}
 	if a.Contract == plugin.Script {
@@ -54,16 +54,14 @@ func RunAction(ctx context.Context, a Action) (ActionResult, error) {
 		return ofScript(ctx, r), err
 	}
 	asked := make(chan struct{})
-	if a.Ready != nil && a.Fork != nil {
-		a.Spec.Asked = asked
-	}
-	s, err := begin(ctx, a.Options, a.Contract == plugin.Detect && a.Fork == nil)
+	a.asked = asked
+	s, err := begin(ctx, a.Options, a.Contract == plugin.Detect && a.Standby == nil)
 	if err != nil {
 		return ActionResult{}, err
 	}
 	// The process obeys ctx. Calls do not, so that an answer within the grace is heard.
 	calls := context.WithoutCancel(ctx)
-	if a.Fork == nil {
+	if a.Standby == nil {
 		var info plugin.Response
 		info, err = s.detect(calls)
 		if err == nil && s.isUndecided() {
@@ -103,7 +101,7 @@ func (a *Action) allowed(s *Session) error {
 	if err := a.Ready(); err != nil {
 		return err
 	}
-	if fault := s.Err(); fault != nil && a.Fork != nil { // any other process is asked, and says so itself
+	if fault := s.Err(); fault != nil && a.Standby != nil { // any other process is asked, and says so itself
 		return fmt.Errorf("%w: %w", ErrUnasked, fault)
 	}
 	return nil

@@ -34,6 +34,7 @@
 //   - A plugin costs the agent at most 1 MiB for its line, 1 MiB for a script's
 //     output, and 200 log lines a second of 8 KiB; what is above is counted and said
 //     in the log itself.
+//   - A process that stands by ([Standby]) is told nothing before its run may start.
 //   - An action that does not name its contract runs once: the process that was
 //     asked by the stdio handshake is the run, whichever contract it turns out to be.
 //   - Keep never gives up and never runs two at once.

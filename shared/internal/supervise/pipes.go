@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"fmt"
 	"os"
 	"time"
 
@@ -30,6 +31,26 @@ func openPipes() (p pipes, err error) {
 	return p, err
 }
 
+// piped is a process with our ends of its pipes.
+type piped struct {
+	pipes
+	process *sandbox.Process
+}
+
+// withPipes has start start a process with these standard files.
+func withPipes(start func(stdin, stdout, stderr *os.File) (*sandbox.Process, error)) (out piped, err error) {
+	if out.pipes, err = openPipes(); err != nil {
+		return piped{}, fmt.Errorf("start plugin: %w", err)
+	}
+	out.process, err = start(out.stdin, out.stdout, out.stderr)
+	out.closeTheirs()
+	if err != nil {
+		out.closeOurs()
+		return piped{}, err
+	}
+	return out, nil
+}
+
 // closeTheirs closes what the plugin has copies of, so that our reading ends with
 // it. Closing a nil file is harmless.
 func (p *pipes) closeTheirs() {
@@ -47,10 +68,10 @@ func (p *pipes) closeOurs() {
 // restLimit is how long reading what a dead plugin left in its pipes may take.
 const restLimit = 5 * time.Second
 
-// endWith bounds the reading once the process is gone. Only a process that even
+// endWithIt bounds the reading once the process is gone. Only a process that even
 // SIGKILL did not end can still hold the other end.
-func (p *pipes) endWith(process *sandbox.Process) {
-	<-process.Done()
+func (p *piped) endWithIt() {
+	<-p.process.Done()
 	p.out.SetReadDeadline(time.Now().Add(restLimit))
 	p.errs.SetReadDeadline(time.Now().Add(restLimit))
 }

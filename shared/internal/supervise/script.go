@@ -3,8 +3,8 @@ package supervise
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/stavily/agents/shared/internal/sandbox"
@@ -28,21 +28,17 @@ type ScriptResult struct {
 // RunScript runs a program to its end. The error says that it could not be started
 // or watched; how it ended is in the result.
 func RunScript(ctx context.Context, o ScriptOptions) (ScriptResult, error) {
-	p, err := openPipes()
-	if err != nil {
-		return ScriptResult{}, fmt.Errorf("start plugin: %w", err)
-	}
-	p.stdin.Close() // without standard input the program reads the null device
-	o.Spec.Stdin, o.Spec.Stdout, o.Spec.Stderr = nil, p.stdout, p.stderr
-	process, err := sandbox.Start(ctx, o.Spec)
-	p.closeTheirs()
-	defer p.closeOurs()
+	p, err := withPipes(func(_, stdout, stderr *os.File) (*sandbox.Process, error) {
+		o.Spec.Stdin, o.Spec.Stdout, o.Spec.Stderr = nil, stdout, stderr // without standard input the program reads the null device
+		return sandbox.Start(ctx, o.Spec)
+	})
 	if err != nil {
 		return ScriptResult{}, err
 	}
+	defer p.closeOurs()
 	log, out := newThrottle(o.Log), newOutput()
 	var others sync.WaitGroup
-	others.Go(func() { p.endWith(process) })
+	others.Go(p.endWithIt)
 	others.Go(func() { log.pump("stderr", p.errs) })
 	if o.Stream {
 		log.pump("stdout", p.out)
@@ -50,7 +46,7 @@ func RunScript(ctx context.Context, o ScriptOptions) (ScriptResult, error) {
 		_, _ = io.Copy(out.kept, p.out) // ends with the process tree
 	}
 	others.Wait()
-	exit, err := process.Wait()
+	exit, err := p.process.Wait()
 	return scriptResult(out, log, exit), err
 }
 

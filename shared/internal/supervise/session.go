@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,9 +43,12 @@ type Options struct {
 	Log    LogSink
 	Answer time.Duration // for each answer of the handshake; 0: DefaultAnswer
 
-	// Fork, where it is set, starts the process by forking one with which the handshake
-	// was done, instead of sandbox.Start.
-	Fork func(context.Context, sandbox.Spec) (*sandbox.Process, error)
+	// Standby, where it is set, is the process, with which the handshake was done; of the Spec
+	// counts the limit for its time, which runs from when asked is closed. Environment is the
+	// line that it is given with its command, before it: it wakes up once.
+	Standby     *Standby
+	Environment []byte
+	asked       <-chan struct{}
 
 	// What a plugin of protocol 2 pushes. Nil: passed on as log.
 	OnEvent    func(event json.RawMessage)
@@ -110,23 +114,12 @@ func begin(ctx context.Context, o Options, undecided bool) (*Session, error) {
 		turn: make(chan struct{}, 1), answers: make(chan plugin.Response, 1), failed: make(chan struct{}), said: make(chan struct{}),
 		undecided: undecided, text: newOutput(),
 	}
-	p, err := openPipes()
+	p, err := o.process(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("start plugin: %w", err)
-	}
-	o.Spec.Stdin, o.Spec.Stdout, o.Spec.Stderr = p.stdin, p.stdout, p.stderr
-	if o.Fork != nil {
-		s.process, err = o.Fork(ctx, o.Spec)
-	} else {
-		s.process, err = sandbox.Start(ctx, o.Spec)
-	}
-	p.closeTheirs()
-	if err != nil {
-		p.closeOurs()
 		return nil, err
 	}
-	s.stdin = p.feed
-	s.readers.Go(func() { p.endWith(s.process) })
+	s.process, s.stdin = p.process, p.feed
+	s.readers.Go(p.endWithIt)
 	s.readers.Go(func() { s.read(p.out) })
 	s.readers.Go(func() {
 		defer close(s.said)
@@ -134,6 +127,21 @@ func begin(ctx context.Context, o Options, undecided bool) (*Session, error) {
 		s.log.pump("stderr", p.errs)
 	})
 	return s, nil
+}
+
+// process is the one of a session: what stood by and begins now, or a new one.
+func (o *Options) process(ctx context.Context) (piped, error) {
+	if o.Standby == nil {
+		return withPipes(func(stdin, stdout, stderr *os.File) (*sandbox.Process, error) {
+			s := o.Spec
+			s.Stdin, s.Stdout, s.Stderr = stdin, stdout, stderr
+			return sandbox.Start(ctx, s)
+		})
+	}
+	if err := o.Standby.process.Begin(ctx, o.Spec.Limits.Time, o.asked); err != nil {
+		return piped{}, fmt.Errorf("%w: %w", ErrUnasked, err)
+	}
+	return o.Standby.piped, nil
 }
 
 // ready goes through the rest of the handshake.
@@ -196,7 +204,7 @@ func (s *Session) Call(ctx context.Context, c plugin.Command) (plugin.Response, 
 	if err := s.expect(); err != nil {
 		return plugin.Response{}, err
 	}
-	if err := s.send(ctx, append(line, '\n')); err != nil {
+	if err := s.send(ctx, slices.Concat(s.opts.Environment, line, []byte("\n"))); err != nil {
 		return plugin.Response{}, err
 	}
 	select {

@@ -42,6 +42,52 @@ func TestARunThatIsLostBeforeItsCommand(t *testing.T) {
 	}
 }
 
+// What stands by takes no part in limits, and nothing is left of it where nobody needs it.
+func TestExecutionsThatStandBy(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	seat := l.pool.Seat(&l.plan)
+	defer seat.Free()
+	given, err := os.MkdirTemp(seat.Given(), "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(given)
+	running := func() int {
+		seat.zygote.mu.Lock()
+		defer seat.zygote.mu.Unlock()
+		return seat.zygote.running()
+	}
+	var all [3]*supervise.Standby
+	for i := range all {
+		if all[i], err = seat.Stand(l.plan.Spec, given); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := script("time.sleep(0.1)", "1").action(l, seat.Temp())
+	a.Standby, a.Ready = all[1], func() error {
+		if n := running(); n != 1 {
+			t.Errorf("%d run, want only the one that was taken", n)
+		}
+		return nil
+	}
+	if a.Environment, err = seat.Environment(a.Spec.Env); err != nil || running() != 0 {
+		t.Fatalf("%v; %d run", err, running())
+	}
+	if got, err := supervise.RunAction(t.Context(), a); err != nil || string(got.Data) != "1" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if !all[0].Waits() || all[1].Waits() || running() != 0 {
+		t.Errorf("%v, %v, %d run", all[0].Waits(), all[1].Waits(), running())
+	}
+	for _, s := range all {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	l.nothingLeft()
+}
+
 type closed struct{ times int }
 
 func (c *closed) Close() error { c.times++; return nil }
@@ -50,14 +96,23 @@ func (c *closed) Close() error { c.times++; return nil }
 func TestWhatIsKeptForARun(t *testing.T) {
 	l := newLab(t, handler)
 	l.warmUp()
-	first, second, third := &closed{}, &closed{}, &closed{}
+	first, second := &closed{}, &closed{}
 	seat := l.pool.Seat(&l.plan)
-	seat.Keep(first)
-	seat.Keep(second)
-	if got := seat.Kept(); got != second || first.times != 1 || seat.Kept() != nil {
-		t.Errorf("took %v, and the one before was closed %d times", got, first.times)
+	if !seat.Wants() || seat.Wants() {
+		t.Error("none makes it, or two do")
 	}
-	seat.Keep(third)
+	seat.Keep(nil)
+	if !seat.Wants() {
+		t.Error("what could not be made is not made again")
+	}
+	seat.Keep(first)
+	if seat.Wants() {
+		t.Error("another is to be made beside the one that is there")
+	}
+	if got := seat.Kept(); got != first || first.times != 0 || seat.Kept() != nil || !seat.Wants() {
+		t.Errorf("took %v, which was closed %d times", got, first.times)
+	}
+	seat.Keep(second)
 	seat.Free()
 	l.pool.Drop(l.plan.Plugin, "")
 	l.eventually("it is closed", func() bool {
@@ -65,7 +120,7 @@ func TestWhatIsKeptForARun(t *testing.T) {
 		defer l.mu.Unlock()
 		return len(l.gone) == 1
 	})
-	if third.times != 1 || second.times != 0 {
-		t.Errorf("closed %d times, and %d times what was taken", third.times, second.times)
+	if second.times != 1 || first.times != 0 || seat.Wants() {
+		t.Errorf("closed %d times, and %d times what was taken; or one is wanted of a zygote that goes", second.times, first.times)
 	}
 }

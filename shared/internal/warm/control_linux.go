@@ -97,13 +97,18 @@ type layer struct {
 	Hidden  []string `json:"hidden"` // hold what belongs to single executions
 }
 
-// start begins an execution.
+// start makes an execution, which stands by.
 type start struct {
-	ID          int               `json:"start"`
-	Environment map[string]string `json:"environment"`
-	Without     []string          `json:"without"`
-	Limits      []limit           `json:"limits"`
-	Given       string            `json:"given"`
+	ID     int     `json:"start"`
+	Limits []limit `json:"limits"`
+	Given  string  `json:"given"`
+}
+
+// environment is how that of an execution differs from the zygote's. It comes on its standard
+// input, as the line before its command.
+type environment struct {
+	Set     map[string]string `json:"environment"`
+	Without []string          `json:"without"`
 }
 
 // limit is a resource of setrlimit(2), its soft and its hard limit.

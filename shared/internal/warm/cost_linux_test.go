@@ -1,7 +1,6 @@
 package warm
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -84,7 +83,8 @@ func latencies(t *testing.T) []row {
 			ways = append(ways,
 				way{name + "cold, to its end", "", func() time.Duration { return l.timed(l.cold) }},
 				way{name + "forked, request → result", name + "cold, to its end", func() time.Duration { return l.alone(part) }},
-				way{name + "forked, ten in a row, request → result", name + "cold, to its end", func() time.Duration { return l.toResult(&stages{}) }},
+				way{name + "forked, ten in a row, request → result", name + "cold, to its end", func() time.Duration { return l.toResult(&stages{}, false) }},
+				way{name + "stood by, request → result", name + "cold, to its end", func() time.Duration { return l.toResult(&stages{}, true) }},
 				way{name + "forked, to its end", name + "cold, to its end", func() time.Duration { return l.timed(l.warm) }},
 			)
 		}
@@ -119,10 +119,10 @@ func latencies(t *testing.T) []row {
 // stages are where the time of runs goes.
 type stages struct {
 	name string
-	took [4][]float64 // ms
+	took [3][]float64 // ms
 }
 
-var stageNames = [4]string{"request → the process greets", "→ the plugin is called", "→ the answer is read", "→ decoded"}
+var stageNames = [3]string{"request → the process greets", "→ the plugin is called", "→ the answer is decoded"}
 
 // note takes the times at which the stages of one run began and ended.
 func (s *stages) note(at ...time.Duration) {
@@ -149,11 +149,14 @@ func (l *lab) monotonic() time.Duration {
 	return time.Duration(now.Nano())
 }
 
+// pause is long enough for what is made ahead.
+const pause = 20 * time.Millisecond
+
 // alone is toResult of a run that comes by itself, as nearly all do: what was forked
 // ahead of it is ready.
 func (l *lab) alone(s *stages) time.Duration {
-	time.Sleep(20 * time.Millisecond)
-	return l.toResult(s)
+	time.Sleep(pause)
+	return l.toResult(s, false)
 }
 
 // timed is how long an execution takes until nothing of it is left.
@@ -168,8 +171,8 @@ func (l *lab) timed(do func(context.Context, run) (supervise.ActionResult, error
 }
 
 // toResult is how long it takes from asking for an execution to having decoded what it
-// answered.
-func (l *lab) toResult(s *stages) time.Duration {
+// answered; one that is made ahead stands by when it is asked for.
+func (l *lab) toResult(s *stages, ahead bool) time.Duration {
 	seat := l.pool.Seat(&l.plan)
 	defer seat.Free()
 	given, err := os.MkdirTemp(seat.Given(), "e")
@@ -178,53 +181,31 @@ func (l *lab) toResult(s *stages) time.Duration {
 	}
 	defer os.RemoveAll(given)
 	a := run{}.action(l, seat.Temp())
-	line, err := json.Marshal(a.Command)
-	if err != nil {
+	if a.Environment, err = seat.Environment(a.Spec.Env); err != nil {
 		l.t.Fatal(err)
 	}
 	began := l.monotonic()
-	var ends [6]*os.File
-	for i := 0; i < 6; i += 2 {
-		if ends[i], ends[i+1], err = os.Pipe(); err != nil {
-			l.t.Fatal(err)
-		}
-	}
-	a.Spec.Stdin, a.Spec.Stdout, a.Spec.Stderr = ends[0], ends[3], ends[5]
-	p, err := seat.Start(l.t.Context(), a.Spec, given)
-	if err != nil {
+	if a.Standby, err = seat.Stand(a.Spec, given); err != nil {
 		l.t.Fatal(err)
 	}
 	greeted := l.monotonic()
-	for _, i := range []int{0, 3, 5} {
-		ends[i].Close()
+	if ahead {
+		time.Sleep(pause)
+		began = l.monotonic()
+		greeted = began
 	}
-	if _, err := ends[1].Write(append(line, '\n')); err != nil {
+	var read time.Duration
+	a.Answered = func(int) { read = l.monotonic() }
+	r, err := supervise.RunAction(l.t.Context(), a)
+	if err != nil || r.Status != api.Completed {
+		l.t.Fatalf("%+v, %v", r, err)
+	}
+	var result struct{ Called time.Duration }
+	if err := json.Unmarshal(r.Data, &result); err != nil {
 		l.t.Fatal(err)
 	}
-	answer, err := bufio.NewReader(ends[2]).ReadBytes('\n')
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	read := l.monotonic()
-	decoded, ok := plugin.DecodeLine(answer)
-	done := l.monotonic()
-	if !ok || decoded.Response == nil || !decoded.Response.Success {
-		l.t.Fatalf("answered %s", answer)
-	}
-	var result struct {
-		Data struct{ Called time.Duration }
-	}
-	if err := json.Unmarshal(decoded.Response.Data, &result); err != nil {
-		l.t.Fatal(err)
-	}
-	s.note(began, greeted, result.Data.Called, read, done)
-	if _, err := p.Wait(); err != nil {
-		l.t.Fatal(err)
-	}
-	for _, i := range []int{1, 2, 4} {
-		ends[i].Close()
-	}
-	return done - began
+	s.note(began, greeted, result.Called, read)
+	return read - began
 }
 
 // persistent asks one process again and again, as sensors are.

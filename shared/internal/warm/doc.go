@@ -27,11 +27,17 @@
 //	agent                                zygote ── forks ahead ─▶ spare
 //	start + stdin, stdout, stderr ──────────────────────────────▶ │ becomes the execution:
 //	◀────────────────────── hello (the kernel adds who says it) ── │ own session, scratch,
-//	one command ────────────────────────────────────────────────▶ │ limits, Landlock domain
+//	                                                              │ limits, Landlock domain
+//	                                                              │ stands by
+//	environment, one command ───────────────────────────────────▶ │ runs
 //	◀───────────────────────────────────────────────────── answer │
 //	◀──────────────────────── ended ◀───── SIGCHLD ◀───────────── │
 //	look for strays: children of the zygote in another session that are no execution are
-//	killed; two or three in its own session are spares, more are misbehaviour
+//	killed; one or two in its own session are spares, more are misbehaviour
+//
+// Nothing of an execution that stands by is anybody's yet, so who had a seat before may leave one
+// for who comes next ([Seat.Keep]). Its time and its part in the limits of the group begin when
+// it is given to a run.
 //
 // # Invariants
 //

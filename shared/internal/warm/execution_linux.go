@@ -17,6 +17,7 @@ type execution struct {
 	greeting chan int // who took the order, by the kernel's word
 	process  int      // its id, as the agent sees it; set before anybody asks
 	inside   int      // its id, as the zygote sees it; the zygote's mu guards the first change
+	begun    bool     // it is given something to do; the zygote's mu guards it
 
 	over chan struct{} // closed when last is set
 	last said
@@ -42,6 +43,16 @@ func (x *execution) greet() error {
 	case <-timer.C:
 		return fmt.Errorf("it began no execution within %v", helloLimit)
 	}
+}
+
+// Begin implements sandbox.Tree.
+func (x *execution) Begin() error {
+	z := x.zygote
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	x.begun = true
+	x.killed = z.group.OOMKills()
+	return z.group.fit(z.running())
 }
 
 // Await implements sandbox.Tree.

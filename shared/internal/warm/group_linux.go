@@ -19,7 +19,7 @@ type group struct {
 	fits int            // executions
 }
 
-// baseMemory is what a zygote and the process that it forks ahead take themselves, with
+// baseMemory is what a zygote takes with what was forked from it and does nothing yet, and with
 // the page cache of what they import: twice what large libraries need.
 const baseMemory = 128 << 20
 

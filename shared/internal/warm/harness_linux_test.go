@@ -251,7 +251,17 @@ func (l *lab) warm(ctx context.Context, r run) (supervise.ActionResult, error) {
 	}
 	defer os.RemoveAll(given)
 	a := r.action(l, seat.Temp())
-	a.Fork = func(ctx context.Context, s sandbox.Spec) (*sandbox.Process, error) { return seat.Start(ctx, s, given) }
+	return l.from(ctx, seat, a, given)
+}
+
+// from runs an execution from this seat.
+func (l *lab) from(ctx context.Context, seat *Seat, a supervise.Action, given string) (_ supervise.ActionResult, err error) {
+	if a.Environment, err = seat.Environment(a.Spec.Env); err != nil {
+		return supervise.ActionResult{}, err
+	}
+	if a.Standby, err = seat.Stand(a.Spec, given); err != nil {
+		return supervise.ActionResult{}, err
+	}
 	return supervise.RunAction(ctx, a)
 }
 

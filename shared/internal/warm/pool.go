@@ -9,6 +9,7 @@ import (
 
 	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -123,10 +124,7 @@ func (p *Pool) Zygotes() int {
 }
 
 // Seat is the right to one execution of a zygote.
-type Seat struct {
-	zygote *zygote
-	id     int
-}
+type Seat struct{ zygote *zygote }
 
 // Seat gives a seat in the zygote of this plan, or nil where none is ready: start
 // cold, and Prepare. Who has one frees it, after its execution, if any, has ended.
@@ -333,23 +331,28 @@ func (s *Seat) Temp() string { return s.zygote.temp }
 // zygote, or nil: there is none, or one without listeners.
 func (s *Seat) Gate() *egress.Gate { return s.zygote.gate }
 
-// Keep keeps what the next execution of the zygote needs, made before that begins, for one that
-// takes it. It is closed where nobody does.
-func (s *Seat) Keep(c io.Closer) {
-	if before := s.zygote.swap(c); before != nil {
-		before.Close()
-	}
-}
+// Wants reports whether what the next execution of the zygote needs is to be made before that
+// begins: there is none, nobody else makes it, and another execution may follow. Who is told so
+// calls Keep.
+func (s *Seat) Wants() bool { return s.zygote.wants() }
+
+// Keep keeps what was made for one that takes it, or nil where nothing could be. It is closed
+// where nobody takes it.
+func (s *Seat) Keep(c io.Closer) { s.zygote.keep(c) }
 
 // Kept takes what was kept; nil where there is nothing.
-func (s *Seat) Kept() io.Closer { return s.zygote.swap(nil) }
+func (s *Seat) Kept() io.Closer { return s.zygote.takeKept() }
 
-// Start forks the execution. spec is that of a cold run: its environment, standard
-// files, limits and grace count, all else is the zygote's. given is a directory made
-// below Given. The error wraps ErrCold.
-func (s *Seat) Start(ctx context.Context, spec sandbox.Spec, given string) (*sandbox.Process, error) {
-	return s.zygote.start(ctx, s.id, spec, given)
+// Stand forks an execution, which stands by: this seat's, or one to Keep. spec is that of a cold
+// run: its limits but for that of time, and its grace count, all else is the zygote's. given is a
+// directory made below Given. The error wraps ErrCold.
+func (s *Seat) Stand(spec sandbox.Spec, given string) (*supervise.Standby, error) {
+	return s.zygote.start(spec, given)
 }
+
+// Environment is the line that gives an execution an environment, before its command. The error
+// wraps ErrCold.
+func (s *Seat) Environment(env []string) ([]byte, error) { return s.zygote.environment(env) }
 
 // Free gives the seat back. A nil seat is none.
 func (s *Seat) Free() {

@@ -2,6 +2,7 @@ package warm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/supervise"
+	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
 // environmentFD tells the SDK which descriptor is the socket: the first after the
@@ -44,17 +46,19 @@ type zygote struct {
 
 	looked look // by the latest check; only run uses it
 
-	launch sync.Mutex // held while an execution begins, and while strays are looked for
+	launch sync.Mutex // held while an execution is made, and while strays are looked for
 
 	mu     sync.Mutex // guards the fields below
 	reason Reason     // why it goes
 	cause  error      // why it crashed
-	next   int        // id of the next seat
+	next   int        // seats so far
 	most   int        // executions in its life
+	begun  int        // id of the newest execution
 	seats  int        // taken now
 	empty  chan struct{}
 	since  time.Time // no seat was taken since
 	kept   io.Closer // by one seat for another
+	making bool      // what is to be kept
 	live   map[int]*execution
 }
 
@@ -93,15 +97,33 @@ func (z *zygote) seat() *Seat {
 	if z.next >= z.most {
 		z.retireLocked(Spent, nil)
 	}
-	return &Seat{z, z.next}
+	return &Seat{z}
 }
 
-// swap keeps something, or nothing, instead of what it returns.
-func (z *zygote) swap(c io.Closer) (before io.Closer) {
+// wants reports whether there is to be something to keep.
+func (z *zygote) wants() bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.kept, before = c, z.kept
-	return before
+	if z.reason != "" || z.kept != nil || z.making {
+		return false
+	}
+	z.making = true
+	return true
+}
+
+// keep keeps what was made.
+func (z *zygote) keep(c io.Closer) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.kept, z.making = c, false
+}
+
+// takeKept takes it.
+func (z *zygote) takeKept() (c io.Closer) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.kept, c = nil, z.kept
+	return c
 }
 
 func (z *zygote) free() {
@@ -216,7 +238,7 @@ func (z *zygote) idleFor(limit time.Duration) time.Duration {
 
 // close ends what is left and removes its directories.
 func (z *zygote) close() {
-	if kept := z.swap(nil); kept != nil {
+	if kept := z.takeKept(); kept != nil {
 		kept.Close()
 	}
 	z.session.Close(closeGrace)
@@ -299,62 +321,66 @@ func (z *zygote) ended(s said) error {
 // and all that runs in it, and a machine that is short of processors has taken two seconds.
 const helloLimit = 10 * time.Second
 
-// start makes an execution of the process that was forked ahead.
-func (z *zygote) start(ctx context.Context, id int, spec sandbox.Spec, given string) (*sandbox.Process, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	o := order{start: &start{ID: id, Given: given, Limits: limitsOf(spec)}}
-	o.Environment, o.Without = z.difference(spec.Env)
-	x := &execution{zygote: z, id: id, greeting: make(chan int, 1), over: make(chan struct{})}
+// start makes an execution of a process that was forked ahead. It stands by.
+func (z *zygote) start(spec sandbox.Spec, given string) (*supervise.Standby, error) {
 	z.launch.Lock()
 	defer z.launch.Unlock()
-	if err := z.begin(x, o, spec); err != nil {
-		z.mu.Lock()
-		delete(z.live, id)
-		z.mu.Unlock()
-		if !errors.Is(err, errTooLong) {
-			z.retire(Crashed, err) // the order may still be taken: with the zygote it is gone
+	x := z.enter()
+	o := order{start: &start{ID: x.id, Given: given, Limits: limitsOf(spec)}}
+	by, err := supervise.NewStandby(func(stdin, stdout, stderr *os.File) (*sandbox.Process, error) {
+		err := z.orders.tell(o, stdin, stdout, stderr)
+		if err == nil {
+			err = x.greet()
 		}
+		if err != nil {
+			z.retire(Crashed, err) // the order may still be taken: with the zygote it is gone
+			return nil, err
+		}
+		spec.Temp = fmt.Sprintf("/proc/%d/root%s/%d", z.session.Pid(), z.temp, x.inside) // as the zygote sees it
+		return sandbox.Adopt(x.process, x, spec), nil
+	})
+	if err != nil {
+		z.mu.Lock()
+		delete(z.live, x.id)
+		z.mu.Unlock()
 		return nil, fmt.Errorf("%w: %w", ErrCold, err)
 	}
-	spec.Temp = fmt.Sprintf("/proc/%d/root%s/%d", z.session.Pid(), z.temp, x.inside) // as the zygote sees it
-	return sandbox.Adopt(ctx, x.process, x, spec), nil
+	return by, nil
 }
 
-// begin has an order taken. It needs launch.
-func (z *zygote) begin(x *execution, o order, spec sandbox.Spec) error {
+// enter makes an execution to be.
+func (z *zygote) enter() *execution {
 	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.begun++
+	x := &execution{zygote: z, id: z.begun, greeting: make(chan int, 1), over: make(chan struct{})}
 	z.live[x.id] = x
-	running := len(z.live)
-	z.mu.Unlock()
-	if err := z.group.fit(running); err != nil {
-		return err
-	}
-	if err := z.orders.tell(o, spec.Stdin, spec.Stdout, spec.Stderr); err != nil {
-		return err
-	}
-	x.killed = z.group.OOMKills() // while it takes the order: it is asked nothing yet
-	return x.greet()
+	return x
 }
 
-// difference is what an environment has and has not, compared with the zygote's.
-func (z *zygote) difference(env []string) (set map[string]string, without []string) {
-	set, seen := map[string]string{}, map[string]bool{}
+// environment is what tells an execution an environment, by how it differs from the zygote's.
+func (z *zygote) environment(env []string) ([]byte, error) {
+	e, seen := environment{map[string]string{}, []string{}}, map[string]bool{}
 	for _, v := range env {
 		name, value, _ := strings.Cut(v, "=")
 		seen[name] = true
 		if old, had := z.base[name]; !had || old != value {
-			set[name] = value
+			e.Set[name] = value
 		}
 	}
-	without = []string{}
 	for name := range z.base {
 		if !seen[name] {
-			without = append(without, name)
+			e.Without = append(e.Without, name)
 		}
 	}
-	return set, without
+	line, err := json.Marshal(e)
+	if err == nil && len(line) >= plugin.MaxLineBytes {
+		err = errTooLong
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: the environment: %w", ErrCold, err)
+	}
+	return append(line, '\n'), nil
 }
 
 func limitsOf(s sandbox.Spec) []limit {
@@ -378,7 +404,7 @@ func (z *zygote) check() error {
 		return err
 	}
 	z.mu.Lock()
-	given, running := z.next, len(z.live)
+	given, running := z.next, z.running()
 	z.mu.Unlock()
 	before := z.looked
 	z.looked = look{given, worked(z.session.Pid())}
@@ -388,14 +414,25 @@ func (z *zygote) check() error {
 	return nil
 }
 
+// running is how many executions do something. It needs mu.
+func (z *zygote) running() int {
+	n := 0
+	for _, x := range z.live {
+		if x.begun {
+			n++
+		}
+	}
+	return n
+}
+
 // look is what a check found.
 type look struct {
 	given  int // seats so far
 	worked time.Duration
 }
 
-// maxSpares are forked ahead: two, and one that took an order a moment ago.
-const maxSpares = 3
+// maxSpares are forked ahead: one, and one that took an order a moment ago.
+const maxSpares = 2
 
 // sweep ends what executions left behind: children of the zygote that are none. What
 // is in the zygote's own session, which nobody can join, is forked ahead.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stavily/agents/shared/internal/egress"
 	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
 )
 
 // zygote is none here: there are no packets over local sockets, no subreapers and no
@@ -27,8 +28,10 @@ func (z *zygote) due(*Options) Reason                           { return "" }
 func (z *zygote) retire(Reason, error)                          {}
 func (z *zygote) close()                                        {}
 func (z *zygote) free()                                         {}
-func (z *zygote) swap(io.Closer) io.Closer                      { return nil }
+func (z *zygote) keep(io.Closer)                                {}
+func (z *zygote) takeKept() io.Closer                           { return nil }
 
-func (z *zygote) start(context.Context, int, sandbox.Spec, string) (*sandbox.Process, error) {
-	return nil, ErrCold
-}
+func (z *zygote) wants() bool                          { return false }
+func (z *zygote) environment([]string) ([]byte, error) { return nil, ErrCold }
+
+func (z *zygote) start(sandbox.Spec, string) (*supervise.Standby, error) { return nil, ErrCold }

@@ -7,13 +7,16 @@ import (
 	"path/filepath"
 
 	"github.com/stavily/agents/shared/internal/agentsocket"
+	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/internal/warm"
 )
 
-// chamber is the private directory of a process to be, with its socket.
+// chamber is the private directory of a process, with its socket.
 type chamber struct {
-	dir    string
-	socket *agentsocket.Place
+	dir     string
+	socket  *agentsocket.Place
+	standby *supervise.Standby // the process, where it is forked; nil where it is started
 }
 
 // newChamber makes one below parent.
@@ -33,36 +36,72 @@ func newChamber(parent, name string) (c *chamber, err error) {
 	return c, nil
 }
 
+// leave ends the process, where it is forked and still there.
+func (c *chamber) leave() error {
+	if c.standby == nil {
+		return nil
+	}
+	return c.standby.Close()
+}
+
 // Close takes away one that was not used.
-func (c *chamber) Close() error { return errors.Join(c.socket.Close(), os.RemoveAll(c.dir)) }
+func (c *chamber) Close() error {
+	return errors.Join(c.leave(), c.socket.Close(), os.RemoveAll(c.dir))
+}
 
 // chamberFor is the chamber of a task's process: one that was made ahead, or a new one.
 func (p *Plugins) chamberFor(t Task) (*chamber, error) {
-	parent, name := tempOf(p.rt.Config().Agent.BaseDir), tempPrefix+string(t.Plugin.ID)+"-"
 	if t.seat != nil {
 		if c, ok := t.seat.Kept().(*chamber); ok {
-			return c, nil
+			if c.standby.Waits() {
+				return c, nil
+			}
+			c.Close()
 		}
-		parent, name = t.seat.Given(), ""
+		return seatChamber(t.seat, t.outfit.spec)
 	}
-	c, err := newChamber(parent, name)
+	c, err := newChamber(tempOf(p.rt.Config().Agent.BaseDir), tempPrefix+string(t.Plugin.ID)+"-")
 	if err != nil {
 		return nil, fmt.Errorf("prepare for a process of %s: %w", t.Plugin.ID, err)
 	}
 	return c, nil
 }
 
-// makeAhead makes the chamber of the next run that is forked from the same process, with the file
-// of its input, and gives the seat back. What is made on the disk costs most while files are made
-// durable, as each run's are when it begins.
-func (p *Plugins) makeAhead(seat *warm.Seat) {
-	defer seat.Free()
+// seatChamber makes a chamber with a process in it that stands by. The error wraps warm.ErrCold.
+func seatChamber(seat *warm.Seat, spec sandbox.Spec) (*chamber, error) {
 	c, err := newChamber(seat.Given(), "")
 	if err != nil {
-		return // who needs one says why there is none
+		return nil, fmt.Errorf("%w: %w", warm.ErrCold, err)
 	}
-	if os.WriteFile(filepath.Join(c.dir, inputFile), nil, 0o600) != nil {
-		c.Close()
+	if filepath.Dir(c.socket.Path()) != c.dir {
+		err = fmt.Errorf("%w: the path of its socket would be too long", warm.ErrCold)
+	} else {
+		c.standby, err = seat.Stand(spec, c.dir)
+	}
+	if err != nil {
+		c.Close() // what resists is swept at the agent's next start
+		return nil, err
+	}
+	return c, nil
+}
+
+// makeAhead makes the chamber of the next run that is forked from the same process, with the file
+// of its input and the process itself, and gives the seat back: the next one then only waits for
+// the right to start, and what is made on the disk costs most while files are made durable, as each
+// run's are when it begins.
+func (p *Plugins) makeAhead(seat *warm.Seat, spec sandbox.Spec) {
+	defer seat.Free()
+	if !seat.Wants() {
+		return
+	}
+	c, err := seatChamber(seat, spec)
+	if err == nil {
+		if err = os.WriteFile(filepath.Join(c.dir, inputFile), nil, 0o600); err != nil {
+			c.Close()
+		}
+	}
+	if err != nil {
+		seat.Keep(nil) // who needs one says why there is none
 		return
 	}
 	seat.Keep(c)

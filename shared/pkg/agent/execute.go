@@ -97,6 +97,10 @@ func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMess
 		if err != nil {
 			return err
 		}
+		environment, err := t.environment(r)
+		if err != nil {
+			return err
+		}
 		if t.seat == nil { // a program runs from its start on, a fork when it is asked something
 			if err := t.ready(); err != nil {
 				return err
@@ -105,7 +109,7 @@ func (p *Plugins) act(ctx context.Context, t Task, whole map[string]json.RawMess
 		tally := r.gate.Join(string(t.Instruction.ID))
 		defer func() { ran.network = trafficOf(tally.Leave()) }()
 		ran.ActionResult, err = supervise.RunAction(ctx, supervise.Action{
-			Options:  supervise.Options{Spec: r.spec, Config: whole, Log: r.log, OnProgress: t.progress, Fork: t.fork(r)},
+			Options:  supervise.Options{Spec: r.spec, Config: whole, Log: r.log, OnProgress: t.progress, Standby: r.standby, Environment: environment},
 			Contract: t.Plugin.Runtime.Contract, Answered: t.Answered,
 			Command: t.command(t.Instruction.InputData, r.spec.Limits),
 			Flags:   flags,

@@ -19,6 +19,7 @@ import (
 	"github.com/stavily/agents/shared/internal/grant"
 	"github.com/stavily/agents/shared/internal/memo"
 	"github.com/stavily/agents/shared/internal/sandbox"
+	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/internal/warm"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
@@ -67,6 +68,7 @@ type room struct {
 	scratch string       // is its TMPDIR: the same directory, but for a process that is forked
 	gate    *egress.Gate // its way to the network, where that has listeners
 	log     *pluginLog
+	standby *supervise.Standby // the process, where it is forked; nil where it is started
 }
 
 // inRoom prepares what the process of a task needs (private directories, socket,
@@ -77,18 +79,16 @@ func (p *Plugins) inRoom(ctx context.Context, t Task, use func(*room) error) err
 		return err
 	}
 	defer p.clear(t.Plugin.ID, c.dir)
+	defer c.leave()
 	log := p.logOf(t)
 	socket := agentsocket.Options{Plugin: t.Plugin.ID, Kind: t.Plugin.Kind, Monitor: t.Settings.Name, Handler: &caller{p, t, log}, Memo: p.memo(t)}
 	if t.Instruction != nil {
 		socket.Instruction = t.Instruction.ID
 	}
 	return c.socket.Serve(ctx, socket, func(path string) error {
-		r := &room{temp: c.dir, scratch: c.dir, log: log}
+		r := &room{temp: c.dir, scratch: c.dir, log: log, standby: c.standby}
 		if t.seat != nil {
 			r.scratch = t.seat.Temp()
-			if filepath.Dir(path) != c.dir {
-				return fmt.Errorf("%w: the path of its socket would be too long", warm.ErrCold)
-			}
 		}
 		if err := p.furnish(ctx, t, r, path); err != nil {
 			return err

@@ -51,7 +51,7 @@ func (p *Plugins) actWarm(ctx context.Context, t Task, whole map[string]json.Raw
 	if t.seat == nil {
 		return acted{}, warm.ErrCold
 	}
-	defer func() { go p.makeAhead(t.seat) }() // ends before its zygote does, which waits for the seat
+	defer func() { go p.makeAhead(t.seat, t.outfit.spec) }() // ends before its zygote does, which waits for the seat
 	ran, err := p.act(ctx, t, whole)
 	if err == nil {
 		p.rt.counts.runs.WithLabelValues("warm").Inc()
@@ -118,12 +118,10 @@ func (p *Plugins) plan(t Task, whole map[string]json.RawMessage) (warm.Plan, err
 	return plan, nil
 }
 
-// fork starts a task's process from its seat; nil where it has none.
-func (t Task) fork(r *room) func(context.Context, sandbox.Spec) (*sandbox.Process, error) {
+// environment is what tells a process that was forked its environment; nil for any other.
+func (t Task) environment(r *room) ([]byte, error) {
 	if t.seat == nil {
-		return nil
+		return nil, nil
 	}
-	return func(ctx context.Context, s sandbox.Spec) (*sandbox.Process, error) {
-		return t.seat.Start(ctx, s, r.temp)
-	}
+	return t.seat.Environment(r.spec.Env)
 }

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/config"
@@ -232,6 +234,53 @@ func TestTheNextRunsFilesAreMadeAhead(t *testing.T) {
 		}
 		return slices.Equal(ahead(), []string{inputFile, "s"})
 	})
+}
+
+// A process that stands by and dies costs the next run nothing: it is forked once more.
+func TestAProcessThatStoodByAndDied(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{"tidy": sdk("return os.getpid()")})
+	if h.Posture().Level == api.SandboxLimited {
+		t.Skip("nothing is forked at level limited")
+	}
+	h.keepWarm()
+	run := func() {
+		t.Helper()
+		if got := h.Execute(t.Context(), h.order("tidy", given("percent", "1"))); got.Status != api.Completed {
+			t.Fatalf("%+v\n%s", got, h.log)
+		}
+	}
+	before := 0
+	h.eventually("one is forked", func() bool { run(); before = h.warmRuns(); return before > 0 })
+	for range 3 {
+		killed := 0
+		h.eventually("one that stands by is killed", func() bool {
+			for _, pid := range standing(t) {
+				if syscall.Kill(pid, syscall.SIGKILL) == nil {
+					killed++
+				}
+			}
+			return killed > 0 && len(standing(t)) == 0
+		})
+		run()
+	}
+	if n := h.warmRuns() - before; n != 3 {
+		t.Errorf("%d of 3 runs were forked\n%s", n, h.log)
+	}
+}
+
+// standing are the processes of this one's zygotes that have left the zygote's session: no run goes on.
+func standing(t *testing.T) (found []int) {
+	t.Helper()
+	for _, pid := range sandbox.Family(os.Getpid()) {
+		session, err := unix.Getsid(pid)
+		if err == nil && session == pid && sandbox.IsChild(pid, os.Getpid()) {
+			continue // a zygote
+		}
+		if err == nil && session == pid {
+			found = append(found, pid)
+		}
+	}
+	return found
 }
 
 // What one run of an action keeps the next one finds, cold or warm, and no other plugin.

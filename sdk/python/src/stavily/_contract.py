@@ -130,10 +130,22 @@ class Host:
         except Stop:
             return self._outcome(self._state.save).error
 
-    def execute(self, agent: Optional[_agent.Agent], requests: BinaryIO, answers: BinaryIO) -> None:
-        """Answer the one command that this process was forked for."""
-        self._agent = agent
+    def execute(
+        self, begin: Callable[[bytes], Optional[_agent.Agent]], requests: BinaryIO, answers: BinaryIO
+    ) -> bool:
+        """Answer the one command that this process was forked for; False where it is not even begun.
+
+        `begin` gets the line that comes before the command, and gives the agent.
+        """
+        try:
+            line = self.wait(lambda: read_line(requests))
+        except Stop:
+            return False
+        if not line:
+            return False
+        self._agent = begin(line)
         self.serve(requests, answers, commands=1)
+        return True
 
     def wait(self, wait: Callable[[], _T]) -> _T:
         """Call `wait`, which Stop leaves when a signal asks to end; as serve does, which waits for input."""

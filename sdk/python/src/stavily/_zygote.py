@@ -4,7 +4,8 @@
       │                                                       │ fork
       │                                                       ▼
       └───── orders: start + stdin, stdout, stderr ───────▶ spare ──▶ execution ──▶ end
-                              hello ◀───────────────────────┘
+                              hello ◀───────────────────────┘             ▲
+                              stdin: environment, command ────────────────┘
 
 The agent starts a plugin as always, with a SEQPACKET socket in STAVILY_ZYGOTE_FD
 besides. When the plugin calls `run`, everything is imported and nothing has run:
@@ -49,12 +50,12 @@ _MAX_ORDER = 1 << 16
 # What a spare writes into the zygote's pipe when it takes an order: its process.
 _TAKEN = struct.Struct("=i")
 
-# Spares. With two, there is one for the next order while the other is replaced.
-_SPARES = 2
+# Spares. The agent has one execution stand by; when that begins, one more is soon asked for.
+_SPARES = 1
 
 # Milliseconds that a new execution has to itself before another spare is forked,
-# unless it ends before, or the other spare takes an order, too. Nothing wakes the zygote
-# in that time: it would run where the execution does, and before it.
+# unless one ends before, or another is asked for. Nothing wakes the zygote in that time:
+# it would run where the execution does, and before it.
 _PAUSE = 5
 
 # Where the system sets no useful bound on open files, looking stops here.
@@ -261,7 +262,8 @@ class _Execution:
             self._settle(order, streams[2])
             code = 1
             with open(streams[0], "rb") as requests, open(streams[1], "wb", buffering=0) as answers:
-                self.zygote.host.execute(_agent.from_environment(), requests, answers)
+                if not self.zygote.host.execute(lambda line: _begin(line, self.temp), requests, answers):
+                    os._exit(0)  # it was no run of the plugin, as above
             code = 0
         except BaseException:  # this is the last frame of a process: it ends as the interpreter would end it
             traceback.print_exc()
@@ -311,7 +313,7 @@ class _Execution:
         os.dup2(log, 2)
         os.dup2(log, 1)
         os.close(log)
-        _adapt(order, self.temp)
+        _limit(order)
         if self.zygote.layer:
             self.zygote.layer.allow(order["given"], _kernel.READ)
             self.zygote.layer.enter()
@@ -334,21 +336,28 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _adapt(order: Dict[str, Any], temp: str) -> None:
-    """Take the limits and the environment that an order gives."""
+def _limit(order: Dict[str, Any]) -> None:
+    """Take the limits that an order gives."""
     for number, soft, hard in order["limits"]:
         resource.setrlimit(number, (soft, hard))
-    os.environ.update(order["environment"], TMPDIR=temp)
-    for name in order["without"]:
+
+
+def _begin(line: bytes, temp: str) -> Optional[_agent.Agent]:
+    """Take the environment that a line gives, and find the agent by it."""
+    told = json.loads(line)
+    os.environ.update(told["environment"], TMPDIR=temp)
+    for name in told["without"]:
         os.environ.pop(name, None)
+    return _agent.from_environment()
 
 
-# An order and a command as they come, with what is each one's own left out.
-_REHEARSED_ORDER = (
-    b'{"start": 0, "environment": {"STAVILY_REHEARSED": "1"}, "without": ["STAVILY_REHEARSED"],'
-    b' "limits": [[%d, %d, %d]], "given": ""}' % (resource.RLIMIT_CORE, *resource.getrlimit(resource.RLIMIT_CORE))
+# An order and what comes after it, with what is each one's own left out.
+_REHEARSED_ORDER = b'{"start": 0, "limits": [[%d, %d, %d]], "given": ""}' % (
+    resource.RLIMIT_CORE,
+    *resource.getrlimit(resource.RLIMIT_CORE),
 )
-_REHEARSED_COMMAND = (
+_REHEARSED_LINES = (
+    b'{"environment": {"STAVILY_REHEARSED": "1"}, "without": ["STAVILY_REHEARSED"]}\n'
     b'{"action": "execute_action", "action_request": {"id": "0", "type": "execute", "parameters": {}, "timeout": 60.0,'
     b' "context": {"workflow": ""}, "metadata": {"idempotency_key": "0", "attempt": 1}}}\n'
 )
@@ -367,14 +376,14 @@ def _rehearse(kernel: Optional[_kernel.Kernel], temp: str) -> None:
         timer = kernel.timer()
         kernel.set_timer(timer, _PAUSE)
         os.close(timer)
-    _adapt(order, temp)
+    _limit(order)
     _forget()
     commands, answered = os.pipe(), os.pipe()
-    os.write(commands[1], _REHEARSED_COMMAND)
+    os.write(commands[1], _REHEARSED_LINES)
     for end in (ours, theirs):
         end.close()
     with open(commands[0], "rb") as requests, open(answered[1], "wb", buffering=0) as answers:
-        host.execute(_agent.from_environment(), requests, answers)
+        host.execute(lambda line: _begin(line, temp), requests, answers)
     os.close(commands[1])
     os.close(answered[0])
     sys.stdout.flush()
