@@ -5,8 +5,8 @@ import stavily
 
 @stavily.sensor(push=True)
 def listen(config, emit, state, log):
-    log.info("waiting")
     try:
+        log.info("waiting")
         while True:
             with open(config.fifo) as lines:  # waits until somebody writes
                 for line in lines:
