@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -100,8 +101,9 @@ func scratchOf(pid int) string {
 
 // leftBy counts the processes that a run has left at its answer: what came from its
 // process and, where that was forked, what was handed on to the process that it came
-// from. Forks that wait for their own run are in that one's session.
-func leftBy(pid int) int {
+// from. Forks that have no run yet are in that one's session, or among the executions
+// that the agent knows; it knows of whoever has left that session by when it is asked.
+func leftBy(pid int, executions func() []int) int {
 	self, ok := processOf(pid)
 	if !ok {
 		return 0
@@ -111,12 +113,14 @@ func leftBy(pid int) int {
 	if !ok || self.parent == os.Getpid() {
 		return n
 	}
+	var others []int
 	for _, other := range childrenOf(self.parent) {
 		if p, ok := processOf(other); ok && other != pid && p.session != from.session {
-			n++
+			others = append(others, other)
 		}
 	}
-	return n
+	known := executions()
+	return n + len(slices.DeleteFunc(others, func(pid int) bool { return slices.Contains(known, pid) }))
 }
 
 // canMeasure says that measure works on this system.

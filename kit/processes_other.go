@@ -7,4 +7,4 @@ const canMeasure = false
 
 func measure(int, string) (figures, bool) { return figures{}, false }
 
-func leftBy(int) int { return 0 }
+func leftBy(int, func() []int) int { return 0 }

@@ -97,7 +97,7 @@ func (t *trial) run(ctx context.Context, number int) (*once, bool) {
 	var answered atomic.Bool
 	task.Answered = func(pid int) {
 		answered.Store(true)
-		out.left, out.answered = leftBy(pid), time.Now()
+		out.left, out.answered = leftBy(pid, t.bench.Executions), time.Now()
 	}
 	task.Ended = func(e agent.Exit) { out.exit, out.ended = e, time.Now() }
 	began := time.Now()

@@ -64,6 +64,9 @@ func TestExecutionsThatStandBy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if n := len(l.pool.Executions()); n != len(all) {
+		t.Errorf("%d are known, want %d", n, len(all))
+	}
 	a := script("time.sleep(0.1)", "1").action(l, seat.Temp())
 	a.Standby, a.Ready = all[1], func() error {
 		if n := running(); n != 1 {

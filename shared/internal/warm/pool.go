@@ -123,6 +123,23 @@ func (p *Pool) Zygotes() int {
 	return n
 }
 
+// Executions are the processes of the executions that stand by or go on. Who has left its
+// zygote's session before the call is among them.
+func (p *Pool) Executions() (pids []int) {
+	p.mu.Lock()
+	var zygotes []*zygote
+	for _, e := range p.entries {
+		if e.zygote != nil {
+			zygotes = append(zygotes, e.zygote)
+		}
+	}
+	p.mu.Unlock()
+	for _, z := range zygotes {
+		pids = append(pids, z.executions()...)
+	}
+	return pids
+}
+
 // Seat is the right to one execution of a zygote.
 type Seat struct{ zygote *zygote }
 

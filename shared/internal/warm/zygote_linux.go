@@ -414,6 +414,23 @@ func (z *zygote) check() error {
 	return nil
 }
 
+// executions are the processes of those there are, with whoever is just taking an order.
+func (z *zygote) executions() []int {
+	z.launch.Lock()
+	defer z.launch.Unlock()
+	return z.executionsLocked()
+}
+
+// executionsLocked needs launch.
+func (z *zygote) executionsLocked() (pids []int) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for _, x := range z.live {
+		pids = append(pids, x.process)
+	}
+	return pids
+}
+
 // running is how many executions do something. It needs mu.
 func (z *zygote) running() int {
 	n := 0
@@ -439,12 +456,10 @@ const maxSpares = 2
 func (z *zygote) sweep() error {
 	z.launch.Lock()
 	defer z.launch.Unlock()
-	z.mu.Lock()
 	known := map[int]bool{}
-	for _, x := range z.live {
-		known[x.process] = true
+	for _, pid := range z.executionsLocked() {
+		known[pid] = true
 	}
-	z.mu.Unlock()
 	spares, err := sandbox.EndOthers(z.session.Pid(), known)
 	if err == nil && spares > maxSpares {
 		err = fmt.Errorf("it has %d processes that do nothing", spares)

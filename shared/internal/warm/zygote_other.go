@@ -32,6 +32,7 @@ func (z *zygote) keep(io.Closer)                                {}
 func (z *zygote) takeKept() io.Closer                           { return nil }
 
 func (z *zygote) wants() bool                          { return false }
+func (z *zygote) executions() []int                    { return nil }
 func (z *zygote) environment([]string) ([]byte, error) { return nil, ErrCold }
 
 func (z *zygote) start(sandbox.Spec, string) (*supervise.Standby, error) { return nil, ErrCold }

@@ -79,6 +79,10 @@ func (p *Plugins) actCold(ctx context.Context, t Task, whole map[string]json.Raw
 // landlockSignals is the version of Landlock that has a scope for signals (Linux 6.12).
 const landlockSignals = 6
 
+// Executions are the processes of runs that were forked, also of those that have not come yet: the
+// processes stand by. Who has left the session of the process that it was forked from is among them.
+func (p *Plugins) Executions() []int { return p.pool.Executions() }
+
 // forks reports whether runs may be forked from one process. At level limited no process can
 // signal another, so that none could end what it forked; at the others a run could end the runs
 // beside it, and the process that it comes from, where Landlock holds no signals.
