@@ -80,6 +80,10 @@ func RunAction(ctx context.Context, a Action) (ActionResult, error) {
 		}
 		close(asked)
 		response, err = s.Call(calls, a.Command)
+		if _, dead := errors.AsType[*unsent](err); dead && a.Standby != nil { // which nobody had told yet
+			_, left := s.Close(0)
+			return ActionResult{}, errors.Join(fmt.Errorf("%w: %w", ErrUnasked, err), left)
+		}
 		if err == nil && a.Answered != nil {
 			a.Answered(s.Pid())
 		}

@@ -205,7 +205,7 @@ func (s *Session) Call(ctx context.Context, c plugin.Command) (plugin.Response, 
 		return plugin.Response{}, err
 	}
 	if err := s.send(ctx, slices.Concat(s.opts.Environment, line, []byte("\n"))); err != nil {
-		return plugin.Response{}, err
+		return plugin.Response{}, &unsent{err}
 	}
 	select {
 	case r := <-s.answers:
@@ -222,6 +222,11 @@ func (s *Session) Call(ctx context.Context, c plugin.Command) (plugin.Response, 
 		return plugin.Response{}, s.Err()
 	}
 }
+
+// unsent is why a command did not reach the process as a whole.
+type unsent struct{ error }
+
+func (u *unsent) Unwrap() error { return u.error }
 
 // silence is the plugin's fault when its time ran out, and nobody's when the caller
 // did not want to wait any more.

@@ -1,7 +1,9 @@
 package warm
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
@@ -40,6 +42,32 @@ func TestARunThatIsLostBeforeItsCommand(t *testing.T) {
 	if got, err := l.warm(t.Context(), run{ready: killed}); !errors.Is(err, supervise.ErrUnasked) {
 		t.Errorf("%+v, %v", got, err)
 	}
+}
+
+// One that has died is asked nothing, also where its zygote has not told yet.
+func TestAnExecutionThatDiedBeforeItsCommand(t *testing.T) {
+	l := newLab(t, handler)
+	l.warmUp()
+	zygote := l.pid()
+	killed := func() error {
+		if err := syscall.Kill(zygote, syscall.SIGSTOP); err != nil {
+			return err
+		}
+		execution := l.pool.Executions()[0]
+		if err := syscall.Kill(execution, syscall.SIGKILL); err != nil {
+			return err
+		}
+		l.eventually("it is dead", func() bool {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", execution))
+			return err == nil && bytes.Contains(stat, []byte(") Z "))
+		})
+		time.AfterFunc(200*time.Millisecond, func() { syscall.Kill(zygote, syscall.SIGCONT) })
+		return nil
+	}
+	if got, err := l.warm(t.Context(), run{ready: killed}); !errors.Is(err, supervise.ErrUnasked) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	l.want(script("", "1"), "1")
 }
 
 // What stands by takes no part in limits, and nothing is left of it where nobody needs it.
