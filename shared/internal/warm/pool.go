@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +64,7 @@ type Pool struct {
 	mu      sync.Mutex // guards the fields below
 	open    bool
 	entries map[key]*entry
+	living  map[*zygote]bool // also those that go
 }
 
 // entry is what the pool knows of one plan.
@@ -84,7 +87,7 @@ func New(o Options) *Pool {
 	if o.Gone == nil {
 		o.Gone = func(api.PluginID, Reason, error) {}
 	}
-	return &Pool{opts: o, wanted: make(chan *entry, o.Zygotes), entries: map[key]*entry{}}
+	return &Pool{opts: o, wanted: make(chan *entry, o.Zygotes), entries: map[key]*entry{}, living: map[*zygote]bool{}}
 }
 
 // Run keeps the zygotes until ctx ends. Then it gives no more seats, waits for the
@@ -127,14 +130,9 @@ func (p *Pool) Zygotes() int {
 // zygote's session before the call is among them.
 func (p *Pool) Executions() (pids []int) {
 	p.mu.Lock()
-	var zygotes []*zygote
-	for _, e := range p.entries {
-		if e.zygote != nil {
-			zygotes = append(zygotes, e.zygote)
-		}
-	}
+	living := slices.Collect(maps.Keys(p.living))
 	p.mu.Unlock()
-	for _, z := range zygotes {
+	for _, z := range living {
 		pids = append(pids, z.executions()...)
 	}
 	return pids
@@ -281,6 +279,7 @@ func (p *Pool) admit(ctx context.Context, e *entry, z *zygote, err error) bool {
 			e.zygote.retire(e.zygote.due(&p.opts), nil)
 		}
 		e.zygote, e.used = z, time.Now()
+		p.living[z] = true
 		if e.dropped {
 			z.retire(Replaced, nil)
 		}
@@ -327,6 +326,7 @@ func (p *Pool) evict() {
 func (p *Pool) dismiss(e *entry, z *zygote, reason Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	delete(p.living, z)
 	if e.zygote == z {
 		e.zygote = nil
 	}

@@ -94,7 +94,6 @@ func TestEveryExecutionIsFresh(t *testing.T) {
 	}
 }
 
-// An agent that runs as root lets plugins be somebody else, warm ones too.
 // A process that is forked ahead goes the way of an execution before it is one: that is
 // most of what makes executions fast.
 func TestSparesRehearse(t *testing.T) {
@@ -108,6 +107,7 @@ rehearsed, rehearse = [], zygote._rehearse
 def noted(*way):
     rehearse(*way)
     rehearsed.append(os.getpid())
+    open("{}/rehearsed-{}".format(os.environ["HOME"], os.getpid()), "x").close()
 
 zygote._rehearse = noted
 
@@ -116,12 +116,16 @@ def act(params, ctx):
     return {"rehearsed": os.getpid() in rehearsed}
 `)
 	l.warmUp()
-	l.eventually("an execution that was rehearsed", func() bool {
-		r, err := l.warm(t.Context(), run{})
-		return err == nil && strings.Contains(string(r.Data), `"rehearsed": true`)
+	l.eventually("the zygote and a spare have rehearsed", func() bool {
+		done, err := filepath.Glob(l.plan.Spec.Home + "/rehearsed-*")
+		return err == nil && len(done) == 2
 	})
+	if r, err := l.warm(t.Context(), run{}); err != nil || !strings.Contains(string(r.Data), `"rehearsed": true`) {
+		t.Errorf("%s, %v", r.Data, err)
+	}
 }
 
+// An agent that runs as root lets plugins be somebody else, warm ones too.
 func TestAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can start processes as somebody else")

@@ -51,9 +51,9 @@ type zygote struct {
 	mu     sync.Mutex // guards the fields below
 	reason Reason     // why it goes
 	cause  error      // why it crashed
-	next   int        // seats so far
+	used   int        // seats so far
 	most   int        // executions in its life
-	begun  int        // id of the newest execution
+	newest int        // id of an execution
 	seats  int        // taken now
 	empty  chan struct{}
 	since  time.Time // no seat was taken since
@@ -77,7 +77,7 @@ func (z *zygote) due(o *Options) Reason {
 		return ""
 	case z.reason != "":
 		return z.reason
-	case z.next*100 > z.most*dueFrom:
+	case z.used*100 > z.most*dueFrom:
 		return Spent
 	case time.Since(z.born) > o.Age/100*dueFrom:
 		return Aged
@@ -93,8 +93,8 @@ func (z *zygote) seat() *Seat {
 		return nil
 	}
 	z.seats++
-	z.next++
-	if z.next >= z.most {
+	z.used++
+	if z.used >= z.most {
 		z.retireLocked(Spent, nil)
 	}
 	return &Seat{z}
@@ -352,8 +352,8 @@ func (z *zygote) start(spec sandbox.Spec, given string) (*supervise.Standby, err
 func (z *zygote) enter() *execution {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.begun++
-	x := &execution{zygote: z, id: z.begun, greeting: make(chan int, 1), over: make(chan struct{})}
+	z.newest++
+	x := &execution{zygote: z, id: z.newest, greeting: make(chan int, 1), over: make(chan struct{})}
 	z.live[x.id] = x
 	return x
 }
@@ -404,7 +404,7 @@ func (z *zygote) check() error {
 		return err
 	}
 	z.mu.Lock()
-	given, running := z.next, z.running()
+	given, running := z.used, z.running()
 	z.mu.Unlock()
 	before := z.looked
 	z.looked = look{given, worked(z.session.Pid())}

@@ -15,7 +15,8 @@ inherit that, and each is asked one command on streams of its own.
 
 A fork costs most of what it costs afterwards, in page faults. So the zygote forks
 ahead: spares, which have gone through the motions (`_rehearse`) before they wait for
-the order that makes them executions. Then it forks others.
+the order that makes them executions. Then it forks others. An execution stands by in
+its place until it is given its environment and its command.
 
 An execution is a session of its own, with its own scratch directory, limits and
 Landlock domain: it cannot see, signal or trace its siblings or the zygote. The
