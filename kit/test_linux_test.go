@@ -60,6 +60,7 @@ func TestBadPlugins(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			o := patient(100)
 			if c.manifest == actionManifest {
 				o.runs = 15 // each a process

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -235,8 +236,12 @@ func (b *bait) try(ctx context.Context, o ProbeOptions, h Host, v variant) ([]Ch
 	return parseChecks(said, exit)
 }
 
+// helperEnv is of each process of this program that helps an agent. One thread will do;
+// and with the race detector a program would sleep a second before it ends.
+var helperEnv = []string{"GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"}
+
 func probeEnv(order string) []string {
-	out := []string{orderVariable + "=" + order, "GOMAXPROCS=1"}
+	out := append(slices.Clone(helperEnv), orderVariable+"="+order)
 	for _, name := range platformInherited {
 		out = append(out, name+"="+os.Getenv(name))
 	}

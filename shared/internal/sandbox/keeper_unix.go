@@ -5,6 +5,7 @@ package sandbox
 import (
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -38,7 +39,7 @@ func (k *keeperProcess) start(path string, env ...string) error {
 	children.Lock() // it is in another session, and no stray
 	defer children.Unlock()
 	pid, err := syscall.ForkExec(path, []string{keeperName}, &syscall.ProcAttr{
-		Dir: "/", Env: append([]string{"GOMAXPROCS=1"}, env...), Files: []uintptr{r.Fd(), null.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
+		Dir: "/", Env: slices.Concat(helperEnv, env), Files: []uintptr{r.Fd(), null.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
 		w.Close()

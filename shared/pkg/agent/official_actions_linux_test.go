@@ -16,6 +16,7 @@ import (
 )
 
 func TestOfficialRestartServiceTellsTheBus(t *testing.T) {
+	t.Parallel()
 	settings := "config: {units: [a.service, broken.service, forbidden.service], bus: DIR/bus}\n"
 	atBothLevels(t, "actions/restart-service", settings, func(t *testing.T, o *official) {
 		running := strings.NewReplacer("UP", `{"active": "active", "sub": "running"}`)
@@ -36,6 +37,7 @@ func TestOfficialRestartServiceTellsTheBus(t *testing.T) {
 
 // A request goes where the owner allowed, with what only the owner knows.
 func TestOfficialHTTPRequestAsks(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("Content-Type", "application/json")
@@ -55,6 +57,7 @@ func TestOfficialHTTPRequestAsks(t *testing.T) {
 
 // A file is written in the roots, and the sandbox holds the plugin to them.
 func TestOfficialWriteFileWrites(t *testing.T) {
+	t.Parallel()
 	atBothLevels(t, "actions/write-file", "config: {roots: [DIR/root]}\n", func(t *testing.T, o *official) {
 		path := filepath.Join(o.dir, "root", "a.conf")
 		write(t, path, "old")
@@ -74,6 +77,7 @@ func TestOfficialWriteFileWrites(t *testing.T) {
 }
 
 func TestOfficialCleanupFilesRemoves(t *testing.T) {
+	t.Parallel()
 	atBothLevels(t, "actions/cleanup-files", "config: {roots: [DIR]}\n", func(t *testing.T, o *official) {
 		write(t, filepath.Join(o.dir, "below", "old.log"), "123")
 		write(t, filepath.Join(o.dir, "keep.txt"), "123")
@@ -90,6 +94,7 @@ func TestOfficialCleanupFilesRemoves(t *testing.T) {
 
 // A command sees what its owner granted it, and nothing of the host besides.
 func TestOfficialRunCommandRuns(t *testing.T) {
+	t.Parallel()
 	atBothLevels(t, "actions/run-command", "config: {allow: [/bin/cat], read: [DIR/shown]}\n", func(t *testing.T, o *official) {
 		write(t, filepath.Join(o.dir, "shown"), "text")
 		write(t, filepath.Join(o.dir, "hidden"), "text")
@@ -104,6 +109,7 @@ func TestOfficialRunCommandRuns(t *testing.T) {
 }
 
 func TestOfficialRotateLogRotates(t *testing.T) {
+	t.Parallel()
 	atBothLevels(t, "actions/rotate-log", "config: {roots: [DIR]}\n", func(t *testing.T, o *official) {
 		for _, method := range []string{"copy", "rename"} {
 			write(t, filepath.Join(o.dir, "app.log"), method)
@@ -118,6 +124,7 @@ func TestOfficialRotateLogRotates(t *testing.T) {
 
 // Of Docker's API the plugin is let to the socket that the owner names, and no other.
 func TestOfficialContainerRestartAsksDocker(t *testing.T) {
+	t.Parallel()
 	atBothLevels(t, "actions/container-restart", "config: {containers: [web, broken], socket: DIR/docker.sock}\n", func(t *testing.T, o *official) {
 		standIn(t, "docker.py", filepath.Join(o.dir, "docker.sock"))
 		r := o.run(t, `{"container": "web", "settle_seconds": 0}`)
@@ -135,6 +142,7 @@ func TestOfficialContainerRestartAsksDocker(t *testing.T) {
 
 // Signals leave no sandbox: the plugin says so, and works where its owner has none.
 func TestOfficialKillProcessNeedsNoSandbox(t *testing.T) {
+	t.Parallel()
 	const settings = "config: {allow: [sleep]}\n"
 	victim := func(t *testing.T) (parameters string, ended <-chan error) {
 		cmd := exec.CommandContext(t.Context(), "/bin/sleep", "300")

@@ -192,6 +192,7 @@ func (o *official) expect(t *testing.T, got []told, want ...string) {
 // The sizes that disk-space tells are the host's, also where it has a root of its own,
 // and the mounts are the host's list.
 func TestOfficialDiskSpaceSeesTheHost(t *testing.T) {
+	t.Parallel()
 	var fs unix.Statfs_t
 	if err := unix.Statfs("/", &fs); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 // What http-check finds is what the server does, through the agent and, where hosts cannot
 // be told apart, without it; also that the server is gone.
 func TestOfficialHTTPCheckAsks(t *testing.T) {
+	t.Parallel()
 	var status atomic.Int32
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(int(status.Load()))
@@ -43,6 +44,7 @@ func TestOfficialHTTPCheckAsks(t *testing.T) {
 // At level full the agent takes every connection: that nobody is behind it is told all
 // the same.
 func TestOfficialTCPCheckTellsWhoIsThere(t *testing.T) {
+	t.Parallel()
 	somebody := greeter(t)
 	unused, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -64,6 +66,7 @@ func TestOfficialTCPCheckTellsWhoIsThere(t *testing.T) {
 // Of the two certificates that expire, one is in a file and the other is shown by a server;
 // the file is a link, as certbot makes them, to another one after the renewal.
 func TestOfficialCertificateExpiryReadsAndAsks(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
@@ -90,6 +93,7 @@ func TestOfficialCertificateExpiryReadsAndAsks(t *testing.T) {
 
 // prometheus-query asks and prometheus-pushgateway pushes over the one way that each has.
 func TestOfficialPrometheusIsAskedAndPushedTo(t *testing.T) {
+	t.Parallel()
 	var value atomic.Int32
 	pushed := make(chan string, 10)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

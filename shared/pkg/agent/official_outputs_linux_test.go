@@ -20,6 +20,7 @@ import (
 
 // webhook and slack post to the URL that the owner configured.
 func TestOfficialWebhookAndSlackPost(t *testing.T) {
+	t.Parallel()
 	bodies := make(chan string, 10)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -42,6 +43,7 @@ func TestOfficialWebhookAndSlackPost(t *testing.T) {
 // Mail reaches a real server, whose certificate nobody knows, over no encryption, and over
 // STARTTLS it is refused.
 func TestOfficialEmailSends(t *testing.T) {
+	t.Parallel()
 	python, err := interpreter()
 	if err != nil {
 		t.Skip(err)
@@ -72,6 +74,7 @@ func TestOfficialEmailSends(t *testing.T) {
 }
 
 func TestOfficialFileAppends(t *testing.T) {
+	t.Parallel()
 	atBothLevels(t, "outputs/file", "config: {directory: DIR, max_bytes: 1024, keep: 1}\n", func(t *testing.T, o *official) {
 		for range 2 {
 			o.ended(o.run(t, `{"text": "`+strings.Repeat("x", 700)+`"}`), api.Completed, "")
@@ -88,6 +91,7 @@ func TestOfficialFileAppends(t *testing.T) {
 // Syslog goes over streams at both levels, to this host's socket only where other sockets
 // cannot be reached, and in a datagram of the network never.
 func TestOfficialSyslogSends(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 // What memory and cpu-load tell is the host's: the kernel says the same to both.
 func TestOfficialMemoryAndLoadSeeTheHost(t *testing.T) {
+	t.Parallel()
 	var total int64
 	if _, err := fmt.Sscanf(read(t, "/proc/meminfo"), "MemTotal: %d kB", &total); err != nil {
 		t.Fatal(err)
@@ -57,7 +59,7 @@ func TestOfficialProcessSeesTheHost(t *testing.T) {
 		}
 	})
 	t.Run("the agent", func(t *testing.T) {
-		o := newOfficial(t, sandbox.Full, "sensors/process", fmt.Sprintf("config: {cmdline: %q, max_count: 1000}\n", os.Args[0]))
+		o := newOfficial(t, sandbox.Full, "sensors/process", fmt.Sprintf("config: {cmdline: %q, max_count: 1000}\n", "^"+regexp.QuoteMeta(os.Args[0])))
 		o.expect(t, o.watch(t), "process.count.low")
 	})
 	t.Run("not granted", func(t *testing.T) {
@@ -68,6 +70,7 @@ func TestOfficialProcessSeesTheHost(t *testing.T) {
 
 // The state of a unit comes over the bus whose socket is granted, and no other.
 func TestOfficialServiceAsksTheBus(t *testing.T) {
+	t.Parallel()
 	const up, down = `{"a.service": {"active": "active", "sub": "running"}}`, `{"a.service": {"active": "failed", "sub": "failed", "result": "signal"}}`
 	atBothLevels(t, "sensors/service", "config: {units: [a.service], bus: DIR/bus}\n", func(t *testing.T, o *official) {
 		fakeSystemd(t, o.dir, up)
@@ -89,6 +92,7 @@ func TestOfficialServiceAsksTheBus(t *testing.T) {
 // The same with systemd itself, of which restart-service restarts what service sees, from
 // within the sandbox.
 func TestOfficialWithSystemdItself(t *testing.T) {
+	t.Parallel()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +121,7 @@ func TestOfficialWithSystemdItself(t *testing.T) {
 
 // Lines are found over a rotation, and over a restart of the sensor.
 func TestOfficialLogPatternFollows(t *testing.T) {
+	t.Parallel()
 	settings := "config: {directory: DIR, file: app.log, pattern: error}\n"
 	atBothLevels(t, "sensors/log-pattern", settings, func(t *testing.T, o *official) {
 		log := filepath.Join(o.dir, "app.log")
@@ -144,6 +149,7 @@ func TestOfficialLogPatternFollows(t *testing.T) {
 // What happens to a file is told without being asked: at full by the kernel, at confined
 // because the sensor looks.
 func TestOfficialFileWatchTells(t *testing.T) {
+	t.Parallel()
 	settings := "config: {directories: [DIR], settle_seconds: 0.1, poll_seconds: 0.2}\n"
 	atBothLevels(t, "sensors/file-watch", settings, func(t *testing.T, o *official) {
 		o.sense(t, func(_ *Session, got *events) error {
@@ -166,6 +172,7 @@ func TestOfficialFileWatchTells(t *testing.T) {
 }
 
 func TestOfficialDirectorySizeMeasures(t *testing.T) {
+	t.Parallel()
 	atBothLevels(t, "sensors/directory-size", "config: {path: DIR/watched, max_files: 1}\n", func(t *testing.T, o *official) {
 		write(t, filepath.Join(o.dir, "watched", "a"), "12345")
 		got := o.watch(t, func() { write(t, filepath.Join(o.dir, "watched", "below", "b"), "12345") })
@@ -178,6 +185,7 @@ func TestOfficialDirectorySizeMeasures(t *testing.T) {
 
 // A heartbeat's number goes on where it was before the sensor was started anew.
 func TestOfficialHeartbeatCounts(t *testing.T) {
+	t.Parallel()
 	atBothLevels(t, "sensors/heartbeat", "config: {label: web}\n", func(t *testing.T, o *official) {
 		o.expect(t, o.watch(t, func() {}), "heartbeat", "heartbeat")
 		third := o.watch(t)[0]
@@ -189,6 +197,7 @@ func TestOfficialHeartbeatCounts(t *testing.T) {
 
 // A program sees what is granted beside it, and is told of when it does not work any more.
 func TestOfficialCommandOutputLooks(t *testing.T) {
+	t.Parallel()
 	settings := "config: {command: [/bin/cat, DIR/shown], read: [DIR], value: '([0-9]+)', above: 5}\n"
 	atBothLevels(t, "sensors/command-output", settings, func(t *testing.T, o *official) {
 		shown := filepath.Join(o.dir, "shown")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -39,7 +40,7 @@ func unpackSDK(ctx context.Context, cache string, interpreter pyenv.Interpreter)
 	if err := compile(ctx, interpreter, aside); err != nil {
 		return "", err
 	}
-	if err := os.Rename(aside, dir); err != nil {
+	if err := os.Rename(aside, dir); err != nil && !errors.Is(err, fs.ErrExist) { // somebody else has put the same there
 		return "", fmt.Errorf("unpack the Python SDK: %w", err)
 	}
 	return filepath.Join(dir, "src"), nil

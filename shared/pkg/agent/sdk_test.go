@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/stavily/agents/shared/internal/pyenv"
 )
 
@@ -49,6 +51,28 @@ func TestTheSDKIsUnpackedOnce(t *testing.T) {
 	after, err := os.Stat(filepath.Dir(dir))
 	if err != nil || !os.SameFile(before, after) || len(names(t, cache)) != 1 {
 		t.Errorf("it was unpacked twice: %v, %q", err, names(t, cache))
+	}
+}
+
+// Agents that share a cache may all find it empty.
+func TestTheSDKIsUnpackedByManyAtOnce(t *testing.T) {
+	cache := t.TempDir()
+	group, ctx := errgroup.WithContext(t.Context())
+	for range 4 {
+		group.Go(func() error {
+			dir, err := unpackSDK(ctx, cache, pyenv.Interpreter{})
+			if err != nil {
+				return err
+			}
+			_, err = os.Stat(filepath.Join(dir, "stavily", "__init__.py"))
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, cache); len(left) != 1 {
+		t.Errorf("left %q", left)
 	}
 }
 
