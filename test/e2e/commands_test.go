@@ -15,16 +15,17 @@ var (
 	flagName   = regexp.MustCompile(` (--[a-z][a-z-]*)`)
 )
 
-// help is what a program says of a command, with the path that it found it under.
-func help(t *testing.T, words []string) (path, text string) {
-	t.Helper()
+// usage is what a program says of a command, with the path that it found it under, or "".
+type usage struct{ path, text string }
+
+func help(words []string) usage {
 	out, err := exec.Command(filepath.Join(binDir, words[0]), append(slices.Clone(words[1:]), "--help")...).CombinedOutput()
 	if err != nil {
-		return "", string(out)
+		return usage{text: string(out)}
 	}
-	_, usage, _ := strings.Cut(string(out), "Usage:\n  ")
-	usage, _, _ = strings.Cut(usage, "\n")
-	return usage, string(out)
+	_, path, _ := strings.Cut(string(out), "Usage:\n  ")
+	path, _, _ = strings.Cut(path, "\n")
+	return usage{path, string(out)}
 }
 
 // leads reports whether the path of a command begins with these words; `workflow` is
@@ -45,7 +46,7 @@ func TestDocumentedCommandsExist(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real processes")
 	}
-	seen := map[string]bool{}
+	seen, asked := map[string]bool{}, map[string]usage{}
 	for _, name := range documents(t) {
 		for _, m := range documented.FindAllStringSubmatch(repository(t, name), -1) {
 			line := comment.ReplaceAllString(m[1], "")
@@ -59,16 +60,20 @@ func TestDocumentedCommandsExist(t *testing.T) {
 				end = len(words) - 1
 			}
 			words = words[:min(end, 3)+1]
-			path, text := help(t, words)
-			for len(words) > 2 && path != "" && !leads(path, words) && !strings.Contains(text, "Available Commands:") {
+			command := strings.Join(words, " ")
+			if _, known := asked[command]; !known {
+				asked[command] = help(words)
+			}
+			said := asked[command]
+			for len(words) > 2 && said.path != "" && !leads(said.path, words) && !strings.Contains(said.text, "Available Commands:") {
 				words = words[:len(words)-1] // the last one is no command but an argument
 			}
-			if !leads(path, words) {
-				t.Errorf("%s tells to type %q: there is no such command, %s", name, line, text)
+			if !leads(said.path, words) {
+				t.Errorf("%s tells to type %q: there is no such command, %s", name, line, said.text)
 				continue
 			}
 			for _, f := range flagName.FindAllStringSubmatch(line, -1) {
-				if !regexp.MustCompile(regexp.QuoteMeta(f[1]) + `\b`).MatchString(text) {
+				if !regexp.MustCompile(regexp.QuoteMeta(f[1]) + `\b`).MatchString(said.text) {
 					t.Errorf("%s tells to type %q: it has no %s", name, line, f[1])
 				}
 			}
