@@ -42,6 +42,10 @@ func (r *recorder) broken(lines []string) {
 // warmUp is how long the load runs before the first fault: plugins import, pools fill.
 const warmUp = time.Second
 
+// measuredFor is over how long load is measured at least, where it was not reached before: in a few
+// seconds agents may have been down for most of the time.
+const measuredFor = 30 * time.Second
+
 // drive runs a scenario's faults under load and returns what was seen.
 func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 	r := &recorder{h: history{Target: w.target, Seen: map[string]string{}, Limit: w.limit}}
@@ -63,17 +67,45 @@ func (w *world) drive(ctx context.Context, s scenario) (*history, error) {
 	default:
 		err = w.cycles(ctx, s, dice, r)
 	}
+	if err == nil {
+		err = w.awaitLoad(ctx, &r.h)
+	}
 	stop()
 	watch.Wait()
 	if err != nil {
 		return &r.h, err
 	}
-	r.h.Ended = time.Now()
 	if err := w.silence(ctx); err != nil {
 		return &r.h, err
 	}
 	w.settle(ctx, &r.h)
 	return &r.h, w.collect(ctx, &r.h)
+}
+
+// awaitLoad ends the time over which load is measured.
+func (w *world) awaitLoad(ctx context.Context, h *history) error {
+	for {
+		h.Ended = time.Now()
+		if h.Ended.Sub(h.Began) > measuredFor {
+			return ctx.Err()
+		}
+		soFar := history{Began: h.Began, Ended: h.Ended}
+		if err := w.collectLoad(&soFar); err != nil {
+			return err
+		}
+		if reached := soFar.reached(); reached.Events >= w.target.Events && reached.Instructions >= w.target.Instructions {
+			return ctx.Err()
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+func (w *world) collectLoad(h *history) (err error) {
+	if h.Accepted, err = readAccepted(w.accepted(sensorID)); err != nil {
+		return err
+	}
+	h.Effects, err = readEffects(filepath.Join(w.ledger(), "effects"))
+	return err
 }
 
 func (w *world) cycles(ctx context.Context, s scenario, dice *rand.Rand, r *recorder) error {
@@ -207,13 +239,10 @@ func (w *world) isRecorded(ctx context.Context, org, event string) error {
 
 // collect reads what there is to know in the end.
 func (w *world) collect(ctx context.Context, h *history) (err error) {
-	if h.Accepted, err = readAccepted(w.accepted(sensorID)); err != nil {
+	if err = w.collectLoad(h); err != nil {
 		return err
 	}
 	if h.ForeignSaid, err = readAccepted(w.accepted(foreignID)); err != nil {
-		return err
-	}
-	if h.Effects, err = readEffects(filepath.Join(w.ledger(), "effects")); err != nil {
 		return err
 	}
 	if h.Recorded, err = list[recorded](ctx, w.operators, ourOrg, "events", nil); err != nil {
