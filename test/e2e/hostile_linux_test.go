@@ -57,6 +57,8 @@ func TestHostileOrchestrator(t *testing.T) {
 	for _, id := range hostileAgents[api.Sensor] {
 		w.agent(id, api.Sensor, []string{"counting-sensor"}, map[string]string{"count": "plugin: counting-sensor\nconfig: {pause: 0.2, say: told}\n"})
 	}
+	const bystander = "bystander-s" // is not started, so that nobody talks it into another certificate
+	w.agent(bystander, api.Sensor, nil, nil)
 	w.must(w.Process(cluster.ServerName).Stop())
 	w.Kill(cluster.ServerName)
 
@@ -88,8 +90,7 @@ func TestHostileOrchestrator(t *testing.T) {
 	}
 
 	w.must(w.StartServer(w.ctx))
-	sensor := w.client(w.Agent(hostileAgents[api.Sensor][0]))
-	if status, body := sensor.call(w.ctx, "POST", string(hostileAgents[api.Sensor][0])+"/events", oneEvent); status != 200 {
+	if status, body := w.client(w.Agent(bystander)).call(w.ctx, "POST", bystander+"/events", oneEvent); status != 200 {
 		t.Fatalf("event = %d %s", status, body)
 	}
 	w.await("an event of each sensor agent, and an action of each action agent, seed "+fmt.Sprint(seed), func() error { return works(w) })
