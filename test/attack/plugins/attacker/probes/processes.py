@@ -15,7 +15,7 @@ from ._probe import ALONE, ALWAYS, ORDINARY, SHORT, SUPERVISED, Blocked, NotAppl
 from ._syscall import IOVec, call, rename_process
 from .mounts import in_child
 
-PTRACE_ATTACH, PTRACE_DETACH, PTRACE_SEIZE = 16, 17, 0x4206
+PTRACE_CONT, PTRACE_ATTACH, PTRACE_DETACH, PTRACE_SEIZE = 7, 16, 17, 0x4206
 # What its receiver writes down, and nobody else minds.
 HARMLESS = signal.SIGWINCH
 
@@ -64,7 +64,8 @@ def trace_sibling(bait):
     def attack():
         pid = bait["sibling_pid"]
         call("ptrace", PTRACE_ATTACH, pid, 0, 0)
-        os.waitpid(pid, 0x40000000)  # __WALL
+        while (came := os.WSTOPSIG(os.waitpid(pid, 0x40000000)[1])) != signal.SIGSTOP:  # __WALL
+            call("ptrace", PTRACE_CONT, pid, 0, came)  # another probe's signal, behind which it would stop for good
         word = ctypes.c_long()
         call("ptrace", 1, pid, bait["sibling_address"], ctypes.byref(word))
         call("ptrace", PTRACE_DETACH, pid, 0, 0)
