@@ -50,11 +50,10 @@ func TestOnAFullDiskNothingIsTaken(t *testing.T) {
 	r := install(t, o, map[string]string{"quick": quick}, "")
 	r.onSmallDisk()
 	r.start()
-	await(t, "a first poll", func() bool { return r.account("polls_total")["none"] > 0 })
-
 	ballast := filepath.Join(r.base, "ballast")
 	came := func() bool { return r.account("instructions_account")["received"] == 1 }
-	for !came() { // between two polls it would wait for room, and not ask
+	for !came() { // a poll may end meanwhile, and the agent does not ask again before it has room
+		await(t, "a poll", o.polled)
 		fillDisk(t, ballast)
 		o.offer(order("one", "quick"))
 		for end := time.Now().Add(2 * time.Second); !came() && time.Now().Before(end); {
@@ -88,7 +87,12 @@ func fillDisk(t *testing.T, path string) {
 	if err := unix.Statfs(filepath.Dir(path), &st); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, make([]byte, int64(st.Bavail)*int64(st.Bsize)-2<<20), 0o600); err != nil {
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := unix.Fallocate(int(file.Fd()), 0, 0, int64(st.Bavail)*int64(st.Bsize)-2<<20); err != nil {
 		t.Fatal(err)
 	}
 }

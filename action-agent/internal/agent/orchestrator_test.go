@@ -55,6 +55,7 @@ type orchestrator struct {
 	mu      sync.Mutex // guards the fields below
 	changed chan struct{}
 	offers  []api.Instruction
+	polls   int // that are held
 	calls   []seen
 	replies map[string]reply // by kind and instruction
 	cancel  map[api.InstructionID]bool
@@ -119,6 +120,9 @@ func (o *orchestrator) poll(w http.ResponseWriter, r *http.Request) {
 		fmt.Sscan(text, &most)
 	}
 	limit := time.After(time.Second)
+	hold := func(more int) { o.change(func() { o.polls += more }) }
+	hold(1)
+	defer hold(-1)
 	for {
 		o.mu.Lock()
 		changed, away := o.changed, o.away
@@ -210,6 +214,13 @@ func (o *orchestrator) on(kind string, id api.InstructionID, r reply) {
 // offer lets the next polls have instructions.
 func (o *orchestrator) offer(instructions ...api.Instruction) {
 	o.change(func() { o.offers = append(o.offers, instructions...) })
+}
+
+// polled reports whether a poll is held.
+func (o *orchestrator) polled() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.polls > 0
 }
 
 func (o *orchestrator) setAway(away bool) { o.change(func() { o.away = away }) }
