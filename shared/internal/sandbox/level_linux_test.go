@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -149,6 +150,34 @@ func TestMasks(t *testing.T) {
 	want := map[string][]string{"beside": {"ok", "EROFS"}, "secret": {"ENOENT", "EROFS"}, "file": {"EACCES", "EACCES"}, "inside": {"ok", "EROFS"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what the plugin could do (-want +got):\n%s", diff)
+	}
+}
+
+// What is to be hidden may go while the plugin is started: that is no reason not to start it, nor
+// to show what is still there.
+func TestMasksOverWhatGoes(t *testing.T) {
+	h := probed(t)
+	dir := outsideTmp(t)
+	for round := range 20 {
+		s := script(t, fmt.Sprintf("import os; print([name for _, _, names in os.walk(%q) for name in names])", dir))
+		confine(t, &s, h, Full)
+		s.Read = []string{dir}
+		for i := range 100 {
+			s.Masks = append(s.Masks, filepath.Dir(place(t, filepath.Join(dir, strconv.Itoa(i), "secret"))))
+		}
+		var removing sync.WaitGroup
+		removing.Go(func() {
+			time.Sleep(time.Duration(round) * 300 * time.Microsecond)
+			for _, path := range s.Masks {
+				if err := os.RemoveAll(path); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		r := start(t, s)
+		r.wait()
+		removing.Wait()
+		r.says("[]\n")
 	}
 }
 

@@ -53,6 +53,7 @@ const (
 	may                  // an error is passed over
 	equals               // any result but want ends it
 	failing              // any outcome but the errno want ends it
+	ifThere              // an error ends it, unless what the call is about is not there (any more)
 )
 
 func newProgram() *program { return &program{used: scratch, cgroup: -1, failed: -1} }

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"math"
 	"syscall"
 	"testing"
 	"time"
@@ -57,6 +58,10 @@ func TestJudges(t *testing.T) {
 			o := p.call("ask", unix.SYS_GETPID)
 			o.judge, o.want = failing, uintptr(syscall.ENOENT)
 		}, "ask", 0},
+		"if there": {func(p *program) { missing(p).judge = ifThere }, "", 0},
+		"another error": {func(p *program) {
+			p.call("close none", unix.SYS_CLOSE, num(math.MaxInt32)).judge = ifThere
+		}, "close none", syscall.EBADF},
 		"equals": {func(p *program) { o := p.call("ask", unix.SYS_UMASK, num(0o123)); o.judge, o.want = equals, 0o777 }, "ask", 0},
 		"results": {func(p *program) { // a descriptor that one call gives another
 			fd := p.keep(p.call("open", unix.SYS_OPENAT, here, p.text("/"), num(unix.O_RDONLY), none))

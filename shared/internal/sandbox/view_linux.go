@@ -36,8 +36,8 @@ type node struct {
 	dir    bool   // bind: whether source is a directory
 	attr   uint64 // bind: of mount_setattr(2)
 	data   string // tmpfs: options
-	sealed bool   // tmpfs: read-only once all is in it
 	flimsy bool   // bind: left out when it has gone since it was looked at
+	cover  bool   // hides a place of the host, if that is still there; a tmpfs is read-only once all is in it
 }
 
 type kind uint8
@@ -149,15 +149,16 @@ func viewOf(s *Spec) (*view, error) {
 }
 
 // mask puts nothing where source of the host is shown: over a directory an empty one,
-// over anything else a device that cannot be opened there.
+// over anything else a device that cannot be opened there. What is not there need not be
+// hidden, whether it went before it was looked at here or since.
 func (v *view) mask(path, source string) {
 	info, err := os.Stat(source)
 	switch {
 	case err != nil: // then there is nothing to hide
 	case info.IsDir():
-		v.nodes = append(v.nodes, node{target: path, kind: tmpfs, data: "mode=0555,size=64k,nr_inodes=256", sealed: true})
+		v.nodes = append(v.nodes, node{target: path, kind: tmpfs, data: "mode=0555,size=64k,nr_inodes=256", cover: true})
 	default:
-		v.nodes = append(v.nodes, node{target: path, kind: bind, source: os.DevNull, attr: attrRead})
+		v.nodes = append(v.nodes, node{target: path, kind: bind, source: os.DevNull, attr: attrRead, cover: true})
 	}
 }
 
@@ -298,7 +299,7 @@ func (v *view) compile(p *program, s *Spec) {
 	p.call("enter the view", unix.SYS_CHDIR, p.text("/"))
 	p.setattr("seal the root directory", here, "/", 0, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	for _, n := range v.nodes {
-		if n.sealed {
+		if n.cover && v.holds(n) {
 			p.setattr("seal "+n.target, here, n.target, 0, attrRead|unix.MOUNT_ATTR_NOEXEC)
 		}
 	}
@@ -357,7 +358,11 @@ func (v *view) place(p *program, i int, n node, trees map[string]register, made 
 		p.newFile(n, ours)
 	case tmpfs:
 		directory()
-		p.call(label, unix.SYS_MOUNT, p.text("tmpfs"), at, p.text("tmpfs"), num(unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), p.text(n.data))
+		flags := unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+		if n.cover && !v.holds(n) {
+			flags |= unix.MS_RDONLY
+		}
+		p.call(label, unix.SYS_MOUNT, p.text("tmpfs"), at, p.text("tmpfs"), num(flags), p.text(n.data)).judge = n.judge()
 	case proc:
 		directory()
 		p.call(label, unix.SYS_MOUNT, p.text("proc"), at, p.text("proc"), num(unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RDONLY), none)
@@ -372,6 +377,7 @@ func (v *view) place(p *program, i int, n node, trees map[string]register, made 
 			p.call("make "+n.target, unix.SYS_MKNODAT, here, at, num(unix.S_IFREG|0o444), none)
 		}
 		p.moveMount(label, trees[n.target], at)
+		p.ops[len(p.ops)-2].judge = n.judge()
 		if n.flimsy { // without a tree there is nothing to move
 			p.ops[len(p.ops)-2].judge, p.ops[len(p.ops)-1].judge = may, may
 		}
@@ -410,6 +416,19 @@ func (v *view) ours(i int) bool {
 		}
 	}
 	return true
+}
+
+// judge is of the call that puts a node over its place.
+func (n *node) judge() judge {
+	if n.cover {
+		return ifThere
+	}
+	return must
+}
+
+// holds reports whether something is in a directory of memory.
+func (v *view) holds(n node) bool {
+	return n.kind == tmpfs && slices.ContainsFunc(v.nodes, func(o node) bool { return o.target != n.target && within(o.target, n.target) })
 }
 
 // makeParents makes the directories above a target.
