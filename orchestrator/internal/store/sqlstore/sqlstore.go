@@ -59,7 +59,7 @@ func Read(s Session, w Watch, org api.OrgID, fn func(store.Reader) error) error 
 
 // Update runs fn in a transaction of a writer.
 func Update(ctx context.Context, w *Writer, org api.OrgID, fn func(store.Tx) error) error {
-	return w.update(ctx, func(c Connection, others bool) error {
+	return w.update(ctx, org, func(c Connection, others bool) error {
 		return fn(&tx{reader: reader{c, org}, orgs: w.orgs, next: w.numbers, digests: w.digests, recent: w.recent, others: others, tell: c.Tell, awaited: w.awaited})
 	})
 }

@@ -49,7 +49,7 @@ type Writer struct {
 	ended   chan struct{} // closed when the goroutine has ended
 	watch   Watch
 	fatal   atomic.Pointer[error]
-	undone  bool // the last group, and so what its functions may have remembered
+	undone  map[api.OrgID]bool // whose functions lost their transaction since they last ran, and with it what they may have remembered
 	orgs    map[api.OrgID]bool
 	numbers map[numbered]int64
 	digests map[api.OrgID]string
@@ -58,6 +58,7 @@ type Writer struct {
 
 // job is one call of update.
 type job struct {
+	org      api.OrgID
 	gaveUp   func() error // the error of the caller's context
 	fn       func(c Connection, others bool) error
 	err      error
@@ -67,7 +68,7 @@ type job struct {
 
 // StartWriter returns a writer that takes a connection for each group and gives it back.
 func StartWriter(take func() (Connection, error), give func(Connection), watch Watch) *Writer {
-	w := &Writer{take: take, give: give, watch: watch, orgs: map[api.OrgID]bool{}, numbers: map[numbered]int64{}, digests: map[api.OrgID]string{}, recent: newRecent(), jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
+	w := &Writer{take: take, give: give, watch: watch, undone: map[api.OrgID]bool{}, orgs: map[api.OrgID]bool{}, numbers: map[numbered]int64{}, digests: map[api.OrgID]string{}, recent: newRecent(), jobs: make(chan *job), stopped: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopped) })
 	go w.run()
 	return w
@@ -96,8 +97,8 @@ func (w *Writer) Refusal() error {
 func (w *Writer) Ended() <-chan struct{} { return w.ended }
 
 // update runs fn in a transaction and returns when that is durable or undone.
-func (w *Writer) update(ctx context.Context, fn func(c Connection, others bool) error) error {
-	j := &job{gaveUp: ctx.Err, fn: fn, answered: make(chan struct{})}
+func (w *Writer) update(ctx context.Context, org api.OrgID, fn func(c Connection, others bool) error) error {
+	j := &job{org: org, gaveUp: ctx.Err, fn: fn, answered: make(chan struct{})}
 	w.wait.Add(1)
 	select {
 	case w.jobs <- j:
@@ -145,10 +146,13 @@ var ErrExited = errors.New("a function given to Update ended the store's gorouti
 // group runs the first job and those that wait behind it in one transaction.
 func (w *Writer) group(first *job) {
 	members, err := w.together(first)
-	w.undone = err != nil
+	if err != nil {
+		w.forget()
+	}
 	for _, j := range members {
 		if err != nil {
 			j.err, j.panicked = err, nil
+			w.undone[j.org] = true
 		}
 		close(j.answered)
 	}
@@ -220,7 +224,8 @@ func (w *Writer) attempt(c Connection, j *job) error {
 	if err := c.Savepoint(); err != nil {
 		return err
 	}
-	others := w.undone || c.Others()
+	others := w.undone[j.org] || c.Others()
+	delete(w.undone, j.org)
 	if others {
 		w.forget()
 	}
