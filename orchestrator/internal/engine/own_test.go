@@ -183,3 +183,21 @@ func TestSchedulesFollowTheText(t *testing.T) {
 		}
 	})
 }
+
+// Two workflows that start one another in a row are a loop also where events of sensors come between
+// that complete what they correlate.
+func TestALoopThroughCorrelation(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply("name: ping\ntriggers: [{event: kick}, {workflow: pong}]\nactions: [{plugin: actor, when: false}]\n")
+		w.apply("name: pong\ntriggers: [{workflow: ping}, {event: pulse}]\ncorrelate: {mode: all, within: 10m, key: []}\nactions: [{plugin: actor, when: false}]\n")
+		w.sends(s, typed(1, "kick"), api.EventAccepted)
+		for n := range uint64(2 * workflow.MaxDepth) {
+			time.Sleep(time.Minute)
+			w.sends(s, typed(n+2, "pulse"), api.EventAccepted)
+		}
+		if n := len(strings.Fields(w.states())); n != workflow.MaxDepth+1 {
+			t.Errorf("%d runs in a row", n)
+		}
+	})
+}

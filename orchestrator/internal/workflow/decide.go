@@ -80,7 +80,7 @@ func (d *Definition) Decide(e Event) Decision {
 	if !d.grouped && (d.Gather != nil || d.Throttle > 0) {
 		decision.Group = decision.Key
 	}
-	if d.when == nil && d.duplicate == nil && d.group == nil && d.lane == nil {
+	if !decision.Run && d.when == nil && d.duplicate == nil && d.group == nil && d.lane == nil {
 		return decision
 	}
 	event, err := e.value()

@@ -67,6 +67,9 @@ func newRun(d *Definition, run api.RunID, status Status, e Event, all []Event) (
 			m.s.Steps[step.ID] = StepState{Status: StepWaiting}
 		}
 	}
+	for _, one := range slices.Concat(all, []Event{e}) {
+		m.s.Depth = max(m.s.Depth, one.Depth())
+	}
 	m.record(RunStarted, "", "event %s (%s) from agent %s", e.ID, e.Type, e.Agent.ID)
 	m.keepEvents(all)
 	return m, nil

@@ -60,6 +60,7 @@ type State struct {
 	Digest    string               `json:"digest"` // of the definition that the run is pinned to
 	Event     Event                `json:"event"`
 	Events    []Event              `json:"events,omitempty"` // that made one, where there are several
+	Depth     int                  `json:"depth,omitempty"`  // the largest of all events that made one
 	Status    Status               `json:"status"`
 	Error     string               `json:"error,omitempty"` // the first step's that failed
 	Cancelled bool                 `json:"cancelled,omitempty"`

@@ -15,6 +15,9 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
+// OwnTypes begins the types of the server's own events: no agent can send one.
+const OwnTypes = "stavily."
+
 // The types of the events that are no agent's: the server's own.
 const (
 	TypeManual   = "stavily.manual"   // somebody starts a run by hand
@@ -261,13 +264,14 @@ func (d *Definition) ScheduledEvent(s *Schedule, due time.Time) api.Event {
 	return api.Event{Type: TypeSchedule, Source: d.Name, Monitor: s.String(), Severity: api.Low, Data: map[string]json.RawMessage{"scheduled": text}}
 }
 
-// EndedEvent is the event of a run that has ended: depth is that of what started it.
+// EndedEvent is the event of a run that has ended. Its depth is one more than the largest of what
+// started it: a sensor's event that came last breaks no chain.
 func EndedEvent(s State) (api.Event, error) {
 	out := api.Event{Type: TypeEnded, Source: s.Workflow, Severity: s.Event.Severity, Key: s.Event.Key}
 	var err error
 	out.Data, err = objectOf(map[string]any{"workflow": s.Workflow, "run": s.Run, "status": s.Status, "error": s.Error, "event": s.Event.ID})
 	if err == nil {
-		out.Metadata, err = objectOf(map[string]any{"depth": s.Event.Depth() + 1})
+		out.Metadata, err = objectOf(map[string]any{"depth": max(s.Depth, s.Event.Depth()) + 1})
 	}
 	return out, err
 }
