@@ -394,6 +394,24 @@ func TestCooldown(t *testing.T) {
 	})
 }
 
+// A cooldown waits for no output: whoever is told of a run may be away for long.
+func TestCooldownWhileAnOutputWaits(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+		w.apply(simple("cooldown: 10m\n", "") + "outputs: [{plugin: slack, agents: {ids: [office]}}]\n")
+		w.sends(s, event(1), api.EventAccepted)
+		i := w.takes(a)
+		w.claims(a, i)
+		w.wantCode("result", w.reports(a, i, api.Completed), "")
+		time.Sleep(9 * time.Minute)
+		w.sends(s, event(2), api.EventAccepted)
+		w.runsAre("completed")
+		time.Sleep(2 * time.Minute)
+		w.sends(s, event(3), api.EventAccepted)
+		w.runsAre("running", "completed")
+	})
+}
+
 // What is over is dropped as more comes, so keys that never come again do not pile up.
 func TestCooldownsAreDropped(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
@@ -657,5 +675,22 @@ func TestUnknownOutcomeEndsTheEngine(t *testing.T) {
 		if err := <-ended; !errors.Is(err, store.ErrUnknownOutcome) {
 			t.Errorf("Run = %v, want the unknown outcome", err)
 		}
+	})
+}
+
+// An event that cannot be read starts nothing, is told so, and begins no time in which others do not
+// count.
+func TestAnEventThatCannotBeRead(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(simple("throttle: {first_in: 10m}\n", ""))
+		odd := event(1)
+		odd.Events[0].Data = map[string]json.RawMessage{"n": json.RawMessage("1e999")}
+		w.sends(s, odd, api.EventAccepted)
+		if d := w.evaluation("E1"); d.Run || !strings.Contains(d.Reason, "event.data.n") {
+			t.Errorf("run: %v, since %q", d.Run, d.Reason)
+		}
+		w.sends(s, event(2), api.EventAccepted)
+		w.runsAre("running")
 	})
 }

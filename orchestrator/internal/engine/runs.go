@@ -150,10 +150,15 @@ func (t *tx) apply(run store.Run, d *workflow.Definition, s saved, effects []wor
 	goesOn := func(status string) bool {
 		return status == "" || status == string(workflow.Running) || status == string(workflow.Queued)
 	}
-	if goesOn(before) && !goesOn(run.Status) {
-		return t.ended(s.State)
+	if !goesOn(before) || goesOn(run.Status) {
+		return nil
 	}
-	return nil
+	if d.Cooldown > 0 { // whoever is told of it may be away for long
+		if err := t.coolDown(run.Workflow, run.Key, d.Cooldown); err != nil {
+			return err
+		}
+	}
+	return t.ended(s.State)
 }
 
 func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, effect workflow.Effect) error {
@@ -180,10 +185,6 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 		return t.PutAlarm(store.Alarm{Run: run.ID, Step: effect.Step, Try: effect.Try, At: at})
 	case workflow.CancelStep:
 		return t.cancelStep(run.ID, effect.Step)
-	case workflow.Finished:
-		if d.Cooldown > 0 {
-			return t.coolDown(run.Workflow, run.Key, d.Cooldown)
-		}
 	}
 	return nil
 }

@@ -139,7 +139,8 @@ type RunReader interface {
 	// RunMarks lists runs by what is beside their documents, which costs a fraction: those of a
 	// workflow, or of all where it is empty, the newest first, at most PageSize(limit).
 	RunMarks(workflow string, limit int) ([]RunMark, error)
-	// RunActive reports whether a run of the workflow with this key has not finished.
+	// RunActive reports whether a run of the workflow with this key goes on or is queued: its outputs
+	// are not waited for.
 	RunActive(workflow, key string) (bool, error)
 	// RunsFrom counts the runs of a workflow from an id on, at most limit.
 	RunsFrom(workflow string, from api.RunID, limit int) (int, error)

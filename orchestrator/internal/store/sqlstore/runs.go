@@ -25,7 +25,7 @@ var (
 	queuedOfLane  = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status = 'queued' ORDER BY id LIMIT ?4`)
 	runsOfLane    = prepare(`SELECT id FROM runs WHERE org = ?1 AND workflow = ?2 AND lane = ?3 AND status IN ('running', 'queued') AND status = ?4 ORDER BY id LIMIT ?5`)
 	hostsWorkedOn = prepare(`SELECT DISTINCT host FROM runs WHERE org = ?1 AND workflow = ?2 AND status IN ('running', 'queued') AND status = 'running' ORDER BY host`)
-	activeRun     = prepare(`SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND active = 1 LIMIT 1`)
+	activeRun     = prepare(`SELECT 1 FROM runs WHERE org = ?1 AND workflow = ?2 AND key = ?3 AND active = 1 AND status IN ('running', 'queued') LIMIT 1`)
 	// What a run is of never changes: no index of that is touched.
 	putRun = prepare(`INSERT INTO runs (org, id, workflow, key, lane, host, status, active, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, active = excluded.active, doc = excluded.doc`)

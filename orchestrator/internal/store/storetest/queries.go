@@ -257,11 +257,13 @@ func testActiveRuns(f *fixture) {
 		f.Helper()
 		return read(f, org, func(r store.Reader) (bool, error) { return r.RunActive(workflow, key) })
 	}
-	run := sampleRun("x")
-	run.FinishedAt = time.Time{}
-	f.update(func(tx store.Tx) error { return tx.PutRun(run) })
-	if !active("clean", "web-1") || active("clean", "web-2") || active("other", "web-1") {
-		f.Error("RunActive must be true for the workflow and key of the run, and for no other")
+	for _, status := range []string{"running", "queued", "completed"} { // the last waits for its outputs
+		run := sampleRun("x")
+		run.Status, run.FinishedAt = status, time.Time{}
+		f.update(func(tx store.Tx) error { return tx.PutRun(run) })
+		if active("clean", "web-1") != (status != "completed") || active("clean", "web-2") || active("other", "web-1") {
+			f.Errorf("RunActive must be true for the workflow and key of a run that goes on, and for no other: not so where it is %s", status)
+		}
 	}
 	f.update(func(tx store.Tx) error { return tx.PutRun(sampleRun("finished")) })
 	if active("clean", "web-1") {
