@@ -109,3 +109,35 @@ func TestExpiringAndDegraded(t *testing.T) {
 		}
 	})
 }
+
+// A step can wait for an event of the server's own by its name, and no agent can send one.
+func TestWaitingForTheServersOwn(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, x := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "x", "h2")
+		w.apply("name: other\ntriggers: [{agent: lost}, {agent: returned}]\nactions: [{plugin: actor, when: false}]\n")
+		for name, pattern := range map[string]string{"named": "stavily.agent.returned", "any": "'**'"} {
+			w.apply("name: " + name + "\ntriggers: [{event: test}]\nactions: [{id: back, wait_for: {event: " + pattern + ", where: event.id != trigger.id, within: 1h}}]\n")
+		}
+		w.lives(2*time.Minute, s, x)
+		w.lives(6*time.Minute, s) // x is silent
+		w.sends(s, event(1), api.EventAccepted)
+		w.sends(s, typed(2, "stavily.agent.returned"), api.EventRejected)
+		status := func(workflow string) (out string) {
+			w.read(func(r store.Reader) error {
+				runs, err := r.Runs(store.RunQuery{Workflow: workflow})
+				for _, run := range runs {
+					out = run.Status
+				}
+				return err
+			})
+			return out
+		}
+		if named, any := status("named"), status("any"); named != "running" || any != "running" {
+			t.Errorf("before it is back: %s, %s", named, any)
+		}
+		w.lives(2*time.Minute, s, x)
+		if named, any := status("named"), status("any"); named != "completed" || any != "running" {
+			t.Errorf("since it is back: %s, and what waits for anything of agents' %s", named, any)
+		}
+	})
+}

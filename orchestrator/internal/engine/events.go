@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"strings"
 
 	"github.com/stavily/agents/orchestrator/internal/delivery"
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -133,11 +134,15 @@ func (t *tx) ahead(id pki.Identity, gaps []api.Gap) error {
 	return t.audit(actor(id), "stream.ahead", string(id.Agent), fmt.Sprintf("%d events, the last of them number %d, were acknowledged and are not in this database: they came after the backup that it was restored from", unknown, last))
 }
 
-// takeEvent stores an event that the stream accepts, unless its id is known or it is
-// too large, and starts what it triggers.
+// takeEvent stores an event that the stream accepts, unless its id is known, it is too large or
+// passes itself off as one of the server's own, and starts what it triggers.
 func (t *tx) takeEvent(agent store.Agent, epoch string, ev api.Event, outcome *api.EventOutcome) error {
 	if n := eventSize(ev); n > api.MaxEventBytes {
 		outcome.Status, outcome.Reason = api.EventRejected, fmt.Sprintf("has %d bytes of data, metadata and tags, at most %d", n, api.MaxEventBytes)
+		return nil
+	}
+	if strings.HasPrefix(ev.Type, workflow.OwnTypes) {
+		outcome.Status, outcome.Reason = api.EventRejected, fmt.Sprintf("types that begin with %s are the server's own: give it another", workflow.OwnTypes)
 		return nil
 	}
 	err := t.AddEvent(store.Event{Event: ev, Agent: agent.ID, Epoch: epoch, ReceivedAt: t.now})

@@ -13,7 +13,8 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
-// raise stores an event of the server's own, about an agent where one is given.
+// raise stores an event of the server's own, about an agent where one is given, and shows it to
+// steps that wait for it.
 func (t *tx) raise(e api.Event, about workflow.Agent) (workflow.Event, error) {
 	e.ID, e.Timestamp = api.EventID(t.engine.ids.next(t.now)), api.At(t.now)
 	if about.ID != "" {
@@ -27,8 +28,11 @@ func (t *tx) raise(e api.Event, about workflow.Agent) (workflow.Event, error) {
 		e.Metadata["agent"] = id
 	}
 	t.events = true
-	err := t.AddEvent(store.Event{Event: e, Agent: workflow.OwnSender, ReceivedAt: t.now})
-	return workflow.Event{Event: e, Agent: about, Own: true}, err
+	came := workflow.Event{Event: e, Agent: about, Own: true}
+	if err := t.AddEvent(store.Event{Event: e, Agent: workflow.OwnSender, ReceivedAt: t.now}); err != nil {
+		return came, err
+	}
+	return came, t.offer(came)
 }
 
 // program finds a workflow in effect.

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"strings"
+
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
 )
@@ -49,15 +51,15 @@ func (t *tx) waitingSteps() ([]waitingStep, error) {
 	return list, nil
 }
 
-// offer shows an event to every step that waits for its type. Runs that the event itself
-// starts are not among them.
+// offer shows an event to every step that waits for its type; one of the server's own only to
+// those that name such. Runs that the event itself starts are not among them.
 func (t *tx) offer(ev workflow.Event) error {
 	list, err := t.waitingSteps()
 	if err != nil {
 		return err
 	}
 	for _, w := range list {
-		if !w.takes(ev.Type) {
+		if !w.takes(ev.Type) || ev.Own && !strings.HasPrefix(w.Pattern, workflow.OwnTypes) {
 			continue
 		}
 		if err := t.advance(w.Run, workflow.EventCame{Step: w.Step, Event: ev}); err != nil {
