@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds every wait for something that takes milliseconds.
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // Kinds of calls.
 const (

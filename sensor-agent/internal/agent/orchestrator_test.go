@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds every wait for something that takes milliseconds.
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // orchestrator is a real HTTPS server that takes events as its test says.
 type orchestrator struct {
