@@ -186,17 +186,27 @@ func (s State) MayJudge(d *Definition, in Verdict) string {
 		return fmt.Sprintf("%s is not a user in the group %s, who decide on step %q; an admin can put users into groups.", in.By, d.step(in.Step).Approval.Group, in.Step)
 	case slices.Contains(step.Votes, in.By):
 		return fmt.Sprintf("%s has approved it already; somebody else must.", in.By)
-	case in.Approve && slices.Contains([]string{s.Event.startedBy(), s.Event.RetriedBy}, in.By) && !d.step(in.Step).Approval.Self:
+	case in.Approve && slices.Contains(s.people(), in.By) && !d.step(in.Step).Approval.Self:
 		return fmt.Sprintf("%s has started the run; somebody else must approve it.", in.By)
 	}
 	return ""
 }
 
-// startedBy is who started a run by hand.
-func (e Event) startedBy() string {
-	var by string
-	if e.Own && e.Type == TypeManual {
-		_ = json.Unmarshal(e.Metadata["by"], &by) // nobody, where it is no text
+// people are who started a run by hand, directly or through other workflows.
+func (s State) people() []string { return slices.Concat(s.By, s.Event.people()) }
+
+// people are who started by hand, or again, what an event begins; of one that tells that a run has
+// ended those of that run.
+func (e Event) people() []string {
+	var by []string
+	switch one := ""; {
+	case e.Own && e.Type == TypeManual && json.Unmarshal(e.Metadata["by"], &one) == nil:
+		by = []string{one}
+	case e.Own && e.Type == TypeEnded:
+		_ = json.Unmarshal(e.Metadata["by"], &by) // nobody, where it is no list
+	}
+	if e.RetriedBy != "" {
+		by = append(by, e.RetriedBy)
 	}
 	return by
 }

@@ -109,8 +109,25 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 		if got := s.MayJudge(d, v) == ""; got != want {
 			t.Errorf("%s: who retried may approve: %v", say, got)
 		}
+		ended, err := EndedEvent(s) // ann and cat have started what that begins as well
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, _, err := Start(d, "r2", Event{Event: ended, Own: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last, _, err := Start(d, "r3", fullDisk("{}"), Event{Event: ended, Own: true}, fullDisk("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v.By = range []string{"ann", "cat"} {
+			if next.MayJudge(d, v) == "" != want || last.MayJudge(d, v) == "" != want {
+				t.Errorf("%s: %s may approve what another workflow has started: %v", say, v.By, !want)
+			}
+		}
 		v.By = "bob"
-		if why := s.MayJudge(d, v); why != "" {
+		if why := s.MayJudge(d, v) + next.MayJudge(d, v); why != "" {
 			t.Errorf("%s: somebody else may not: %s", say, why)
 		}
 		v.By, v.Approve = "ann", false

@@ -67,8 +67,12 @@ func newRun(d *Definition, run api.RunID, status Status, e Event, all []Event) (
 			m.s.Steps[step.ID] = StepState{Status: StepWaiting}
 		}
 	}
-	for _, one := range slices.Concat(all, []Event{e}) {
+	m.s.Depth = e.Depth()
+	for _, one := range all {
 		m.s.Depth = max(m.s.Depth, one.Depth())
+		if one.ID != e.ID {
+			m.s.By = append(m.s.By, one.people()...)
+		}
 	}
 	m.record(RunStarted, "", "event %s (%s) from agent %s", e.ID, e.Type, e.Agent.ID)
 	m.keepEvents(all)

@@ -61,6 +61,7 @@ type State struct {
 	Event     Event                `json:"event"`
 	Events    []Event              `json:"events,omitempty"` // that made one, where there are several
 	Depth     int                  `json:"depth,omitempty"`  // the largest of all events that made one
+	By        []string             `json:"by,omitempty"`     // who started by hand what led to those before the last
 	Status    Status               `json:"status"`
 	Error     string               `json:"error,omitempty"` // the first step's that failed
 	Cancelled bool                 `json:"cancelled,omitempty"`

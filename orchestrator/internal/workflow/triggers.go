@@ -265,13 +265,18 @@ func (d *Definition) ScheduledEvent(s *Schedule, due time.Time) api.Event {
 }
 
 // EndedEvent is the event of a run that has ended. Its depth is one more than the largest of what
-// started it: a sensor's event that came last breaks no chain.
+// started it: a sensor's event that came last breaks no chain. Who started that by hand is named in
+// it, as they have then started what follows.
 func EndedEvent(s State) (api.Event, error) {
 	out := api.Event{Type: TypeEnded, Source: s.Workflow, Severity: s.Event.Severity, Key: s.Event.Key}
 	var err error
 	out.Data, err = objectOf(map[string]any{"workflow": s.Workflow, "run": s.Run, "status": s.Status, "error": s.Error, "event": s.Event.ID})
 	if err == nil {
-		out.Metadata, err = objectOf(map[string]any{"depth": max(s.Depth, s.Event.Depth()) + 1})
+		metadata := map[string]any{"depth": max(s.Depth, s.Event.Depth()) + 1}
+		if by := s.people(); len(by) > 0 {
+			metadata["by"] = slices.Compact(slices.Sorted(slices.Values(by)))
+		}
+		out.Metadata, err = objectOf(metadata)
 	}
 	return out, err
 }
