@@ -43,16 +43,48 @@ func (s *Schedule) String() string { return s.Cron + " " + s.Zone }
 
 // Next is the first time after another, and zero when there is none. A minute of the wall's
 // clock counts once, also when that is set back; one that is left out when it is set forward
-// counts as the hour after.
+// counts as much later as the clock is set.
 func (s *Schedule) Next(after time.Time) time.Time {
-	const wall = "2006-01-02 15:04"
-	was := after.In(s.location)
-	next := was
+	from, in := after, after.In(s.location)
 	for {
-		if next = s.cron.Next(next); next.IsZero() || next.Format(wall) > was.Format(wall) {
+		_, end := in.ZoneBounds()
+		next := s.between(from, in)
+		if next.IsZero() || end.IsZero() || next.Before(end) {
 			return next.UTC()
 		}
+		from, in = end.Add(-1), end // which is not too late itself
 	}
+}
+
+// between is the first time after from by the clock as it is set at a time of the place, if
+// it is not set again before.
+func (s *Schedule) between(from, in time.Time) time.Time {
+	_, offset := in.Zone()
+	next := s.at(from, offset)
+	start, _ := in.ZoneBounds()
+	if start.IsZero() { // it was never set
+		return next
+	}
+	_, before := start.Add(-1).Zone()
+	set := time.Duration(offset-before) * time.Second
+	if again := start.Add(-set); set < 0 && next.Before(again) { // was there before the clock was set back
+		next = s.at(again.Add(-1), offset)
+	}
+	if early := s.at(from, before); !early.IsZero() && early.Before(start.Add(set)) && early.Before(next) { // left out
+		next = early
+	}
+	return next
+}
+
+// at is the first time after another where the wall's clock is so many seconds ahead of UTC.
+// The fields of cron are looked up in UTC, where no hour is left out or comes twice.
+func (s *Schedule) at(after time.Time, offset int) time.Time {
+	ahead := time.Duration(offset) * time.Second
+	next := s.cron.Next(after.UTC().Add(ahead))
+	if next.IsZero() {
+		return next
+	}
+	return next.Add(-ahead)
 }
 
 // Ended is a trigger by the end of a run of another workflow.
