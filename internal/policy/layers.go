@@ -47,7 +47,7 @@ var Layers = []Layer{
 	{"action-agent", []string{"shared/pkg"}},
 
 	{"orchestrator/internal/delivery", []string{"shared/pkg/api"}},
-	{"orchestrator/internal/instruction", []string{"shared/pkg/api", "internal/limits"}},
+	{"orchestrator/internal/instruction", []string{"shared/pkg/api", "shared/pkg/plugin", "internal/limits"}},
 	{"orchestrator/internal/diagram", nil},
 	{"orchestrator/internal/workflow", []string{"shared/pkg/api", "shared/pkg/plugin", "orchestrator/internal/instruction", "orchestrator/internal/diagram", "internal"}},
 	{"orchestrator/internal/depot", []string{"shared/pkg/api", "internal"}},

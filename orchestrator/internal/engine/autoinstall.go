@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -9,9 +11,10 @@ import (
 )
 
 // autoInstall assigns the plugin of a step to one agent that may run it, where none that may
-// has it. It takes only what people have published and approved, whatever a workflow asks
-// for, and touches no agent that another assignment gives the plugin; the agent itself still
-// takes only what a key that it trusts has signed. The step waits as for any agent.
+// has it in the step's range: to one that lacks it, before one that has another version. It
+// takes only what people have published and approved, whatever a workflow asks for, and
+// touches no agent that another assignment gives the plugin; the agent itself still takes
+// only what a key that it trusts has signed. The step waits as for any agent.
 func (t *tx) autoInstall(s instruction.Spec) error {
 	agents, err := t.Agents()
 	if err != nil {
@@ -21,19 +24,27 @@ func (t *tx) autoInstall(s instruction.Spec) error {
 	if err != nil {
 		return err
 	}
-	var to api.AgentID
+	var to, instead api.AgentID // that has no version of it, or else another one
 	for _, a := range agents {
 		if a.Type != api.Action || a.State == store.Revoked || !s.Target.Fits(a.ID, a.Hostname, a.Tags) {
 			continue
 		}
-		if _, assigned := closest(assignments, s.Plugin, a); assigned || a.Plugins != nil && a.CouldTake(s.Plugin, s.Target) {
+		by, assigned := closest(assignments, s.Plugin, a)
+		coming := cmp.Or(by.State.Target.Version, by.State.For(a.ID).Version)
+		if assigned && s.Target.Takes(coming) || a.Plugins != nil && a.CouldTake(s.Plugin, s.Target) {
 			return nil // it has it, or is about to
 		}
 		online := a.TakesPackages && a.Status != StatusOffline && t.now.Sub(a.LastSeen) < onlineWithin
-		if online && to == "" && a.Sandbox.Satisfies(s.Target.Sandbox) {
-			to = a.ID
+		if assigned || !online || !a.Sandbox.Satisfies(s.Target.Sandbox) {
+			continue
+		}
+		if slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool { return p.ID == s.Plugin }) {
+			instead = cmp.Or(instead, a.ID)
+		} else {
+			to = cmp.Or(to, a.ID)
 		}
 	}
+	to = cmp.Or(to, instead)
 	best, err := t.bestApproved(s.Plugin, s.Version)
 	if err != nil || best.Version == "" || to == "" {
 		return err // explain says what the agents lack

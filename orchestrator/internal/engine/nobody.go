@@ -65,7 +65,15 @@ func unable(a store.Agent, plugin api.PluginID, target instruction.Target) strin
 	if i < 0 {
 		return fmt.Sprintf("agent %s has no plugin %s", a.ID, plugin)
 	}
-	return fmt.Sprintf("agent %s cannot run plugin %s: %s", a.ID, plugin, a.Plugins[i].Message)
+	p := a.Plugins[i]
+	if !target.Takes(p.Version) {
+		said := fmt.Sprintf("agent %s has %s of plugin %s, needs %s", a.ID, p.Version, plugin, target.Version)
+		if p.Message != "" { // such as why a newer one is refused
+			said += ": " + p.Message
+		}
+		return said
+	}
+	return fmt.Sprintf("agent %s cannot run plugin %s: %s", a.ID, plugin, p.Message)
 }
 
 // asked is what a target asks for, after "no action agent".

@@ -194,6 +194,9 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of *workflow.Definition) error {
 	within := of.Limits.ExpiresAfter
 	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags, Sandbox: d.Sandbox, Installs: d.Type == api.TypeInstall, Secrets: len(d.Secrets) > 0}
+	if d.Type == "" || d.Type == api.TypeExecute { // else it is the version that the agent is to get
+		target.Version = d.Version
+	}
 	if d.Target.SameHost {
 		target.Host = ev.Agent.Host
 		if target.Host == "" { // an empty host would be any

@@ -54,10 +54,10 @@ func (e *Engine) best(org api.OrgID, work work, eligible func(*poll) bool) (best
 			return
 		}
 		fit++
-		if a, _, known := e.roster.find(agentKey{org, p.agent.ID}); known && !a.CanTake(work.Plugin, work.Target) {
+		if best != nil && !p.before(best) { // first, as what is asked below takes longer, and thousands may wait
 			return
 		}
-		if best == nil || p.before(best) {
+		if a, _, known := e.roster.find(agentKey{org, p.agent.ID}); !known || a.CanTake(work.Plugin, work.Target) {
 			best = p
 		}
 	})

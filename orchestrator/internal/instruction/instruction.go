@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
 // DefaultLifetime is how long an instruction waits for its start when nobody says: a
@@ -26,6 +27,8 @@ type Target struct {
 	Sandbox api.SandboxLevel `json:"sandbox,omitempty"`
 	// Installs says that the instruction brings the plugin: the agent need not have it.
 	Installs bool `json:"installs,omitempty"`
+	// Version is the range in which the agent must have the plugin; empty: in any version.
+	Version string `json:"version,omitempty"`
 	// Secrets says that the agent must have told a key that secrets can be sealed to.
 	Secrets bool `json:"secrets,omitempty"`
 }
@@ -42,6 +45,16 @@ func (t Target) Fits(agent api.AgentID, host string, tags []string) bool {
 		}
 	}
 	return true
+}
+
+// Takes reports whether it may run in a version of the plugin. One that is not told may be
+// the right one, and of a range that cannot be read the agent says so.
+func (t Target) Takes(version string) bool {
+	if t.Version == "" || version == "" {
+		return true
+	}
+	fits, err := plugin.InRange(version, t.Version)
+	return fits || err != nil
 }
 
 // Spec is what is to be done, decided once and never changed.

@@ -256,3 +256,23 @@ func TestMachine(t *testing.T) {
 		})
 	})
 }
+
+func TestTakes(t *testing.T) {
+	for _, c := range []struct {
+		within, version string
+		want            bool
+	}{
+		{"", "1.0.0", true}, // as what was stored before there was a range
+		{"^2", "2.1.0", true},
+		{"^2", "1.0.0", false},
+		{"^2", "3.0.0-rc.1", false},
+		{">=1, <3", "2.9.9", true},
+		{"^2", "", true},
+		{"^2", "newest", false},
+		{"two", "1.0.0", true}, // the agent says what is wrong with it
+	} {
+		if got := (Target{Version: c.within}).Takes(c.version); got != c.want {
+			t.Errorf("a target in %q takes %q: %v, want %v", c.within, c.version, got, c.want)
+		}
+	}
+}

@@ -80,14 +80,16 @@ func (a *Agent) CanTake(plugin api.PluginID, target instruction.Target) bool {
 
 // CouldTake reports whether the agent could run an instruction if its sandbox were good
 // enough: it is an action agent, the target fits it, secrets can be sealed to it if there
-// are any, and the plugin is among those that it has ready, if it has told which it has, or
-// is brought by the instruction.
+// are any, and the plugin is among those that it has ready, in a version that the target
+// takes, if it has told which it has, or is brought by the instruction.
 func (a *Agent) CouldTake(plugin api.PluginID, target instruction.Target) bool {
 	const unsaid, usable = "", "ready" // as in api.PluginInfo
-	ready := target.Installs || a.Plugins == nil || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool {
-		return p.ID == plugin && (p.State == unsaid || p.State == usable)
+	if a.Type != api.Action || !a.takesSecrets(target) || !target.Fits(a.ID, a.Hostname, a.Tags) {
+		return false
+	}
+	return target.Installs || a.Plugins == nil || slices.ContainsFunc(a.Plugins, func(p api.PluginInfo) bool {
+		return p.ID == plugin && (p.State == unsaid || p.State == usable) && target.Takes(p.Version)
 	})
-	return a.Type == api.Action && ready && a.takesSecrets(target) && target.Fits(a.ID, a.Hostname, a.Tags)
 }
 
 func (a *Agent) takesSecrets(target instruction.Target) bool {

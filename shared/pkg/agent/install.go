@@ -7,8 +7,6 @@ import (
 	"os"
 	"slices"
 
-	"github.com/Masterminds/semver/v3"
-
 	"github.com/stavily/agents/shared/internal/catalog"
 	"github.com/stavily/agents/shared/internal/source"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -31,12 +29,11 @@ func Fits(p *plugin.Plugin, want api.PluginConfiguration) error {
 	if want.Version == "" {
 		return nil
 	}
-	constraint, err := semver.NewConstraint(want.Version)
+	fits, err := plugin.InRange(p.Version, want.Version)
 	if err != nil {
 		return fmt.Errorf("plugin %s: version %.80q is no constraint: %w", p.ID, want.Version, err)
 	}
-	version, err := semver.NewVersion(p.Version)
-	if err != nil || !constraint.Check(version) {
+	if !fits {
 		return fmt.Errorf("plugin %s: it is version %s and %s is asked for", p.ID, p.Version, want.Version)
 	}
 	return nil

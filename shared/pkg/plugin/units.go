@@ -48,6 +48,17 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// InRange reports whether a version of a plugin is in a range such as "^1.2". It fails only
+// where the range is none.
+func InRange(version, within string) (bool, error) {
+	constraint, err := semver.NewConstraint(within)
+	if err != nil {
+		return false, err
+	}
+	v, err := semver.NewVersion(version)
+	return err == nil && constraint.Check(v), nil
+}
+
 var plainVersion = regexp.MustCompile(`^[0-9]+(\.[0-9]+){0,2}$`)
 
 // versionRange reads runtime.version: "3.8+", a range such as ">=3.8, <4", or a

@@ -327,7 +327,7 @@ func testOfferFit(f *fixture) {
 		if rapid.Bool().Draw(t, "told") {
 			agent.Plugins = []api.PluginInfo{}
 			for _, p := range rapid.SliceOfNDistinct(plugin, 0, 2, rapid.ID[api.PluginID]).Draw(t, "plugins") {
-				agent.Plugins = append(agent.Plugins, api.PluginInfo{ID: p, State: rapid.SampledFrom([]string{"", "ready", "refused", "disabled", "loading"}).Draw(t, "state")})
+				agent.Plugins = append(agent.Plugins, api.PluginInfo{ID: p, Version: rapid.SampledFrom([]string{"", "1.2.0", "2.0.0"}).Draw(t, "version"), State: rapid.SampledFrom([]string{"", "ready", "refused", "disabled", "loading"}).Draw(t, "state")})
 			}
 		}
 		if rapid.Bool().Draw(t, "told of its sandbox") {
@@ -339,6 +339,7 @@ func testOfferFit(f *fixture) {
 				i := offered(fmt.Sprint("I", n), func(s *instruction.Spec) {
 					s.Plugin, s.Target = plugin.Draw(t, "plugin"), instruction.Target{Agents: ids.Draw(t, "agents"), Host: host.Draw(t, "target host"), Tags: tags.Draw(t, "target tags")}
 					s.Target.Sandbox = level.Draw(t, "target level")
+					s.Target.Version = rapid.SampledFrom([]string{"", "^1", ">=2"}).Draw(t, "target version")
 				})
 				if agent.CanTake(i.Plugin, i.Target) {
 					want = append(want, i.ID)

@@ -133,7 +133,7 @@ func sampleInstruction(note string) instruction.Instruction {
 			ID: "01INSTR", RunID: "01RUN", Workflow: "clean", Step: "clean", Try: 4, EventID: "01EVENT", TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Plugin: "disk-cleaner", Version: "^1",
 			Input: map[string]json.RawMessage{"path": quoted(note)}, Timeout: time.Minute,
 			Secrets: []instruction.SecretText{{Path: []string{"a", "1"}, Pieces: []instruction.SecretPiece{{Text: "<Bearer> "}, {Secret: "token", Version: 3}}}},
-			Target:  instruction.Target{Agents: []api.AgentID{"web-1"}, Host: "web-1.example", Tags: []string{"role:web"}, Sandbox: api.SandboxConfined, Installs: true, Secrets: true},
+			Target:  instruction.Target{Agents: []api.AgentID{"web-1"}, Host: "web-1.example", Tags: []string{"role:web"}, Sandbox: api.SandboxConfined, Installs: true, Secrets: true, Version: "^1"},
 			Type:    api.TypeInstall,
 			Setup: api.PluginConfiguration{
 				Version: "^1", Digest: "sha256:4", EntryPoint: "main.py", Arguments: []string{"-x"}, Environment: map[string]string{"A": "b"}, TimeoutSeconds: 9,
