@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 )
 
 const pathApprovals = "/api/v1/approvals"
@@ -60,14 +61,32 @@ func showApproval(w io.Writer, a operatorapi.Approval) error {
 	_, err := fmt.Fprintf(w, "Run %s step %s of workflow %s (version %d), event %s: %d must approve until %s\n  digest %s\n",
 		a.Run, cell(a.Step), cell(a.Workflow), a.Version, cell(string(a.EventID)), a.Count, full(a.Until), a.Digest)
 	for _, s := range a.Steps {
-		input := []byte("without input")
-		if len(s.Input) > 0 && err == nil {
-			input, err = json.Marshal(s.Input)
-		}
 		if err == nil {
-			_, err = fmt.Fprintf(w, "  %s: plugin %s on %s: %s\n", cell(s.Step), cell(string(s.Plugin)), cell(s.On), printable(string(input)))
+			err = showProposal(w, s)
 		}
 	}
+	return err
+}
+
+func showProposal(w io.Writer, s workflow.Proposal) error {
+	input, does, setup := []byte("without input"), "plugin", ""
+	if len(s.Input) > 0 {
+		var err error
+		if input, err = json.Marshal(s.Input); err != nil {
+			return err
+		}
+	}
+	if s.Type != "" {
+		does = s.Type + " of plugin"
+	}
+	if s.Setup != nil {
+		text, err := json.Marshal(s.Setup)
+		if err != nil {
+			return err
+		}
+		setup = ", plugin_configuration " + string(text)
+	}
+	_, err := fmt.Fprintf(w, "  %s: %s %s on %s: %s%s\n", cell(s.Step), cell(does), cell(string(s.Plugin)), cell(s.On), printable(string(input)), printable(setup))
 	return err
 }
 

@@ -15,7 +15,8 @@ import (
 // explanation of the event says what became of it.
 func TestApprovals(t *testing.T) {
 	s := servertest.Start(t)
-	s.Apply("name: w\ntriggers: [{event: a}]\nactions: [{id: ok, approval: {}}, {id: do, plugin: p, needs: [ok], with: {path: '${{ event.data.path }}'}}]\n")
+	s.Apply("name: w\ntriggers: [{event: a}]\nactions: [{id: ok, approval: {}}, {id: do, plugin: p, needs: [ok], with: {path: '${{ event.data.path }}'}}, " +
+		"{id: get, plugin: q, needs: [ok], type: plugin_install, plugin_configuration: {plugin_url: 'https://a.example/q.git', tag: v1}}]\n")
 	sensor := s.Enrol(api.Sensor, "s", "h")
 	for seq, id := range []api.EventID{"E1", "E2"} {
 		_, err := sensor.Events(t.Context(), api.EventBatch{Stream: api.Stream{Epoch: "e"}, Events: []api.Event{{
@@ -38,8 +39,14 @@ func TestApprovals(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 2 {
 		t.Fatalf("%s: %v", out, err)
 	}
-	if out, _ := stavily(exitOK, "approvals", "list"); !strings.Contains(out, `do: plugin p on the host of the sensor: {"path":"/var/E1"}`) || !strings.Contains(out, all[1].Digest) {
-		t.Errorf("listed %s", out)
+	out, _ = stavily(exitOK, "approvals", "list")
+	for _, want := range []string{
+		`do: plugin p on the host of the sensor: {"path":"/var/E1"}` + "\n", all[1].Digest,
+		`get: plugin_install of plugin q on the host of the sensor: without input, plugin_configuration {"plugin_url":"https://a.example/q.git","tag":"v1"}`,
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("listed %s, want %s", out, want)
+		}
 	}
 	if _, errs := stavily(exitFailed, "approvals", "approve", string(all[0].Run), "ok", "--by", "ann", "--digest", all[1].Digest); !strings.Contains(errs, "asks for an approval of "+all[0].Digest) {
 		t.Errorf("the digest of another: %s", errs)

@@ -228,6 +228,27 @@ func TestPages(t *testing.T) {
 	s.Stop()
 }
 
+// Who decides on an approval is shown what is installed, and from where.
+func TestAnApprovalShowsWhatIsInstalled(t *testing.T) {
+	s, admin := dashboard(t)
+	s.Do(http.MethodPost, "/api/v1/workflows", operatorapi.ApplyRequest{File: "w", Text: `name: renew
+triggers: [{manual: {}}]
+actions:
+  - {id: ask, approval: {}}
+  - {id: get, needs: [ask], plugin: worker, agents: {ids: [act-1]}, type: plugin_install, plugin_configuration: {plugin_url: "https://a.example/worker.git", tag: v1}}
+`, AllowMissing: true}, nil)
+	s.Do(http.MethodPost, "/api/v1/workflows/renew/run", operatorapi.StartRequest{By: "alice"}, nil)
+	page := admin.get("/approvals", http.StatusOK)
+	for _, want := range []string{"plugin_install of worker", "https://a.example/worker.git", "v1"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %s:\n%s", want, page)
+		}
+	}
+	if n := strings.Count(page, "plugin_configuration"); n != 1 {
+		t.Errorf("%d steps show a plugin_configuration, want 1", n)
+	}
+}
+
 // fits reports whether a path is of a pattern.
 func fits(pattern, path string) bool {
 	path, _, _ = strings.Cut(path, "?")

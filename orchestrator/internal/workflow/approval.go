@@ -3,6 +3,7 @@ package workflow
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,6 +47,20 @@ type Proposal struct {
 	On      string                     `json:"on"`
 	Input   map[string]json.RawMessage `json:"input,omitempty"`
 	Secrets []instruction.SecretText   `json:"secrets,omitempty"` // where which are put into it, never what
+	Type    string                     `json:"type,omitempty"`    // of the instruction, where it is not to execute
+	Setup   *api.PluginConfiguration   `json:"plugin_configuration,omitempty"`
+}
+
+// proposal is what a step would do, but where and with which values.
+func proposal(step StepDefinition) Proposal {
+	out := Proposal{Step: step.ID, Plugin: step.Plugin, Version: step.Version}
+	if step.Type != api.TypeExecute {
+		out.Type = step.Type
+	}
+	if !reflect.ValueOf(step.Setup).IsZero() {
+		out.Setup = &step.Setup
+	}
+	return out
 }
 
 // anyAgent stands for the agent in what a step would do on each of several.
@@ -62,20 +77,19 @@ func (m *machine) asked(id string) (Asked, error) {
 		if err != nil {
 			return out, err
 		}
-		on := step.Target.String()
+		would := proposal(step)
+		would.On = step.Target.String()
 		if step.Each != nil {
 			values[expr.Agent] = anyAgent
-			on = "each of the agents " + step.Each.Selector.String()
+			would.On = "each of the agents " + step.Each.Selector.String()
 		}
-		input, err := render(step.with, values)
-		if err != nil {
+		if would.Input, err = render(step.with, values); err != nil {
 			return out, fmt.Errorf("step %s: %w", step.ID, err)
 		}
-		secrets, err := m.d.secretTexts(step.secrets, values, true)
-		if err != nil {
+		if would.Secrets, err = m.d.secretTexts(step.secrets, values, true); err != nil {
 			return out, fmt.Errorf("step %s: %w", step.ID, err)
 		}
-		out.Steps = append(out.Steps, Proposal{step.ID, step.Plugin, step.Version, on, input, secrets})
+		out.Steps = append(out.Steps, would)
 	}
 	text, err := json.Marshal(out.Steps)
 	if err == nil && len(text) > 2*MaxInputBytes {

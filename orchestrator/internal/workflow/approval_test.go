@@ -90,6 +90,43 @@ func TestAnApprovalIsOfOneThing(t *testing.T) {
 	}
 }
 
+// To run a plugin, to remove it and to install it from one place or another are different things
+// to approve. What only runs a plugin is said as it was before these were told apart, so that
+// what was asked for then can still be approved.
+func TestAnApprovalIsOfWhatIsInstalled(t *testing.T) {
+	said := map[string]string{}
+	for _, c := range []struct{ say, want string }{
+		{"", ``},
+		{"type: plugin_remove", `,"type":"plugin_remove"`},
+		{"type: plugin_install, plugin_configuration: {plugin_url: 'https://a.example/x.git', tag: v1}", `,"type":"plugin_install","plugin_configuration":{"plugin_url":"https://a.example/x.git","tag":"v1"}`},
+		{"type: plugin_install, plugin_configuration: {plugin_url: 'https://b.example/x.git', tag: v1}", `,"type":"plugin_install","plugin_configuration":{"plugin_url":"https://b.example/x.git","tag":"v1"}`},
+		{"type: execute, plugin_configuration: {arguments: [--wipe], environment: {TARGET: prod}}", `,"plugin_configuration":{"arguments":["--wipe"],"environment":{"TARGET":"prod"}}`},
+	} {
+		d := parse(t, head+"actions:\n- {id: ok, approval: {}}\n- {id: do, plugin: p, needs: [ok], "+c.say+"}\n")
+		_, effects, err := Start(d, "r", fullDisk("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, effect := range effects {
+			ask, is := effect.(Ask)
+			if !is {
+				continue
+			}
+			got, err := json.Marshal(ask.Asked.Steps)
+			if want := `[{"step":"do","plugin":"p","on":"the host of the sensor"` + c.want + `}]`; err != nil || string(got) != want {
+				t.Errorf("%q is asked for as %s, want %s", c.say, got, want)
+			}
+			if other, same := said[ask.Asked.Digest]; same {
+				t.Errorf("the digest of %q is that of %q", c.say, other)
+			}
+			said[ask.Asked.Digest] = c.say
+		}
+	}
+	if len(said) != 5 {
+		t.Errorf("%d things were asked for, want 5", len(said))
+	}
+}
+
 // Whoever starts a run by hand, or again, does not approve it, unless the document says so.
 func TestNobodyApprovesTheirOwn(t *testing.T) {
 	for say, want := range map[string]bool{"self: false": false, "self: true": true} {
