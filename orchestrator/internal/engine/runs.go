@@ -193,30 +193,12 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 // than the definition lets it.
 func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of *workflow.Definition) error {
 	within := of.Limits.ExpiresAfter
-	target := instruction.Target{Agents: d.Target.Agents, Tags: d.Target.Tags, Sandbox: d.Sandbox, Installs: d.Type == api.TypeInstall, Secrets: len(d.Secrets) > 0}
-	if d.Type == "" || d.Type == api.TypeExecute { // else it is the version that the agent is to get
-		target.Version = d.Version
+	target, why, err := t.target(run.ID, ev, d)
+	if err != nil {
+		return err
 	}
-	if d.Target.SameHost {
-		target.Host = ev.Agent.Host
-		if target.Host == "" { // an empty host would be any
-			return t.advance(run.ID, workflow.StepEnded{
-				Step: d.Step, Try: d.Try, Status: api.Rejected,
-				Error: fmt.Sprintf("same_host: sensor agent %s enrolled without a host name; enrol it again with one", ev.Agent.ID),
-			})
-		}
-	}
-	if d.Pick != nil {
-		agents, err := t.picked(d.Pick)
-		if err != nil {
-			return err
-		}
-		if len(agents) == 0 { // no ids would be any
-			return t.advance(run.ID, workflow.StepEnded{Step: d.Step, Try: d.Try, Status: api.Rejected, Error: "there is no action agent " + d.Target.Picked})
-		}
-		for _, a := range agents {
-			target.Agents = append(target.Agents, a.ID)
-		}
+	if why != "" {
+		return t.advance(run.ID, workflow.StepEnded{Step: d.Step, Try: d.Try, Status: api.Rejected, Error: why})
 	}
 	spec := instruction.Spec{
 		ID: api.InstructionID(t.engine.ids.next(t.now)), RunID: run.ID, Workflow: run.Workflow, Step: d.Step, Try: d.Try, EventID: run.EventID,
@@ -249,6 +231,55 @@ func (t *tx) dispatch(run store.Run, ev workflow.Event, d workflow.Dispatch, of 
 	t.waiting = append(t.waiting, workOf(spec))
 	t.due = earlier(t.due, i.Due())
 	return t.PutInstruction(i)
+}
+
+// target is which agents may run a step, or why none may. It never says any agent where the
+// step does not.
+func (t *tx) target(run api.RunID, ev workflow.Event, d workflow.Dispatch) (target instruction.Target, why string, err error) {
+	target = instruction.Target{Sandbox: d.Sandbox, Installs: d.Type == api.TypeInstall, Secrets: len(d.Secrets) > 0}
+	if d.Type == "" || d.Type == api.TypeExecute { // else it is the version that the agent is to get
+		target.Version = d.Version
+	}
+	switch {
+	case d.Undoes != "":
+		agent, err := t.didStep(run, d.Undoes)
+		if err != nil {
+			return target, "", err
+		}
+		if agent == "" {
+			why = fmt.Sprintf("no agent is known to have done step %s, which it undoes", d.Undoes)
+		}
+		target.Agents = []api.AgentID{agent}
+	case d.Pick != nil:
+		agents, err := t.picked(d.Pick)
+		if err != nil {
+			return target, "", err
+		}
+		if len(agents) == 0 {
+			why = "there is no action agent " + d.Target.Picked
+		}
+		for _, a := range agents {
+			target.Agents = append(target.Agents, a.ID)
+		}
+	case d.Target.SameHost:
+		if target.Host = ev.Agent.Host; target.Host == "" {
+			why = fmt.Sprintf("same_host: sensor agent %s enrolled without a host name; enrol it again with one", ev.Agent.ID)
+		}
+	default:
+		target.Agents, target.Tags = d.Target.Agents, d.Target.Tags
+	}
+	return target, why, nil
+}
+
+// didStep is the agent that completed a step, on its last try; empty where there is none.
+func (t *tx) didStep(run api.RunID, step string) (agent api.AgentID, err error) {
+	instructions, err := t.RunInstructions(run)
+	for _, i := range instructions { // by id, so in the order of the tries
+		if i.Step == step && i.Status == api.Completed {
+			agent = i.Agent
+		}
+	}
+	return agent, err
 }
 
 // since is what the time of a run's actions counts from.

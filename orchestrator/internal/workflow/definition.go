@@ -105,6 +105,7 @@ type StepDefinition struct {
 	Wait       *Wait           // actions only, instead of a plugin
 	On         []Status        // outputs only: the ends of a run that it is for
 	Undo       *StepDefinition // actions only: what takes back what it has done; nil for nothing
+	Undoes     string          // undos only: the step on whose agent it runs, instead of on Target; empty where it names agents
 
 	when    *expr.Program // nil: always
 	with    []field

@@ -338,7 +338,7 @@ func (m *machine) dispatch(step StepDefinition, output bool) {
 	m.emit(Dispatch{
 		Step: step.ID, Try: try, Plugin: step.Plugin, Version: step.Version, Input: input, Secrets: secrets, Timeout: step.Timeout,
 		Target: step.Target, Sandbox: step.Sandbox, Idempotent: step.Idempotent, Output: output, Undo: strings.HasPrefix(step.ID, undoing),
-		Wait: step.Offline.Wait, Pick: step.Pick,
+		Undoes: step.Undoes, Wait: step.Offline.Wait, Pick: step.Pick,
 		Type: step.Type, Setup: step.Setup, Install: step.Install,
 	})
 }

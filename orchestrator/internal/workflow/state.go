@@ -178,6 +178,7 @@ type Dispatch struct {
 	Wait       time.Duration           // for an agent; 0 for as long as instructions wait
 	Output     bool                    // an output plugin's, not an action's
 	Undo       bool                    // it takes back what another has done
+	Undoes     string                  // the step whose agent runs it, whatever Target says; empty: Target says it
 }
 
 // Choose asks for the action agents that a selector picks, in a [Chosen].

@@ -38,7 +38,7 @@ func (c *checker) onFailure(text document) {
 		s.ID = undoing + c.def.Actions[i].ID
 		s.Retry = c.retry(at(where, "retry"), a.Undo.Retry, false)
 		if !c.doc.Has(at(where, "agents")) {
-			s.Target, s.Pick = c.def.Actions[i].Target, c.def.Actions[i].Pick
+			s.Target, s.Undoes = c.def.Actions[i].Target, c.def.Actions[i].ID
 		}
 		c.def.Actions[i].Undo = &s
 	}
