@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stavily/agents/orchestrator/internal/fsck"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -141,4 +142,121 @@ func TestApprovalThatIsNotGiven(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// told is a workflow that tells of its approval, on the agent "office".
+const told = "name: simple\ntriggers: [{event: test}]\nactions:\n  - {id: ok, approval: {within: 10m}}\n  - {id: do, plugin: actor, needs: [ok]}\n" +
+	"outputs: [{id: ask, plugin: slack, agents: {ids: [office]}, on: [approval_needed]}]\n"
+
+// judged decides on the only approval that is needed, or cancels its run.
+func (w world) judged(how string) {
+	w.t.Helper()
+	ap, asked := w.needed()
+	err := error(nil)
+	switch how {
+	case "cancelled":
+		_, err = w.CancelRun(w.t.Context(), "default", ap.Run)
+	default:
+		_, err = w.Judge(w.t.Context(), "default", ap.Run, workflow.Verdict{Step: "ok", Digest: asked.Digest, By: "ann", Approve: how == "approved"})
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// sound holds that nothing is wrong with what is stored.
+func (w world) sound(when string) {
+	w.t.Helper()
+	report, err := fsck.Check(w.t.Context(), w.store)
+	if err != nil || len(report.Findings) > 0 {
+		w.t.Errorf("%s: found %v, %v", when, report.Findings, err)
+	}
+}
+
+// unfinished counts the runs of which something may follow.
+func (w world) unfinished() (n int) {
+	w.read(func(r store.Reader) error {
+		runs, err := r.Runs(store.RunQuery{})
+		for _, run := range runs {
+			if run.FinishedAt.IsZero() {
+				n++
+			}
+		}
+		return err
+	})
+	return n
+}
+
+// When an approval is over, however it ended, nobody is told any more that it is needed: not by
+// an agent that comes back, nor by one that was offered it.
+func TestNobodyIsToldOfAnApprovalThatIsOver(t *testing.T) {
+	for _, how := range []string{"approved", "denied", "cancelled", "undecided"} {
+		for _, offered := range []bool{false, true} {
+			inWorld(t, func(t *testing.T, w world) {
+				s, a, office := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h"), w.enrol(api.Action, "office", "o")
+				w.apply(told)
+				w.sends(s, event(1), api.EventAccepted)
+				var offer api.Instruction
+				if offered {
+					offer = w.takes(office)
+				}
+				w = w.restart(time.Second)
+				if how == "undecided" {
+					time.Sleep(time.Hour)
+				} else {
+					w.judged(how)
+				}
+				if how == "approved" {
+					i := w.takes(a)
+					w.claims(a, i)
+					if err := w.reports(a, i, api.Completed); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if n := w.unfinished(); n > 0 {
+					t.Errorf("%s: the run has not finished", how)
+				}
+				w.sound(how)
+				if offers, err := w.Poll(t.Context(), office.Identity, 0, 16); err != nil || len(offers) > 0 {
+					t.Errorf("%s: agent office is offered %+v, %v", how, offers, err)
+				}
+				if offered {
+					_, err := w.Progress(t.Context(), office.Identity, offer.ID, api.Progress{Status: api.Executing, Attempt: offer.Attempt, Lease: offer.Lease, BootID: "b"})
+					w.wantCode(how, err, api.CodeConflict)
+				}
+			})
+		}
+	}
+}
+
+// A run has finished when what tells of its approval has ended, whether the agent says so or falls silent.
+func TestARunWaitsForWhatTellsOfItsApproval(t *testing.T) {
+	for _, comes := range []bool{true, false} {
+		inWorld(t, func(t *testing.T, w world) {
+			s, office := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "office", "o")
+			w.apply(told)
+			w.sends(s, event(1), api.EventAccepted)
+			i := w.takes(office)
+			w.claims(office, i)
+			w.judged("denied")
+			w.runsAre("failed")
+			w.sound("while it is told")
+			if n := w.unfinished(); n != 1 {
+				t.Errorf("%d runs are unfinished while it is told", n)
+			}
+			w = w.restart(time.Second)
+			if comes {
+				if err := w.reports(office, i, api.Completed); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				time.Sleep(time.Hour)
+			}
+			if n := w.unfinished(); n != 0 {
+				t.Errorf("%d runs are unfinished at the end", n)
+			}
+			w.runsAre("failed")
+			w.sound("at the end")
+		})
+	}
 }

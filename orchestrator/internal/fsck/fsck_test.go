@@ -122,6 +122,27 @@ func TestNothingIsWrong(t *testing.T) {
 	}
 }
 
+// A run that finished before runs waited for what tells of their approvals is as it should be,
+// whether or not that has come to its end since.
+func TestARunThatFinishedOverItsTelling(t *testing.T) {
+	r := healthy()
+	r.run.Status, r.saved.State.Status = string(workflow.Completed), workflow.Completed
+	r.run.FinishedAt, r.saved.State.Done = noon, true
+	r.waits, r.approvals, r.alarms = nil, nil, nil
+	r.instructions = r.instructions[:1]
+	r.instructions[0].Step = "ask@people"
+	r.saved.State.Steps = map[string]workflow.StepState{
+		"people": {Status: "completed"}, "ask@people": {Status: workflow.StepDispatched}, "also@people": {Status: workflow.StepRetrying, Try: 1}, "then@people": {Status: workflow.StepRunning},
+	}
+	if got := check(t, r).Findings; len(got) > 0 {
+		t.Errorf("found %v", got)
+	}
+	r.run.FinishedAt, r.saved.State.Done = time.Time{}, false
+	if got := check(t, r).Findings; len(got) != 2 {
+		t.Errorf("of a run that goes on, found %v, want what is wrong with two steps", got)
+	}
+}
+
 // Whatever of a store is lost or doubled, it is found and named.
 func TestWhatCannotBeIsFound(t *testing.T) {
 	step := func(r *records, id string, s workflow.StepState) { r.saved.State.Steps[id] = s }

@@ -129,6 +129,40 @@ func of(group string) string {
 // tellingOf is the id of an output that tells of an approval that is needed.
 func tellingOf(output, step string) string { return output + "@" + step }
 
+// Telling reports whether a step of a run, by its id, tells of an approval that is needed.
+func Telling(step string) bool { return strings.Contains(step, "@") }
+
+// tellings are the ids of what tells of an approval, whether or not it has begun.
+func (d *Definition) tellings(approval string) []string {
+	var ids []string
+	for _, output := range d.Outputs {
+		if slices.Contains(output.On, ApprovalNeeded) {
+			ids = append(ids, tellingOf(output.ID, approval))
+		}
+	}
+	return ids
+}
+
+// outdated reports whether a step tells of an approval that nobody has to give any more.
+func (m *machine) outdated(id string) bool {
+	_, approval, telling := strings.Cut(id, "@")
+	return telling && m.s.Steps[approval].Status != StepAsking
+}
+
+// decided ends an approval, and what was to tell of it and is not under way: nobody needs that
+// any more.
+func (m *machine) decided(id string, final StepState) {
+	m.end(id, final)
+	for _, telling := range m.d.tellings(id) {
+		switch s := m.s.Steps[telling]; s.Status {
+		case StepDispatched:
+			m.emit(CancelStep{telling})
+		case StepRetrying:
+			m.end(telling, StepState{Status: StepStatus(api.Cancelled), Try: s.Try, Error: fmt.Sprintf("approval %s is over", id)})
+		}
+	}
+}
+
 // judged takes what one person says. Whether they may say it the engine has found out with
 // [State.MayJudge].
 func (m *machine) judged(in Verdict) error {
@@ -137,7 +171,7 @@ func (m *machine) judged(in Verdict) error {
 		return err
 	}
 	if !in.Approve {
-		m.end(in.Step, StepState{Status: StepStatus(api.Rejected), Digest: step.Digest, Error: clip(strings.TrimSuffix("denied by "+in.By+": "+in.Reason, ": "))})
+		m.decided(in.Step, StepState{Status: StepStatus(api.Rejected), Digest: step.Digest, Error: clip(strings.TrimSuffix("denied by "+in.By+": "+in.Reason, ": "))})
 		m.advance()
 		return nil
 	}
@@ -155,7 +189,7 @@ func (m *machine) judged(in Verdict) error {
 
 func (m *machine) approved(id string, step StepState) {
 	result, _ := json.Marshal(map[string][]string{"approved_by": append([]string{}, step.Votes...)}) // texts only
-	m.end(id, StepState{
+	m.decided(id, StepState{
 		Status: StepStatus(api.Completed), Satisfied: true, Digest: step.Digest, Votes: step.Votes,
 		Result: m.keep(StepEnded{Step: id, Result: result}),
 	})
@@ -167,7 +201,7 @@ func (m *machine) undecided(d StepDefinition, step StepState) {
 		m.approved(d.ID, step)
 		return
 	}
-	m.end(d.ID, StepState{Status: StepStatus(api.Rejected), Digest: step.Digest, Error: fmt.Sprintf("denied: %d of %d approvals came within %s", len(step.Votes), d.Approval.Count, d.Approval.Within)})
+	m.decided(d.ID, StepState{Status: StepStatus(api.Rejected), Digest: step.Digest, Error: fmt.Sprintf("denied: %d of %d approvals came within %s", len(step.Votes), d.Approval.Count, d.Approval.Within)})
 }
 
 // unapproved says why a step may not do what it would: it is not what was approved.

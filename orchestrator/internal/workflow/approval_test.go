@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,6 +125,58 @@ func TestAnApprovalIsOfWhatIsInstalled(t *testing.T) {
 	}
 	if len(said) != 5 {
 		t.Errorf("%d things were asked for, want 5", len(said))
+	}
+}
+
+// What is to tell of an approval ends with it where it has not begun, whether it waits for an
+// agent or for its next try; what is under way goes on, once, and the run waits for its end.
+func TestWhatTellsOfAnApprovalEndsWithIt(t *testing.T) {
+	d := parse(t, head+"actions: [{id: ok, approval: {}}, {plugin: p, needs: [ok]}]\noutputs: [{id: tell, plugin: slack, on: [approval_needed], retry: {}}]\n")
+	started, failed := StepStarted{Step: "tell@ok"}, StepEnded{Step: "tell@ok", Status: api.Failed}
+	for _, c := range []struct {
+		name   string
+		before []Input
+		cancel bool       // of tell@ok is asked for
+		after  StepStatus // of tell@ok
+		last   []Input    // that end it
+	}{
+		{"dispatched", nil, true, StepDispatched, []Input{StepEnded{Step: "tell@ok", Status: api.Cancelled}}},
+		{"retrying", []Input{failed}, false, StepStatus(api.Cancelled), nil},
+		{"running", []Input{started}, false, StepRunning, []Input{failed}},
+		{"ended", []Input{started, StepEnded{Step: "tell@ok", Status: api.Completed}}, false, StepStatus(api.Completed), nil},
+	} {
+		for _, approve := range []bool{true, false} {
+			s, _, err := Start(d, "r", fullDisk("{}"))
+			takes := func(in Input) (effects []Effect) {
+				t.Helper()
+				if err == nil {
+					s, effects, err = Step(d, s, in)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return effects
+			}
+			for _, in := range c.before {
+				takes(in)
+			}
+			cancel := slices.Contains(takes(Verdict{Step: "ok", Digest: s.Steps["ok"].Digest, By: "ann", Approve: approve}), Effect(CancelStep{"tell@ok"}))
+			if got := s.Steps["tell@ok"].Status; cancel != c.cancel || got != c.after {
+				t.Errorf("%s, approved %v: it is %s, its cancel asked for: %v", c.name, approve, got, cancel)
+			}
+			if approve {
+				takes(StepEnded{Step: "p", Status: api.Completed})
+			}
+			if want := len(c.last) == 0; s.Done != want {
+				t.Errorf("%s, approved %v: done is %v before its end", c.name, approve, s.Done)
+			}
+			for _, in := range c.last {
+				takes(in)
+			}
+			if !s.Done || s.Status != map[bool]Status{true: Completed, false: Failed}[approve] {
+				t.Errorf("%s, approved %v: at the end %s, done is %v", c.name, approve, s.Status, s.Done)
+			}
+		}
 	}
 }
 

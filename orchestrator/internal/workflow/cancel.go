@@ -38,12 +38,16 @@ func (m *machine) admit() {
 	}
 }
 
-// ids are those of all steps in order, then of their parts on agents.
+// ids are those of all steps in order, then of their parts on agents and of what tells of their
+// approvals.
 func (m *machine) ids() []string {
 	ids := m.d.steps()
 	for _, step := range m.d.Actions {
 		for _, a := range m.s.Steps[step.ID].Fleet {
 			ids = append(ids, partOf(step.ID, a.ID))
+		}
+		if step.Approval != nil {
+			ids = append(ids, m.d.tellings(step.ID)...)
 		}
 	}
 	return ids

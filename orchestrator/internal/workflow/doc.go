@@ -28,7 +28,8 @@
 // One with `approval` is asking until enough people have said the same of one digest (Verdict).
 // One that runs on `each` of several agents is choosing until they are known (Chosen), and then
 // running: its parts "step[agent]" are steps of their own, a few at once. "undo:step" takes back
-// what a step has done, "output@step" tells of an approval that is needed.
+// what a step has done, "output@step" tells of an approval that is needed: what of it has not
+// begun when the approval ends never does.
 //
 // A step whose `when` reads others waits for their end, whatever that is: so failures are
 // answered. A need is satisfied when it completed, and when it was skipped by its own `when`:
@@ -46,7 +47,8 @@
 // It completed when every action is satisfied, was cancelled when that was asked
 // for before, and failed otherwise. Status is final before the outputs for it are
 // dispatched, and what becomes of them does not change it; nobody is told of a
-// cancelled run, since somebody asked for it. [Finished] comes once, with Done.
+// cancelled run, since somebody asked for it. Done is set when what tells of approvals has
+// ended as well. [Finished] comes once, with it.
 //
 // # Invariants (state-machine tests)
 //

@@ -199,7 +199,7 @@ func (m *machine) ended(in StepEnded) error {
 func (m *machine) again(in StepEnded, step StepState) bool {
 	retry := m.d.step(in.Step).Retry
 	wait, more := retry.pause(step.Try+1, in.Status)
-	if !more || m.s.Cancelled {
+	if !more || m.s.Cancelled || m.outdated(in.Step) {
 		return false
 	}
 	step.Status, step.Error = StepRetrying, clip(in.Error)
@@ -248,7 +248,8 @@ func (m *machine) keep(in StepEnded) json.RawMessage {
 }
 
 // advance does all that the state allows: actions in the order of their needs, so
-// one pass is enough, then the end of the run, then the end of its outputs.
+// one pass is enough, then the end of the run, then the end of its outputs and of all that
+// tells of its approvals.
 func (m *machine) advance() {
 	if m.s.Status == Queued {
 		return
@@ -266,7 +267,7 @@ func (m *machine) advance() {
 	if m.s.Status == Running && m.allEnded(m.d.Actions) && m.undone() {
 		m.decide()
 	}
-	if m.s.Status != Running && m.allEnded(m.d.Outputs) {
+	if m.s.Status != Running && m.over() {
 		m.s.Done = true
 		m.record(RunFinished, "", "%s", m.s.Status)
 		m.emit(Finished{m.s.Status})
@@ -350,7 +351,7 @@ func (m *machine) input(step StepDefinition) (map[string]json.RawMessage, []inst
 	if err != nil {
 		return nil, nil, err
 	}
-	if strings.Contains(step.ID, "@") {
+	if Telling(step.ID) {
 		values[expr.Run].(map[string]any)["status"] = string(ApprovalNeeded)
 	}
 	if whole, id, part := wholeOf(step.ID); part {
@@ -382,8 +383,7 @@ func (m *machine) end(id string, final StepState) {
 	}
 	m.record(StepOver, id, "%s", message)
 	_, _, part := wholeOf(id) // whose failure is the whole's to judge
-	telling := strings.Contains(id, "@")
-	failed := !final.Satisfied && final.Status != StepSkipped && !part && !telling
+	failed := !final.Satisfied && final.Status != StepSkipped && !part && !Telling(id)
 	if failed && m.s.Status == Running && m.s.Error == "" && !m.s.Cancelled {
 		m.s.Error = fmt.Sprintf("step %s: %s", id, message)
 	}
@@ -417,6 +417,16 @@ func (m *machine) tell() {
 
 func (m *machine) allEnded(steps []StepDefinition) bool {
 	return !slices.ContainsFunc(steps, func(step StepDefinition) bool { return !m.s.Steps[step.ID].Status.Ended() })
+}
+
+// over reports whether every step has ended, those that are not in the document too.
+func (m *machine) over() bool {
+	for _, step := range m.s.Steps {
+		if !step.Status.Ended() {
+			return false
+		}
+	}
+	return true
 }
 
 // values is what the expressions of the run read now.

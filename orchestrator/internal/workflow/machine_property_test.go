@@ -18,7 +18,7 @@ var graphs = rapid.Custom(func(t *rapid.T) string {
 	var b strings.Builder
 	b.WriteString(head + rapid.SampledFrom([]string{"", "on_failure: stop\n", "on_failure: undo\n"}).Draw(t, "on failure"))
 	undoes := strings.HasSuffix(b.String(), "undo\n")
-	b.WriteString("outputs:\n- {plugin: both}\n- {plugin: bad, on: [failed], with: {x: '${{ event.data.absent }}'}}\n- {plugin: good, on: [completed]}\n")
+	b.WriteString("outputs:\n- {plugin: both}\n- {plugin: bad, on: [failed], with: {x: '${{ event.data.absent }}'}}\n- {plugin: good, on: [completed]}\n- {plugin: told, on: [approval_needed], retry: {attempts: 3}}\n")
 	n := rapid.IntRange(0, 7).Draw(t, "actions")
 	if undoes {
 		n = max(n, 1)
@@ -234,8 +234,17 @@ func (w *walk) took(s State, effects []Effect) {
 				w.t.Fatalf("%s does not wait", e.Step)
 			}
 			w.awaits = slices.DeleteFunc(w.awaits, func(id string) bool { return id == e.Step })
+		case CancelStep:
+			if !slices.Contains(w.open, e.Step) || s.Steps[e.Step].Status.Ended() {
+				w.t.Fatalf("%+v, which is %s", e, s.Steps[e.Step].Status)
+			}
 		case Finished:
 			w.finished++
+			for id, step := range s.Steps {
+				if !step.Status.Ended() {
+					w.t.Fatalf("the run has finished over step %s, which is %s", id, step.Status)
+				}
+			}
 			if e.Status != s.Status || !s.Done {
 				w.t.Fatalf("%+v in state %s, done %v", e, s.Status, s.Done)
 			}
@@ -255,10 +264,14 @@ func (w *walk) mayDispatch(e Dispatch, s State) {
 	if w.dispatched[try] || e.Try > 2 {
 		w.t.Fatalf("try %d of step %s was dispatched twice, or never should have been", e.Try, e.Step)
 	}
-	if s.Cancelled && !e.Output {
+	telling := Telling(e.Step)
+	if s.Cancelled && (!e.Output || telling) {
 		w.t.Fatalf("step %s was dispatched after the cancel", e.Step)
 	}
-	if e.Output == (s.Status == Running) {
+	if _, approval, _ := strings.Cut(e.Step, "@"); telling && s.Steps[approval].Status != StepAsking {
+		w.t.Fatalf("step %s was dispatched when its approval was %s", e.Step, s.Steps[approval].Status)
+	}
+	if e.Output == (s.Status == Running) && !telling {
 		w.t.Fatalf("step %s (output %v) was dispatched in status %s", e.Step, e.Output, s.Status)
 	}
 	for _, a := range w.d.Actions {

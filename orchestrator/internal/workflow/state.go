@@ -65,7 +65,7 @@ type State struct {
 	Status    Status               `json:"status"`
 	Error     string               `json:"error,omitempty"` // the first step's that failed
 	Cancelled bool                 `json:"cancelled,omitempty"`
-	Done      bool                 `json:"done"` // outputs have ended too: nothing follows
+	Done      bool                 `json:"done"` // every step has ended, outputs too: nothing follows
 	Steps     map[string]StepState `json:"steps"`
 
 	Now time.Time `json:"-"` // of the input that comes; zero: when the workflow decided
