@@ -26,6 +26,8 @@ type UserSpec struct {
 	Groups   []string // for approvals that ask for one
 	Subject  string   // issuer and subject at an OpenID provider, parted by a space; "": none
 	Disabled bool
+
+	KeepSubject bool // who asks may not say who the user is at the provider: it stays, or goes
 }
 
 func (s UserSpec) check() error {
@@ -46,9 +48,17 @@ func (s UserSpec) check() error {
 	return nil
 }
 
-func (s UserSpec) into(u *store.User) {
+// errSubject is the answer to a token that names a subject: whoever has that would log in
+// without the token's limits.
+var errSubject = api.Errorf(api.CodeForbidden, "A token names no subject, which would be a login without the token's limits; use `stavily users change NAME --subject` on the server's host.")
+
+func (s UserSpec) into(u *store.User) error {
+	if s.KeepSubject && s.Subject != "" && s.Subject != u.Subject {
+		return errSubject
+	}
 	u.Role, u.Subject, u.Disabled = string(s.Role), s.Subject, s.Disabled
 	u.Groups = slices.Compact(slices.Sorted(slices.Values(s.Groups)))
+	return nil
 }
 
 // AddUser adds a user, who gets a password with [Accounts.Invite] or none: a program needs
@@ -72,7 +82,9 @@ func (a *Accounts) AddUser(ctx context.Context, org api.OrgID, name string, spec
 			return api.Errorf(api.CodeConflict, "There are %d users, and there may be no more; remove some.", len(all))
 		}
 		u = store.User{Name: name, CreatedAt: a.now(), CreatedBy: Actor(ctx)}
-		spec.into(&u)
+		if err := spec.into(&u); err != nil {
+			return err
+		}
 		return errors.Join(oneSubject(all, u), tx.PutUser(u), audit("user.add", name, describe(spec)))
 	})
 	return u, err
@@ -121,7 +133,9 @@ func (a *Accounts) ChangeUser(ctx context.Context, org api.OrgID, name string, s
 				return err
 			}
 		}
-		spec.into(&u)
+		if err := spec.into(&u); err != nil {
+			return err
+		}
 		err = errors.Join(oneSubject(all, u), tx.PutUser(u), audit("user.change", name, describe(spec)))
 		if spec.Disabled {
 			err = errors.Join(err, dropAll(tx, name, KindSession, KindInvitation))

@@ -46,12 +46,17 @@ func TestLogin(t *testing.T) {
 	wants("users list", exitFailed, "admin")
 	wants("login prod --user ann --role viewer --password-file "+good, exitOK, "with the role viewer")
 	wants("doctor", exitFailed, "operator")
+	s.Browser("root", account.Admin)
+	wants("login root --user root --password-file "+good+at, exitOK, "with the role admin")
+	wants("users add bob --role viewer", exitFailed, "User bob is added, and has no link yet")
+	wants("users add ci --role viewer --no-link", exitOK, "User ci is viewer")
+	wants("users invite root", exitFailed, "A token makes no link")
 	text, err := os.ReadFile(filepath.Join(home, "stavily", "contexts.json"))
 	if err != nil || strings.Contains(string(text), servertest.Password) {
 		t.Errorf("contexts: %s, %v", text, err)
 	}
 	var tokens []operatorapi.APIToken
-	if s.Do("GET", "/api/v1/api-tokens", nil, &tokens); len(tokens) != 2 {
-		t.Errorf("%d tokens, want 2", len(tokens))
+	if s.Do("GET", "/api/v1/api-tokens", nil, &tokens); len(tokens) != 3 {
+		t.Errorf("%d tokens, want 3", len(tokens))
 	}
 }

@@ -24,8 +24,9 @@ func usersAdd(o *options) *cobra.Command {
 		Use:   "add NAME --role ROLE",
 		Short: "Add a user to the organisation",
 		Long: `Add a user to the organisation, and print a one-time link with which the user chooses
-a password. The link is shown only now; "users invite" makes another. A user belongs to
-this organisation alone.
+a password. The link is shown only now; "users invite" makes another. An API token, and so
+a context of "stavily login", makes no links: use the dashboard, or the server's host. A user
+belongs to this organisation alone.
 
 Roles, each with what those before it may: viewer sees everything but users and the audit
 log; operator starts, cancels and replays; approver decides on approvals; admin sets things
@@ -45,7 +46,11 @@ up: workflows, plugins, agents, secrets, users.`,
 			if noLink || r.Subject != "" {
 				return o.showUser(cmd, u)
 			}
-			return o.invite(cmd, u.Name)
+			err := o.invite(cmd, u.Name)
+			if err != nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "User %s is added, and has no link yet; --no-link asks for none.\n", u.Name)
+			}
+			return err
 		},
 	}
 	userFlags(c, &r)

@@ -119,7 +119,7 @@ func TestWhoMayWhat(t *testing.T) {
 			status, body := ask(t, v.b, row.Method, path, "")
 			asked++
 			let := status != http.StatusUnauthorized && status != http.StatusForbidden && body != toLogin
-			if row.ID == route.APITokenCreate && v.token && status == http.StatusForbidden && v.want(row) == 0 {
+			if (row.ID == route.APITokenCreate || row.ID == route.UserInvite) && v.token && status == http.StatusForbidden && v.want(row) == 0 {
 				continue // its handler says no to tokens
 			}
 			if want := v.want(row); want == 0 && !let || want != 0 && status != want {
@@ -133,6 +133,46 @@ func TestWhoMayWhat(t *testing.T) {
 		if status, _ := ask(t, all[7].b, "GET", path, ""); status != http.StatusNotFound {
 			t.Errorf("GET %s: %d, want 404", path, status)
 		}
+	}
+}
+
+// TestATokenMakesNoLogin: neither with a link nor with a subject, of its own user or another, also one
+// that it has added, or areas and end of a token would limit nobody.
+func TestATokenMakesNoLogin(t *testing.T) {
+	s := servertest.Start(t)
+	root := s.Browser("root", account.Admin)
+	const subject = "https://id.example 1"
+	s.Do("POST", "/api/v1/users", operatorapi.UserRequest{Name: "ann", Role: "viewer", Subject: subject}, nil)
+	token := tokenOf(s, "root", account.Admin, "users")
+	user := func(name, role, subject string) operatorapi.UserRequest {
+		return operatorapi.UserRequest{Name: name, Role: role, Subject: subject}
+	}
+	for _, try := range []struct {
+		method, path string
+		in           any
+		want         int
+	}{
+		{"POST", "/root/invitation", nil, 403},
+		{"POST", "/ann/invitation", nil, 403},
+		{"POST", "", user("eve", "viewer", "https://id.example 2"), 403},
+		{"POST", "", user("eve", "viewer", ""), 200},
+		{"POST", "/eve/invitation", nil, 403},
+		{"PUT", "/eve", user("", "viewer", "https://id.example 2"), 403},
+		{"PUT", "/root", user("", "admin", "https://id.example 2"), 403},
+		{"PUT", "/ann", user("", "operator", subject), 200}, // it stays
+		{"PUT", "/ann", user("", "operator", ""), 200},
+		{"PUT", "/ann", user("", "operator", subject), 403},
+	} {
+		status, e := token.Do(try.method, "/api/v1/users"+try.path, try.in, nil)
+		if status != try.want || e != nil && !strings.HasPrefix(e.Message, "A token ") {
+			t.Errorf("%s %s %+v: %d %v, want %d", try.method, try.path, try.in, status, e, try.want)
+		}
+	}
+	if status, e := root.Do("POST", "/api/v1/users/eve/invitation", nil, nil); e != nil {
+		t.Errorf("a link by a session: %d %v", status, e)
+	}
+	if status, e := root.Do("PUT", "/api/v1/users/ann", user("", "viewer", subject), nil); e != nil {
+		t.Errorf("a subject by a session: %d %v", status, e)
 	}
 }
 

@@ -198,8 +198,10 @@ func (o operators) userList(ctx context.Context, c *route.Call) (any, error) {
 	return list(ctx, o, c, store.Reader.Users, viewUser)
 }
 
-func (r UserRequest) spec() account.UserSpec {
-	return account.UserSpec{Role: account.Role(r.Role), Groups: r.Groups, Subject: r.Subject, Disabled: r.Disabled}
+func (r UserRequest) spec(c *route.Call) account.UserSpec {
+	return account.UserSpec{
+		Role: account.Role(r.Role), Groups: r.Groups, Subject: r.Subject, Disabled: r.Disabled, KeepSubject: c.Principal.Kind == route.APIToken,
+	}
 }
 
 func (o operators) userAdd(ctx context.Context, c *route.Call) (any, error) {
@@ -211,7 +213,7 @@ func (o operators) userAdd(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := o.server.Accounts.AddUser(ctx, id, r.Name, r.spec())
+	u, err := o.server.Accounts.AddUser(ctx, id, r.Name, r.spec(c))
 	return viewUser(u), err
 }
 
@@ -227,7 +229,7 @@ func (o operators) userChange(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := o.server.Accounts.ChangeUser(ctx, id, c.PathValue("id"), r.spec())
+	u, err := o.server.Accounts.ChangeUser(ctx, id, c.PathValue("id"), r.spec(c))
 	return viewUser(u), missing(c, err)
 }
 
@@ -239,10 +241,15 @@ func (o operators) userRemove(ctx context.Context, c *route.Call) (any, error) {
 	return nil, missing(c, o.server.Accounts.RemoveUser(ctx, id, c.PathValue("id")))
 }
 
+// userInvite makes no link for a token, also not for a user that the token has just added: it
+// could make that one an admin, with all areas and without its end.
 func (o operators) userInvite(ctx context.Context, c *route.Call) (any, error) {
 	id, err := org(c)
 	if err != nil {
 		return nil, err
+	}
+	if c.Principal.Kind == route.APIToken {
+		return nil, api.Errorf(api.CodeForbidden, "A token makes no link, which would be a login without the token's limits; log in to the dashboard to make one, or use `stavily users invite %s` on the server's host.", c.PathValue("id"))
 	}
 	if o.server.WebURL == "" {
 		return nil, api.Errorf(api.CodeConflict, "This server has no web listener, so a link would lead nowhere; start it with --web-listen.")
