@@ -150,6 +150,6 @@ func keepFlags(f *pflag.FlagSet, so *server.Options) {
 	f.Var((*days)(&so.Keep.Logs), "keep-logs", "how long lines are kept that plugins wrote; 0: for ever")
 	f.Var((*days)(&so.Keep.Audit), "keep-audit", "how long audit records are kept; 0: for ever")
 	so.KeepFree = engine.DefaultKeepFree
-	f.Var((*mebibytes)(&so.KeepFree), "keep-free", "`MiB` of the disk of SQLite, at most a sixteenth of it, that are kept for results and audit records: with less free, events, webhooks and packages are answered 503, and agents keep theirs; 0: none")
+	f.Var((*mebibytes)(&so.KeepFree), "keep-free", "`MiB` of the disk of SQLite, at most a sixteenth of it, that are kept for results and audit records: with less free, events, lines of logs, webhooks and packages are answered 503, and agents keep theirs; 0: none")
 	f.StringVar(&so.ArchiveDir, "archive-dir", "", "`directory` for what is removed, as compressed files that you may move away; \"none\": it is removed without (default: archive beside the packages)")
 }

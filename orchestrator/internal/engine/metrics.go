@@ -39,7 +39,7 @@ var commitBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1,
 
 func newCounts(m *telemetry.Registry, e *Engine) *counts {
 	m.GaugesFunc("agents", "Agents by state: connected ones were heard of in the last three minutes, silent ones were not, revoked ones may not connect, quarantined ones wait for an admin.", "state", e.agentStates)
-	m.GaugeFunc("disk_full", "1 while the disk of the database has less room than is kept for results (--keep-free): events, webhooks and packages are not taken.", func() float64 {
+	m.GaugeFunc("disk_full", "1 while the disk of the database has less room than is kept for results (--keep-free): events, lines of logs, webhooks and packages are not taken.", func() float64 {
 		if _, full := e.Full(); full {
 			return 1
 		}

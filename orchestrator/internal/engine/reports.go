@@ -91,8 +91,12 @@ func tellsNothing(a *store.Agent, h api.Heartbeat) bool {
 }
 
 // Logs keeps lines that plugins of the agent wrote. A line about an instruction that
-// is not the agent's is refused with the whole batch.
+// is not the agent's is refused with the whole batch. They are copies, and the first to give
+// way where the disk is nearly full.
 func (e *Engine) Logs(ctx context.Context, id pki.Identity, b api.LogBatch) (api.LogBatchResponse, error) {
+	if err := e.refuseIfFull(); err != nil {
+		return api.LogBatchResponse{}, err
+	}
 	if len(b.Logs) > api.MaxLogLines {
 		return api.LogBatchResponse{}, api.Errorf(api.CodeTooLarge, "The batch has %d entries and may have %d; send fewer at a time.", len(b.Logs), api.MaxLogLines)
 	}

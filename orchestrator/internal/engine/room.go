@@ -31,7 +31,7 @@ type room struct {
 }
 
 // Full says what is wrong with the disk: while less is free than is kept, no event comes in
-// by agent or webhook and no package, so that results, certificates and audit records do. It
+// by agent or webhook, no line of a log and no package, so that results, certificates and audit records do. It
 // is asked and not remembered. A disk of which nothing can be told has room.
 func (e *Engine) Full() (api.Condition, bool) {
 	d := e.room.disk
@@ -46,7 +46,7 @@ func (e *Engine) Full() (api.Condition, bool) {
 		return api.Condition{
 			Name: "disk", Status: "degraded", Since: api.At(time.Unix(0, e.room.since.Load())),
 			Message: fmt.Sprintf("the disk of the database has %d bytes left, and %d are kept for results and audit records", free, kept),
-			Remedy:  "free disk space: all goes on by itself; until then agents keep their events, and webhooks and packages are refused",
+			Remedy:  "free disk space: all goes on by itself; until then agents keep their events and drop copies of their logs, and webhooks and packages are refused",
 		}, true
 	}
 	if e.room.since.Swap(0) != 0 {

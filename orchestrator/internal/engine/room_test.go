@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -35,6 +36,9 @@ func TestResultsComeInBelowTheMark(t *testing.T) {
 		}
 		_, err := w.Events(t.Context(), s.Identity, event(3))
 		w.wantRefusal("an event", err)
+		lines := api.LogBatch{Logs: []api.LogEntry{{Timestamp: api.At(time.Now()), Level: "info", Plugin: "p", Message: "hello"}}}
+		_, err = w.Logs(t.Context(), a.Identity, lines)
+		w.wantRefusal("a line of a log", err)
 		_, _, err = w.Webhook(t.Context(), "default", call)
 		w.wantRefusal("a webhook", err)
 		_, _, err = w.Publish(t.Context(), "default", strings.NewReader("none of it is read"))
@@ -56,6 +60,9 @@ func TestResultsComeInBelowTheMark(t *testing.T) {
 		w.runsAre("completed", "completed")
 
 		free.Store(DefaultKeepFree)
+		if _, err := w.Logs(t.Context(), a.Identity, lines); err != nil {
+			t.Errorf("a line of a log with room: %v", err)
+		}
 		if _, repeated, err := w.Webhook(t.Context(), "default", call); err != nil || repeated {
 			t.Errorf("the same call with room: repeated %t, %v", repeated, err)
 		}
