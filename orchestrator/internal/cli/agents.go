@@ -94,6 +94,9 @@ func showAgent(cmd *cobra.Command, o *options, a operatorapi.Agent) error {
 	for _, g := range a.Gaps {
 		pairs = append(pairs, [2]string{"Events lost", fmt.Sprintf("%d (numbers %d to %d): %s, %s", g.Count, g.From, g.To, g.Reason, ago(g.ReceivedAt))})
 	}
+	if a.MoreGaps {
+		pairs = append(pairs, [2]string{"Events lost", "more, which were told before these"})
+	}
 	if err := facts(cmd.OutOrStdout(), pairs...); err != nil {
 		return err
 	}

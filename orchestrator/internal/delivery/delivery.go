@@ -66,7 +66,22 @@ func Accept(s Stream, b api.EventBatch) (Stream, Receipt, *api.Error) {
 	for len(s.Above) > MaxSpans {
 		receipt.Gaps = append(receipt.Gaps, s.skip(s.Above[0].From-1)...)
 	}
+	receipt.Gaps = joined(receipt.Gaps)
 	return s, receipt, nil
+}
+
+// joined makes one gap of those that follow each other and are lost whole, for one reason: an agent
+// declares each event that it sets aside by itself.
+func joined(gaps []api.Gap) (out []api.Gap) {
+	whole := func(g api.Gap) bool { return g.Count == g.To-g.From+1 }
+	for _, g := range gaps {
+		if n := len(out) - 1; n >= 0 && out[n].To+1 == g.From && out[n].Reason == g.Reason && whole(out[n]) && whole(g) {
+			out[n].To, out[n].Count = g.To, out[n].Count+g.Count
+			continue
+		}
+		out = append(out, g)
+	}
+	return out
 }
 
 // take settles one event. An invalid one is settled as well: sending it again would

@@ -207,6 +207,26 @@ func TestTooManyHoles(t *testing.T) {
 	}
 }
 
+// TestGapsAreJoined where one says exactly what two do.
+func TestGapsAreJoined(t *testing.T) {
+	l := newLedger(0)
+	r := l.take(t, api.EventBatch{Gaps: []api.Gap{
+		{From: 1, To: 1, Count: 1, Reason: "refused"}, {From: 2, To: 2, Count: 1, Reason: "refused"}, {From: 3, To: 5, Count: 3, Reason: "refused"},
+		{From: 6, To: 6, Count: 1, Reason: "corrupt"},                                                   // for another reason
+		{From: 8, To: 8, Count: 1, Reason: "corrupt"},                                                   // not next to it
+		{From: 9, To: 10, Count: 1, Reason: "corrupt"}, {From: 11, To: 11, Count: 1, Reason: "corrupt"}, // which one is lost nobody says
+		{From: 12, To: 12, Reason: "renewed"}, {From: 13, To: 13, Reason: "renewed"},
+	}})
+	want := []api.Gap{
+		{From: 1, To: 5, Count: 5, Reason: "refused"}, {From: 6, To: 6, Count: 1, Reason: "corrupt"}, {From: 8, To: 8, Count: 1, Reason: "corrupt"},
+		{From: 9, To: 10, Count: 1, Reason: "corrupt"}, {From: 11, To: 11, Count: 1, Reason: "corrupt"},
+		{From: 12, To: 12, Reason: "renewed"}, {From: 13, To: 13, Reason: "renewed"},
+	}
+	if !cmp.Equal(r.Gaps, want) {
+		t.Errorf("gaps: %s", cmp.Diff(want, r.Gaps))
+	}
+}
+
 func TestGaps(t *testing.T) {
 	l := newLedger(36)
 	b := api.EventBatch{Events: []api.Event{event(41)}, Gaps: []api.Gap{{From: 37, To: 40, Count: 4, Reason: "spool_full"}}}

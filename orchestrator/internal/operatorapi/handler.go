@@ -201,8 +201,9 @@ func (o operators) agentShow(ctx context.Context, c *route.Call) (any, error) {
 			return err
 		}
 		view = viewAgent(a)
-		gaps, err := r.Gaps(a.ID)
-		for _, g := range gaps {
+		gaps, err := r.NewestGaps(a.ID, store.GapsShown+1)
+		view.MoreGaps = len(gaps) > store.GapsShown
+		for _, g := range gaps[:min(len(gaps), store.GapsShown)] {
 			view.Gaps = append(view.Gaps, Gap{g.Gap, api.At(g.ReceivedAt)})
 		}
 		return err

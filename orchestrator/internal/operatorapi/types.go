@@ -86,7 +86,8 @@ type Agent struct {
 	Monitors            []api.MonitorInfo   `json:"monitors,omitempty"`
 	Health              *api.Health         `json:"health,omitempty"`
 	Sandbox             *api.Posture        `json:"sandbox,omitempty"`
-	Gaps                []Gap               `json:"gaps,omitempty"` // set when one agent is shown
+	Gaps                []Gap               `json:"gaps,omitempty"`      // set when one agent is shown: at most 200, the newest first
+	MoreGaps            bool                `json:"more_gaps,omitempty"` // than these are known
 }
 
 // Gap is a loss of events that is known.

@@ -124,6 +124,10 @@ type Event struct {
 	ReceivedAt time.Time
 }
 
+// GapsShown is how many gaps of an agent are shown, the newest: an agent may report 500 in each
+// batch, and nobody reads more.
+const GapsShown = 200
+
 // Gap is a loss of events that is known.
 type Gap struct {
 	api.Gap

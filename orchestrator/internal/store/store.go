@@ -114,7 +114,9 @@ type EventReader interface {
 	// on, at most limit; ForeseenOfKey lists the evaluations of those of a key, the newest first.
 	ForeseenFrom(workflow string, from time.Time, limit int) (int, error)
 	ForeseenOfKey(workflow, key string, from time.Time, limit int) ([]Evaluation, error)
-	Gaps(api.AgentID) ([]Gap, error) // oldest first
+	Gaps(api.AgentID) ([]Gap, error) // all of them, oldest first
+	// NewestGaps lists the newest of an agent, the newest first, at most PageSize(limit).
+	NewestGaps(agent api.AgentID, limit int) ([]Gap, error)
 }
 
 // WorkflowReader reads workflows. The current version is the highest; a deleted

@@ -98,7 +98,8 @@ type agentPage struct {
 	Agent  agentRow
 	Lacks  []string
 	Layers []layer
-	Gaps   []store.Gap
+	Gaps   []store.Gap // the newest
+	More   bool        // gaps than are shown
 	Events []store.Event
 	Sparks []sparkFact
 }
@@ -134,9 +135,11 @@ func (s *Site) agent(ctx context.Context, c *route.Call) (view, error) {
 		if p.Sparks, err = usageSparks(s.engine.UsageOf(c.Principal.Org, id)); err != nil {
 			return err
 		}
-		if p.Gaps, err = r.Gaps(id); err != nil || a.Type != api.Sensor {
+		if p.Gaps, err = r.NewestGaps(id, store.GapsShown+1); err != nil || a.Type != api.Sensor {
 			return err
 		}
+		p.More = len(p.Gaps) > store.GapsShown
+		p.Gaps = p.Gaps[:min(len(p.Gaps), store.GapsShown)]
 		if p.Events, err = r.Events(store.EventQuery{Agent: id, Newest: true, Limit: recentEvents}); err != nil {
 			return err
 		}

@@ -64,6 +64,40 @@ func TestUseOfResources(t *testing.T) {
 	}
 }
 
+// An agent that has lost much is shown with what it told last, and that there is more.
+func TestManyGaps(t *testing.T) {
+	s, admin := dashboard(t)
+	sensor := s.Enrol(api.Sensor, "sensor-2", "host-2")
+	tell := func(from, to uint64) {
+		t.Helper()
+		b := api.EventBatch{Stream: api.Stream{Epoch: "e"}}
+		for n := from; n <= to; n++ {
+			b.Gaps = append(b.Gaps, api.Gap{From: n, To: n, Count: 1, Reason: []string{"corrupt", "spool_full"}[n%2]})
+		}
+		if _, err := sensor.Events(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const before = "More were told before these"
+	for _, c := range []struct {
+		from, to uint64
+		shown    int
+		oldest   uint64
+		more     bool
+	}{{1, store.GapsShown, store.GapsShown, 1, false}, {store.GapsShown + 1, store.GapsShown + 150, store.GapsShown, 151, true}} {
+		tell(c.from, c.to)
+		var a operatorapi.Agent
+		s.Do(http.MethodGet, "/api/v1/agents/sensor-2", nil, &a)
+		if len(a.Gaps) != c.shown || a.MoreGaps != c.more || a.Gaps[0].From != c.to || a.Gaps[c.shown-1].From != c.oldest {
+			t.Errorf("after %d gaps the API has %d, from %d to %d, and more: %t", c.to, len(a.Gaps), a.Gaps[0].From, a.Gaps[len(a.Gaps)-1].From, a.MoreGaps)
+		}
+		page := admin.get("/agents/sensor-2", http.StatusOK)
+		if rows := strings.Count(page, "<td>corrupt</td>") + strings.Count(page, "<td>spool_full</td>"); rows != c.shown || strings.Contains(page, before) != c.more {
+			t.Errorf("after %d gaps the page has %d and says that there are more: %t", c.to, rows, strings.Contains(page, before))
+		}
+	}
+}
+
 // approvalPattern is the form that lets act-1 in, with the certificate that it is about.
 var approvalPattern = regexp.MustCompile(`<form method="post" action="/agents/act-1/approve"><input type="hidden" name="serial" value="([^"]*)">`)
 

@@ -34,6 +34,7 @@ var (
 	foreseenOfKey = prepare(`SELECT doc FROM evaluations WHERE org = ?1 AND workflow = ?2 AND foreseen <> '' AND foreseen = ?3 AND shadow >= ?4 ORDER BY shadow DESC LIMIT ?5`)
 
 	gapsOfAgent = prepare(`SELECT doc FROM gaps WHERE org = ?1 AND agent = ?2 ORDER BY received, epoch, first`)
+	newestGaps  = prepare(`SELECT doc FROM gaps WHERE org = ?1 AND agent = ?2 ORDER BY received DESC, epoch DESC, first DESC LIMIT ?3`)
 	putGap      = prepare(`INSERT INTO gaps (org, agent, epoch, first, received, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 		ON CONFLICT (org, agent, epoch, first) DO UPDATE SET received = excluded.received, doc = excluded.doc`)
 )
@@ -108,6 +109,10 @@ func (t *tx) AddEvent(e store.Event) (err error) {
 
 func (r reader) Gaps(agent api.AgentID) ([]store.Gap, error) {
 	return all[store.Gap](r, gapsOfAgent, agent)
+}
+
+func (r reader) NewestGaps(agent api.AgentID, limit int) ([]store.Gap, error) {
+	return all[store.Gap](r, newestGaps, agent, store.PageSize(limit))
 }
 
 // PutGap keeps the number that the gap begins at in 64 bits with a sign; of numbers

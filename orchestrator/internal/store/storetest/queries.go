@@ -65,6 +65,22 @@ func testOwnEvents(f *fixture) {
 	f.equal("events of the server's own", keys(got, func(e store.Event) api.AgentID { return e.Agent }), []api.AgentID{store.OwnSender})
 }
 
+func testNewestGaps(f *fixture) {
+	f.update(func(tx store.Tx) error {
+		var err error
+		for n := range 6 {
+			g := sampleGap("x")
+			g.Agent, g.Epoch, g.From, g.ReceivedAt = []api.AgentID{"x", "y"}[n/5], "e"+fmt.Sprint(n%2), uint64(n), start.Add(time.Duration(n/2)*time.Second)
+			err = errors.Join(err, tx.PutGap(g))
+		}
+		return err
+	})
+	for limit, want := range map[int]string{2: "[4 3]", 4: "[4 3 2 1]", 6: "[4 3 2 1 0]"} {
+		got := read(f, org, func(r store.Reader) ([]store.Gap, error) { return r.NewestGaps("x", limit) })
+		f.equal(fmt.Sprint("the newest ", limit), fmt.Sprint(keys(got, func(g store.Gap) uint64 { return g.From })), want)
+	}
+}
+
 func testRunPages(f *fixture) {
 	f.update(func(tx store.Tx) error {
 		for n := range 6 {

@@ -27,6 +27,7 @@ func Run(t *testing.T, open Opener) {
 		{"organisations are listed", testOrgs},
 		{"pages of events", testEventPages},
 		{"events of the server's own", testOwnEvents},
+		{"the newest gaps", testNewestGaps},
 		{"pages of runs", testRunPages},
 		{"pages of logs", testLogPages},
 		{"pages of audit records", testAuditPages},
