@@ -1,5 +1,5 @@
-// Package retention removes for good what a server has kept long enough: events, runs, log
-// lines and audit records, each for a time of its own. Before that it writes them into an
+// Package retention removes for good what a server has kept long enough: events, gaps, runs,
+// log lines and audit records, each for a time of its own. Before that it writes them into an
 // archive, where one is wanted.
 //
 //	every 10 minutes, each organisation, each kind:

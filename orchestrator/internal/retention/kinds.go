@@ -1,7 +1,9 @@
 package retention
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/instruction"
@@ -12,6 +14,7 @@ import (
 // Names of the kinds, which are names of files too.
 const (
 	events = "events"
+	gaps   = "gaps"
 	runs   = "runs"
 	logs   = "logs"
 	audits = "audit"
@@ -39,6 +42,7 @@ func (s *Sweeper) kinds() []kind {
 	return []kind{
 		{runs, s.o.Runs, oldRuns},
 		{events, s.o.Events, oldEvents},
+		{gaps, s.o.Events, oldGaps},
 		{logs, s.o.Logs, oldLogs},
 		{audits, s.o.Audit, oldAudit},
 	}
@@ -112,6 +116,37 @@ func oldEvents(r store.Reader, before time.Time, after string, page int) (b batc
 		return nil
 	}
 	return b, nil
+}
+
+// oldGaps reads in the order of agents and streams, as their keys do. A file is named by when the
+// first and the last that it has were received.
+func oldGaps(r store.Reader, before time.Time, after string, page int) (b batch, err error) {
+	all, err := r.OldGaps(before, gapAt(after), page)
+	if err != nil {
+		return b, err
+	}
+	for _, g := range all {
+		b.add(numbered(g.ReceivedAt.UnixNano()), g)
+		b.next = fmt.Sprintf("%s/%s/%d", g.Agent, g.Epoch, g.From)
+	}
+	b.drop = func(tx store.Tx) error {
+		for _, g := range all {
+			if err := tx.DropGap(g); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return b, nil
+}
+
+// gapAt is the key of the gap at which a page ended; of "" it is the beginning.
+func gapAt(next string) (g store.Gap) {
+	agent, rest, _ := strings.Cut(next, "/") // neither an agent's id nor an epoch has one
+	epoch, from, _ := strings.Cut(rest, "/")
+	g.Agent, g.Epoch = api.AgentID(agent), epoch
+	g.From, _ = strconv.ParseUint(from, 10, 64)
+	return g
 }
 
 // ofSender leaves out what was made of another agent's event with the same id.

@@ -99,7 +99,7 @@ type reading struct {
 func New(e Engine, o Options) *Sweeper {
 	return &Sweeper{
 		engine: e, o: o, now: time.Now, wait: wait, page: 200, file: 20_000,
-		removed: o.Metrics.CounterVec("retention_removed_total", "Records that were removed because they were kept long enough, by kind: events, runs, logs or audit.", "kind"),
+		removed: o.Metrics.CounterVec("retention_removed_total", "Records that were removed because they were kept long enough, by kind: events, gaps, runs, logs or audit.", "kind"),
 		failed:  o.Metrics.Counter("retention_failures_total", "Sweeps for old records that failed; what they did not remove stays until the next."),
 	}
 }
@@ -206,7 +206,7 @@ func (s *Sweeper) announce(ctx context.Context, org api.OrgID, k kind, last batc
 }
 
 func (o Options) keeps(kind string) time.Duration {
-	return map[string]time.Duration{events: o.Events, runs: o.Runs, logs: o.Logs, audits: o.Audit}[kind]
+	return map[string]time.Duration{events: o.Events, gaps: o.Events, runs: o.Runs, logs: o.Logs, audits: o.Audit}[kind]
 }
 
 // remove removes a batch, and then leaves the store to others for a while.

@@ -69,7 +69,9 @@ func lived(t *testing.T) (*servertest.Server, *servertest.Agent) {
 		t.Fatal(err)
 	}
 	send(t, sensor, happened(2, "disk.full"), api.EventAccepted)
-	send(t, sensor, happened(3, "disk.fine"), api.EventAccepted)
+	third := happened(3, "disk.fine")
+	third.Gaps = []api.Gap{{From: 4, To: 4, Count: 1, Reason: "corrupt"}, {From: 5, To: 8, Count: 4, Reason: "refused"}, {From: 9, To: 9, Count: 1, Reason: "corrupt"}}
+	send(t, sensor, third, api.EventAccepted)
 	return s, sensor
 }
 
@@ -178,6 +180,9 @@ func TestSweep(t *testing.T) {
 		if err != nil || len(logs) != 1 || logs[0].Message != "two" {
 			t.Errorf("lines that are left: %+v, %v", logs, err)
 		}
+		if gaps, err := r.Gaps("sensor-1"); err != nil || len(gaps) != 0 {
+			t.Errorf("gaps that are left: %+v, %v", gaps, err)
+		}
 		audit, err := r.Audit(0, 1000)
 		if err != nil || len(audit) == 0 || audit[0].Seq < trail[len(trail)-1].Seq {
 			t.Errorf("audit records that are left: %+v, %v", audit, err)
@@ -203,6 +208,9 @@ func archived(t *testing.T, archive string, trail []store.Audit, ended api.RunID
 	events := lines[retention.EventRecord](t, archive, "events")
 	if len(events) != 2 || events[0].Event.Seq != 1 || len(events[1].Evaluations) != 1 || events[1].Evaluations[0].Run == "" {
 		t.Errorf("archived events: %+v", events)
+	}
+	if gaps := lines[store.Gap](t, archive, "gaps"); len(gaps) != 3 || gaps[1].Count != 4 || gaps[1].Reason != "refused" || gaps[1].Agent != "sensor-1" {
+		t.Errorf("archived gaps: %+v", gaps)
 	}
 	runs := lines[retention.RunRecord](t, archive, "runs")
 	if len(runs) != 1 || runs[0].Run.ID != ended || len(runs[0].Run.State) == 0 || len(runs[0].History) == 0 || len(runs[0].Instructions) != 1 {

@@ -14,6 +14,8 @@ import (
 type Dropper interface {
 	// DropEvent removes an event with what workflows made of it.
 	DropEvent(Event) error
+	// DropGap removes a gap; the stream goes on to know that its numbers are settled.
+	DropGap(Gap) error
 	// DropRun removes a run that has finished, with its history, its instructions and what
 	// stands for steps of it; its log lines stay.
 	DropRun(api.RunID) error

@@ -117,6 +117,9 @@ type EventReader interface {
 	Gaps(api.AgentID) ([]Gap, error) // all of them, oldest first
 	// NewestGaps lists the newest of an agent, the newest first, at most PageSize(limit).
 	NewestGaps(agent api.AgentID, limit int) ([]Gap, error)
+	// OldGaps lists those of all agents that were received before a time, by agent, epoch and
+	// number, behind the one that after has of these, at most PageSize(limit).
+	OldGaps(received time.Time, after Gap, limit int) ([]Gap, error)
 }
 
 // WorkflowReader reads workflows. The current version is the highest; a deleted

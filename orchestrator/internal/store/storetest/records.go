@@ -102,7 +102,7 @@ func testReplacing(f *fixture) {
 		func(tx store.Tx) error { return tx.PutAssignment(sampleAssignment("second")) },
 		func(tx store.Tx) error { return tx.PutPublisher(samplePublisher("second")) },
 	))
-	replaced := map[string]bool{"agent": true, "token": true, "gaps": true, "newest gaps": true, "run": true, "instruction": true, "stream": true, "cooldown": true,
+	replaced := map[string]bool{"agent": true, "token": true, "gaps": true, "newest gaps": true, "old gaps": true, "run": true, "instruction": true, "stream": true, "cooldown": true,
 		"user": true, "users": true, "credential": true, "credentials": true, "credentials of user": true,
 		"agents": true, "tokens": true, "runs": true, "oldest runs": true, "instructions of run": true,
 		"secret": true, "secrets": true,

@@ -46,6 +46,30 @@ func testDropping(f *fixture) {
 	})
 }
 
+func testOldGaps(f *fixture) {
+	old := func(want string, after store.Gap, limit int) []store.Gap {
+		f.Helper()
+		got := read(f, org, func(r store.Reader) ([]store.Gap, error) { return r.OldGaps(start.Add(time.Second), after, limit) })
+		f.equal("old gaps", fmt.Sprint(keys(got, func(g store.Gap) uint64 { return g.From })), want)
+		return got
+	}
+	f.update(func(tx store.Tx) error {
+		var err error
+		for n := range 6 {
+			g := sampleGap("x")
+			g.Agent, g.Epoch, g.From, g.ReceivedAt = []api.AgentID{"x", "y"}[n/3], "e"+fmt.Sprint(n%2), uint64(n), start.Add(time.Duration(n%3)*time.Second/2)
+			err = errors.Join(err, tx.PutGap(g))
+		}
+		return err
+	})
+	old("[0 1 4 3]", store.Gap{}, 10) // and 2 and 5 are not
+	page := old("[0 1]", store.Gap{}, 2)
+	page = old("[4 3]", page[1], 2)
+	old("[]", page[1], 2)
+	f.update(func(tx store.Tx) error { return errors.Join(tx.DropGap(page[0]), tx.DropGap(page[0])) })
+	old("[0 1 3]", store.Gap{}, 10)
+}
+
 // The newest of what is numbered stays, so that no number is given twice.
 func testNewestStays(f *fixture) {
 	f.update(everything("x"))

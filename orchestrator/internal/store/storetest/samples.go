@@ -264,6 +264,7 @@ func probes() []probe {
 			return r.Shadowed("clean", start.Add(-time.Hour), store.Evaluation{}, 0)
 		}), func(n string) any { return sampleEvaluation(n) }},
 		{"gaps", listed(func(r store.Reader) ([]store.Gap, error) { return r.Gaps("web-1") }), func(n string) any { return sampleGap(n) }},
+		{"old gaps", listed(func(r store.Reader) ([]store.Gap, error) { return r.OldGaps(start.Add(time.Hour), store.Gap{}, 0) }), func(n string) any { return sampleGap(n) }},
 		{"newest gaps", listed(func(r store.Reader) ([]store.Gap, error) { return r.NewestGaps("web-1", 0) }), func(n string) any { return sampleGap(n) }},
 		{"workflow", found(func(r store.Reader) (store.Workflow, error) { return r.Workflow("clean") }), workflow},
 		{"workflow version", found(func(r store.Reader) (store.Workflow, error) { return r.WorkflowVersion("clean", 1) }), workflow},

@@ -46,6 +46,7 @@ func Run(t *testing.T, open Opener) {
 		{"waits", testWaits},
 		{"accounts", testAccounts},
 		{"what is dropped", testDropping},
+		{"gaps that are old", testOldGaps},
 		{"the newest stays", testNewestStays},
 		{"runs that have finished", testOldestRuns},
 		{"versions of packages", testPackages},
