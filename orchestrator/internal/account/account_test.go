@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -246,6 +247,26 @@ func TestGuessing(t *testing.T) {
 			r.wants("logins of one's own", r.try("bob", good, string(rune(time.Now().UnixNano()%1e6))), "")
 			time.Sleep(addressPause)
 		}
+	})
+}
+
+// TestGuessesFromManyAddresses: the count of a name is not forgotten for others, of any length, and a
+// network of IPv6 is one address.
+func TestGuessesFromManyAddresses(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		r.hasher.decoy = "$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA" // costs nothing to compare with
+		for n := range nameBurst {
+			r.wants("a guess", r.try("ann", "wrong", fmt.Sprintf("2001:db8:1:%x::1", n)), api.CodeUnauthenticated)
+		}
+		long := strings.Repeat("a", 1000)
+		for n := range 15_000 {
+			r.wants("of another name", r.try(fmt.Sprint(long, n), "wrong", fmt.Sprintf("2001:db8:2:%x::1", n/addressBurst)), api.CodeUnauthenticated)
+		}
+		r.waits("one more guess", r.try("ann", "wrong", "2001:db8:3::1"), namePause)
+		for n := range addressBurst {
+			_ = r.try("nobody", "wrong", fmt.Sprintf("2001:db8:4::%x", n))
+		}
+		r.waits("from the same network", r.try("bob", "wrong", "2001:db8:4::ffff"), addressPause)
 	})
 }
 

@@ -29,6 +29,11 @@ func newBrakes() *brakes {
 	}
 }
 
+// from counts an attempt that comes from an address.
+func (b *brakes) from(address string, now time.Time) error {
+	return held(b.addresses.Take(brake.Address(address), now))
+}
+
 // held is what one is told who has to wait; nil for those who have not.
 func held(wait time.Duration) error {
 	if wait == 0 {

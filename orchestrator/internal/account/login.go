@@ -39,7 +39,7 @@ var errWrong = api.Errorf(api.CodeUnauthenticated, "There is no user of this nam
 // Login begins a session for a name with its password.
 func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 	now, key := a.now(), string(in.Org)+"/"+in.Name
-	if err := held(a.brakes.addresses.Take(in.Address, now)); err != nil {
+	if err := a.brakes.from(in.Address, now); err != nil {
 		return Session{}, err // and the name has nothing to pay
 	}
 	if err := held(a.brakes.names.Take(key, now)); err != nil {
@@ -74,7 +74,7 @@ func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 // LoginSubject begins a session for the user of the organisation whose subject prove
 // establishes. One whom no admin has made a user is none, whoever vouches for it.
 func (a *Accounts) LoginSubject(ctx context.Context, in Attempt, prove func(context.Context) (subject string, err error)) (Session, error) {
-	if err := held(a.brakes.addresses.Take(in.Address, a.now())); err != nil {
+	if err := a.brakes.from(in.Address, a.now()); err != nil {
 		return Session{}, err
 	}
 	subject, err := prove(ctx)

@@ -224,7 +224,7 @@ var errLink = api.Errorf(api.CodeUnauthenticated, "This link was used, has ended
 
 // Invited says whom a link's secret invites. Looking uses nothing up.
 func (a *Accounts) Invited(ctx context.Context, secret, address string) (Caller, error) {
-	if err := held(a.brakes.addresses.Take(address, a.now())); err != nil {
+	if err := a.brakes.from(address, a.now()); err != nil {
 		return Caller{}, err
 	}
 	caller, err := a.check(ctx, KindInvitation, secret)

@@ -2,6 +2,7 @@ package brake
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -85,6 +86,51 @@ func TestKeysAreForgotten(t *testing.T) {
 		b.Take("at once "+fmt.Sprint(n), now)
 		if len(b.of) > most {
 			t.Fatalf("%d keys are kept", len(b.of))
+		}
+	}
+}
+
+// TestTheHeldUpAreNotForgotten: whoever makes new keys, however many, has only those forgotten that
+// are nearly full.
+func TestTheHeldUpAreNotForgotten(t *testing.T) {
+	b := New(1, 3)
+	for range 3 {
+		b.Take("guessed", start)
+	}
+	for n := range 3 * most {
+		b.Take("other "+fmt.Sprint(n), start)
+		if len(b.of) > most {
+			t.Fatalf("%d keys are kept", len(b.of))
+		}
+	}
+	if wait := b.Look("guessed", start); wait != time.Second {
+		t.Errorf("the one that was held up waits %v, want 1 s", wait)
+	}
+}
+
+func TestLongKeysAreBounded(t *testing.T) {
+	b := New(1, 1)
+	long := strings.Repeat("a", 64<<10)
+	b.Take(long+"1", start)
+	for key, want := range map[string]time.Duration{long + "1": time.Second, long + "2": 0} {
+		if wait := b.Look(key, start); wait != want {
+			t.Errorf("a long key waits %v, want %v", wait, want)
+		}
+	}
+	for key := range b.of {
+		if len(key) > longestKey {
+			t.Errorf("%d bytes of a key are kept", len(key))
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "2001:db8:1:2::": "2001:db8:1:2::/64",
+		"fe80::1%eth0": "fe80::/64", "": "", "@": "@",
+	} {
+		if got := Address(text); got != want {
+			t.Errorf("Address(%q) = %q, want %q", text, got, want)
 		}
 	}
 }

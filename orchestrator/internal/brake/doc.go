@@ -16,8 +16,9 @@
 //
 //   - A key that recovered whole is forgotten, so that what is kept is as large as the number
 //     of those who come in the time that a bucket takes to fill.
-//   - There are never more than a fixed number of keys. Where they are all in use, all are
-//     forgotten: whoever comes from that many addresses is not held up by remembering them.
+//   - There are never more than a fixed number of keys, and of a long one its digest is kept.
+//     Where all are in use, those are forgotten that would recover first; who has nothing left
+//     stays held up, however many others come.
 //
 // # Failure, and how to debug it
 //

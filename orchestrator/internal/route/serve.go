@@ -15,6 +15,7 @@ import (
 
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/orchestrator/internal/account"
+	"github.com/stavily/agents/orchestrator/internal/brake"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 )
@@ -174,12 +175,12 @@ func bearer(r *http.Request) string {
 }
 
 // caller is whom requests in flight are counted for: a token is not yet anybody,
-// so its requests count for the address.
+// so its requests count for the address, and those of IPv6 for its network.
 func caller(p Principal, r *http.Request) string {
 	if p.Kind != EnrolmentToken && p.Kind != Anonymous {
 		return p.String()
 	}
-	return address(r)
+	return brake.Address(address(r))
 }
 
 // address is the IP address that a request comes from.
