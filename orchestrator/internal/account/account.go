@@ -28,7 +28,7 @@ type Accounts struct {
 	brakes *brakes
 	flight *flight
 
-	refused chan Attempt // to be recorded
+	refused chan refusal // to be recorded
 }
 
 // New returns the accounts that keeper keeps. now may be nil.
@@ -36,7 +36,7 @@ func New(keeper Keeper, log *slog.Logger, now func() time.Time) *Accounts {
 	if now == nil {
 		now = time.Now
 	}
-	return &Accounts{keeper: keeper, log: log, now: now, hasher: newHasher(), brakes: newBrakes(), flight: newFlight(), refused: make(chan Attempt, 256)}
+	return &Accounts{keeper: keeper, log: log, now: now, hasher: newHasher(), brakes: newBrakes(), flight: newFlight(), refused: make(chan refusal, 256)}
 }
 
 // Caller is somebody who was recognised.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -339,6 +340,35 @@ func TestWrongNamesAndPasswords(t *testing.T) {
 			_, err := r.ChangePassword(t.Context(), Attempt{Org: "default", Name: "annabelle", Password: good, Address: time.Now().String(), Session: s.Token}, password)
 			r.wants("password "+password, err, api.CodeInvalid)
 			time.Sleep(time.Minute)
+		}
+	})
+}
+
+// TestRefusedLoginsAreOnRecord, of users that there are, by whichever means.
+func TestRefusedLoginsAreOnRecord(t *testing.T) {
+	inRoom(t, func(t *testing.T, r room) {
+		const subject = "https://id.example 1"
+		r.user("default", "ann", Viewer)
+		r.wants("a wrong password", r.try("ann", "wrong", "192.0.2.1"), api.CodeUnauthenticated)
+		r.wants("nobody", r.try("bob", "wrong", "192.0.2.1"), api.CodeUnauthenticated)
+		r.wants("disable", second(r.ChangeUser(t.Context(), "default", "ann", UserSpec{Role: Viewer, Subject: subject, Disabled: true})), "")
+		r.wants("the right password", r.try("ann", good, "192.0.2.2"), api.CodeUnauthenticated)
+		_, err := r.LoginSubject(t.Context(), Attempt{Org: "default", Address: "192.0.2.3"}, func(context.Context) (string, error) { return subject, nil })
+		r.wants("by OpenID", err, api.CodeUnauthenticated)
+		synctest.Wait()
+		var got []string
+		err = r.st.Org("default").View(t.Context(), func(rd store.Reader) error {
+			all, err := rd.Audit(0, 0)
+			for _, a := range all {
+				if a.Action == "login.refuse" {
+					got = append(got, a.Actor+" "+a.Object+" "+a.Detail)
+				}
+			}
+			return err
+		})
+		want := []string{"address 192.0.2.1 ann wrong password", "address 192.0.2.2 ann by password: disabled", "address 192.0.2.3 ann by OpenID: disabled"}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("on record: %q, %v, want %q", got, err, want)
 		}
 	})
 }

@@ -80,8 +80,8 @@ func (a *Accounts) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			a.recheck(ctx)
-		case in := <-a.refused:
-			a.record(ctx, in)
+		case r := <-a.refused:
+			a.record(ctx, r)
 		}
 	}
 }

@@ -59,8 +59,11 @@ func (a *Accounts) Login(ctx context.Context, in Attempt) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	if !same || u.Disabled {
-		return Session{}, a.wrong(ctx, u, in)
+	switch {
+	case !same:
+		return Session{}, a.wrong(ctx, u, in, "wrong password")
+	case u.Disabled:
+		return Session{}, a.wrong(ctx, u, in, "by password: disabled")
 	}
 	a.brakes.names.GiveBack(key, now)
 	return a.begin(ctx, in, "password", func(now store.User) error {
@@ -93,6 +96,9 @@ func (a *Accounts) LoginSubject(ctx context.Context, in Attempt, prove func(cont
 		return Session{}, api.Errorf(api.CodeUnauthenticated, "No user of the organisation %.64q is %q; an admin can say who is, with `stavily users change NAME --subject`.", string(in.Org), subject)
 	}
 	in.Name = all[n].Name
+	if all[n].Disabled {
+		return Session{}, a.wrong(ctx, all[n], in, "by OpenID: disabled")
+	}
 	return a.begin(ctx, in, "OpenID", func(now store.User) error {
 		if now.Subject != subject {
 			return errWrong // was changed meanwhile
@@ -103,24 +109,30 @@ func (a *Accounts) LoginSubject(ctx context.Context, in Attempt, prove func(cont
 
 // wrong has a login that was refused recorded, of a user that there is: later, or the time
 // that it takes would tell who there is.
-func (a *Accounts) wrong(ctx context.Context, u store.User, in Attempt) error {
+func (a *Accounts) wrong(ctx context.Context, u store.User, in Attempt, why string) error {
 	a.log.InfoContext(ctx, "login refused", "organisation", in.Org, "user", u.Name, "address", in.Address)
 	if u.Name != "" {
 		select {
-		case a.refused <- in:
+		case a.refused <- refusal{in.Org, u.Name, in.Address, why}:
 		default: // more come than can be written; the log has them
 		}
 	}
 	return errWrong
 }
 
+// refusal is a login that was refused, of a user that there is.
+type refusal struct {
+	org                api.OrgID
+	user, address, why string
+}
+
 // record writes down that a login was refused.
-func (a *Accounts) record(ctx context.Context, in Attempt) {
-	err := a.keeper.Change(As(ctx, "address "+in.Address), in.Org, func(_ store.Tx, audit func(action, object, detail string) error) error {
-		return audit("login.refuse", in.Name, "wrong password")
+func (a *Accounts) record(ctx context.Context, r refusal) {
+	err := a.keeper.Change(As(ctx, "address "+r.address), r.org, func(_ store.Tx, audit func(action, object, detail string) error) error {
+		return audit("login.refuse", r.user, r.why)
 	})
 	if err != nil && ctx.Err() == nil {
-		a.log.ErrorContext(ctx, "audit of a login that was refused", "user", in.Name, "error", err)
+		a.log.ErrorContext(ctx, "audit of a login that was refused", "user", r.user, "error", err)
 	}
 }
 
