@@ -57,7 +57,7 @@ func fits(t *testing.T, d *workflow.Definition, known map[api.PluginID]plugin.Ma
 		}
 	}
 	started := map[string]bool{}
-	trials, err := d.TryAll()
+	trials, err := d.TryAll(t.Context())
 	if err != nil {
 		t.Error(err)
 	}
@@ -135,7 +135,7 @@ func TestLanguagePage(t *testing.T) {
 		}
 		documents++
 		if d := parsed(t, fmt.Sprintf("docs/workflows.md, block %d", n+1), block[1]); d != nil {
-			if _, err := d.TryAll(); err != nil {
+			if _, err := d.TryAll(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}

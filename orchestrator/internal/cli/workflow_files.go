@@ -107,7 +107,7 @@ executed, and no server is needed.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			var all []tried
 			err := eachFile(cmd, files, func(file string, d *workflow.Definition) error {
-				trials, err := d.TryAll()
+				trials, err := d.TryAll(cmd.Context())
 				all = append(all, tried{file, d.Name, trials})
 				return err
 			})

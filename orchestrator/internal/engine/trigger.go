@@ -34,12 +34,13 @@ func (t *tx) trigger(ev workflow.Event) error {
 // consider lets one workflow decide on an event, alone or with those that it has gathered.
 func (t *tx) consider(p program, ev workflow.Event) error {
 	ev.Now = t.now
+	decision := p.Decide(ev)
 	if p.Gather != nil {
-		if err := t.closeOverdue(p, p.Decide(ev)); err != nil {
+		if err := t.closeOverdue(p, decision); err != nil {
 			return err
 		}
 	}
-	v, err := decide(t, p.Definition, ev, t.now)
+	v, err := hold(t, p.Definition, decision, ev)
 	if err != nil {
 		return err
 	}
@@ -116,23 +117,30 @@ func (t *tx) pretend(p program, ev workflow.Event, decision workflow.Decision, a
 
 // Replay says what a text would make of an event that has come, and what a run would begin
 // with. Nothing is executed and nothing is stored; cooldowns and windows count as they are
-// now. [store.ErrNotFound] says that there is no such event.
-func (e *Engine) Replay(ctx context.Context, org api.OrgID, d *workflow.Definition, agent api.AgentID, id api.EventID) (decision workflow.Decision, err error) {
-	err = e.View(ctx, org, func(r store.Reader) error {
-		ev, err := eventOf(r, agent, id)
-		if err != nil {
-			return err
-		}
-		ev.Now = e.now()
-		v, err := decide(r, d, ev, ev.Now)
-		decision = v.Decision
-		if err != nil || !decision.Run {
-			return err
-		}
-		decision, err = d.Foresee(decision, ev, v.events...)
+// now. [store.ErrNotFound] says that there is no such event. Expressions are evaluated between
+// the looks at the store, which everybody shares.
+func (e *Engine) Replay(ctx context.Context, org api.OrgID, d *workflow.Definition, agent api.AgentID, id api.EventID) (workflow.Decision, error) {
+	var ev workflow.Event
+	err := e.View(ctx, org, func(r store.Reader) (err error) {
+		ev, err = eventOf(r, agent, id)
 		return err
 	})
-	return decision, err
+	if err != nil {
+		return workflow.Decision{}, err
+	}
+	ev.Now = e.now()
+	v := verdict{Decision: d.Decide(ev)}
+	if !v.Run {
+		return v.Decision, nil
+	}
+	err = e.View(ctx, org, func(r store.Reader) (err error) {
+		v, err = hold(r, d, v.Decision, ev)
+		return err
+	})
+	if err != nil || !v.Run {
+		return v.Decision, err
+	}
+	return d.Foresee(v.Decision, ev, v.events...)
 }
 
 // eventOf is an event that has come, with its sender as it is now.
@@ -162,10 +170,10 @@ type verdict struct {
 	noted  bool             // the event counts as one that came, also where nothing runs yet
 }
 
-// decide is the definition's decision with what the store knows of the past.
-func decide(r store.Reader, def *workflow.Definition, ev workflow.Event, now time.Time) (verdict, error) {
-	ev.Now = now
-	v := verdict{Decision: def.Decide(ev)}
+// hold is the definition's decision on an event, now, with what the store knows of the past. Of
+// expressions it evaluates only those that pick agents for triggers.
+func hold(r store.Reader, def *workflow.Definition, decision workflow.Decision, ev workflow.Event) (verdict, error) {
+	v, now := verdict{Decision: decision}, ev.Now
 	if !v.Run {
 		return v, nil
 	}

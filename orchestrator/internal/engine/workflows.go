@@ -144,7 +144,10 @@ func (e *Engine) Apply(ctx context.Context, org api.OrgID, file string, text []b
 func (e *Engine) ApplyIf(ctx context.Context, org api.OrgID, file string, text []byte, may func(version int) error) (w store.Workflow, changed bool, err error) {
 	d, err := workflow.Parse(file, text)
 	if err == nil {
-		_, err = d.TryAll()
+		_, err = d.TryAll(ctx)
+	}
+	if ended := ctx.Err(); ended != nil {
+		return w, false, ended
 	}
 	if err != nil {
 		return w, false, api.Errorf(api.CodeInvalid, "%v", err)

@@ -96,10 +96,9 @@ func (s *Site) examine(ctx context.Context, c *route.Call, p *editPage) error {
 	d, missing, err := s.engine.ParseKnowing(ctx, c.Principal.Org, "workflow", []byte(p.Text), p.Lenient)
 	p.Missing = missing
 	if err == nil {
-		for _, test := range d.Tests() {
-			trial := d.Try(test)
-			p.Trials = append(p.Trials, trial)
-			p.Problems = append(p.Problems, trial.Problems...)
+		p.Trials, err = d.TryAll(ctx)
+		if err != nil && !errors.As(err, &p.Problems) {
+			return err
 		}
 		p.Applies = d.Name
 		if p.Graph, err = inline(d.Diagram().Inline); err != nil {
@@ -117,16 +116,18 @@ func (s *Site) examine(ctx context.Context, c *route.Call, p *editPage) error {
 
 // against compares the text with the one in effect under its name.
 func (s *Site) against(ctx context.Context, c *route.Call, p *editPage) error {
-	return s.read(ctx, c, func(r store.Reader) error {
-		current, err := r.Workflow(p.Applies)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err == nil && current.Text != p.Text {
-			p.Diff = differences(current.Text, p.Text, "in effect", "this text")
-		}
+	var current store.Workflow
+	err := s.read(ctx, c, func(r store.Reader) (err error) {
+		current, err = r.Workflow(p.Applies)
 		return err
 	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err == nil && current.Text != p.Text {
+		p.Diff = differences(current.Text, p.Text, "in effect", "this text")
+	}
+	return err
 }
 
 // marked are the lines of a text with its mistakes where they are.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -43,7 +44,8 @@ func (s *Site) history(ctx context.Context, c *route.Call) (view, error) {
 			return nil, api.Errorf(api.CodeInvalid, "Query parameter %s=%.40q: must be the number of a version.", query, c.Query.Get(query))
 		}
 	}
-	return p, s.read(ctx, c, func(r store.Reader) error {
+	var older, newer string
+	err = s.read(ctx, c, func(r store.Reader) error {
 		all, err := r.WorkflowVersions(name, pageSize)
 		if err != nil {
 			return err
@@ -56,39 +58,52 @@ func (s *Site) history(ctx context.Context, c *route.Call) (view, error) {
 			return err
 		}
 		for i, w := range all {
-			v := version{Workflow: w, Current: i == 0 && slices.ContainsFunc(current, func(one store.Workflow) bool { return one.Name == name })}
-			before := ""
-			if i+1 < len(all) {
-				before = all[i+1].Text
-			}
-			for _, line := range differences(before, w.Text, "", "") {
-				switch line.Class {
-				case "add":
-					v.More++
-				case "del":
-					v.Less++
-				}
-			}
-			p.Versions = append(p.Versions, v)
+			p.Versions = append(p.Versions, version{Workflow: w, Current: i == 0 && slices.ContainsFunc(current, func(one store.Workflow) bool { return one.Name == name })})
 		}
-		return p.compare(r, all)
+		older, newer, err = p.compared(r)
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return p, p.compare(ctx, older, newer)
 }
 
-func (p *historyPage) compare(r store.Reader, all []store.Workflow) error {
-	if p.To == 0 {
-		p.To = all[0].Version
-	}
-	if p.From == 0 {
-		p.From = p.To - 1
-	}
-	newer, err := r.WorkflowVersion(p.Name, p.To)
+// compared are the texts of the two versions that are compared.
+func (p *historyPage) compared(r store.Reader) (older, newer string, err error) {
+	p.To = cmp.Or(p.To, p.Versions[0].Version)
+	p.From = cmp.Or(p.From, p.To-1)
+	one, err := r.WorkflowVersion(p.Name, p.To)
 	if err != nil || p.From <= 0 {
-		return err
+		return "", "", err
 	}
-	older, err := r.WorkflowVersion(p.Name, p.From)
-	p.Diff = differences(older.Text, newer.Text, fmt.Sprintf("version %d", p.From), fmt.Sprintf("version %d", p.To))
-	return err
+	other, err := r.WorkflowVersion(p.Name, p.From)
+	return other.Text, one.Text, err
+}
+
+// compare finds what changed from each version to the next, while somebody waits for it.
+func (p *historyPage) compare(ctx context.Context, older, newer string) error {
+	if p.From > 0 {
+		p.Diff = differences(older, newer, fmt.Sprintf("version %d", p.From), fmt.Sprintf("version %d", p.To))
+	}
+	for i := range p.Versions {
+		v, before := &p.Versions[i], ""
+		if i+1 < len(p.Versions) {
+			before = p.Versions[i+1].Text
+		}
+		for _, line := range differences(before, v.Text, "", "") {
+			switch line.Class {
+			case "add":
+				v.More++
+			case "del":
+				v.Less++
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // differences are the lines of a unified diff.

@@ -80,7 +80,10 @@ func (s runStep) Outcome() string {
 func (s *Site) run(ctx context.Context, c *route.Call) (view, error) {
 	id := api.RunID(c.PathValue("id"))
 	p := &runPage{frame: frame{Title: "Run " + short(id), Section: "runs"}}
-	return p, s.read(ctx, c, func(r store.Reader) (err error) {
+	var of store.Workflow
+	var state workflow.State
+	var instructions []instruction.Instruction
+	err := s.read(ctx, c, func(r store.Reader) (err error) {
 		if p.Run, err = r.Run(id); err != nil {
 			return err
 		}
@@ -91,20 +94,18 @@ func (s *Site) run(ctx context.Context, c *route.Call) (view, error) {
 		} else if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		state, err := engine.StateOf(p.Run)
-		if err != nil {
+		if state, err = engine.StateOf(p.Run); err != nil {
 			return err
 		}
 		p.Trigger, p.Agent = state.Event.Event, state.Event.Sender()
-		instructions, err := r.RunInstructions(id)
-		if err != nil {
+		if instructions, err = r.RunInstructions(id); err != nil {
 			return err
 		}
 		if p.Steps, err = stepsOf(r, state, instructions); err != nil {
 			return err
 		}
-		if err := p.draw(s.engine, r, state, instructions); err != nil {
-			return err
+		if of, err = r.WorkflowVersion(p.Run.Workflow, p.Run.Version); err != nil {
+			return fmt.Errorf("workflow %s version %d: %w", p.Run.Workflow, p.Run.Version, err)
 		}
 		if p.Asked, err = approvalsOf(r, func(a store.Approval) bool { return a.Run == id }); err != nil {
 			return err
@@ -116,15 +117,16 @@ func (s *Site) run(ctx context.Context, c *route.Call) (view, error) {
 		p.Log, p.More, err = lastLines(r, id)
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return p, p.draw(s.engine, of, state, instructions)
 }
 
-// draw makes the pictures of the run.
-func (p *runPage) draw(e *engine.Engine, r store.Reader, state workflow.State, instructions []instruction.Instruction) error {
-	w, err := r.WorkflowVersion(p.Run.Workflow, p.Run.Version)
-	if err != nil {
-		return fmt.Errorf("workflow %s version %d: %w", p.Run.Workflow, p.Run.Version, err)
-	}
-	d, err := e.Definition(p.Org, w)
+// draw makes the pictures of the run. Its workflow may have to be compiled, so no view of the
+// store is open.
+func (p *runPage) draw(e *engine.Engine, of store.Workflow, state workflow.State, instructions []instruction.Instruction) error {
+	d, err := e.Definition(p.Org, of)
 	if err != nil {
 		return fmt.Errorf("workflow %s version %d: %w", p.Run.Workflow, p.Run.Version, err)
 	}

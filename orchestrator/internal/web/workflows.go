@@ -41,13 +41,13 @@ const recentRuns = 20
 // workflows lists what is in effect.
 func (s *Site) workflows(ctx context.Context, c *route.Call) (view, error) {
 	p := &workflowsPage{frame: frame{Title: "Workflows", Section: "workflows"}}
-	return p, s.read(ctx, c, func(r store.Reader) error {
+	err := s.read(ctx, c, func(r store.Reader) error {
 		all, err := r.Workflows()
 		if err != nil {
 			return err
 		}
 		for _, w := range all {
-			row, err := s.rowOf(r, c.Principal.Org, w)
+			row, err := rowOf(r, w)
 			if err != nil {
 				return err
 			}
@@ -55,20 +55,14 @@ func (s *Site) workflows(ctx context.Context, c *route.Call) (view, error) {
 		}
 		return nil
 	})
+	for i := range p.Workflows {
+		p.Workflows[i].define(s.engine, c.Principal.Org)
+	}
+	return p, err
 }
 
-func (s *Site) rowOf(r store.Reader, org api.OrgID, w store.Workflow) (workflowRow, error) {
+func rowOf(r store.Reader, w store.Workflow) (workflowRow, error) {
 	row := workflowRow{Workflow: w}
-	if d, err := s.engine.Definition(org, w); err != nil {
-		row.Problem = err.Error()
-	} else {
-		row.Description, row.Owner, row.Mode = d.Description, d.Owner, string(d.Mode)
-		for _, line := range d.Outline() {
-			if on, ok := strings.CutPrefix(line, "  on    "); ok {
-				row.Triggers = append(row.Triggers, on)
-			}
-		}
-	}
 	runs, err := r.RunMarks(w.Name, recentRuns)
 	if err != nil {
 		return row, err
@@ -78,6 +72,22 @@ func (s *Site) rowOf(r store.Reader, org api.OrgID, w store.Workflow) (workflowR
 	}
 	row.Recent, err = inline(recentOf(runs).svg)
 	return row, err
+}
+
+// define adds what the text of the workflow says. It may have to be compiled, so no view of the
+// store is open.
+func (row *workflowRow) define(e *engine.Engine, org api.OrgID) {
+	d, err := e.Definition(org, row.Workflow)
+	if err != nil {
+		row.Problem = err.Error()
+		return
+	}
+	row.Description, row.Owner, row.Mode = d.Description, d.Owner, string(d.Mode)
+	for _, line := range d.Outline() {
+		if on, ok := strings.CutPrefix(line, "  on    "); ok {
+			row.Triggers = append(row.Triggers, on)
+		}
+	}
 }
 
 // recentOf draws the last runs of a workflow, a bar each: low where it goes on, red where it
@@ -145,7 +155,7 @@ func (s *Site) workflow(ctx context.Context, c *route.Call) (view, error) {
 		return nil, api.Errorf(api.CodeInvalid, "Query parameter version=%.40q: must be a whole number.", c.Query.Get("version"))
 	}
 	p := &workflowPage{frame: frame{Title: name, Section: "workflows"}}
-	return p, s.read(ctx, c, func(r store.Reader) error {
+	err = s.read(ctx, c, func(r store.Reader) error {
 		current, err := r.Workflow(name)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -169,9 +179,13 @@ func (s *Site) workflow(ctx context.Context, c *route.Call) (view, error) {
 		if shadow.Events > 0 {
 			p.Shadow = &shadow
 		}
-		p.Org = c.Principal.Org
-		return p.define(s.engine)
+		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	p.Org = c.Principal.Org
+	return p, p.define(ctx, s.engine)
 }
 
 // versionOf is a version of a workflow; 0 is the last one, also of one that was deleted.
@@ -189,8 +203,9 @@ func versionOf(r store.Reader, name string, version int) (store.Workflow, error)
 	return versions[0], nil
 }
 
-// define adds what the text of the workflow says.
-func (p *workflowPage) define(e *engine.Engine) error {
+// define adds what the text of the workflow says and how its tests go, while somebody waits for
+// it. No view of the store is open: whoever reads shares the few that there are.
+func (p *workflowPage) define(ctx context.Context, e *engine.Engine) error {
 	p.Lines = strings.Split(strings.TrimSuffix(p.Workflow.Text, "\n"), "\n")
 	d, err := e.Definition(p.Org, p.Workflow)
 	if err != nil {
@@ -198,8 +213,9 @@ func (p *workflowPage) define(e *engine.Engine) error {
 		return nil
 	}
 	p.Facts = d
-	for _, test := range d.Tests() {
-		p.Trials = append(p.Trials, d.Try(test))
+	p.Trials, _ = d.TryAll(ctx) // each says what is not as expected
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	for _, t := range d.Triggers {
 		p.Manual = p.Manual || t.Manual

@@ -32,7 +32,7 @@ func TestApprovals(t *testing.T) {
 		"not to show":  {"deny", event + "expect: {status: failed, order: [build, tell]}"}, // there is no result to show
 	} {
 		src := strings.Replace(deploy, "OTHERWISE", c.otherwise, 1) + "  - {name: t, " + c.test + "}\n"
-		if _, err := parse(t, src).TryAll(); err != nil {
+		if _, err := parse(t, src).TryAll(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -31,15 +31,15 @@ func TestEach(t *testing.T) {
 		"two fail both, and the third has begun when the first failed": {"'2'", "steps: {roll: {status: failed}}, expect: {status: failed, with: {report: {r: {completed: [], failed: [w1, w2, w3], skipped: []}}}}"},
 	} {
 		src := strings.Replace(canary, "STOP", c.stop, 1) + "  - {name: t, event: {type: a, agent: {tags: [prod]}}, " + fleet + c.test + "}\n"
-		if _, err := parse(t, src).TryAll(); err != nil {
+		if _, err := parse(t, src).TryAll(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	src := strings.Replace(canary, "STOP", "50%", 1)
-	if _, err := parse(t, src+"  - {name: nobody, event: {type: a, agent: {tags: [prod]}}, expect: {status: failed, order: [report], with: {report: {e: there is no action agent with the tags web}}}}").TryAll(); err != nil {
+	if _, err := parse(t, src+"  - {name: nobody, event: {type: a, agent: {tags: [prod]}}, expect: {status: failed, order: [report], with: {report: {e: there is no action agent with the tags web}}}}").TryAll(t.Context()); err != nil {
 		t.Error(err)
 	}
-	trials, _ := parse(t, src+"  - {name: other, event: {type: a}, expect: {runs: false}}").TryAll()
+	trials, _ := parse(t, src+"  - {name: other, event: {type: a}, expect: {runs: false}}").TryAll(t.Context())
 	if want := "the trigger takes events of agents with the tags prod, and not of test-sensor"; !trials[0].Passed || trials[0].Decision.Reason != want {
 		t.Errorf("another sensor: %+v", trials[0])
 	}

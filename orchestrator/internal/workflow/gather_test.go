@@ -180,11 +180,11 @@ tests:
   - {name: late, events: [{type: a, data: {n: 1}}, {type: a, after: 1m, data: {n: 2}}], expect: {runs: false}}
   - {name: others, events: [{type: a, agent: {id: x}}, {type: a, agent: {id: y}}], expect: {runs: false}}
 `
-	if _, err := parse(t, document).TryAll(); err != nil {
+	if _, err := parse(t, document).TryAll(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if _, err := parse(t, strings.Replace(document, "mode: count, count: 2", "mode: absent", 1)+
-		"  - {name: silence, event: {type: a}, expect: {runs: true}}\n").TryAll(); err == nil || strings.Contains(err.Error(), "silence") || !strings.Contains(err.Error(), "late") {
+		"  - {name: silence, event: {type: a}, expect: {runs: true}}\n").TryAll(t.Context()); err == nil || strings.Contains(err.Error(), "silence") || !strings.Contains(err.Error(), "late") {
 		t.Errorf("with another mode: %v", err)
 	}
 }

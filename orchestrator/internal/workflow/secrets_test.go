@@ -140,7 +140,7 @@ func TestTestsOfADocumentSeeNamesOfSecrets(t *testing.T) {
   event: {type: a.b, data: {path: p}}
   expect: {status: completed, with: {call: {key: "[secret deploy-key]", url: "https://api.example/p"}}}
 `
-	if _, err := parse(t, src).TryAll(); err != nil {
+	if _, err := parse(t, src).TryAll(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

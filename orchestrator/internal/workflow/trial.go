@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -55,9 +56,9 @@ type Trial struct {
 // Tests are those of the document, as written.
 func (d *Definition) Tests() []Test { return slices.Clone(d.tests) }
 
-// Try runs a test against the definition: the same decision and the same machine as in
+// try runs a test against the definition: the same decision and the same machine as in
 // earnest, with the ends of the steps that the test gives. Nothing is executed.
-func (d *Definition) Try(t Test) Trial {
+func (d *Definition) try(t Test) Trial {
 	live := *d
 	live.Mode = Live // a workflow that is off is tested before it is on
 	decision, cause := live.decideAll(t.Events)
@@ -247,12 +248,16 @@ func differences(want, got map[string]json.RawMessage, tell func(format string, 
 	}
 }
 
-// TryAll runs all tests of the document; the error holds what is not as expected.
-func (d *Definition) TryAll() ([]Trial, error) {
+// TryAll runs all tests of the document; the error is a [strictyaml.Errors] of what is not as
+// expected, or that ctx has ended. What they may cost together is bounded.
+func (d *Definition) TryAll(ctx context.Context) ([]Trial, error) {
 	out := make([]Trial, len(d.tests))
 	var problems strictyaml.Errors
 	for i, t := range d.tests {
-		out[i] = d.Try(t)
+		out[i] = d.try(t)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		problems = append(problems, out[i].Problems...)
 	}
 	return out, problems.Err()

@@ -54,7 +54,7 @@ func TestTry(t *testing.T) {
 			steps: {clean: {status: failed}}, expect: {with: {grow: {}}}}`, `step grow: does not start`},
 	} {
 		src := tried + "  - " + strings.Replace(c.test, "{", `{name: "`+c.name+`", `, 1) + "\n"
-		trials, err := parse(t, src).TryAll()
+		trials, err := parse(t, src).TryAll(t.Context())
 		switch {
 		case len(trials) != 1 || trials[0].Passed != (c.want == ""):
 			t.Errorf("%s: %+v", c.name, trials)
@@ -76,7 +76,7 @@ tests:
 - {name: it works, event: {type: a.b}, expect: {status: completed, order: [clean, later]}}
 - {name: it fails, event: {type: a.b}, steps: {clean: {status: timeout, error: too slow}}, expect: {status: failed, order: [clean, grow, later], with: {grow: {why: too slow}}}}
 `)
-	if trials, err := d.TryAll(); err != nil {
+	if trials, err := d.TryAll(t.Context()); err != nil {
 		t.Errorf("%v\n%+v", err, trials)
 	}
 }
@@ -89,7 +89,7 @@ tests:
 - {name: in the end it fails, event: {type: a.b}, steps: {a: {status: failed}}, expect: {status: failed, order: [a]}}
 - {name: it works, event: {type: a.b}, expect: {status: completed, order: [a, b]}}
 `)
-	if trials, err := d.TryAll(); err != nil {
+	if trials, err := d.TryAll(t.Context()); err != nil {
 		t.Errorf("%v\n%+v", err, trials)
 	}
 }
@@ -98,7 +98,7 @@ tests:
 func TestTryWhileOff(t *testing.T) {
 	for _, mode := range []string{"off", "shadow", "live"} {
 		d := parse(t, "mode: "+mode+strings.Replace(tried, "name:", "\nname:", 1)+`  - {name: n, event: {type: disk.space.high, data: {percent: 98, mount: /}}, steps: {clean: {result: {freed_bytes: 1000}}}, expect: {runs: true}}`)
-		if trials, err := d.TryAll(); err != nil {
+		if trials, err := d.TryAll(t.Context()); err != nil {
 			t.Errorf("%s: %v\n%+v", mode, err, trials)
 		}
 	}
@@ -120,7 +120,7 @@ tests:
        agent: {id: web-1, tags: ["role:web"]}}
     expect: {runs: true, order: [slack]}
 `)
-	if trials, err := d.TryAll(); err != nil {
+	if trials, err := d.TryAll(t.Context()); err != nil {
 		t.Errorf("%v\n%+v", err, trials)
 	}
 }

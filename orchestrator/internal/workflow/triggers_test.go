@@ -191,7 +191,7 @@ tests:
   - {name: after another's cancel, event: {type: stavily.workflow, source: other, data: {status: cancelled}}, expect: {runs: false}}
   - {name: anything else, event: {type: disk}, expect: {runs: false}}
 `
-	if _, err := parse(t, document).TryAll(); err != nil {
+	if _, err := parse(t, document).TryAll(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

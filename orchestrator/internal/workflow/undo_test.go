@@ -36,7 +36,7 @@ func TestOnFailure(t *testing.T) {
 			src = strings.ReplaceAll(src, ", undo: {plugin: pkg}", "")
 			src = strings.ReplaceAll(src, `, undo: {plugin: lb, with: {on: true, why: "${{ steps.install.error }}"}}`, "")
 		}
-		if _, err := parse(t, src).TryAll(); err != nil {
+		if _, err := parse(t, src).TryAll(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -22,7 +22,7 @@ tests:
 
 func TestWaitFor(t *testing.T) {
 	d := parse(t, waits)
-	if trials, err := d.TryAll(); err != nil {
+	if trials, err := d.TryAll(t.Context()); err != nil {
 		t.Fatalf("%v\n%+v", err, trials)
 	}
 	s, _, err := Start(d, "r", fullDisk(`{"mount": "/"}`))

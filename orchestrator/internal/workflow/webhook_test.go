@@ -21,7 +21,7 @@ tests:
 
 func TestWebhooksInTheLanguage(t *testing.T) {
 	d := parse(t, hooked)
-	if _, err := d.TryAll(); err != nil {
+	if _, err := d.TryAll(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if got := *d.Triggers[0].Webhook; got != (Webhook{"deploy", "deploy-hook", Timestamped}) {
