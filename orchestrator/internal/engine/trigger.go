@@ -128,7 +128,7 @@ func (e *Engine) Replay(ctx context.Context, org api.OrgID, d *workflow.Definiti
 	if err != nil {
 		return workflow.Decision{}, err
 	}
-	ev.Now = e.now()
+	ev.Now, d = e.now(), d.OnTrial(ctx)
 	v := verdict{Decision: d.Decide(ev)}
 	if !v.Run {
 		return v.Decision, nil
@@ -140,7 +140,8 @@ func (e *Engine) Replay(ctx context.Context, org api.OrgID, d *workflow.Definiti
 	if err != nil || !v.Run {
 		return v.Decision, err
 	}
-	return d.Foresee(v.Decision, ev, v.events...)
+	decision, err := d.Foresee(v.Decision, ev, v.events...)
+	return decision, errors.Join(err, ctx.Err())
 }
 
 // eventOf is an event that has come, with its sender as it is now.

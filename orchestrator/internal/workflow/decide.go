@@ -70,7 +70,8 @@ func (d *Definition) Decide(e Event) Decision {
 	}
 	decision.Shadow = d.Mode == Shadow
 	decision.add("mode is not off", string(d.Mode), decision.Run)
-	decision.trigger(d, e)
+	budget := d.toDecide()
+	decision.trigger(d, e, budget)
 	if depth := e.Depth(); depth > 0 {
 		decision.add(fmt.Sprintf("at most %d workflows start one another", MaxDepth), strconv.Itoa(depth), depth <= MaxDepth)
 		if depth > MaxDepth {
@@ -89,7 +90,7 @@ func (d *Definition) Decide(e Event) Decision {
 		decision.refuse("%v", err)
 		return decision
 	}
-	fresh := func() expr.Values { return d.values(event, e.at()) }
+	fresh := func() expr.Values { return d.values(event, e.at()).Within(budget) }
 	if d.when != nil {
 		decision.condition(d, fresh)
 	}
@@ -164,13 +165,18 @@ func (d *Decision) refuse(format string, args ...any) {
 	}
 }
 
-func (d *Decision) trigger(def *Definition, e Event) {
+func (d *Decision) trigger(def *Definition, e Event, budget *expr.Budget) {
 	triggers := def.Triggers
 	for _, t := range triggers {
-		if t.takes(def, e) {
+		if t.takes(def, e, budget) {
 			d.add(t.String(), e.Type, true)
 			return
 		}
+	}
+	if err := budget.Over(); err != nil {
+		d.Clauses = append(d.Clauses, Clause{"the triggers can be evaluated", err.Error(), expr.Failed})
+		d.refuse("agents of the triggers cannot be picked: %v", err)
+		return
 	}
 	if len(triggers) > 1 {
 		d.add(fmt.Sprintf("one of %d triggers", len(triggers)), e.Type, false)

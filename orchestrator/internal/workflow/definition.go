@@ -53,6 +53,7 @@ type Definition struct {
 	read      map[string]bool // ids of the actions whose results expressions read
 	secrets   []SecretUse
 	versions  map[string]int // of secrets; see [Definition.Knowing]
+	budget    *expr.Budget   // of all that it evaluates; see [Definition.OnTrial]
 }
 
 // OnFailure says what follows when an action has failed.

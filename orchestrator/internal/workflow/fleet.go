@@ -25,7 +25,9 @@ type Selector struct {
 
 // Picks reports whether an agent is one of those. An expression that cannot be evaluated for
 // it does not pick it.
-func (s *Selector) Picks(a Agent) bool {
+func (s *Selector) Picks(a Agent) bool { return s.picks(a, nil) }
+
+func (s *Selector) picks(a Agent, budget *expr.Budget) bool {
 	if len(s.IDs) > 0 && !slices.Contains(s.IDs, a.ID) || len(s.Names) > 0 && !slices.Contains(s.Names, a.Name) {
 		return false
 	}
@@ -37,7 +39,7 @@ func (s *Selector) Picks(a Agent) bool {
 	if s.expression == nil {
 		return true
 	}
-	holds, err := s.expression.Holds(expr.Values{expr.Agent: a.value()})
+	holds, err := s.expression.Holds(expr.Values{expr.Agent: a.value()}.Within(budget))
 	return err == nil && holds
 }
 
@@ -160,6 +162,7 @@ func (m *machine) wave(step StepDefinition) {
 		stopped := m.s.Cancelled || m.stopped() != "" || step.Each.stops(len(t.failed), all)
 		switch {
 		case len(t.left) > 0 && !stopped && t.open < step.Each.AtOnce:
+			m.budget.Raise(partLimit)
 			m.dispatch(*step.on(t.left[0]), false)
 		case t.open == 0:
 			m.endEach(step, t, all)

@@ -100,8 +100,9 @@ func (d *Definition) Take(w Window, e Event, now time.Time) Gathered {
 		w = Window{Shape: g.shape, Closes: m.At.Add(g.Within)}
 	}
 	var of []int
+	budget := d.toDecide()
 	for i, t := range d.Triggers {
-		if t.takes(d, e) {
+		if t.takes(d, e, budget) {
 			of = append(of, i)
 		}
 	}

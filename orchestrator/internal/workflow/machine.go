@@ -58,7 +58,7 @@ func newRun(d *Definition, run api.RunID, status Status, e Event, all []Event) (
 	if err != nil {
 		return &machine{}, fmt.Errorf("start run %s of workflow %s: %w", run, d.Name, err)
 	}
-	m := &machine{d: d, event: event, s: State{
+	m := &machine{d: d, event: event, budget: d.toGoOn(), s: State{
 		Format: stateFormat, Run: run, Workflow: d.Name, Digest: d.digest, Event: e, Status: status,
 		Steps: make(map[string]StepState, len(d.Actions)+len(d.Outputs)),
 	}}
@@ -106,7 +106,7 @@ func Step(d *Definition, s State, in Input) (State, []Effect, error) {
 	if err := s.fits(d); err != nil {
 		return s, nil, err
 	}
-	m := machine{d: d, s: s}
+	m := machine{d: d, s: s, budget: d.toGoOn()}
 	m.s.Steps = maps.Clone(s.Steps)
 	var err error
 	switch in := in.(type) {
@@ -141,6 +141,7 @@ type machine struct {
 	s       State
 	effects []Effect
 	event   map[string]any // decoded when the first expression needs it
+	budget  *expr.Budget   // of the transition
 }
 
 func (m *machine) emit(e Effect) { m.effects = append(m.effects, e) }
@@ -438,7 +439,7 @@ func (m *machine) values() (expr.Values, error) {
 		}
 		m.event = event
 	}
-	v := m.d.values(m.event, cmp.Or(m.s.Now, m.s.Event.at()))
+	v := m.d.values(m.event, cmp.Or(m.s.Now, m.s.Event.at())).Within(m.budget)
 	if len(m.s.Events) > 0 {
 		v[expr.Events] = func() any { return eventValues(m.s.Events) }
 	}

@@ -163,7 +163,7 @@ func (d *Definition) rehearse(t Test, cause []Event, out *Trial) error {
 				out.Order = append(out.Order, e.Step)
 				waiting = append(waiting, t.judged(e)...)
 			case Choose:
-				waiting = append(waiting, Chosen{e.Step, slices.DeleteFunc(slices.Clone(t.Agents), func(a Agent) bool { return !e.Selector.Picks(a) })})
+				waiting = append(waiting, Chosen{e.Step, slices.DeleteFunc(slices.Clone(t.Agents), func(a Agent) bool { return !e.Selector.picks(a, d.budget) })})
 			case Await:
 				out.Order = append(out.Order, e.Step)
 				if end := t.Ends[e.Step]; end.Status == "" || end.Status == api.Completed {
@@ -251,6 +251,7 @@ func differences(want, got map[string]json.RawMessage, tell func(format string, 
 // TryAll runs all tests of the document; the error is a [strictyaml.Errors] of what is not as
 // expected, or that ctx has ended. What they may cost together is bounded.
 func (d *Definition) TryAll(ctx context.Context) ([]Trial, error) {
+	d = d.OnTrial(ctx)
 	out := make([]Trial, len(d.tests))
 	var problems strictyaml.Errors
 	for i, t := range d.tests {

@@ -12,6 +12,7 @@ import (
 	"github.com/netresearch/go-cron"
 
 	"github.com/stavily/agents/internal/strictyaml"
+	"github.com/stavily/agents/orchestrator/internal/workflow/expr"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -335,7 +336,7 @@ func (e Event) Depth() int {
 }
 
 // takes reports whether an event, of this agent, is for the trigger of a workflow.
-func (t Trigger) takes(d *Definition, e Event) bool {
+func (t Trigger) takes(d *Definition, e Event, budget *expr.Budget) bool {
 	switch {
 	case t.Schedule != nil:
 		return e.Own && e.Type == TypeSchedule && e.Source == d.Name && e.Monitor == t.Schedule.String()
@@ -348,7 +349,7 @@ func (t Trigger) takes(d *Definition, e Event) bool {
 		_ = json.Unmarshal(e.Data["status"], &status) // none, where it is no text
 		return e.Own && e.Type == TypeEnded && e.Source == t.Ended.Workflow && slices.Contains(t.Ended.On, status)
 	}
-	return t.near(d, e) && t.Agents.Picks(e.Agent)
+	return t.near(d, e) && t.Agents.picks(e.Agent, budget)
 }
 
 // near reports whether the event may be for the trigger: only its agent, or the status, can
@@ -363,7 +364,7 @@ func (t Trigger) near(d *Definition, e Event) bool {
 	if t.Agent != "" {
 		return e.Own && e.Type == t.Agent.Type()
 	}
-	return t.takes(d, e)
+	return t.takes(d, e, nil) // which evaluates nothing then
 }
 
 // String is the trigger in words.

@@ -21,7 +21,8 @@
 //
 // A source has at most [MaxSource] bytes and nests at most 32 deep; an evaluation
 // may cost 100,000 operations, with text, lists and patterns charged by their size
-// (about 0.1 s at the worst, whatever the event); a value has at most the bytes
+// (about 0.1 s at the worst, whatever the event), and several together what their
+// [Budget] allows; a value has at most the bytes
 // that its reader asks for. Of the macros only has, all and exists are there:
 // map and filter build lists as large as their input allows. There is no clock and
 // no randomness: the same values give the same result on every machine.

@@ -79,8 +79,15 @@ func truth(out ref.Val) (bool, error) {
 }
 
 func (p *Program) eval(v Values) (ref.Val, interpreter.EvalState, error) {
-	out, details, err := p.run.Eval(map[string]any(v))
 	state := interpreter.NewEvalState()
+	budget, _ := v[budgetKey].(*Budget)
+	if err := budget.Over(); err != nil {
+		return nil, state, err
+	}
+	out, details, err := p.run.Eval(map[string]any(v))
+	if cost := details.ActualCost(); cost != nil {
+		budget.spend(*cost)
+	}
 	if details != nil && details.State() != nil {
 		state = details.State()
 	}
