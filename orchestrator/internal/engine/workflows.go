@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -17,8 +18,24 @@ type programs struct {
 	current cache[[]program]
 	reading sync.Mutex // held while one reads the list outside of a transaction of its own
 
-	mu       sync.Mutex // guards versions
-	versions map[versionKey]*workflow.Definition
+	mu       sync.Mutex // guards the fields below, and is not held while something is compiled
+	versions map[versionKey]*version
+	looks    uint64                  // at versions, of all
+	held     map[api.OrgID][]program // those last known to be in effect, which take no place among versions
+}
+
+// maxVersions is how many versions stay compiled besides those in effect: of runs that go on with
+// older ones, and of pages about them. A large one takes 6 MB, and most some 20 KB.
+const maxVersions = 256
+
+// version is one that was compiled, or that somebody compiles.
+type version struct {
+	compiling sync.Once
+	*workflow.Definition
+	err error
+
+	ready bool   // it was compiled, and is good
+	used  uint64 // the look at versions that was the last at it
 }
 
 // program is a workflow in effect.
@@ -35,29 +52,87 @@ type versionKey struct {
 }
 
 // compiled returns the definition of one version, made by compile when it is needed
-// first.
+// first. Who needs the same one meanwhile waits for it, and nobody else does.
 func (p *programs) compiled(key versionKey, compile func() (*workflow.Definition, error)) (*workflow.Definition, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if d := p.versions[key]; d != nil {
+	d, v := p.find(key), p.versions[key]
+	if d == nil && v == nil {
+		v = p.add(key)
+	}
+	p.mu.Unlock()
+	if d != nil {
 		return d, nil
 	}
-	d, err := compile()
-	if err != nil {
-		return nil, err
+	v.compiling.Do(func() { v.Definition, v.err = compile() })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if v.ready = v.err == nil; !v.ready && p.versions[key] == v {
+		delete(p.versions, key) // it is tried again
 	}
-	if p.versions == nil {
-		p.versions = map[versionKey]*workflow.Definition{}
-	}
-	p.versions[key] = d
-	return d, nil
+	return v.Definition, v.err
 }
 
 // known is the definition of a version that was compiled before, or nil.
 func (p *programs) known(key versionKey) *workflow.Definition {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.versions[key]
+	return p.find(key)
+}
+
+func (p *programs) find(key versionKey) *workflow.Definition {
+	for _, h := range p.held[key.org] {
+		if h.name == key.name && h.version == key.version {
+			return h.Definition
+		}
+	}
+	v := p.versions[key]
+	if v == nil || !v.ready {
+		return nil
+	}
+	p.looks++
+	v.used = p.looks
+	return v.Definition
+}
+
+// add makes place for a version. The one used least recently goes where there are too many.
+func (p *programs) add(key versionKey) *version {
+	if p.versions == nil {
+		p.versions = map[versionKey]*version{}
+	}
+	if len(p.versions) >= maxVersions {
+		least, oldest := uint64(math.MaxUint64), versionKey{}
+		for other, v := range p.versions {
+			if v.used < least {
+				least, oldest = v.used, other
+			}
+		}
+		delete(p.versions, oldest)
+	}
+	p.looks++
+	v := &version{used: p.looks}
+	p.versions[key] = v
+	return v
+}
+
+// hold keeps the versions in effect of an organisation, whatever else is compiled.
+func (p *programs) hold(org api.OrgID, list []program) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held == nil {
+		p.held = map[api.OrgID][]program{}
+	}
+	before := p.held[org]
+	p.held[org] = list
+	for _, h := range list {
+		delete(p.versions, versionKey{org, h.name, h.version})
+	}
+	for _, h := range before { // runs may go on with it
+		if key := (versionKey{org, h.name, h.version}); p.find(key) == nil {
+			v := p.add(key)
+			v.Definition, v.ready = h.Definition, true
+			v.compiling.Do(func() {})
+		}
+	}
 }
 
 // inEffect lists the workflows that events can trigger. It runs in transactions only:
@@ -80,6 +155,7 @@ func (t *tx) inEffect() ([]program, error) {
 		}
 		list = append(list, program{w.Name, w.Version, d})
 	}
+	t.engine.programs.hold(t.org, list)
 	t.engine.programs.current.set(t.org, list)
 	return list, nil
 }
@@ -164,6 +240,9 @@ func (e *Engine) ApplyIf(ctx context.Context, org api.OrgID, file string, text [
 		return err
 	})
 	e.programs.current.drop(org) // the next batch of events reads what is in effect
+	if err == nil && changed {
+		_, _ = e.compile(org, w) // it was good above; here, so that no transaction has to
+	}
 	return w, changed && err == nil, err
 }
 
