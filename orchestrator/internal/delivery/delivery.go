@@ -31,43 +31,39 @@ type Stream struct {
 	Tally   Tally  `json:"tally,omitzero"`  // what became of them
 }
 
-// Receipt says what a batch brought.
-type Receipt struct {
-	// Outcomes are of each event of the batch, in its order. An accepted one may still
-	// have an id that the store knows; then it is a duplicate all the same.
-	Outcomes []api.EventOutcome
-	Gaps     []api.Gap // losses that were not known before
-}
-
-// Accept takes a batch into a stream. Once what it accepted is stored, the agent may
-// forget everything through the new stream's Through. A malformed gap refuses the
-// batch whole with [api.CodeInvalid]. It does not modify s.
-func Accept(s Stream, b api.EventBatch) (Stream, Receipt, *api.Error) {
-	receipt := Receipt{Outcomes: make([]api.EventOutcome, len(b.Events))}
+// Begin takes a batch into a stream but for its events: [Stream.Take] is for each of them, in
+// order, and [Stream.End] after the last. Once what they accepted is stored, the agent may forget
+// everything through the stream's Through. The stream may be stored in between: what is taken is
+// settled, and the batch that is sent again goes on behind it. The gaps returned are losses that
+// were not known before. A malformed one refuses the batch whole with [api.CodeInvalid]. It does
+// not modify s.
+func Begin(s Stream, b api.EventBatch) (Stream, []api.Gap, *api.Error) {
 	for _, g := range b.Gaps {
 		if g.From == 0 || g.To < g.From || g.To == math.MaxUint64 {
-			return s, Receipt{}, api.Errorf(api.CodeInvalid, "gap from %d to %d: must be from at least 1 to at least that.", g.From, g.To)
+			return s, nil, api.Errorf(api.CodeInvalid, "gap from %d to %d: must be from at least 1 to at least that.", g.From, g.To)
 		}
 	}
 	s.Above = slices.Clone(s.Above)
 	s.Tally.begin(s.Settled())
+	var gaps []api.Gap
 	if first, some := s.lowest(b); some && s.inSpan(first) {
-		receipt.Gaps = append(receipt.Gaps, s.skip(first-1)...)
+		gaps = append(gaps, s.skip(first-1)...)
 	}
 	for _, g := range b.Gaps {
 		if fresh := s.settle(Span{g.From, g.To}); fresh > 0 {
 			s.Tally.lose(fresh, g)
-			receipt.Gaps = append(receipt.Gaps, g)
+			gaps = append(gaps, g)
 		}
 	}
-	for n, e := range b.Events {
-		receipt.Outcomes[n] = s.take(e)
-	}
+	return s, joined(gaps), nil
+}
+
+// End gives up the lowest holes where there are too many, and returns them as gaps.
+func (s *Stream) End() (gaps []api.Gap) {
 	for len(s.Above) > MaxSpans {
-		receipt.Gaps = append(receipt.Gaps, s.skip(s.Above[0].From-1)...)
+		gaps = append(gaps, s.skip(s.Above[0].From-1)...)
 	}
-	receipt.Gaps = joined(receipt.Gaps)
-	return s, receipt, nil
+	return joined(gaps)
 }
 
 // joined makes one gap of those that follow each other and are lost whole, for one reason: an agent
@@ -84,9 +80,10 @@ func joined(gaps []api.Gap) (out []api.Gap) {
 	return out
 }
 
-// take settles one event. An invalid one is settled as well: sending it again would
+// Take settles one event of a batch that was begun. An accepted one may still have an id that the
+// store knows; then it is a duplicate all the same. An invalid one is settled as well: sending it again would
 // not make it better.
-func (s *Stream) take(e api.Event) api.EventOutcome {
+func (s *Stream) Take(e api.Event) api.EventOutcome {
 	var settled uint64
 	if s.numbers(e) {
 		settled = s.settle(Span{e.Seq, e.Seq})

@@ -13,6 +13,26 @@ import (
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
+// Receipt is what a batch brought: outcomes of each event, and the gaps that were not known before.
+type Receipt struct {
+	Outcomes []api.EventOutcome
+	Gaps     []api.Gap
+}
+
+// Accept takes a batch into a stream in one go.
+func Accept(s Stream, b api.EventBatch) (Stream, Receipt, *api.Error) {
+	s, gaps, refusal := Begin(s, b)
+	if refusal != nil {
+		return s, Receipt{}, refusal
+	}
+	receipt := Receipt{Outcomes: make([]api.EventOutcome, len(b.Events))}
+	for n, e := range b.Events {
+		receipt.Outcomes[n] = s.Take(e)
+	}
+	receipt.Gaps = append(gaps, s.End()...)
+	return s, receipt, nil
+}
+
 func event(seq uint64) api.Event {
 	return api.Event{Seq: seq, ID: "id", Type: "a.b", Severity: api.Low, Timestamp: api.At(time.Unix(1, 0))}
 }

@@ -6,7 +6,7 @@
 // who waits (polls, followers), which requests of an agent are in flight, and
 // compiled workflow definitions.
 //
-//	Events ─────▶ delivery.Accept ─ event rows ─ workflow.Start ─┐
+//	Events ─────▶ delivery.Begin ── event rows ─ workflow.Start ─┐
 //	Result ─────▶ instruction.Step ─ Ended ───▶ workflow.Step ───┤
 //	reaper ─────▶ instruction.Step ─ Ended ───▶ workflow.Step ───┤ effects: Dispatch,
 //	CancelRun ────────────────────────────────▶ workflow.Step ───┘ CancelStep, Record, Finished

@@ -38,8 +38,9 @@ type world struct {
 
 // uses is how often a store was asked, and what happens before it commits.
 type uses struct {
-	reads, writes atomic.Int64 // transactions
-	committing    func() error // called before the next commit, and not again; its error undoes the transaction
+	reads, writes atomic.Int64      // transactions
+	committing    func() error      // called before the next commit, and not again; its error undoes the transaction
+	adding        func(store.Event) // called before an event is added, while another transaction is said to wait; nil: none is
 }
 
 // counting counts the uses of a store.
@@ -58,12 +59,28 @@ func (c counting) Org(id api.OrgID) store.Scope { return countingScope{c.Store.O
 func (c countingScope) Update(ctx context.Context, f func(store.Tx) error) error {
 	c.writes.Add(1)
 	return c.Scope.Update(ctx, func(tx store.Tx) error {
+		if c.adding != nil {
+			tx = awaited{tx, c.uses}
+		}
 		err := f(tx)
 		if hook := c.committing; err == nil && hook != nil {
 			c.committing, err = nil, hook()
 		}
 		return err
 	})
+}
+
+// awaited is a transaction that another one waits for.
+type awaited struct {
+	store.Tx
+	*uses
+}
+
+func (awaited) Awaited() bool { return true }
+
+func (a awaited) AddEvent(e store.Event) error {
+	a.adding(e)
+	return a.Tx.AddEvent(e)
 }
 
 func (c countingScope) View(ctx context.Context, f func(store.Reader) error) error {

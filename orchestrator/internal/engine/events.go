@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/delivery"
 	"github.com/stavily/agents/orchestrator/internal/store"
@@ -20,10 +22,14 @@ import (
 // write their 128 random bits otherwise. A client without a spool sends none.
 var epochPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{0,64}$`)
 
-// Events takes a batch in one transaction: the stream's mark, the events, the runs
-// of every workflow that they trigger, and the first instructions of those. The
-// answer comes after the commit; the same batch again gets the same answer and
-// changes nothing.
+// eventsTogether is how long a transaction with events is, where another one waits: then the rest
+// of its batch is in the next one. A whole batch mostly takes less.
+const eventsTogether = 50 * time.Millisecond
+
+// Events takes a batch in one transaction, or in a few where it takes long and others wait: the
+// stream's mark, the events, the runs of every workflow that they trigger, and the first
+// instructions of those. The answer comes after the last commit; the same batch again, also after
+// a part of it was committed, changes nothing of what was.
 func (e *Engine) Events(ctx context.Context, id pki.Identity, b api.EventBatch) (api.EventBatchResponse, error) {
 	if err := checkBatch(b); err != nil {
 		return api.EventBatchResponse{}, err
@@ -31,25 +37,37 @@ func (e *Engine) Events(ctx context.Context, id pki.Identity, b api.EventBatch) 
 	if err := e.refuseIfFull(); err != nil {
 		return api.EventBatchResponse{}, err
 	}
-	var answer api.EventBatchResponse
-	var lost []api.Gap
+	answer := api.EventBatchResponse{Events: make([]api.EventOutcome, 0, len(b.Events))}
 	taken := e.takingIn(id, b.Events)
-	err := e.update(ctx, id.Org, func(t *tx) (err error) {
-		answer, lost, err = t.take(id, b)
-		return err
-	})
-	taken(answer, err)
-	if err != nil {
-		return api.EventBatchResponse{}, err
+	for {
+		var part api.EventBatchResponse
+		var lost []api.Gap
+		err := e.update(ctx, id.Org, func(t *tx) (err error) {
+			part, lost, err = t.take(id, b, len(answer.Events))
+			return err
+		})
+		if err != nil {
+			taken(answer, err)
+			return api.EventBatchResponse{}, err
+		}
+		e.took(ctx, id, part, lost)
+		answer = api.EventBatchResponse{AckedThrough: part.AckedThrough, Events: append(answer.Events, part.Events...)}
+		if len(answer.Events) == len(b.Events) {
+			taken(answer, nil)
+			return answer, nil
+		}
 	}
-	for _, o := range answer.Events {
+}
+
+// took counts what was committed.
+func (e *Engine) took(ctx context.Context, id pki.Identity, part api.EventBatchResponse, lost []api.Gap) {
+	for _, o := range part.Events {
 		e.counts.events.WithLabelValues(o.Status).Inc()
 	}
 	for _, g := range lost {
 		e.counts.lost.Add(float64(g.Count))
 		e.log.WarnContext(ctx, "events lost", "org", id.Org, "agent", id.Agent, "count", g.Count, "from", g.From, "to", g.To, "reason", g.Reason)
 	}
-	return answer, nil
 }
 
 func checkBatch(b api.EventBatch) error {
@@ -66,8 +84,9 @@ func checkEpoch(s api.Stream) error {
 	return nil
 }
 
-// take settles a batch and returns what is known to be lost by it.
-func (t *tx) take(id pki.Identity, b api.EventBatch) (answer api.EventBatchResponse, lost []api.Gap, err error) {
+// take settles a batch from its event number done on, or the first of them, and returns what is
+// known to be lost by it.
+func (t *tx) take(id pki.Identity, b api.EventBatch, done int) (answer api.EventBatchResponse, lost []api.Gap, err error) {
 	before, err := t.Stream(id.Agent, b.Stream.Epoch)
 	if err != nil {
 		return answer, nil, err
@@ -76,30 +95,49 @@ func (t *tx) take(id pki.Identity, b api.EventBatch) (answer api.EventBatchRespo
 	if err != nil {
 		return answer, nil, err
 	}
-	after, receipt, refusal := delivery.Accept(before, b)
-	if refusal != nil {
-		return answer, nil, refusal
-	}
-	for n, ev := range b.Events {
-		if receipt.Outcomes[n].Status != api.EventAccepted {
-			continue
-		}
-		if err := t.takeEvent(agent, b.Stream.Epoch, ev, &receipt.Outcomes[n]); err != nil {
-			return answer, nil, fmt.Errorf("event %s of agent %s: %w", ev.ID, id.Agent, err)
-		}
-		if status := receipt.Outcomes[n].Status; status != api.EventAccepted {
-			after.Turned(ev, status)
+	after := before
+	after.Above = slices.Clone(before.Above)
+	if done == 0 {
+		var refusal *api.Error
+		if after, lost, refusal = delivery.Begin(before, b); refusal != nil {
+			return answer, nil, refusal
 		}
 	}
-	for _, g := range receipt.Gaps {
+	if answer.Events, err = t.takeEvents(agent, &after, b.Events[done:]); err != nil {
+		return answer, nil, err
+	}
+	if done+len(answer.Events) == len(b.Events) {
+		lost = append(lost, after.End()...)
+	}
+	for _, g := range lost {
 		err := t.PutGap(store.Gap{Gap: g, Agent: id.Agent, Epoch: b.Stream.Epoch, ReceivedAt: t.now})
 		if err != nil {
 			return answer, nil, fmt.Errorf("gap %d to %d of agent %s: %w", g.From, g.To, id.Agent, err)
 		}
 	}
 	t.balance(id, before, after)
-	answer = api.EventBatchResponse{AckedThrough: after.Through, Events: receipt.Outcomes}
-	return answer, receipt.Gaps, errors.Join(t.ahead(id, receipt.Gaps), t.PutStream(id.Agent, after))
+	answer.AckedThrough = after.Through
+	return answer, lost, errors.Join(t.ahead(id, lost), t.PutStream(id.Agent, after))
+}
+
+// takeEvents settles events in a stream; at least one, if there are, and not the rest where that
+// would keep another transaction waiting for long.
+func (t *tx) takeEvents(agent store.Agent, s *delivery.Stream, events []api.Event) (out []api.EventOutcome, err error) {
+	for _, ev := range events {
+		outcome := s.Take(ev)
+		if outcome.Status == api.EventAccepted {
+			if err := t.takeEvent(agent, s.Epoch, ev, &outcome); err != nil {
+				return nil, fmt.Errorf("event %s of agent %s: %w", ev.ID, agent.ID, err)
+			}
+			if outcome.Status != api.EventAccepted {
+				s.Turned(ev, outcome.Status)
+			}
+		}
+		if out = append(out, outcome); t.engine.now().Sub(t.now) >= eventsTogether && t.Awaited() {
+			break
+		}
+	}
+	return out, nil
 }
 
 // balance counts numbers that are settled and of which nothing says what became: events

@@ -29,10 +29,10 @@ func (e *Engine) takingIn(id pki.Identity, events []api.Event) func(api.EventBat
 	}
 	return func(answer api.EventBatchResponse, err error) {
 		for i, span := range spans {
-			if err != nil {
-				span.Fail(err.Error())
-			} else {
+			if i < len(answer.Events) { // those of which the commit is known
 				span.Set(trace.KeyStatus, answer.Events[i].Status)
+			} else if err != nil {
+				span.Fail(err.Error())
 			}
 			span.End()
 		}

@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
+)
+
+// long is a batch of five events.
+func long() api.EventBatch {
+	b := event(1)
+	for seq := range uint64(4) {
+		b.Events = append(b.Events, event(seq+2).Events...)
+	}
+	return b
+}
+
+// outcomes sends a batch and wants all of it acknowledged.
+func (w world) outcomes(id pki.Identity, b api.EventBatch) (statuses []string) {
+	w.t.Helper()
+	answer, err := w.Events(w.t.Context(), id, b)
+	if err != nil || answer.AckedThrough != 5 {
+		w.t.Fatalf("events = %+v, %v, want all five acknowledged", answer, err)
+	}
+	for n, o := range answer.Events {
+		if o.Seq != b.Events[n].Seq {
+			w.t.Errorf("outcome %d is of event %d", n, o.Seq)
+		}
+		statuses = append(statuses, o.Status)
+	}
+	return statuses
+}
+
+// A batch that takes long lets others in between its events.
+func TestALongBatchLetsOthersIn(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(simple("", ""))
+		w.adding = func(store.Event) { time.Sleep(eventsTogether / 2) }
+		before := w.writes.Load()
+		got := w.outcomes(s.Identity, long())
+		if n := w.writes.Load() - before; n != 3 {
+			t.Errorf("%d transactions, want 3", n)
+		}
+		if want := slices.Repeat([]string{api.EventAccepted}, 5); !slices.Equal(got, want) {
+			t.Errorf("outcomes %v, want %v", got, want)
+		}
+		if n := len(w.runsAre("running", "running", "running", "running", "running")); n != 5 {
+			t.Errorf("%d runs", n)
+		}
+	})
+}
+
+// Of a batch that ended in between what was committed stays, and its repetition makes up for the
+// rest alone.
+func TestTheRestOfALongBatchComesAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		w.apply(simple("", ""))
+		w.adding = func(e store.Event) {
+			time.Sleep(eventsTogether)
+			if e.Seq == 3 {
+				w.committing = func() error { return errors.New("the power went") }
+			}
+		}
+		if answer, err := w.Events(t.Context(), s.Identity, long()); err == nil || answer.AckedThrough != 0 {
+			t.Fatalf("events = %+v, %v", answer, err)
+		}
+		w.runsAre("running", "running")
+		w.adding = nil
+		got := w.outcomes(s.Identity, long())
+		if want := []string{api.EventDuplicate, api.EventDuplicate, api.EventAccepted, api.EventAccepted, api.EventAccepted}; !slices.Equal(got, want) {
+			t.Errorf("outcomes %v, want %v", got, want)
+		}
+		w.runsAre("running", "running", "running", "running", "running")
+	})
+}
