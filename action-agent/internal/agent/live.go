@@ -27,6 +27,10 @@ const (
 	// The result waits this long for a report of progress that is under way: lines
 	// whose report is given up go with the result.
 	answerGrace = time.Second
+
+	// callRoom is how many bytes of lines, as JSON, go with one call: half of what the orchestrator
+	// takes. With the data of a result they stay below the 1 MiB that proxies take.
+	callRoom = 512 << 10
 )
 
 // live is what a running plugin has said that the orchestrator has not got yet.
@@ -45,12 +49,43 @@ func (l *live) line(text string) {
 	text = plugin.LogText(text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.lines) >= api.MaxLogLines-1 { // one is for the remark
+	most := api.MaxLogLines - 1 // one is for the remark
+	if l.lost > 0 {
+		most-- // which is due first
+	}
+	if len(l.lines) >= most {
 		l.lost++
 		return
 	}
+	l.remark()
 	l.lines = append(l.lines, text)
 	l.changed = true
+}
+
+// remark says where lines are left out how many they are. The caller holds mu.
+func (l *live) remark() {
+	if l.lost > 0 {
+		l.lines, l.lost = append(l.lines, leftOut(l.lost)), 0
+	}
+}
+
+func leftOut(lines int) string {
+	return fmt.Sprintf("agent: %d lines are left out here; logs/plugins on the host has them", lines)
+}
+
+// fitting is how many of lines go with one call.
+func fitting(lines []string) int {
+	room := callRoom
+	for n, line := range lines {
+		text, err := api.Marshal(line)
+		if err != nil { // texts always marshal
+			return n
+		}
+		if room -= len(text) + len(","); room < 0 {
+			return n
+		}
+	}
+	return len(lines)
 }
 
 func (l *live) progress(p plugin.Progress) {
@@ -62,16 +97,20 @@ func (l *live) progress(p plugin.Progress) {
 	}
 }
 
-// take hands over what has come since the last time, of which the first line has number from.
+// take hands over what has come since the last time, of which the first line has number from, as
+// far as it goes with one call. What does not is changed still.
 func (l *live) take() (lines []string, from int, percent *float64, changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lines, from, percent, changed = l.lines, l.from, l.percent, l.changed
-	if l.lost > 0 {
-		lines = append(lines, fmt.Sprintf("agent: %d lines are left out here; logs/plugins on the host has them", l.lost))
+	n := fitting(l.lines)
+	if n == len(l.lines) {
+		l.remark() // for which there is room
+		n = len(l.lines)
 	}
-	l.lines, l.lost, l.changed = nil, 0, false
-	l.from += len(lines)
+	from, percent, changed = l.from, l.percent, l.changed
+	lines, l.lines = l.lines[:n:n], l.lines[n:]
+	l.from += n
+	l.changed = len(l.lines) > 0
 	return lines, from, percent, changed
 }
 
@@ -88,9 +127,31 @@ func (l *live) giveBack(lines []string) {
 	l.changed = true
 }
 
-// rest is what the result carries.
+// refused leaves out lines of a report that the orchestrator does not take, and the percentage, which
+// may be why. Their numbers are not given again: it may know some of them, from a report whose answer
+// was lost.
+func (l *live) refused(lines []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.percent = nil
+	if len(lines) == 0 {
+		return
+	}
+	l.lines = append([]string{leftOut(len(lines))}, l.lines...)
+	if over := len(l.lines) - (api.MaxLogLines - 1); over > 0 {
+		l.lines, l.lost = l.lines[:len(l.lines)-over], l.lost+over
+	}
+	l.changed = true
+}
+
+// rest is what the result carries: the first of what has come, where that is more than goes with it.
 func (l *live) rest() (lines []string, from int) {
 	lines, from, _, _ = l.take()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if left := len(l.lines) + l.lost; left > 0 {
+		lines = append(lines, leftOut(left))
+	}
 	return lines, from
 }
 
@@ -131,6 +192,9 @@ func (w *worker) renew(ctx context.Context, a *attempt, l *live, stop <-chan str
 			return
 		case err == nil:
 			a.lease.Store(leased(&i, answer, last))
+		case unfit(err):
+			w.rt.Log.Warn("lines refused", telemetry.KeyInstruction, i.ID, telemetry.KeyAttempt, i.Attempt, "lines", len(lines), telemetry.KeyError, err)
+			l.refused(lines)
 		case final(err):
 			w.rt.Log.Warn("stopping", telemetry.KeyInstruction, i.ID, telemetry.KeyAttempt, i.Attempt, telemetry.KeyError, err)
 			cancel(errFenced)

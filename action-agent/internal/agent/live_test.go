@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stavily/agents/shared/pkg/api"
@@ -44,5 +45,60 @@ func TestLinesKeepTheirNumbers(t *testing.T) {
 	l.line("more")
 	if again, from, _, _ := l.take(); from != 5 || !slices.Equal(again[:len(again)-1], lines[:len(lines)-1]) {
 		t.Errorf("%d lines from %d, want those before again", len(again), from)
+	}
+}
+
+// A call carries as many lines as it has room for, the next one those that follow, and a remark
+// stands where lines are left out.
+func TestLinesGoAsFarAsThereIsRoom(t *testing.T) {
+	l := newLive()
+	for range api.MaxLogLines + 5 {
+		l.line(strings.Repeat("\x00", 1000)) // 6,002 bytes as JSON
+	}
+	var told []string
+	take := func() int {
+		lines, from, _, changed := l.take()
+		if body, err := api.Marshal(lines); err != nil || len(body) > callRoom+len("[]") {
+			t.Fatalf("%d bytes at once, %v", len(body), err)
+		}
+		if from != len(told)+1 || changed != (len(lines) > 0) {
+			t.Fatalf("%d lines from %d, changed %v, want them from %d", len(lines), from, changed, len(told)+1)
+		}
+		told = append(told, lines...)
+		return len(lines)
+	}
+	if n := take(); n != callRoom/6003 {
+		t.Errorf("%d lines of 6,003 bytes in a call of %d", n, callRoom)
+	}
+	l.line("later")
+	for take() > 0 {
+	}
+	if n := api.MaxLogLines - 1; len(told) != n+2 || told[n] != leftOut(6) || told[n+1] != "later" {
+		t.Errorf("%d lines, the last %.200q", len(told), told[len(told)-2:])
+	}
+}
+
+// Lines that nobody takes are said to be left out, and their numbers are not given again.
+func TestRefusedLinesKeepTheirNumbers(t *testing.T) {
+	l := newLive()
+	l.line("a")
+	l.line("b")
+	lines, _, _, _ := l.take()
+	l.line("c")
+	l.refused(lines)
+	if lines, from := l.rest(); from != 3 || !slices.Equal(lines, []string{leftOut(2), "c"}) {
+		t.Errorf("%q from %d", lines, from)
+	}
+}
+
+// What does not go with the result is left out of it.
+func TestTheRestOfManyLines(t *testing.T) {
+	l := newLive()
+	for range 600 {
+		l.line(strings.Repeat("x", 4000))
+	}
+	lines, _ := l.rest()
+	if n := len(lines) - 1; lines[n] != leftOut(600-n) || n != callRoom/4003 {
+		t.Errorf("%d lines and %q", n, lines[n])
 	}
 }

@@ -151,8 +151,8 @@ func (o *orchestrator) poll(w http.ResponseWriter, r *http.Request) {
 
 func (o *orchestrator) progress(w http.ResponseWriter, r *http.Request) {
 	call := seen{Kind: progress, ID: api.InstructionID(r.PathValue("id"))}
-	if err := json.NewDecoder(r.Body).Decode(&call.Progress); err != nil {
-		panic(http.ErrAbortHandler) // the agent was killed in the middle of it
+	if !take(w, r, 1<<20, &call.Progress) {
+		return
 	}
 	if call.Progress.BootID != "" {
 		call.Kind = claim
@@ -167,10 +167,27 @@ func (o *orchestrator) progress(w http.ResponseWriter, r *http.Request) {
 	answer(w, api.ProgressResponse{Success: true, InstructionID: call.ID, Cancel: cancelled && call.Kind == progress})
 }
 
+// take reads a body of at most most bytes, as the orchestrator does, and refuses a larger one.
+func take(w http.ResponseWriter, r *http.Request, most int64, v any) bool {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, most)).Decode(v)
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		refuse(w, api.Errorf(api.CodeTooLarge, "the body has more than %d bytes", most))
+		return false
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // the agent was killed in the middle of it
+	}
+	return true
+}
+
 func (o *orchestrator) result(w http.ResponseWriter, r *http.Request) {
 	call := seen{Kind: result, ID: api.InstructionID(r.PathValue("id"))}
-	if err := json.NewDecoder(r.Body).Decode(&call.Result); err != nil {
-		panic(http.ErrAbortHandler) // the agent was killed in the middle of it
+	if !take(w, r, 2<<20, &call.Result) {
+		return
+	}
+	if n := len(call.Result.Result); n > api.MaxResultBytes {
+		refuse(w, api.Errorf(api.CodeTooLarge, "the data have %d bytes", n))
+		return
 	}
 	if err := o.record(call); err != nil {
 		refuse(w, err)

@@ -288,9 +288,13 @@ func (w *worker) send(ctx context.Context, e agent.JournalEntry) error {
 	w.beatReport()
 	begin := time.Now()
 	_, err := w.rt.API.Result(ctx, e.ID, *e.Result)
+	if unfit(err) {
+		w.rt.Log.Warn("result refused: sent without its data and log", telemetry.KeyInstruction, e.ID, telemetry.KeyAttempt, e.Attempt, telemetry.KeyError, err)
+		_, err = w.rt.API.Result(ctx, e.ID, w.bare(e.ID, *e.Result, err))
+	}
 	w.rt.NoteContact(err)
 	w.traceReport(e, begin, err)
-	if err != nil && !final(err) {
+	if err != nil && !final(err) && !unfit(err) {
 		return err
 	}
 	if err != nil {
@@ -307,7 +311,7 @@ func (w *worker) beatReport() {
 // it has another outcome, another attempt, or no such instruction.
 func final(err error) bool {
 	switch api.CodeOf(err) {
-	case api.CodeConflict, api.CodeGone, api.CodeNotFound, api.CodeInvalid, api.CodeMalformed, api.CodeTooLarge:
+	case api.CodeConflict, api.CodeGone, api.CodeNotFound:
 		return true
 	}
 	return false

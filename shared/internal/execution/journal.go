@@ -2,7 +2,6 @@ package execution
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -252,7 +251,7 @@ func (j *Journal) tidy() error {
 }
 
 func (j *Journal) append(entries []Entry) error {
-	payload, err := json.Marshal(entries)
+	payload, err := api.Marshal(entries)
 	if err == nil {
 		_, err = j.log.Append(payload)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/stavily/agents/internal/limits"
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // maxOutput is how much of a script's standard output is kept: four times what a
@@ -52,7 +53,7 @@ func (o *output) result() (data json.RawMessage, isJSON, truncated bool) {
 	if !truncated && limits.UnmarshalJSON(text, &v) == nil {
 		return text, true, false
 	}
-	raw, err := json.Marshal(strings.ToValidUTF8(string(text), "\uFFFD"))
+	raw, err := api.Marshal(strings.ToValidUTF8(string(text), "\uFFFD"))
 	if err != nil {
 		return nil, false, truncated // text always marshals
 	}

@@ -42,7 +42,7 @@ func (p *Plugins) Execute(ctx context.Context, t Task) api.Result {
 	if errors.Is(err, warm.ErrLost) {
 		result.Status, result.ErrorDetails = api.Interrupted, StartedDetails(true)
 	}
-	result.ErrorMessage, result.Result = p.rt.secrets.Redact(result.ErrorMessage), p.rt.secrets.RedactJSON(result.Result)
+	result.ErrorMessage = p.rt.secrets.Redact(result.ErrorMessage)
 	end := time.Now()
 	result.StartedAt, result.FinishedAt, result.DurationMS = api.At(begin), api.At(end), end.Sub(begin).Milliseconds()
 	result.Plugin = &api.PluginRef{ID: t.Plugin.ID, Version: t.Plugin.Version, Digest: t.Plugin.Digest}
@@ -184,34 +184,42 @@ func (t Task) flags(r *room) ([]string, error) {
 	return append(flags, arguments...), nil
 }
 
-// judge makes a result of how the run ended. Data over the limit of the wire is kept
-// whole in a file on this host and replaced by a marker. That the file cannot be
-// written changes nothing of the status: what the plugin did is done.
+// judge makes a result of how the run ended. Data over the limit of the wire, as it would be
+// sent and without secrets, is kept whole in a file on this host and replaced by a marker. That
+// the file cannot be written changes nothing of the status: what the plugin did is done.
 func (p *Plugins) judge(t Task, ran acted) api.Result {
 	code := ran.Exit.Code
 	p.rt.counts.took(t.Plugin.ID, ran.Exit)
 	out := api.Result{
-		Status: ran.Status, Result: ran.Data, ErrorMessage: plugin.LogText(ran.Error), ExitCode: &code,
+		Status: ran.Status, Result: p.rt.secrets.RedactJSON(ran.Data), ErrorMessage: plugin.LogText(ran.Error), ExitCode: &code,
 		ResourceUsage: &api.ResourceUsage{CPUSeconds: ran.Exit.CPU.Seconds(), MaxRSSBytes: ran.Exit.MaxRSS, StoredBytes: ran.Exit.Stored},
 	}
 	if ran.Exit.Reason != "" {
 		out.ErrorDetails = json.RawMessage(`{"reason":` + string(quoted(string(ran.Exit.Reason))) + `}`)
 	}
-	if len(ran.Data) <= api.MaxResultBytes && !ran.Truncated {
-		return out
+	if sent, err := api.Marshal(out.Result); ran.Truncated || err != nil || len(sent) > api.MaxResultBytes {
+		out.Result = p.rt.KeepWhole("result-"+string(t.Instruction.ID), out.Result, "")
 	}
-	marker := map[string]any{"truncated": true, "bytes": len(ran.Data)}
-	file := filepath.Join(p.rt.DataDir("cache"), "result-"+string(t.Instruction.ID)+".json")
-	if err := atomicfile.Write(file, p.rt.secrets.RedactJSON(ran.Data), 0o600); err != nil {
-		p.rt.Log.Error("a large result is not kept", telemetry.KeyPlugin, t.Plugin.ID, telemetry.KeyError, err)
+	return out
+}
+
+// KeepWhole keeps the data of a result, of which secrets are gone already, as a file of that name on
+// this host, and returns the marker that stands for it. Why is empty where the size is the reason.
+func (rt *Runtime) KeepWhole(name string, data json.RawMessage, why string) json.RawMessage {
+	marker := map[string]any{"truncated": true, "bytes": len(data)}
+	if why != "" {
+		marker["reason"] = why
+	}
+	file := filepath.Join(rt.DataDir("cache"), name+".json")
+	if err := atomicfile.Write(file, data, 0o600); err != nil {
+		rt.Log.Error("the data of a result is not kept", "name", name, telemetry.KeyError, err)
 		marker["error"] = err.Error()
 	} else {
 		marker["file"] = file
 	}
-	text, err := json.Marshal(marker)
+	text, err := api.Marshal(marker)
 	if err != nil { // texts and numbers always marshal
-		text = []byte(`{"truncated":true}`)
+		return json.RawMessage(`{"truncated":true}`)
 	}
-	out.Result = text
-	return out
+	return text
 }

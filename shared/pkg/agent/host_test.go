@@ -356,6 +356,27 @@ func TestLargeResult(t *testing.T) {
 	}
 }
 
+// What counts is the size of a result as it is sent: not escaped for HTML, and without secrets, which
+// may make it longer.
+func TestAResultIsMeasuredAsItIsSent(t *testing.T) {
+	h := newHost(t, api.Action, map[string]string{
+		"text":   script(`print("<" * 200_000)`),
+		"html":   script(`print(json.dumps({"page": "<" * 200_000}))`),
+		"spaced": script(`print("[1" + ", 1" * 100_000 + "]")`),
+		"secret": script(`print(json.dumps(["<p>secret", *["<"] * 50_000]))`),
+		"longer": script(`print(json.dumps(["secret"] * 22_000))`),
+	})
+	h.rt.hide("secret")
+	for name, cut := range map[string]bool{"text": false, "html": false, "spaced": false, "secret": false, "longer": true} {
+		got := h.Execute(t.Context(), h.order(api.PluginID(name), given("percent", "1")))
+		h.ended(got, api.Completed, "")
+		sent, err := api.Marshal(got.Result)
+		if is := strings.HasPrefix(string(sent), `{"bytes":`); is != cut || err != nil || len(sent) > api.MaxResultBytes {
+			t.Errorf("%s: cut: %v, want %v: %d bytes, %v: %.100s", name, is, cut, len(sent), err, sent)
+		}
+	}
+}
+
 func (h *host) eventually(what string, true func() bool) {
 	h.t.Helper()
 	for end := time.Now().Add(30 * time.Second); !true(); time.Sleep(5 * time.Millisecond) {

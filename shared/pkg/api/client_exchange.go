@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -198,7 +197,7 @@ func encode(k call) (body io.Reader, encoding string, err error) {
 	if k.body == nil {
 		return http.NoBody, "", nil
 	}
-	b, err := json.Marshal(k.body)
+	b, err := Marshal(k.body)
 	if err != nil {
 		return nil, "", err
 	}

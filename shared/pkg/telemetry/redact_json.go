@@ -22,11 +22,13 @@ func (r *Redactor) RedactJSON(raw []byte) []byte {
 	if !changed {
 		return raw
 	}
-	out, err := json.Marshal(v)
-	if err != nil { // it was JSON before
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)              // it would get longer, and may be too long then
+	if err := enc.Encode(v); err != nil { // it was JSON before
 		return r.asText(raw)
 	}
-	return out
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }
 
 func (r *Redactor) asText(raw []byte) []byte {

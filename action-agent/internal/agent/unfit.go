@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"fmt"
+
+	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
+)
+
+// unfit reports whether the orchestrator does not take what was sent for what is in it. That says
+// nothing of the attempt: with less in it the same may be taken.
+func unfit(err error) bool {
+	switch api.CodeOf(err) {
+	case api.CodeInvalid, api.CodeMalformed, api.CodeTooLarge:
+		return !api.Retryable(err) // malformed is also what arrived too slowly
+	}
+	return false
+}
+
+// bare is a result without data and log, which says so, and why.
+func (w *worker) bare(id api.InstructionID, r api.Result, why error) api.Result {
+	return w.withoutData(id, withoutLog(r, why), why)
+}
+
+// withoutLog has a remark for the lines, under the number of the last: the orchestrator may know some.
+func withoutLog(r api.Result, why error) api.Result {
+	n := len(r.ExecutionLog)
+	if n == 0 {
+		return r
+	}
+	if r.LogFrom > 0 {
+		r.LogFrom += n - 1
+	}
+	r.ExecutionLog = []string{plugin.LogText(leftOut(n) + ": " + why.Error())}
+	return r
+}
+
+// withoutData has a marker for the data, which is kept on this host.
+func (w *worker) withoutData(id api.InstructionID, r api.Result, why error) api.Result {
+	if len(r.Result) > 0 {
+		r.Result = w.rt.KeepWhole(fmt.Sprintf("result-%s-refused", id), r.Result, plugin.LogText(why.Error()))
+	}
+	return r
+}
