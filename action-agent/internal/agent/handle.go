@@ -268,7 +268,7 @@ func (w *worker) end(ctx context.Context, i api.Instruction, r api.Result) {
 	}
 	recorded := w.rt.Audit.BeginNote(agent.AuditEnded, endedFields(i, r)...)
 	defer recorded()
-	for !w.noted(w.journal.Ended(i.ID, i.Attempt, r)) {
+	for !w.noted(w.journalled(i, r)) {
 		select {
 		case <-ctx.Done():
 			w.balance.came(offerLeft)

@@ -36,7 +36,11 @@ var (
 func TestMain(m *testing.M) {
 	// One argument and no more is how an agent starts what confines a plugin.
 	if os.Getenv(asAgent) != "" || len(os.Args) == 1 && !strings.HasSuffix(os.Args[0], ".test") {
-		os.Exit(agent.Main(os.Args[1:], Role()))
+		role := Role()
+		if os.Getenv(asAgent) == asBoastful {
+			role.Components = boastful
+		}
+		os.Exit(agent.Main(os.Args[1:], role))
 	}
 	var err error
 	if sharedCache, err = os.MkdirTemp("", "action-agent-test-"); err != nil {

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
@@ -15,6 +17,19 @@ func unfit(err error) bool {
 		return !api.Retryable(err) // malformed is also what arrived too slowly
 	}
 	return false
+}
+
+// journalled records a result, with as much of it as the journal takes.
+func (w *worker) journalled(i api.Instruction, r api.Result) error {
+	err := w.journal.Ended(i.ID, i.Attempt, r)
+	if errors.Is(err, agent.ErrTooLarge) {
+		r = withoutLog(r, err)
+		err = w.journal.Ended(i.ID, i.Attempt, r)
+	}
+	if errors.Is(err, agent.ErrTooLarge) {
+		err = w.journal.Ended(i.ID, i.Attempt, w.withoutData(i.ID, r, err))
+	}
+	return err
 }
 
 // bare is a result without data and log, which says so, and why.

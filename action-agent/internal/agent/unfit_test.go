@@ -3,12 +3,15 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -124,5 +127,39 @@ print(json.dumps({"went": me}))
 	lines := o.of(progress, "one")[3].Progress.ExecutionLog
 	if len(lines) != 1 || !strings.HasPrefix(lines[0], "agent: 1 lines are left out here") {
 		t.Errorf("after what was refused it says %q", lines)
+	}
+}
+
+// asBoastful is an agent whose plugins have results over what a journal takes in a record.
+const asBoastful = "boastful"
+
+type boast struct{ Host }
+
+func (b boast) Execute(ctx context.Context, t agent.Task) api.Result {
+	r := b.Host.Execute(ctx, t)
+	r.Result, _ = json.Marshal(strings.Repeat("x", 17<<20))
+	return r
+}
+
+func boastful(rt *agent.Runtime) ([]agent.Component, error) { return Components(rt, boast{rt.Plugins}) }
+
+// A result that no journal takes as a whole is journalled without what makes it so large, and its slot
+// is free again.
+func TestAResultThatNoJournalTakes(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "max_concurrent: 1")
+	r.env = []string{asAgent + "=" + asBoastful}
+	r.start()
+	for _, id := range []string{"one", "two"} {
+		o.offer(order(id, "quick"))
+		got := o.outcome(api.InstructionID(id), api.Completed)
+		if !strings.Contains(string(got.Result), `"truncated":true`) {
+			t.Errorf("its data are %.80s", got.Result)
+		}
+		kept, err := os.Stat(filepath.Join(r.base, "data", "cache", "result-"+id+"-refused.json"))
+		if err != nil || kept.Size() != 17<<20+2 {
+			t.Errorf("its data are not kept: %v", err)
+		}
 	}
 }

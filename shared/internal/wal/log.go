@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// MaxRecord is the longest payload: the largest result that an agent may have
-	// to journal (see api.MaxLogLines × api.MaxLogLineBytes), twice over.
+	// MaxRecord is the longest payload: many times the largest result that an agent
+	// journals, which goes with one call.
 	MaxRecord = 16 << 20
 
 	// DefaultSegmentBytes is small enough that settled space is soon given back

@@ -3,6 +3,7 @@ package agent
 import (
 	"path/filepath"
 
+	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/internal/delivery"
 	"github.com/stavily/agents/shared/internal/execution"
 	"github.com/stavily/agents/shared/internal/spool"
@@ -14,6 +15,9 @@ import (
 // ErrBroken is wrapped by an error of a spool or journal that may or may not have
 // written what it was given. The agent must end (Runtime.Fail) and recover by reopening.
 var ErrBroken = wal.ErrBroken
+
+// ErrTooLarge is wrapped by an error of a journal that never takes a record of that size.
+var ErrTooLarge = limits.ErrTooLarge
 
 // What roles use of shared/internal, under one roof.
 type (
