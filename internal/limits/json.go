@@ -10,7 +10,10 @@ import (
 
 // MaxDepth is how deep a JSON document may nest. encoding/json allows 10,000,
 // which costs a reader of foreign bytes stack and time for nothing: no document
-// of ours is deeper than about ten.
+// of ours is deeper than about ten. It holds for a whole document with its envelope:
+// what others say and we pass on, a plugin's results and events, may nest less
+// (plugin.MaxDepth), and a reader of our own records of what came over the wire allows
+// more ([UnmarshalNested]).
 const MaxDepth = 64
 
 // DecodeJSON reads exactly one JSON document of at most max bytes from r into v.
@@ -25,9 +28,12 @@ func DecodeJSON(r io.Reader, max int64, v any) error {
 
 // UnmarshalJSON decodes exactly one JSON document that nests at most MaxDepth
 // deep. The caller has bounded its size. Errors say at which byte.
-func UnmarshalJSON(b []byte, v any) error {
-	if err := checkDepth(b); err != nil {
-		return err
+func UnmarshalJSON(b []byte, v any) error { return UnmarshalNested(b, v, MaxDepth) }
+
+// UnmarshalNested is UnmarshalJSON for a document that nests at most depth deep.
+func UnmarshalNested(b []byte, v any, depth int) error {
+	if found, at := nesting(b, depth); found > depth {
+		return fmt.Errorf("invalid JSON: %w: nested deeper than %d at byte %d", ErrTooLarge, depth, at)
 	}
 	if json.Unmarshal(b, v) == nil {
 		return nil
@@ -42,9 +48,15 @@ func UnmarshalJSON(b []byte, v any) error {
 	return nil
 }
 
-// checkDepth counts brackets outside strings; it is enough for a bound, the
-// decoder finds whether they match.
-func checkDepth(b []byte) error {
+// Depth is how deep a JSON document nests; 0 is a plain value.
+func Depth(b []byte) int {
+	depth, _ := nesting(b, len(b))
+	return depth
+}
+
+// nesting counts brackets outside strings until they nest deeper than most, and says
+// where the deepest is; it is enough for a bound, the decoder finds whether they match.
+func nesting(b []byte, most int) (deepest, at int) {
 	depth, inString := 0, false
 	for i := 0; i < len(b); i++ {
 		c := b[i]
@@ -61,14 +73,17 @@ func checkDepth(b []byte) error {
 		case '"':
 			inString = true
 		case '{', '[':
-			if depth++; depth > MaxDepth {
-				return fmt.Errorf("invalid JSON: %w: nested deeper than %d at byte %d", ErrTooLarge, MaxDepth, i)
+			if depth++; depth > deepest {
+				deepest, at = depth, i
+			}
+			if depth > most {
+				return deepest, at
 			}
 		case '}', ']':
 			depth--
 		}
 	}
-	return nil
+	return deepest, at
 }
 
 func describe(err error, size int) error {

@@ -156,6 +156,20 @@ func TestUnmarshalJSON(t *testing.T) {
 	}
 }
 
+func TestDepth(t *testing.T) {
+	for in, want := range map[string]int{``: 0, `1`: 0, `"[[["`: 0, `[]`: 1, `{"a":[1,{"b":"]"}],"c":[]}`: 3} {
+		if got := Depth([]byte(in)); got != want {
+			t.Errorf("Depth(%s) = %d, want %d", in, got, want)
+		}
+		for depth := range 5 {
+			var v any
+			if err := UnmarshalNested([]byte(in), &v, depth); in != "" && (err == nil) != (want <= depth) {
+				t.Errorf("UnmarshalNested(%s, %d): %v", in, depth, err)
+			}
+		}
+	}
+}
+
 func TestBufferKeepsTheFirst(t *testing.T) {
 	b := NewBuffer(5)
 	for range 3 {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,21 @@ func TestLoudActionsComplete(t *testing.T) {
 		if r.Status != "completed" {
 			t.Errorf("a run is %s: %+v", r.Status, w.show(r.ID).Steps)
 		}
+	}
+}
+
+// A result that nests deeper than the contract allows fails its step at once and says so.
+func TestADeepResultFails(t *testing.T) {
+	w := newWorldFor(t, 2*time.Minute, []string{"--lease", "10s"})
+	w.apply("name: deep\ntriggers:\n  - event: count.tick\nwhen: event.data.n == 1\nactions:\n  - {id: deep, plugin: deep-action}\n")
+	w.agent("deep-a", api.Action, []string{"deep-action"}, nil)
+	w.start("deep-a")
+	w.agent("deep-s", api.Sensor, []string{"counting-sensor"}, map[string]string{"count": "plugin: counting-sensor\nconfig: {pause: 5}\n"})
+	w.start("deep-s")
+	w.awaitEnds(1)
+	step := w.show(w.runs()[0].ID).Steps[0]
+	if want := "the plugin's result is too large: it nests 64 deep, at most 48"; step.Status != "failed" || !strings.Contains(step.Message, want) {
+		t.Errorf("%s is %s: %q, want %q", step.Step, step.Status, step.Message, want)
 	}
 }
 

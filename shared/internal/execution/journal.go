@@ -84,11 +84,15 @@ func Open(dir string, o Options) (j *Journal, damage string, err error) {
 	return j, damage, nil
 }
 
+// recordDepth is how deep a record nests at most: a result, whose data may have been as deep as
+// any document, in an entry in a list.
+const recordDepth = limits.MaxDepth + 3
+
 // replay takes a record back, which is a list of entries, and returns how many of
 // them mean nothing.
 func (j *Journal) replay(payload []byte) (bad int) {
 	var entries []Entry
-	if err := limits.UnmarshalJSON(payload, &entries); err != nil {
+	if err := limits.UnmarshalNested(payload, &entries, recordDepth); err != nil {
 		return 1
 	}
 	for _, e := range entries {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/pkg/api"
 )
 
@@ -394,4 +395,22 @@ func FuzzReplay(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What the wire takes is read back from the journal, however deep it is: else a result that is on
+// disk is told as interrupted, and so is what has never started.
+func TestADeepResultSurvivesARestart(t *testing.T) {
+	r := completed()
+	r.Result = json.RawMessage(strings.Repeat("[", limits.MaxDepth) + strings.Repeat("]", limits.MaxDepth))
+	dir := t.TempDir()
+	j := open(t, dir, Options{})
+	must(t, j.Accept(instruction("deep", 1)))
+	must(t, j.Starting("deep", 1))
+	must(t, j.Accept(instruction("other", 1)))
+	must(t, j.Ended("deep", 1, r))
+	must(t, j.Close())
+	want := map[string]string{"deep/1": "completed", "other/1": `interrupted{"started":false}`}
+	if diff := cmp.Diff(want, summary(open(t, dir, Options{}))); diff != "" {
+		t.Errorf("after a restart (-want +got):\n%s", diff)
+	}
 }

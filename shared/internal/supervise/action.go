@@ -178,6 +178,7 @@ func ofScript(ctx context.Context, s ScriptResult) ActionResult {
 			r.Error += ": " + s.Reason
 		}
 	}
+	r.Bound()
 	r.because(ctx)
 	return r
 }

@@ -66,6 +66,32 @@ func TestActionsOfEveryContract(t *testing.T) {
 	}
 }
 
+// A result that nests too deep is the plugin's fault at once, under any contract.
+func TestADeepResultFails(t *testing.T) {
+	const script = "print('[' * 64 + ']' * 64)\n"
+	const stdio = `import json, sys
+for line in sys.stdin:
+    action = json.loads(line)["action"]
+    deep = 20_000 if action == "execute_action" else 1
+    print('{"action": "%s", "success": true, "data": %s}' % (action, '[' * deep + ']' * deep), flush=True)
+`
+	for _, c := range []struct {
+		program  string
+		contract plugin.Contract
+		want     string
+	}{
+		{script, plugin.Script, "the plugin's result is too large: it nests 64 deep, at most 48"},
+		{script, plugin.Detect, "the plugin's result is too large: it nests 64 deep, at most 48"},
+		{stdio, plugin.Stdio, "the answer nests 20001 deep; a result or event may nest 48 deep"},
+		{strings.ReplaceAll(stdio, "20_000", "64"), plugin.Stdio, "the plugin's result is too large: it nests 64 deep, at most 48"},
+	} {
+		r, _ := act(t, t.Context(), Action{Options: Options{Spec: spec(t, c.program)}, Contract: c.contract})
+		if r.Status != api.Failed || r.Error != c.want || r.Data != nil || r.Exit.Reason == sandbox.TimeLimit {
+			t.Errorf("%s: %s: %s: %.20s; want %s", c.contract, r.Status, r.Error, r.Data, c.want)
+		}
+	}
+}
+
 // A script that waits for the end of its input would wait for ever on a handshake.
 func TestADetectedScriptThatReadsItsInputToTheEnd(t *testing.T) {
 	r, _ := act(t, t.Context(), Action{

@@ -15,6 +15,18 @@ import (
 // either way, without its newline.
 const MaxLineBytes = 1 << 20
 
+// MaxDepth is how deep a result and an event may nest, each as a whole. With what the agent,
+// the wire and the journal put around them they stay below limits.MaxDepth.
+const MaxDepth = 48
+
+// checkDepth is an error where what a plugin says nests too deep.
+func checkDepth(said json.RawMessage) error {
+	if depth := limits.Depth(said); depth > MaxDepth {
+		return fmt.Errorf("%w: it nests %d deep, at most %d", limits.ErrTooLarge, depth, MaxDepth)
+	}
+	return nil
+}
+
 // Protocol is the version of contract stdio that this side announces in get_info.
 // Both sides must announce it before a plugin may push lines unasked.
 const Protocol = 2
@@ -103,6 +115,9 @@ type Progress struct {
 	Message string   `json:"message"`
 }
 
+// readableDepth is how deep encoding/json reads.
+const readableDepth = 10_000
+
 // lineFile is a line as it comes: every field may have any type.
 type lineFile struct {
 	Action   json.RawMessage `json:"action"`
@@ -117,14 +132,18 @@ type lineFile struct {
 
 // DecodeLine reads one line of standard output. It reports false for everything
 // that is not part of the contract, also for JSON objects: a plugin may print
-// structured logs by accident. The caller has bounded the line.
+// structured logs by accident. The caller has bounded the line. One that nests deeper
+// than it can be read is an answer without success, as who waits for one hears of it then.
 func DecodeLine(line []byte) (Line, bool) {
 	line = bytes.TrimSpace(line)
 	if len(line) == 0 || line[0] != '{' {
 		return Line{}, false
 	}
 	var f lineFile
-	if err := limits.UnmarshalJSON(line, &f); err != nil {
+	if err := json.Unmarshal(line, &f); err != nil { // what is in it is bounded by who takes it
+		if depth := limits.Depth(line); depth > readableDepth {
+			return Line{Response: &Response{Error: fmt.Sprintf("the answer nests %d deep; a result or event may nest %d deep", depth, MaxDepth)}}, true
+		}
 		return Line{}, false
 	}
 	action, hasAction := textOf(f.Action)
@@ -272,6 +291,26 @@ var statuses = map[string]api.InstructionStatus{
 // DecodeActionResult reads the answer to execute_action or send_output. An answer
 // that is not in the contract's form is, as a whole, the result.
 func DecodeActionResult(r Response) ActionResult {
+	out := decodeActionResult(r)
+	out.Bound()
+	return out
+}
+
+// Bound drops data that nest deeper than MaxDepth: a run that completed has failed by them.
+func (r *ActionResult) Bound() {
+	err := checkDepth(r.Data)
+	switch {
+	case err == nil:
+		return
+	case r.Status == api.Completed:
+		r.Status, r.Error = api.Failed, "the plugin's result is "+err.Error()
+	default:
+		r.Error += "; its result is " + err.Error()
+	}
+	r.Data = nil
+}
+
+func decodeActionResult(r Response) ActionResult {
 	out := ActionResult{Status: api.Completed, Data: r.Data, Error: r.Error}
 	if !r.Success {
 		out.Status = api.Failed
@@ -286,7 +325,7 @@ func DecodeActionResult(r Response) ActionResult {
 		EndedAt   json.RawMessage `json:"completed_at"`
 	}
 	// A status alone may be the action's own: {"status": "ok", "freed": 3}.
-	if r.Data == nil || limits.UnmarshalJSON(r.Data, &f) != nil || f.Status == "" || f.Data == nil && f.Result == nil && f.ID == nil && f.StartedAt == nil && f.EndedAt == nil {
+	if r.Data == nil || json.Unmarshal(r.Data, &f) != nil || f.Status == "" || f.Data == nil && f.Result == nil && f.ID == nil && f.StartedAt == nil && f.EndedAt == nil {
 		return out
 	}
 	switch {

@@ -203,6 +203,45 @@ func TestDecodeEventsRefuses(t *testing.T) {
 	}
 }
 
+func nested(depth int) json.RawMessage {
+	return json.RawMessage(strings.Repeat("[", depth) + strings.Repeat("]", depth))
+}
+
+// What nests as deep as it may passes the wire; what nests deeper is told at once, with how deep.
+func TestWhatPluginsSayNestsSoDeep(t *testing.T) {
+	answer := func(depth int) Line {
+		line, ok := DecodeLine(fmt.Appendf(nil, `{"action":"execute_action","success":true,"data":{"id":"1","status":"completed","data":%s}}`, nested(depth)))
+		if !ok || line.Response == nil {
+			t.Fatalf("an answer that nests %d deep is none", depth)
+		}
+		return line
+	}
+	for _, depth := range []int{MaxDepth, MaxDepth + 1, 70, 20_000} {
+		got := DecodeActionResult(*answer(depth).Response)
+		fits := depth <= MaxDepth
+		if (got.Status == api.Completed) != fits || (got.Data != nil) != fits || strings.Contains(got.Error, "deep") == fits {
+			t.Errorf("a result %d deep: %s, %q, %.40s", depth, got.Status, got.Error, got.Data)
+		}
+		wire, err := json.Marshal(api.Result{Result: got.Data})
+		if err != nil || limits.UnmarshalJSON(wire, new(api.Result)) != nil {
+			t.Errorf("a result %d deep does not pass the wire", depth)
+		}
+
+		events, err := DecodeEvents(fmt.Appendf(nil, `[{"type":"a","data":%s},{"type":"b"}]`, nested(depth-1)), EventSource{Plugin: "p", Now: time.Now()})
+		if want := map[bool]int{true: 2, false: 1}[fits]; depth < readableDepth && len(events) != want || (err == nil) != fits {
+			t.Errorf("events %d deep: %d are taken, %v", depth, len(events), err)
+		}
+		wire, err = json.Marshal(api.EventBatch{Events: events})
+		if err != nil || limits.UnmarshalJSON(wire, new(api.EventBatch)) != nil {
+			t.Errorf("events %d deep do not pass the wire", depth)
+		}
+	}
+	failed := DecodeActionResult(Response{Error: "no", Data: nested(MaxDepth + 1)})
+	if failed.Status != api.Failed || !strings.HasPrefix(failed.Error, "no; its result is too large: it nests 49 deep") {
+		t.Errorf("a failure with a deep result: %+v", failed)
+	}
+}
+
 func FuzzDecodeLine(f *testing.F) {
 	f.Add([]byte(`{"action": "get_info", "success": true, "data": {"id": "a", "protocol": 2, "interval": 5}}`))
 	f.Add([]byte(`{"success": false, "error": {"message": 3}, "result": {"id": 1, "status": "ok", "data": 2}}`))

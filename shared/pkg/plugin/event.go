@@ -54,7 +54,7 @@ func DecodeEvents(data json.RawMessage, from EventSource) ([]api.Event, error) {
 	}
 	items := []json.RawMessage{data}
 	if bytes.TrimSpace(data)[0] == '[' {
-		if err := limits.UnmarshalJSON(data, &items); err != nil {
+		if err := json.Unmarshal(data, &items); err != nil { // each is bounded below
 			return nil, fmt.Errorf("events: %w", err)
 		}
 	}
@@ -78,6 +78,9 @@ func DecodeEvents(data json.RawMessage, from EventSource) ([]api.Event, error) {
 }
 
 func decodeEvent(raw json.RawMessage, from EventSource) (api.Event, error) {
+	if err := checkDepth(raw); err != nil {
+		return api.Event{}, err
+	}
 	var fields map[string]json.RawMessage
 	if err := limits.UnmarshalJSON(raw, &fields); err != nil {
 		return api.Event{}, fmt.Errorf("must be an object: %w", err)
