@@ -47,6 +47,8 @@ type Options struct {
 	Hosts       []string         // DNS names and IP addresses of the server's certificate
 	Lifetime    time.Duration    // of agents' and server certificates; 0: DefaultLifetime
 	Now         func() time.Time // nil: time.Now
+	// MayMake is asked before a CA is made, and its error is why none may be; nil: one may.
+	MayMake func() error
 }
 
 // Authority signs certificates with the active one of its CAs.

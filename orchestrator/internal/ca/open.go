@@ -56,8 +56,8 @@ func Open(dir string, o Options) (*Authority, error) {
 // openFirst opens the CA of a directory in which none was ever rotated, and makes it when
 // there is none.
 func openFirst(dir string, o Options) (*set, error) {
-	keyFile, certFile := filepath.Join(dir, firstKey), filepath.Join(dir, bundleFile)
-	key, err := openKey(keyFile, certFile)
+	keyFile, certFile := filepath.Join(dir, FirstKey), filepath.Join(dir, bundleFile)
+	key, err := openKey(keyFile, certFile, o.MayMake)
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +68,11 @@ func openFirst(dir string, o Options) (*set, error) {
 	if !belongs(key, cert) {
 		return nil, fmt.Errorf("%s is not the certificate of the key %s; restore both from one backup", certFile, keyFile)
 	}
-	return newSet(pki.Fingerprint(cert), nil, []authority{newAuthority(StateActive, cert.NotBefore, firstKey, cert, key)}), nil
+	return newSet(pki.Fingerprint(cert), nil, []authority{newAuthority(StateActive, cert.NotBefore, FirstKey, cert, key)}), nil
 }
 
 // openKey reads the key, or makes it when neither it nor a certificate is there.
-func openKey(keyFile, certFile string) (crypto.Signer, error) {
+func openKey(keyFile, certFile string, mayMake func() error) (crypto.Signer, error) {
 	b, err := limits.ReadFile(keyFile, maxFile)
 	if err == nil {
 		key, err := pki.ParseKey(b)
@@ -86,6 +86,11 @@ func openKey(keyFile, certFile string) (crypto.Signer, error) {
 	}
 	if _, err := os.Lstat(certFile); !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is there but its key %s is not; restore the key from a backup, or remove the certificate to make a new CA, for which every agent must be enrolled again", certFile, keyFile)
+	}
+	if mayMake != nil {
+		if err := mayMake(); err != nil {
+			return nil, err
+		}
 	}
 	key, err := pki.GenerateKey()
 	if err != nil {

@@ -40,7 +40,7 @@ func Steps() []string { return []string{StepPrepare, StepActivate, StepTaint, St
 
 // Files of a directory, see the package's documentation.
 const (
-	firstKey     = "ca.key"
+	FirstKey     = "ca.key"
 	bundleFile   = "ca.crt"
 	rotationFile = "rotation.json"
 )
@@ -253,7 +253,7 @@ func (a *Authority) store(s *set) error {
 // removeKeys removes the keys of CAs that sign no more.
 func (a *Authority) removeKeys(s *set) error {
 	found, err := filepath.Glob(filepath.Join(a.dir, "ca-*.key"))
-	for _, path := range append(found, filepath.Join(a.dir, firstKey)) {
+	for _, path := range append(found, filepath.Join(a.dir, FirstKey)) {
 		named := func(one authority) bool { return one.keyName == filepath.Base(path) }
 		if slices.ContainsFunc(s.list, named) {
 			continue

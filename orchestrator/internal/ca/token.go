@@ -43,7 +43,7 @@ type Token struct {
 // OpenTokens reads the key in the CA's directory dir, and makes it when there is none.
 func OpenTokens(dir string, a *Authority) (*Tokens, error) {
 	file := filepath.Join(dir, "jwt.key")
-	key, err := openKey(file, file)
+	key, err := openKey(file, file, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open the key of tokens: %w", err)
 	}

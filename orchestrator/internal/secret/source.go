@@ -24,6 +24,8 @@ import (
 type Options struct {
 	File    string   // made with a first key when it is not there
 	Command []string // instead of File: prints the keys, one a line, the current one first
+	// MayMake is asked before File is made, and its error is why it may not be; nil: it may.
+	MayMake func() error
 }
 
 // keyBytes is the length of a key for AES-256.
@@ -37,7 +39,7 @@ const maxFile = 16 << 10
 
 // Open reads the keys.
 func Open(o Options) (*Vault, error) {
-	var s source = &file{path: o.File}
+	var s source = &file{path: o.File, mayMake: o.MayMake}
 	if len(o.Command) > 0 {
 		s = command(o.Command)
 	}
@@ -60,8 +62,9 @@ type source interface {
 
 // file is keys in a file, base64, one a line; a line that begins with # is a comment.
 type file struct {
-	path string
-	when time.Time // of its last change that was read
+	path    string
+	mayMake func() error
+	when    time.Time // of its last change that was read
 }
 
 func (f *file) String() string { return "the key file " + f.path }
@@ -70,6 +73,11 @@ func (f *file) open() ([]key, error) {
 	ring, err := f.read()
 	if !errors.Is(err, fs.ErrNotExist) {
 		return ring, err
+	}
+	if f.mayMake != nil {
+		if err := f.mayMake(); err != nil {
+			return nil, err
+		}
 	}
 	first, err := makeKey()
 	if err != nil {

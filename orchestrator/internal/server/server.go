@@ -30,6 +30,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/retention"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/secret"
+	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/pki"
 	"github.com/stavily/agents/shared/pkg/telemetry"
@@ -112,7 +113,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.AllowJWT {
 		o.Logger.Warn("agents may come with a token instead of a certificate (--allow-jwt): whoever steals a token is that agent, and stays it by refreshing the token, until the agent is revoked")
 	}
-	vault, err := openVault(o)
+	vault, err := openVault(ctx, st, o)
 	if err != nil {
 		return err
 	}
@@ -147,13 +148,15 @@ func diskOf(o Options) (d engine.Disk) {
 }
 
 // openVault reads the keys of secrets, and makes the first one.
-func openVault(o Options) (*secret.Vault, error) {
+func openVault(ctx context.Context, st store.Store, o Options) (*secret.Vault, error) {
 	if o.SecretsKeyCommand != "" && o.SecretsKeyFile != "" {
 		return nil, errors.New("--secrets-key-file and --secrets-key-command: say one of them")
 	}
+	file := cmp.Or(o.SecretsKeyFile, filepath.Join(cmp.Or(o.SharedDir, o.DataDir), "secrets.key"))
 	return secret.Open(secret.Options{
-		File:    cmp.Or(o.SecretsKeyFile, filepath.Join(cmp.Or(o.SharedDir, o.DataDir), "secrets.key")),
+		File:    file,
 		Command: strings.Fields(o.SecretsKeyCommand),
+		MayMake: func() error { return nothingSealed(ctx, st, file) },
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,10 +18,12 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/server"
 	"github.com/stavily/agents/orchestrator/internal/server/servertest"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/pki"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -54,6 +57,50 @@ func TestStartThatCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails(t, server.Options{DataDir: file, Listen: "127.0.0.1:0"}, "data directory")
+}
+
+// TestWhatTheDatabaseNeedsIsNotMadeAnew starts where the CA or the keys of secrets are not, as
+// with a mistyped --shared-dir: new ones would lock every agent out and open no secret.
+func TestWhatTheDatabaseNeedsIsNotMadeAnew(t *testing.T) {
+	s := servertest.Start(t)
+	agent := s.Enrol(api.Sensor, "sensor-1", "a")
+	s.Do(http.MethodPut, "/api/v1/secrets/api", operatorapi.SecretRequest{Value: "a value"}, nil)
+	s.Stop()
+	o := server.Options{DataDir: s.DataDir, Listen: "127.0.0.1:0"}
+	in := func(dir string, of ...string) string { return filepath.Join(append([]string{dir}, of...)...) }
+
+	elsewhere := o
+	elsewhere.SharedDir = t.TempDir()
+	fails(t, elsewhere, in(elsewhere.SharedDir, "ca")+" has no certificate authority, and the database has enrolled agents (1)")
+	if found, err := filepath.Glob(in(elsewhere.SharedDir, "ca", "*")); err != nil || len(found) > 0 {
+		t.Errorf("it made %q, %v", found, err)
+	}
+
+	for name, says := range map[string]string{"ca": "--shared-dir", "secrets.key": "the database has secrets (1)"} {
+		lost := t.TempDir()
+		if err := os.Rename(in(s.DataDir, name), in(lost, name)); err != nil {
+			t.Fatal(err)
+		}
+		fails(t, o, in(s.DataDir, name))
+		fails(t, o, says)
+		if err := errors.Join(os.RemoveAll(in(s.DataDir, name)), os.Rename(in(lost, name), in(s.DataDir, name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Restart()
+	s.Reconnect(agent)
+
+	// A key that somebody made is what a new CA is wanted by.
+	s.Stop()
+	key, err := pki.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := pki.EncodeKey(key)
+	if err := errors.Join(err, os.RemoveAll(in(s.DataDir, "ca")), os.Mkdir(in(s.DataDir, "ca"), 0o700), os.WriteFile(in(s.DataDir, "ca", ca.FirstKey), text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
 }
 
 func TestOnlyTheOwnerMayOpenTheSocket(t *testing.T) {

@@ -51,12 +51,16 @@ func openBelongings(ctx context.Context, st store.Store, o Options, hosts []stri
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return b, fmt.Errorf("shared directory: %w", err)
 	}
-	b.authority, err = ca.Open(filepath.Join(dir, "ca"), ca.Options{TrustDomain: o.TrustDomain, Hosts: hosts, Lifetime: o.Lifetime})
+	authority := filepath.Join(dir, "ca")
+	b.authority, err = ca.Open(authority, ca.Options{
+		TrustDomain: o.TrustDomain, Hosts: hosts, Lifetime: o.Lifetime,
+		MayMake: func() error { return nobodyEnrolled(ctx, st, authority) },
+	})
 	if err != nil {
 		return b, err
 	}
 	if o.AllowJWT {
-		if b.tokens, err = ca.OpenTokens(filepath.Join(dir, "ca"), b.authority); err != nil {
+		if b.tokens, err = ca.OpenTokens(authority, b.authority); err != nil {
 			return b, err
 		}
 	}
@@ -76,6 +80,62 @@ func vouch(ctx context.Context, st store.Store, authority *ca.Authority) error {
 		err = fmt.Errorf("the servers of this database have the certificate authority %s and this one has %s: give all of them the same --shared-dir, or a copy of its directory ca", had, authority.Lineage())
 	}
 	return err
+}
+
+// nobodyEnrolled refuses to make a CA for a database whose agents have one: the directory is
+// not the one that it was in, and a new one would lock all of them out.
+func nobodyEnrolled(ctx context.Context, st store.Store, dir string) error {
+	agents, err := count(ctx, st, func(r store.Reader) (n int, err error) {
+		all, err := r.Agents()
+		for _, a := range all {
+			if a.State != store.Revoked {
+				n++
+			}
+		}
+		return n, err
+	})
+	if err != nil || agents == 0 {
+		return err
+	}
+	err = fmt.Errorf("%s has no certificate authority, and the database has enrolled agents (%d), which trust only the one that there was: "+
+		"name the directory that has it with --shared-dir, or restore %s from a backup", dir, agents, dir)
+	if _, shared := st.(store.Shared); !shared { // which would refuse another one; see vouch
+		err = fmt.Errorf("%w; where it is lost, make the key of a new one, for which every agent must be enrolled again: "+
+			"openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out %s", err, filepath.Join(dir, ca.FirstKey))
+	}
+	return err
+}
+
+// nothingSealed refuses to make a key for a database that has secrets which it would not open.
+func nothingSealed(ctx context.Context, st store.Store, file string) error {
+	secrets, err := count(ctx, st, func(r store.Reader) (n int, err error) {
+		all, err := r.Secrets()
+		for _, s := range all {
+			if !s.Deleted {
+				n++
+			}
+		}
+		return n, err
+	})
+	if err != nil || secrets == 0 {
+		return err
+	}
+	return fmt.Errorf("%s is missing, and the database has secrets (%d) that only its keys open: "+
+		"restore it from its copy, or name where it is with --secrets-key-file or --shared-dir; where it is lost, make a new one and set every secret again: "+
+		"(umask 077; openssl rand -base64 32 > %s)", file, secrets, file)
+}
+
+// count adds up what all organisations have of something.
+func count(ctx context.Context, st store.Store, of func(store.Reader) (int, error)) (sum int, err error) {
+	orgs, err := st.Orgs(ctx)
+	for _, org := range orgs {
+		err = errors.Join(err, st.Org(org).View(ctx, func(r store.Reader) error {
+			n, err := of(r)
+			sum += n
+			return err
+		}))
+	}
+	return sum, err
 }
 
 // caLook is how often a server looks at what another one that shares the directory has made
