@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/stavily/agents/internal/atomicfile"
@@ -135,7 +136,8 @@ func (r remote) client() *operatorapi.Client {
 // contextChoice is the server that a command line means; the zero choice is the local one.
 type contextChoice struct {
 	remote *remote
-	err    error // told where a server is needed
+	by     string // what named it on the command line or in the environment; "": nothing did
+	err    error  // told where a server is needed
 }
 
 // choose finds out which server is meant. A data directory that is named is meant; then a
@@ -148,6 +150,11 @@ func (o *options) choose(flags *pflag.FlagSet) error {
 	}
 	if dir || named == local || named == "" && os.Getenv(envDataDir) != "" {
 		return nil
+	}
+	if o.context != "" {
+		o.chosen.by = "--context"
+	} else if named != "" {
+		o.chosen.by = envContext
 	}
 	all, err := loadContexts()
 	if named == "" && (errors.Is(err, errNoHome) || errors.Is(err, fs.ErrPermission)) {
@@ -170,6 +177,19 @@ func (o *options) choose(flags *pflag.FlagSet) error {
 	}
 	o.chosen.remote = &r
 	return nil
+}
+
+// here lets a command that works on the data of this host refuse a context: it would read, or
+// change, another server than the one that was named.
+func here(o *options, c *cobra.Command) *cobra.Command {
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if o.chosen.by != "" {
+			return usageError{fmt.Errorf("%s works on the database of this host and not with a context: leave out %s", cmd.Name(), o.chosen.by)}
+		}
+		return run(cmd, args)
+	}
+	return c
 }
 
 func (o *options) client() *operatorapi.Client {

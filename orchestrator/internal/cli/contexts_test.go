@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -53,7 +54,11 @@ func TestContexts(t *testing.T) {
 	wants("--context prod workflows list --org other", exitUsage, "the organisation of its token")
 	wants("--context prod --data-dir /x workflows list", exitUsage, "two servers")
 	wants("--context prod workflows delete clean", exitFailed, "admin") // the token is a viewer's
+	for _, line := range []string{"fsck", "audit verify", "backup /nowhere/b", "restore /nowhere/b", "migrate", "migrate revert 1"} {
+		wants("--context prod "+line, exitUsage, "works on the database of this host and not with a context: leave out --context")
+	}
 	wants("context use prod", exitOK, "")
+	wants("fsck --data-dir "+s.DataDir, exitOK, " 0 findings")
 	wants("context list", exitOK, "*       prod")
 	wants("workflows list", exitOK, "clean")
 	wants("--context prod doctor", exitFailed, "operator")
@@ -98,5 +103,20 @@ func TestTokensGoNowhereElse(t *testing.T) {
 	defer client.Close()
 	if err := client.Do(t.Context(), "GET", "/api/v1/runs", nil, nil, nil); err == nil || asked > 0 {
 		t.Errorf("a redirect: %v, and %d requests elsewhere", err, asked)
+	}
+}
+
+// TestNoContextOfTheEnvironmentForThisHost is of commands that work on the data of this host.
+func TestNoContextOfTheEnvironmentForThisHost(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv(envContext, "prod")
+	t.Setenv(envDataDir, t.TempDir())
+	for _, args := range [][]string{{"fsck"}, {"audit", "verify"}} {
+		var errs bytes.Buffer
+		root := New()
+		root.SetErr(&errs)
+		if code := Execute(t.Context(), root, args); code != exitUsage || !strings.Contains(errs.String(), "leave out "+envContext) {
+			t.Errorf("%v: %d, %s", args, code, &errs)
+		}
 	}
 }

@@ -47,7 +47,7 @@ packages, as --shared-dir.`,
 		},
 	}
 	db.register(c.Flags())
-	c.AddCommand(revertCommand(o))
+	c.AddCommand(here(o, revertCommand(o)))
 	return c
 }
 
