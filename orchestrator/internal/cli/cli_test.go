@@ -76,6 +76,12 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"agents", "revoke", "nobody"}, exitFailed, "nobody"},
 		{[]string{"runs", "logs", "nothing"}, exitFailed, "nothing"},
 		{[]string{"runs", "retry", "nothing"}, exitFailed, "nothing"},
+		{[]string{"server", "--hostname", "a.example.com", "--hostname", "https://a"}, exitUsage, `"https://a": must be a host name or an IP address, without scheme and port`},
+		{[]string{"server", "--hostname", "a:8443"}, exitUsage, "--hostname"},
+		{[]string{"server", "--hostname", "bad host"}, exitUsage, "--hostname"},
+		{[]string{"server", "--hostname", "-a"}, exitUsage, "--hostname"},
+		{[]string{"server", "--hostname", ""}, exitUsage, "--hostname"},
+		{[]string{"server", "--hostname", "my_host-1.b.c", "--hostname", "10.0.0.5", "--hostname", "fd00::1", "--lease", "2s"}, exitUsage, "stavily: --lease"}, // the names are good
 		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "48h"}, exitFailed, "24h"},
 		{[]string{"workflows", "apply", "-f", "no-such-file"}, exitFailed, "no-such-file: no such file"},
 		{[]string{"workflows", "apply", "-f", bad}, exitFailed, bad + ":2:1: "},

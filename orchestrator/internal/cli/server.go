@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
+	"regexp"
 	"runtime"
 	"time"
 
@@ -48,7 +51,7 @@ the requests in flight, with exit code 0.`,
 			if err != nil {
 				return usageError{err}
 			}
-			if err := checkTimes(so); err != nil {
+			if err := errors.Join(checkTimes(so), checkHostnames(so.Hostnames)); err != nil {
 				return usageError{err}
 			}
 			so.DataDir, so.Logger = o.dataDir, log
@@ -105,6 +108,21 @@ func checkTimes(so server.Options) error {
 		return fmt.Errorf("--renewal-grace %s: must be from 0 to %s", so.RenewalGrace, ca.MaxLifetime)
 	case so.SlowQuery < 0:
 		return fmt.Errorf("--slow-query %s: must be 0 or more", so.SlowQuery)
+	}
+	return nil
+}
+
+// hostname is what certificates and URLs take as a name. Underscores are in names of containers.
+var hostname = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$`)
+
+// maxHostname is that of DNS, without its final dot (RFC 1035, section 2.3.4).
+const maxHostname = 253
+
+func checkHostnames(names []string) error {
+	for _, name := range names {
+		if net.ParseIP(name) == nil && (len(name) > maxHostname || !hostname.MatchString(name)) {
+			return fmt.Errorf("--hostname %.300q: must be a host name or an IP address, without scheme and port, for example orchestrator.example.com", name)
+		}
 	}
 	return nil
 }
