@@ -28,15 +28,15 @@ func agentsList(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd.OutOrStdout(), o, agents, "No agents. Enrol one with: stavily tokens create --type sensor",
+			return show(cmd.OutOrStdout(), o, agents, l.none("No agents. Enrol one with: stavily tokens create --type sensor", "agent"),
 				"ID|TYPE|STATUS|HOST|VERSION|SANDBOX|LAST SEEN|MISSING", func(a operatorapi.Agent) []string {
 					return []string{string(a.ID), string(a.Type), a.Status, a.Hostname, a.Version, sandboxLevel(a), ago(a.LastSeen), strings.Join(lacks(a), "; ")}
 				})
 		},
 	}
 	l = newLister(c, 0)
-	l.filter(c, "type", "only `sensor` or action agents")
-	l.filter(c, "status", "only agents that are: online, draining, offline, lost, quarantined or revoked")
+	l.choice(c, "type", "only `sensor` or action agents", operatorapi.AgentTypes())
+	l.choice(c, "status", "only agents that are: online, draining, offline, lost, quarantined or revoked", operatorapi.AgentStatuses())
 	l.filter(c, "tag", "only agents that have this `tag`")
 	l.filter(c, "plugin", "only agents that have the plugin of this `id`")
 	return c

@@ -43,7 +43,7 @@ func auditList(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd.OutOrStdout(), o, rows, "Nothing is on record.",
+			return show(cmd.OutOrStdout(), o, rows, l.none("Nothing is on record.", "record"),
 				"SEQ|WHEN|WHO|DID|TO|DETAIL", func(a operatorapi.Audit) []string {
 					return []string{strconv.FormatInt(a.Seq, 10), ago(a.At), a.Actor, a.Action, a.Object, a.Detail}
 				})

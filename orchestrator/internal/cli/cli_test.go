@@ -82,6 +82,10 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"server", "--hostname", "-a"}, exitUsage, "--hostname"},
 		{[]string{"server", "--hostname", ""}, exitUsage, "--hostname"},
 		{[]string{"server", "--hostname", "my_host-1.b.c", "--hostname", "10.0.0.5", "--hostname", "fd00::1", "--lease", "2s"}, exitUsage, "stavily: --lease"}, // the names are good
+		{[]string{"agents", "list", "--status", "banana"}, exitUsage, `--status "banana": must be one of online, draining, `},
+		{[]string{"agents", "list", "--type", "Sensor"}, exitUsage, "must be one of sensor, action"},
+		{[]string{"runs", "list", "--status", "Failed"}, exitUsage, "must be one of queued, running, completed, failed, cancelled, escalated"},
+		{[]string{"events", "list", "--severity", "banana"}, exitUsage, "must be one of low, medium, high, critical"},
 		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "48h"}, exitFailed, "24h"},
 		{[]string{"workflows", "apply", "-f", "no-such-file"}, exitFailed, "no-such-file: no such file"},
 		{[]string{"workflows", "apply", "-f", bad}, exitFailed, bad + ":2:1: "},
@@ -182,6 +186,10 @@ func TestOperating(t *testing.T) {
 		return stdout
 	}
 	step("runs list", "No runs.")
+	step("runs list --status failed", "No run matches.")
+	step("agents list --status lost", "No agent matches.")
+	step("events list --since 1h", "No event matches.")
+	step("audit list --action nothing", "No record matches.")
 	step("workflows apply -f "+file, "Workflow clean is now at version 1.")
 	step("workflows apply -f "+file, "unchanged at version 1")
 	step("workflows list", "NAME", "clean")

@@ -34,7 +34,7 @@ func eventsList(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd.OutOrStdout(), o, events, "No events. Sensors send one when a monitor notices something.",
+			return show(cmd.OutOrStdout(), o, events, l.none("No events. Sensors send one when a monitor notices something.", "event"),
 				"EVENT|TYPE|SEVERITY|AGENT|MONITOR|RECEIVED", func(e operatorapi.Event) []string {
 					return []string{string(e.ID), e.Type, string(e.Severity), string(e.Agent), e.Monitor, ago(e.ReceivedAt)}
 				})
@@ -43,7 +43,7 @@ func eventsList(o *options) *cobra.Command {
 	l = newLister(c, 50)
 	l.filter(c, "type", "only events of this `type`")
 	l.filter(c, "agent", "only events of the agent of this `id`")
-	l.filter(c, "severity", "only events that are: low, medium, high or critical")
+	l.choice(c, "severity", "only events that are: low, medium, high or critical", operatorapi.Severities())
 	l.time(c, "since", "only events received from this `time` on")
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "print each new one, until interrupted")
 	for _, name := range []string{"limit", "severity", "since"} {

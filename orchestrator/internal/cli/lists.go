@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,13 +15,14 @@ import (
 // lister are the flags of a command that reads a list: how much of it, and what of it.
 type lister struct {
 	limit  int
-	values map[string]*string // by the parameter of the API, which is the flag's name too
-	times  map[string]*string // of these, those that are times
+	values map[string]*string  // by the parameter of the API, which is the flag's name too
+	times  map[string]*string  // of these, those that are times
+	oneOf  map[string][]string // what some of them take, and nothing else
 }
 
 // newLister adds the flag limit; most is its default, 0 for all.
 func newLister(c *cobra.Command, most int) *lister {
-	l := &lister{values: map[string]*string{}, times: map[string]*string{}}
+	l := &lister{values: map[string]*string{}, times: map[string]*string{}, oneOf: map[string][]string{}}
 	c.Flags().IntVar(&l.limit, "limit", most, "at most this many; 0 for all")
 	return l
 }
@@ -27,6 +30,24 @@ func newLister(c *cobra.Command, most int) *lister {
 // filter adds a flag that chooses among the items.
 func (l *lister) filter(c *cobra.Command, name, about string) {
 	l.values[name] = c.Flags().String(name, "", about)
+}
+
+// choice adds a flag that chooses by one of the values that there are.
+func (l *lister) choice(c *cobra.Command, name, about string, values []string) {
+	l.filter(c, name, about)
+	l.oneOf[name] = values
+}
+
+// none is what people are told where nothing is listed: empty, unless the flags chose.
+func (l *lister) none(empty, what string) string {
+	for _, flags := range []map[string]*string{l.values, l.times} {
+		for _, value := range flags {
+			if *value != "" {
+				return "No " + what + " matches."
+			}
+		}
+	}
+	return empty
 }
 
 // time adds a flag that is a time, or how long ago that was.
@@ -38,9 +59,13 @@ func (l *lister) time(c *cobra.Command, name, about string) {
 func (l *lister) query() (url.Values, error) {
 	out := url.Values{}
 	for name, value := range l.values {
-		if *value != "" {
-			out.Set(name, *value)
+		if *value == "" {
+			continue
 		}
+		if values := l.oneOf[name]; values != nil && !slices.Contains(values, *value) {
+			return nil, usageError{fmt.Errorf("--%s %.40q: must be one of %s", name, *value, strings.Join(values, ", "))}
+		}
+		out.Set(name, *value)
 	}
 	for name, value := range l.times {
 		if *value == "" {

@@ -34,7 +34,7 @@ func runsList(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd.OutOrStdout(), o, runs, "No runs. Workflows run when an event that they name arrives.",
+			return show(cmd.OutOrStdout(), o, runs, l.none("No runs. Workflows run when an event that they name arrives.", "run"),
 				"RUN|WORKFLOW|STATUS|STARTED|TOOK|EVENT", func(r operatorapi.Run) []string {
 					return []string{string(r.ID), fmt.Sprintf("%s (%d)", r.Workflow, r.Version), r.Status, ago(r.StartedAt), took(r.StartedAt, r.FinishedAt), string(r.EventID)}
 				})
@@ -42,7 +42,7 @@ func runsList(o *options) *cobra.Command {
 	}
 	l = newLister(c, 50)
 	l.filter(c, "workflow", "only runs of the workflow of this `name`")
-	l.filter(c, "status", "only runs that are: running, completed, failed, cancelled …")
+	l.choice(c, "status", "only runs that are: queued, running, completed, failed, cancelled or escalated", operatorapi.RunStatuses())
 	l.filter(c, "event", "only runs that the event of this `id` started")
 	l.time(c, "since", "only runs made from this `time` on")
 	l.time(c, "until", "only runs made before this `time`")

@@ -128,7 +128,11 @@ func (s *schemas) operation(row route.Row, op operation) object {
 		parameters = append(parameters, object{"name": m[1], "in": "path", "required": true, "schema": object{"type": "string"}})
 	}
 	for _, p := range append(op.query, paramOrg) {
-		parameters = append(parameters, object{"name": p.name, "in": "query", "description": p.about, "schema": object{"type": p.kind}})
+		schema := object{"type": p.kind}
+		if values := op.oneOf[p.name]; values != nil {
+			schema["enum"] = values
+		}
+		parameters = append(parameters, object{"name": p.name, "in": "query", "description": p.about, "schema": schema})
 	}
 	for _, p := range op.header {
 		parameters = append(parameters, object{"name": p.name, "in": "header", "description": p.about, "schema": object{"type": p.kind}})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/route"
 	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -26,6 +27,7 @@ type operation struct {
 	tag    string
 	about  string // a sentence without its full stop
 	query  []parameter
+	oneOf  map[string][]string // of parameters that take these values alone
 	header []parameter
 	takes  any  // the zero value of the body; nil: none
 	gives  any  // the zero value of the answer; nil: 204 without a body
@@ -67,7 +69,7 @@ var operations = map[route.ID]operation{
 	route.AgentList: {tag: "agents", about: "List agents by id", query: []parameter{
 		paramEvery, paramCursor, {"type", "string", "only agents of this type"}, {"status", "string", "only agents of this status"},
 		{"tag", "string", "only agents that have this tag"}, {"plugin", "string", "only agents that have this plugin"},
-	}, gives: []Agent{}},
+	}, oneOf: map[string][]string{"type": AgentTypes(), "status": AgentStatuses()}, gives: []Agent{}},
 	route.AgentShow:    {tag: "agents", about: "Show one agent", gives: Agent{}},
 	route.AgentRevoke:  {tag: "agents", about: "Refuse an agent from now on", takes: RevokeRequest{}},
 	route.AgentApprove: {tag: "agents", about: "Let an agent in again that renewed a certificate which had ended, and waits in quarantine", takes: ApproveRequest{}},
@@ -87,7 +89,7 @@ var operations = map[route.ID]operation{
 	route.RunList: {tag: "runs", about: "List runs, newest first", query: []parameter{
 		paramLimit, paramCursor, paramSince, paramUntil, {"workflow", "string", "only runs of the workflow of this name"}, {"status", "string", "only runs of this status"},
 		{"event", "string", "only runs that events of this id started"},
-	}, gives: []Run{}},
+	}, oneOf: map[string][]string{"status": RunStatuses()}, gives: []Run{}},
 	route.RunShow:   {tag: "runs", about: "Show a run: its steps, their results and its history", gives: RunDetail{}},
 	route.RunLogs:   {tag: "runs", about: "Stream what the plugins of a run wrote", query: []parameter{paramPlace, paramFollow}, gives: Log{}, stream: true},
 	route.RunFollow: {tag: "runs", about: "Stream the history of a run until it ends", query: []parameter{paramPlace}, gives: History{}, stream: true},
@@ -95,7 +97,7 @@ var operations = map[route.ID]operation{
 	route.RunCancel: {tag: "runs", about: "Cancel a run", gives: Run{}},
 	route.EventList: {tag: "events", about: "List events, newest first", query: []parameter{
 		paramLimit, paramCursor, paramSince, paramType, paramAgent, {"severity", "string", "only events of this severity"},
-	}, gives: []Event{}},
+	}, oneOf: map[string][]string{"severity": Severities()}, gives: []Event{}},
 	route.EventFollow:  {tag: "events", about: "Stream events as they are stored", query: []parameter{paramPlace, paramType, paramAgent, {"tail", "integer", "begin with the last so many"}}, gives: Event{}, stream: true},
 	route.EventExplain: {tag: "events", about: "Say what became of an event, clause by clause; one for each agent that gave an event this id", gives: []Explanation{}},
 	route.EventReplay:  {tag: "events", about: "Say what a workflow would make of an event; nothing is executed", takes: ReplayRequest{}, gives: Evaluation{}},
@@ -145,7 +147,32 @@ type upload struct{}
 // download stands for an answer that is a file as it is, not JSON.
 type download struct{}
 
-// described refuses query parameters that a route does not have, and fails for a route that
+// AgentTypes, AgentStatuses, RunStatuses and Severities are the values by which lists are filtered.
+func AgentTypes() []string { return []string{string(api.Sensor), string(api.Action)} }
+
+// AgentStatuses are those that [Agent] has.
+func AgentStatuses() []string {
+	return []string{engine.StatusOnline, engine.StatusDraining, engine.StatusOffline, engine.StatusLost, engine.StatusQuarantined, engine.StatusRevoked}
+}
+
+// RunStatuses are those that [Run] has.
+func RunStatuses() (out []string) {
+	for _, s := range []workflow.Status{workflow.Queued, workflow.Running, workflow.Completed, workflow.Failed, workflow.Cancelled, workflow.Escalated} {
+		out = append(out, string(s))
+	}
+	return out
+}
+
+// Severities are those of events, lowest first.
+func Severities() (out []string) {
+	for _, s := range []api.Severity{api.Low, api.Medium, api.High, api.Critical} {
+		out = append(out, string(s))
+	}
+	return out
+}
+
+// described refuses query parameters that a route does not have and values that they do not
+// take, and fails for a route that
 // has no operation.
 func described(handlers map[route.ID]route.Handler) (map[route.ID]route.Handler, error) {
 	out := map[route.ID]route.Handler{}
@@ -162,6 +189,9 @@ func described(handlers map[route.ID]route.Handler) (map[route.ID]route.Handler,
 			for _, name := range slices.Sorted(maps.Keys(c.Query)) {
 				if !slices.Contains(known, name) {
 					return nil, api.Errorf(api.CodeInvalid, "Query parameter %.40q is not one of this route; it has: %s.", name, strings.Join(known, ", "))
+				}
+				if values, value := op.oneOf[name], c.Query.Get(name); values != nil && value != "" && !slices.Contains(values, value) {
+					return nil, api.Errorf(api.CodeInvalid, "Query parameter %s=%.40q: must be one of %s.", name, value, strings.Join(values, ", "))
 				}
 			}
 			return handle(ctx, c)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -155,6 +156,26 @@ func TestPagesOfAgents(t *testing.T) {
 	var all []operatorapi.Agent
 	if s.Do("GET", "/api/v1/agents", nil, &all); len(all) != 4 {
 		t.Errorf("without pages %d agents of 4 are listed", len(all))
+	}
+}
+
+// TestFiltersTakeTheirValuesAlone: a value that nothing can have is a mistake, and no empty list.
+func TestFiltersTakeTheirValuesAlone(t *testing.T) {
+	s := servertest.Start(t)
+	for path, says := range map[string]string{
+		"agents?status=banana": "online, draining, offline, lost, quarantined, revoked", "agents?status=Online": "must be one of", "agents?type=Sensor": "sensor, action",
+		"runs?status=Failed": "queued, running, completed, failed, cancelled, escalated", "events?severity=banana": "low, medium, high, critical",
+		"agents?status=": "", "agents?status=lost&type=action": "", "runs?status=escalated": "", "events?severity=low": "",
+	} {
+		resp := get(t, s, "/api/v1/"+path, nil)
+		text, err := io.ReadAll(resp.Body)
+		want := http.StatusOK
+		if says != "" {
+			want = http.StatusUnprocessableEntity
+		}
+		if err != nil || resp.StatusCode != want || !strings.Contains(string(text), says) {
+			t.Errorf("%s: %s, %s, %v; want %d and %q", path, resp.Status, text, err, want, says)
+		}
 	}
 }
 
