@@ -73,6 +73,9 @@ else; --seq prints the one of an earlier record, to compare. A server may be run
 		Example: "  stavily audit verify\n  stavily audit verify --database-file /etc/stavily/database -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cmd.Flags().Changed("seq") && seq < 1 {
+				return usageError{fmt.Errorf("--seq %d: must be the number of a record, from 1", seq)}
+			}
 			st, err := o.openStore(cmd.Context(), db)
 			if err != nil {
 				return err

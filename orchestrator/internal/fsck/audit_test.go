@@ -55,6 +55,28 @@ func TestAuditShowsChanges(t *testing.T) {
 	}
 }
 
+// What is asked for and not there is no other record's digest.
+func TestNoSuchAuditRecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stavily.db")
+	write(t, path, 3)
+	st, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	last, _, err := fsck.Audit(t.Context(), st, "o", 0)
+	if same, _, err2 := fsck.Audit(t.Context(), st, "o", last.Seq); same != last || err != nil || err2 != nil {
+		t.Errorf("the last record: %+v, %v, by its number %+v, %v", last, err, same, err2)
+	}
+	want := fmt.Sprintf("there is no record 999: the last is %d", last.Seq)
+	if trail, wrong, err := fsck.Audit(t.Context(), st, "o", 999); err == nil || err.Error() != want || len(wrong) > 0 {
+		t.Errorf("record 999: %+v, %v, %v; want %q", trail, wrong, err, want)
+	}
+	if _, _, err := fsck.Audit(t.Context(), st, "empty", 1); err == nil || !strings.Contains(err.Error(), "nothing is on record") {
+		t.Errorf("record 1 of none: %v", err)
+	}
+}
+
 // write adds records, of which some functions fail.
 func write(t *testing.T, path string, n int) {
 	t.Helper()

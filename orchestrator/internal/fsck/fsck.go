@@ -193,7 +193,7 @@ type Trail struct {
 }
 
 // Audit looks at the audit records alone, and gives the digest of one of them, or of the last
-// where seq is 0.
+// where seq is 0. That there is no such record is an error, unless something is wrong with them.
 func Audit(ctx context.Context, st store.Store, org api.OrgID, seq int64) (t Trail, wrong []Finding, err error) {
 	report := &Report{}
 	err = st.Org(org).View(ctx, func(r store.Reader) error {
@@ -209,9 +209,30 @@ func Audit(ctx context.Context, st store.Store, org api.OrgID, seq int64) (t Tra
 		if len(last) > 0 {
 			t.Seq, t.Digest = last[0].Seq, last[0].Digest()
 		}
+		if err == nil && seq > 0 && t.Seq != seq && len(report.Findings) == 0 {
+			err = noRecord(r, seq)
+		}
 		return err
 	})
 	return t, report.Findings, err
+}
+
+// noRecord says which audit records there are instead.
+func noRecord(r store.Reader, seq int64) error {
+	first, err := r.Audit(0, 1)
+	if err != nil {
+		return err
+	}
+	last, err := r.AuditBefore(0, 1)
+	switch {
+	case err != nil:
+		return err
+	case len(first) == 0 || len(last) == 0:
+		return fmt.Errorf("there is no record %d: nothing is on record", seq)
+	case seq < first[0].Seq:
+		return fmt.Errorf("there is no record %d: the first that is kept is %d", seq, first[0].Seq)
+	}
+	return fmt.Errorf("there is no record %d: the last is %d", seq, last[0].Seq)
 }
 
 // promises reads what runs wait for.
