@@ -35,6 +35,9 @@ loses the role or is removed, so does the token. It ends by itself.`,
 			if err := roleOf(r.Role); err != nil {
 				return err
 			}
+			if err := checkTTL(ttl); err != nil {
+				return err
+			}
 			r.Name, r.TTLSeconds = args[0], int64(ttl/time.Second)
 			var t operatorapi.NewAPIToken
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathAPITokens, nil, r, &t); err != nil {

@@ -35,6 +35,9 @@ that id that is already enrolled with another key.`,
 			if r.AgentType.Validate() != nil {
 				return usageError{fmt.Errorf("--type %q: must be sensor or action", r.AgentType)}
 			}
+			if err := checkTTL(ttl); err != nil {
+				return err
+			}
 			r.TTLSeconds = int(ttl / time.Second)
 			var t operatorapi.NewToken
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathTokens, nil, r, &t); err != nil {
@@ -56,6 +59,14 @@ that id that is already enrolled with another key.`,
 	f.StringVar(&r.Note, "note", "", "shown in the list of tokens")
 	f.BoolVar(&r.JWT, "jwt", false, "make no enrolment token but the one that this agent comes with instead of a certificate; the server needs --allow-jwt")
 	return c
+}
+
+// checkTTL refuses what the server, which is told whole seconds, would take for its default.
+func checkTTL(ttl time.Duration) error {
+	if ttl < time.Second {
+		return usageError{fmt.Errorf("--ttl %s: must be at least 1s; leave it out for the default", ttl)}
+	}
+	return nil
 }
 
 // showJWT prints the token alone on its line, the CA, and where both belong.
