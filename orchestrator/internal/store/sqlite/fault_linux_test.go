@@ -112,7 +112,31 @@ func commitUntilTheDiskIsFull(dir string) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
+	if err := fill(ballast); err != nil {
+		return err
+	}
+	if s, err := Open(ctx, filepath.Join(dir, "stavily.db")); err == nil || !strings.Contains(err.Error(), "the disk of "+dir+" is full: free some") {
+		return fmt.Errorf("open on the full disk = %v, %w", s != nil, err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		return err
+	}
 	return printNotes(filepath.Join(dir, "stavily.db"))
+}
+
+// fill writes a file until there is no space left.
+func fill(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 1<<10))
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		return errors.Join(err, f.Close())
+	}
+	return f.Close()
 }
 
 // printNotes prints what is really there, after a line of its own.

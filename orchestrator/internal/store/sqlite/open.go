@@ -60,6 +60,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 // OpenWatched is [Open] of a store that tells of slow statements.
 func OpenWatched(ctx context.Context, path string, watch sqlstore.Watch) (*Store, error) {
 	s, err := open(ctx, path, watch)
+	if full(err) {
+		err = fmt.Errorf("the disk of %s is full: free some MiB there, for example of old backups or of the archive, and start again: %w", filepath.Dir(path), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}

@@ -150,12 +150,27 @@ func (s *session) Query(st sqlstore.Statement, row func(sqlstore.Scanner) error,
 // back whole (https://www.sqlite.org/lang_transaction.html, "Response To Errors"), and what
 // came then would be committed one by one: so nothing may come.
 func (s *session) fail(err error) error {
-	var e *sqlite.Error
-	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_FULL {
+	if full(err) {
 		err = fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
 	s.broken = err
 	return err
+}
+
+// full reports whether an error of SQLite is for want of space. For its files besides the
+// database it says that it cannot give the one that is shared memory its size.
+func full(err error) bool {
+	c := code(err)
+	return c == sqlite3.SQLITE_FULL || c == sqlite3.SQLITE_IOERR_SHMSIZE
+}
+
+// code is that of an error of SQLite; 0 of another.
+func code(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code()
+	}
+	return 0
 }
 
 // Failure is what broke the transaction, if something did, and forgets it.
@@ -182,25 +197,25 @@ func (s *session) RollbackTo() error {
 }
 
 // Commit makes the transaction durable. After a failure for want of space SQLite has rolled
-// back; after any other it cannot be known what a restart would find.
+// back; after any other it cannot be known what a restart would find: also for want of space
+// in shared memory, which grows when the commit is in the WAL already.
 func (s *session) Commit() error {
 	err := s.exec(commit)
 	if err == nil {
 		return nil
 	}
 	undone := s.Rollback()
-	if errors.Is(err, store.ErrFull) && undone == nil {
+	if code(err) == sqlite3.SQLITE_FULL && undone == nil {
 		return err
 	}
-	return fmt.Errorf("%w: %w", store.ErrUnknownOutcome, errors.Join(err, undone))
+	return fmt.Errorf("%w: %v", store.ErrUnknownOutcome, errors.Join(err, undone)) // and not ErrFull, which says that nothing was changed
 }
 
 // Rollback ends the transaction, if there still is one, and makes the session usable.
 func (s *session) Rollback() error {
 	s.broken = nil
 	_, err := s.control[rollback].ExecContext(s.ctx, nil)
-	var e *sqlite.Error
-	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_ERROR {
+	if code(err) == sqlite3.SQLITE_ERROR {
 		return nil // "no transaction is active": SQLite was first
 	}
 	return err
