@@ -31,6 +31,9 @@ var baseTree = []struct {
 // stateDir is where the agent keeps what it must remember, below the base directory.
 var stateDir = filepath.Join("data", "state")
 
+// lockName is the file in it that keeps a second process out; it stays when the first ends.
+const lockName = "lock"
+
 // dirMode is the mode of the base directory and everything that the agent makes
 // in it (R123).
 const dirMode = 0o700
@@ -105,7 +108,7 @@ func openBase(dir string) (release func() error, err error) {
 	if err := makeBase(dir); err != nil {
 		return nil, err
 	}
-	return lockfile.Lock(filepath.Join(dir, stateDir, "lock"))
+	return lockfile.Lock(filepath.Join(dir, stateDir, lockName))
 }
 
 // The private directories of plugin processes stand in tmp, under names that nothing

@@ -172,6 +172,9 @@ func TestRunWithoutACertificate(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("run = %v, want nil when it is asked to end", err)
 	}
+	if _, _, err := command(t, role, "status", "--config", file); err == nil || !strings.Contains(err.Error(), "no agent runs here") {
+		t.Errorf("status after the agent has ended: %v", err)
+	}
 	select {
 	case <-asked:
 		t.Error("the role's components were made without a certificate")

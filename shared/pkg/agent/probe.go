@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/stavily/agents/internal/limits"
@@ -25,7 +27,7 @@ const (
 func askHealth(ctx context.Context, addrFile, path string, out io.Writer) error {
 	addr, err := limits.ReadFile(addrFile, maxAddrFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: no agent has run here yet (%s is missing)", errUnhealthy, addrFile)
+		return fmt.Errorf("%w: %s (%s is missing)", errUnhealthy, nobody(addrFile), addrFile)
 	}
 	if err != nil {
 		return err
@@ -54,6 +56,14 @@ func askHealth(ctx context.Context, addrFile, path string, out io.Writer) error 
 		return fmt.Errorf("%w: %s", errUnhealthy, resp.Status)
 	}
 	return nil
+}
+
+// nobody says why there is no address: an agent that stops takes it away and leaves its lock.
+func nobody(addrFile string) string {
+	if _, err := os.Stat(filepath.Join(filepath.Dir(addrFile), lockName)); err == nil {
+		return "no agent runs here: start it"
+	}
+	return "no agent has run here yet"
 }
 
 // reachable turns the address of every interface into the local one.
