@@ -2,6 +2,7 @@ package kit
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,6 +124,20 @@ configuration:
 	}
 	if _, err := command(t, "plugin", "validate", t.TempDir()); err == nil || !strings.Contains(err.Error(), "plugin.yaml") {
 		t.Errorf("an empty directory: %v", err)
+	}
+}
+
+// What is wrong with a manifest is all that is said of a plugin that has no Python.
+func TestValidateWithoutPython(t *testing.T) {
+	dir := pluginDir(t, map[string]string{"plugin.yaml": "type: sensor\nruntime: {type: bash, entry_point: main.sh, contract: stdio}\n", "main.sh": "#!/bin/sh\n"})
+	manifest := filepath.Join(dir, "plugin.yaml")
+	text, err := os.ReadFile(manifest)
+	if err := errors.Join(err, os.WriteFile(manifest, []byte(strings.Replace(string(text), "version: 1.0.0", "version: one", 1)), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	v, err := validate(t.Context(), dir, python())
+	if err != nil || v.Valid || len(v.Mistakes) != 1 || !strings.Contains(v.Mistakes[0].String(), "version") || len(v.Warnings) > 0 {
+		t.Errorf("%+v, %v; want the version alone", v, err)
 	}
 }
 

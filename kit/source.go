@@ -124,7 +124,7 @@ func (l *look) source(ctx context.Context, p *plugin.Plugin, python string) erro
 		return fmt.Errorf("there is no Python here")
 	}
 	files, err := sources(p)
-	if err != nil {
+	if err != nil || len(files) == 0 {
 		return err
 	}
 	asked, err := json.Marshal(map[string]any{"files": files, "configuration": keysOf(p.Configuration), "parameters": keysOf(p.Parameters)})
