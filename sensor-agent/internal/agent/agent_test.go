@@ -216,6 +216,30 @@ serve(look)
 	}
 }
 
+// An answer that came just before the process ended counts, with all its events.
+func TestEventsOfALastAnswer(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	install(t, o, map[string]string{"last": `
+def look(n):
+    if there("looked"):
+        return event("after")
+    mark("looked", n)
+    data = [event("last.%d" % i, text="x" * 1500) for i in range(500)]
+    os.write(1, (json.dumps({"action": "detect_triggers", "success": True, "data": data}) + "\n").encode())
+    os._exit(0)
+serve(look)
+`}, "").start()
+	o.await("after")
+	n := 0
+	for _, kind := range o.types() {
+		if strings.HasPrefix(kind, "last.") {
+			n++
+		}
+	}
+	same(t, "events of the answer", 500, n)
+}
+
 // A full spool holds the plugin up, says so, keeps room for what is critical, and
 // nothing of what was detected is lost.
 func TestAFullSpool(t *testing.T) {

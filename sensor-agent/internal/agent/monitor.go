@@ -241,9 +241,9 @@ func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 	defer cancel()
 	m.beginLook()
 	events, err := s.Detect(looking)
-	if s.Err() != nil {
-		m.endLook(s.Err())
-		return s.Err()
+	if ended := s.Err(); ended != nil && errors.Is(err, ended) { // before it answered: what an answer brought is kept
+		m.endLook(ended)
+		return ended
 	}
 	for _, e := range events { // beside ones that cannot be read there may be good ones
 		err = errors.Join(err, m.keep(ctx, e))
@@ -256,11 +256,11 @@ func (m *monitor) once(ctx context.Context, s *agent.Session) error {
 		m.looked(time.Now())
 		m.rt.Health.Clear(m.condition())
 		m.say("")
-		return nil
+		return s.Err()
 	}
 	if m.say(err.Error()) { // once per reason
 		m.rt.Log.Warn("monitor failed to look", telemetry.KeyMonitor, m.settings.Name, telemetry.KeyError, err)
 	}
 	m.rt.Health.Set(m.condition(), agent.Degraded, false, "monitor "+m.settings.Name+": "+err.Error(), "see logs/plugins/"+string(m.plugin.ID)+".log")
-	return nil
+	return s.Err()
 }
