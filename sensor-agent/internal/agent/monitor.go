@@ -161,15 +161,23 @@ func (m *monitor) accept(ctx context.Context, e api.Event) (api.EventID, error) 
 	return m.out.accept(ctx, e)
 }
 
-// keep takes an event that the plugin will not tell again: a full spool blocks the
+// keepAgain is how soon an event is offered once more that could not be stored.
+const keepAgain = time.Second
+
+// keep takes an event that the plugin will not tell again: a full spool or disk blocks the
 // monitor until there is room or it ends.
 func (m *monitor) keep(ctx context.Context, e api.Event) error {
 	for {
 		_, err := m.accept(ctx, e)
-		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		if _, later := errors.AsType[*notStored](err); !later || ctx.Err() != nil {
 			return err
 		}
 		m.say(err.Error())
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(keepAgain):
+		}
 	}
 }
 

@@ -92,8 +92,13 @@ func (o *outbox) stats() (s agent.SpoolStats) {
 // variable for tests, set before anything runs.
 var acceptLimit = 30 * time.Second
 
-// accept gives an event its id and returns once it is on disk. After acceptLimit
-// without room the error wraps context.DeadlineExceeded.
+// notStored is why an event is not on disk that may well be stored later.
+type notStored struct{ error }
+
+func (n *notStored) Unwrap() error { return n.error }
+
+// accept gives an event its id and returns once it is on disk. Where the spool or the disk has
+// no room, the spool's for acceptLimit, the error is a *notStored.
 func (o *outbox) accept(ctx context.Context, e api.Event) (id api.EventID, err error) {
 	e.ID = api.EventID(ulid.Make().String())
 	span := o.emitting(&e)
@@ -120,13 +125,17 @@ func (o *outbox) accept(ctx context.Context, e api.Event) (id api.EventID, err e
 	return e.ID, nil
 }
 
-// store makes an event durable. The last of the disk is for critical ones.
+// store makes an event durable. The last of the disk is for critical ones. An error that would
+// be the same at any other time is no *notStored.
 func (o *outbox) store(ctx context.Context, payload []byte, critical bool) error {
 	if err := o.rt.Room(); err != nil && !critical {
-		return err
+		return &notStored{err}
 	}
 	_, err := o.spool.Append(ctx, payload, critical)
-	return err
+	if err == nil || errors.Is(err, agent.ErrBroken) || errors.Is(err, agent.ErrTooLarge) {
+		return err
+	}
+	return &notStored{err}
 }
 
 // deliver sends what waits, in order, until ctx ends.

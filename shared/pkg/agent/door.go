@@ -16,7 +16,7 @@ import (
 // written what it was given. The agent must end (Runtime.Fail) and recover by reopening.
 var ErrBroken = wal.ErrBroken
 
-// ErrTooLarge is wrapped by an error of a journal that never takes a record of that size.
+// ErrTooLarge is wrapped by an error of a journal or a spool that never takes a record of that size.
 var ErrTooLarge = limits.ErrTooLarge
 
 // What roles use of shared/internal, under one roof.
