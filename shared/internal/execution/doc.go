@@ -23,8 +23,9 @@
 // # Invariants
 //
 //   - Every method returns after its record is durable (wal, fsync).
-//   - An attempt that may have run is Seen for the retention, 30 days, so that an
-//     orchestrator that was restored from a backup cannot have it run again. At most
+//   - An attempt that may have run is Seen for the retention, 30 days in which the journal
+//     is open, so that an orchestrator that was restored from a backup cannot have it run
+//     again. The clock on the wall, which may jump by years, has no part in that. At most
 //     [maxRemembered] attempts are remembered; the oldest go first. One that was
 //     reported without having run may be accepted again, under a new lease. One that may
 //     have run is told as that under the new lease: what was told under the old one was

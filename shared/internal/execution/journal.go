@@ -17,7 +17,7 @@ import (
 
 // Options of a journal. The zero value is usable.
 type Options struct {
-	Retention time.Duration    // how long reported attempts are remembered; 0: 30 days
+	Retention time.Duration    // how long reported attempts are remembered, in time that the journal is open; 0: 30 days
 	Now       func() time.Time // nil: time.Now
 }
 
@@ -40,11 +40,13 @@ const (
 type Journal struct {
 	retention time.Duration
 	now       func() time.Time
+	opened    time.Time // for its monotonic part
 	log       *wal.Log
 
 	mu      sync.Mutex // guards the fields below, and keeps records in the order of their effects
 	entries map[Key]Entry
 	waiting map[Key]struct{} // those whose results wait: few of up to maxRemembered
+	before  time.Duration    // that the journal had been open when it was opened, as its records say
 	live    int64            // size of the log after it was last written anew
 	counts  Account
 
@@ -55,7 +57,7 @@ type Journal struct {
 // former process left open: those attempts are then Unreported as interrupted.
 // damage says what could not be read back, for people; it is empty when all could.
 func Open(dir string, o Options) (j *Journal, damage string, err error) {
-	j = &Journal{retention: cmp.Or(o.Retention, defaultRetention), now: o.Now, entries: map[Key]Entry{}, waiting: map[Key]struct{}{}}
+	j = &Journal{retention: cmp.Or(o.Retention, defaultRetention), now: o.Now, opened: time.Now(), entries: map[Key]Entry{}, waiting: map[Key]struct{}{}}
 	if j.now == nil {
 		j.now = time.Now
 	}
@@ -110,6 +112,7 @@ func (j *Journal) take(e Entry) (whole bool) {
 	if e.ID.Validate() != nil || !slices.Contains([]Phase{Accepted, Started, Ended, Reported}, e.Phase) {
 		return false
 	}
+	j.before = max(j.before, e.Lived)
 	whole = true
 	if e.Phase != Reported {
 		old := j.entries[e.Key]
@@ -220,6 +223,7 @@ func (j *Journal) step(key Key, in Input) error {
 	if err != nil {
 		return err
 	}
+	next.Lived = j.lived()
 	record := next
 	if old.Instruction != nil { // the record of Accept or Again brought it
 		record.Instruction = nil
@@ -310,20 +314,27 @@ func (j *Journal) rewrite() error {
 	return j.append(group)
 }
 
-// forget drops reported attempts beyond the retention and the bound.
+// lived is how long the journal has been open, over all processes: their monotonic clocks, as far
+// as records came after.
+func (j *Journal) lived() time.Duration { return j.before + time.Since(j.opened) }
+
+// forget drops reported attempts beyond the retention and the bound. Their age is what the
+// journal has lived since: a host that boots in 1970, or ten years ahead, and is put right later
+// makes it forget nothing, and what it was told meanwhile is as old as it is. Time in which no
+// agent ran does not count, so that some are remembered for longer.
 func (j *Journal) forget() {
 	var reported []Entry
 	for key, e := range j.entries {
 		switch {
 		case e.Phase != Reported:
-		case j.now().Sub(e.At) > j.retention:
+		case j.lived()-e.Lived > j.retention:
 			delete(j.entries, key)
 		default:
 			reported = append(reported, e)
 		}
 	}
 	if over := len(reported) - maxRemembered; over > 0 {
-		slices.SortFunc(reported, func(a, b Entry) int { return a.At.Compare(b.At) })
+		slices.SortFunc(reported, func(a, b Entry) int { return cmp.Or(cmp.Compare(a.Lived, b.Lived), a.At.Compare(b.At)) })
 		for _, e := range reported[:over] {
 			delete(j.entries, e.Key)
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -139,34 +140,67 @@ func TestAnAttemptThatDidNotRunIsTakenAgain(t *testing.T) {
 	}
 }
 
+// run takes an attempt through its life.
+func run(t *testing.T, j *Journal, id string, r api.Result) {
+	t.Helper()
+	must(t, j.Accept(instruction(id, 1)))
+	must(t, j.Starting(api.InstructionID(id), 1))
+	must(t, j.Ended(api.InstructionID(id), 1, r))
+	must(t, j.Reported(api.InstructionID(id), 1))
+}
+
 func TestRetentionAndCompaction(t *testing.T) {
-	dir, now := t.TempDir(), time.Unix(1e9, 0)
-	clock := Options{Retention: time.Hour, Now: func() time.Time { return now }}
-	j := open(t, dir, clock)
-	must(t, j.Accept(instruction("open", 1)))
-	big := completed()
-	big.ErrorMessage = strings.Repeat("x", 200<<10)
-	for n := range 60 { // 12 MB: more than compactAbove
-		id := fmt.Sprintf("i%d", n)
-		must(t, j.Accept(instruction(id, 1)))
-		must(t, j.Starting(api.InstructionID(id), 1))
-		must(t, j.Ended(api.InstructionID(id), 1, big))
-		must(t, j.Reported(api.InstructionID(id), 1))
-	}
-	if size := j.log.Size(); size > 2*compactAbove {
-		t.Errorf("the log has %d bytes though nearly nothing in it is needed", size)
-	}
-	if !j.Seen("i0", 1) {
-		t.Error("forgotten within the retention")
-	}
-	must(t, j.Close())
-	now = now.Add(2 * time.Hour)
-	j = open(t, dir, clock)
-	if j.Seen("i0", 1) {
-		t.Error("remembered beyond the retention")
-	}
-	if diff := cmp.Diff(map[string]string{"open/1": `interrupted{"started":false}`}, summary(j)); diff != "" {
-		t.Errorf("what waits (-want +got):\n%s", diff)
+	synctest.Test(t, func(t *testing.T) {
+		dir, hour := t.TempDir(), Options{Retention: time.Hour}
+		j := open(t, dir, hour)
+		must(t, j.Accept(instruction("open", 1)))
+		big := completed()
+		big.ErrorMessage = strings.Repeat("x", 200<<10)
+		for n := range 60 { // 12 MB: more than compactAbove
+			run(t, j, fmt.Sprintf("i%d", n), big)
+		}
+		if size := j.log.Size(); size > 2*compactAbove {
+			t.Errorf("the log has %d bytes though nearly nothing in it is needed", size)
+		}
+		for range 3 { // each opening lives on where the one before ended
+			if !j.Seen("i0", 1) {
+				t.Error("forgotten within the retention")
+			}
+			time.Sleep(25 * time.Minute)
+			must(t, j.Accept(instruction(time.Now().Format("150405"), 1)))
+			must(t, j.Close())
+			j = open(t, dir, hour)
+		}
+		if j.Seen("i0", 1) {
+			t.Error("remembered beyond the retention")
+		}
+		if got := summary(j)["open/1"]; got != `interrupted{"started":false}` {
+			t.Errorf("what waits is %q", got)
+		}
+	})
+}
+
+// A clock that is wrong while the agent starts, and is put right later, makes it forget nothing (G7).
+func TestAClockThatJumps(t *testing.T) {
+	for _, years := range []int{10, -10, -56} {
+		t.Run(fmt.Sprint(years), func(t *testing.T) {
+			dir, now := t.TempDir(), time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+			clock := Options{Now: func() time.Time { return now }}
+			j := open(t, dir, clock)
+			run(t, j, "before", completed())
+			must(t, j.Close())
+			now = now.AddDate(years, 0, 0)
+			j = open(t, dir, clock)
+			run(t, j, "meanwhile", completed())
+			must(t, j.Close())
+			now = now.AddDate(-years, 0, 0).Add(time.Minute)
+			j = open(t, dir, clock)
+			for _, id := range []api.InstructionID{"before", "meanwhile"} {
+				if !j.Seen(id, 1) {
+					t.Errorf("%s is forgotten and may run again", id)
+				}
+			}
+		})
 	}
 }
 

@@ -29,8 +29,9 @@ type Key struct {
 type Entry struct {
 	Key
 	Phase       Phase            `json:"phase"`
-	Ran         bool             `json:"ran,omitempty"` // the plugin may have been started
-	At          time.Time        `json:"at"`            // of the latest change
+	Ran         bool             `json:"ran,omitempty"`   // the plugin may have been started
+	At          time.Time        `json:"at"`              // of the latest change
+	Lived       time.Duration    `json:"lived,omitempty"` // how long the journal had been open at it
 	Instruction *api.Instruction `json:"instruction,omitempty"`
 	Result      *api.Result      `json:"result,omitempty"`
 }
