@@ -1,4 +1,4 @@
-// Package diskspace tells how much room a file system has.
+// Package diskspace tells how much room a file system has, and which errors say that there is none.
 //
 // It owns the question to the kernel, which is another one on each system, and nothing of
 // what is too little: agents decide that before they take work (G6), and the server when

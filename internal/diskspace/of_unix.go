@@ -2,7 +2,11 @@
 
 package diskspace
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // Of tells what ordinary users may still store on the file system of a path, and how
 // much it has in all.
@@ -13,3 +17,6 @@ func Of(path string) (free, total int64, err error) {
 	}
 	return int64(st.Bavail) * int64(st.Bsize), int64(st.Blocks) * int64(st.Bsize), nil
 }
+
+// Full reports whether an error says that there is no room.
+func Full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

@@ -1,6 +1,10 @@
 package diskspace
 
-import "golang.org/x/sys/windows"
+import (
+	"errors"
+
+	"golang.org/x/sys/windows"
+)
 
 // Of tells what this user may still store on the volume of a path, and how much it has
 // in all.
@@ -14,4 +18,9 @@ func Of(path string) (free, total int64, err error) {
 		return 0, 0, err
 	}
 	return int64(left), int64(all), nil
+}
+
+// Full reports whether an error says that there is no room.
+func Full(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) || errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
 }

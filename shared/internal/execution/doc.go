@@ -37,7 +37,8 @@
 //
 // The journal may be used concurrently; what it knows changes only after the record is
 // durable. When a write fails the method returns the error and nothing has changed;
-// the caller must not go on with what it wanted to record.
+// the caller must not go on with what it wanted to record. Only what a restart ends may be
+// told without a record, where the disk is full: the next restart says the same.
 //
 // # How to debug it
 //

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stavily/agents/internal/diskspace"
 	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/internal/wal"
@@ -55,7 +56,8 @@ type Journal struct {
 
 // Open reads the journal in dir, which is made when it is missing, and ends what a
 // former process left open: those attempts are then Unreported as interrupted.
-// damage says what could not be read back, for people; it is empty when all could.
+// damage says what could not be read back, for people; it is empty when all could. A disk
+// without room is no error: the journal says what it would say, and is written later.
 func Open(dir string, o Options) (j *Journal, damage string, err error) {
 	j = &Journal{retention: cmp.Or(o.Retention, defaultRetention), now: o.Now, opened: time.Now(), entries: map[Key]Entry{}, waiting: map[Key]struct{}{}}
 	if j.now == nil {
@@ -139,6 +141,9 @@ func (j *Journal) put(key Key, e Entry) {
 	}
 }
 
+// restart ends what a former process left open, and writes the log anew. A disk without room is
+// no error: what this process ends and cannot record the next one ends in the same way, and the
+// log is written anew when there is room.
 func (j *Journal) restart(damaged bool) error {
 	for _, key := range slices.Collect(maps.Keys(j.entries)) {
 		if p := j.entries[key].Phase; p != Accepted && p != Started {
@@ -150,7 +155,12 @@ func (j *Journal) restart(damaged bool) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.compact()
+	err := j.compact()
+	if diskspace.Full(err) && !errors.Is(err, wal.ErrBroken) {
+		j.tidyFrom = j.now().Add(tidyAgain)
+		return nil
+	}
+	return err
 }
 
 // Accept records an offer before it is claimed.
@@ -231,6 +241,9 @@ func (j *Journal) step(key Key, in Input) error {
 	err = failpoint.At("journal.before", string(next.Phase))
 	if err == nil {
 		err = j.append([]Entry{record})
+	}
+	if _, restarts := in.(Restart); restarts && diskspace.Full(err) && !errors.Is(err, wal.ErrBroken) {
+		err = nil
 	}
 	if err != nil {
 		return fmt.Errorf("journal attempt %d of instruction %s as %s: %w", key.Attempt, key.ID, next.Phase, err)
