@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,6 +78,49 @@ func TestOnAFullDiskNothingIsTaken(t *testing.T) {
 	o.offer(order("one", "quick"))
 	await(t, "its result once there is room", func() bool { return len(o.of(result, "one")) > 0 })
 	if got := o.of(result, "one")[0].Result.Status; got != api.Completed {
+		t.Errorf("it ended as %s", got)
+	}
+}
+
+// An agent that is started without a byte left on its disk stays up, beats and says so, keeps what
+// it was, and works when there is room (G6).
+func TestStartOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "")
+	r.onSmallDisk()
+	r.start()
+	o.offer(order("one", "quick"))
+	await(t, "its result", func() bool { return len(o.of(result, "one")) > 0 })
+	r.kill()
+	ballast := filepath.Join(r.base, "ballast")
+	file, err := os.Create(ballast)
+	for piece := make([]byte, 4096); err == nil; {
+		_, err = file.Write(piece)
+	}
+	if file.Close(); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	for range 2 {
+		beats := len(o.heartbeats())
+		r.start()
+		await(t, "a heartbeat that tells of the disk", func() bool {
+			select {
+			case <-r.done:
+				t.Fatalf("the agent ended with code %d", r.cmd.ProcessState.ExitCode())
+			default:
+			}
+			return slices.ContainsFunc(o.heartbeats()[beats:], func(h api.Heartbeat) bool {
+				return slices.ContainsFunc(h.Health.Conditions, func(c api.Condition) bool { return c.Name == "disk" })
+			})
+		})
+		r.kill()
+	}
+	r.start()
+	freeDisk(t, ballast)
+	o.offer(order("two", "quick"))
+	await(t, "a result once there is room", func() bool { return len(o.of(result, "two")) > 0 })
+	if got := o.of(result, "two")[0].Result.Status; got != api.Completed {
 		t.Errorf("it ended as %s", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -260,6 +261,13 @@ func (o *orchestrator) await(kind string, id api.InstructionID, n int) []seen {
 	o.t.Helper()
 	o.until(fmt.Sprintf("%s %d of %s", kind, n, id), func() bool { return len(o.of(kind, id)) >= n })
 	return o.of(kind, id)
+}
+
+// heartbeats are those that came, the first first.
+func (o *orchestrator) heartbeats() []api.Heartbeat {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.beats)
 }
 
 // lastBeat is the newest heartbeat, or none of anything before the first. It needs mu.

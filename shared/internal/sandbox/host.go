@@ -12,9 +12,11 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/stavily/agents/internal/atomicfile"
+	"github.com/stavily/agents/internal/diskspace"
 	"github.com/stavily/agents/internal/limits"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -33,8 +35,8 @@ const probeLimit = 10 * time.Second
 
 // Probe finds the highest level that this host really gives: at each, from the top, it
 // starts a probe that tries what must work and what must be refused, and takes the
-// first at which all comes out as it must. An error means that not even an unconfined
-// process could be started.
+// first at which all comes out as it must. Without a host the error means that not even an
+// unconfined process could be started, or that there is no room to try (diskspace.Full).
 func Probe(ctx context.Context, o ProbeOptions) (*Host, error) {
 	key := o.key()
 	if h := cached(o.Cache, key); h != nil && o.holds(ctx, h) {
@@ -135,13 +137,32 @@ type bait struct {
 // for the longest name below it: /probe-1234567890/agent/s.
 const maxBaitDir = 103 - 25
 
+// baitRoom is far more than a self-test writes. With less of the disk a trial could fail for want
+// of room, and a level be held to be out of reach that this host gives.
+const baitRoom = 1 << 20
+
+// openBait lays the bait below dir or, where that has no room, in memory: an agent that is started
+// while its disk is full is tested all the same. What is tried is the same at either place.
 func openBait(dir string) (*bait, error) {
+	b, err := layBait(dir)
+	if diskspace.Full(err) && spareDir != "" {
+		if spare, failed := layBait(spareDir); failed == nil {
+			return spare, nil
+		}
+	}
+	return b, err
+}
+
+func layBait(dir string) (*bait, error) {
 	dir, err := filepath.EvalSymlinks(dir)
 	if err == nil && len(dir) > maxBaitDir {
 		dir, err = filepath.EvalSymlinks(os.TempDir())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("prepare the sandbox's self-test: %w", err)
+	}
+	if free, total, err := diskspace.Of(dir); err == nil && total > 0 && free < baitRoom {
+		return nil, fmt.Errorf("prepare the sandbox's self-test: %s has %d bytes left: %w", dir, free, syscall.ENOSPC)
 	}
 	if dir, err = os.MkdirTemp(dir, "probe-"); err != nil {
 		return nil, fmt.Errorf("prepare the sandbox's self-test: %w", err)

@@ -11,6 +11,9 @@ import (
 	"github.com/stavily/agents/shared/internal/seatbelt"
 )
 
+// spareDir would be in memory, which has no directory here.
+const spareDir = ""
+
 // key names everything that a result depends on: the system, this program, and its
 // rights.
 func (o ProbeOptions) key() string {

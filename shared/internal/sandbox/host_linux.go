@@ -14,6 +14,9 @@ import (
 	"github.com/stavily/agents/shared/internal/broker"
 )
 
+// spareDir is in memory.
+const spareDir = "/dev/shm"
+
 // key names everything that a result depends on: the kernel and what it was told, this
 // program, and its rights.
 func (o ProbeOptions) key() string {

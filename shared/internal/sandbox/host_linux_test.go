@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stavily/agents/internal/diskspace"
 )
 
 // Every level that this kernel can give passes its self-test, and a lower one is taken
@@ -34,6 +38,35 @@ func TestProbeInALongDirectory(t *testing.T) {
 		h, err := Probe(t.Context(), ProbeOptions{Highest: Limited, Dir: dir})
 		if err != nil || h.Level != Limited {
 			t.Errorf("a directory of %d bytes: %+v, %v", len(dir), h, err)
+		}
+	}
+}
+
+// An agent is started while its disk is full: each level is found as with room.
+func TestProbeOnAFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a disk of its own takes root")
+	}
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=4m,mode=700"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	file, err := os.Create(filepath.Join(disk, "ballast"))
+	for piece := make([]byte, 4096); err == nil; {
+		_, err = file.Write(piece)
+	}
+	if file.Close(); !diskspace.Full(err) {
+		t.Fatal(err)
+	}
+	for _, level := range []Level{Full, Confined, Limited} {
+		h, err := Probe(t.Context(), ProbeOptions{Dir: disk, Highest: level})
+		if err != nil || h.Level != level || len(h.Missing) > 0 {
+			t.Errorf("level %s: %+v, %v", level, h, err)
 		}
 	}
 }

@@ -23,6 +23,9 @@ func Main() {
 // exitLauncher is the exit code of a probe that could not try.
 const exitLauncher = 125
 
+// spareDir would be in memory, which has no directory here.
+const spareDir = ""
+
 // key names everything that a result depends on: the system, this program, and its
 // rights.
 func (o ProbeOptions) key() string {

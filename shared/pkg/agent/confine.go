@@ -8,7 +8,9 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"time"
 
+	"github.com/stavily/agents/internal/diskspace"
 	"github.com/stavily/agents/shared/internal/cgroup"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -56,15 +58,28 @@ func probeSandbox(ctx context.Context, c config.Sandbox, dir, cache string) (*sa
 }
 
 // confine prepares what launches need. An agent that cannot keep the result of its
-// self-test works all the same.
+// self-test works all the same; one that has no room to test anything waits for it, not ready.
 func (p *Plugins) confine(ctx context.Context) error {
 	rt := p.rt
-	host, id, err := probeSandbox(ctx, rt.Config().Security.Sandbox, tempOf(rt.Config().Agent.BaseDir), filepath.Join(rt.DataDir("state"), "sandbox.json"))
+	test := func() (*sandbox.Host, *sandbox.Credential, error) {
+		return probeSandbox(ctx, rt.Config().Security.Sandbox, tempOf(rt.Config().Agent.BaseDir), filepath.Join(rt.DataDir("state"), "sandbox.json"))
+	}
+	host, id, err := test()
+	if host == nil && diskspace.Full(err) {
+		rt.Log.Warn("the agent waits for room on its disk", telemetry.KeyError, err)
+	}
+	for host == nil && diskspace.Full(err) && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(roomAgain):
+			host, id, err = test()
+		}
+	}
 	switch {
-	case host == nil:
-		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case host == nil:
+		return err
 	case err != nil:
 		rt.Log.Warn("sandbox", telemetry.KeyError, err)
 	}
