@@ -95,6 +95,27 @@ class Build(unittest.TestCase):
             with self.subTest(values), self.assertRaisesRegex(stavily.Refused, "^" + told):
                 build(Config, values, "config")
 
+    def test_what_is_inside_a_secret_is_as_secret(self):
+        @dataclass
+        class Key:
+            pin: int = 0
+
+        @dataclass
+        class Keys:
+            flat: List[int] = stavily.field([], secret=True)
+            deep: List[List[Literal["a"]]] = stavily.field([], secret=True)
+            key: Optional[Key] = stavily.field(None, secret=True)
+            keys: List[Key] = stavily.field([], secret=True)
+
+        for values, where in (
+            ({"flat": ["hunter2"]}, r"flat\[0\]"),
+            ({"deep": [["a", "hunter2"]]}, r"deep\[0\]\[1\]"),
+            ({"key": {"pin": "hunter2"}}, r"key\.pin"),
+            ({"keys": [{"pin": "hunter2"}]}, r"keys\[0\]\.pin"),
+        ):
+            with self.subTest(values), self.assertRaisesRegex(stavily.Refused, r"^config\." + where + ": must be .*, is something else$"):
+                build(Keys, values, "config")
+
     def test_patterns(self):
         @dataclass
         class Named:

@@ -265,8 +265,10 @@ func (p *Property) checkItems(raw json.RawMessage, n int) (json.RawMessage, erro
 	if err := limits.UnmarshalJSON(raw, &items); err != nil {
 		return nil, err
 	}
+	each := *p.Items
+	each.Secret = each.Secret || p.Secret
 	for i, item := range items {
-		checked, err := p.Items.check(item)
+		checked, err := each.check(item)
 		if err != nil {
 			return nil, fmt.Errorf("item %d: %w", i+1, err)
 		}

@@ -108,6 +108,22 @@ func TestApplyRefuses(t *testing.T) {
 	}
 }
 
+// What is in a secret list is as secret, however deep.
+func TestErrorsHideTheItemsOfASecret(t *testing.T) {
+	s := schemaOf(t, `
+  pins: {type: array, secret: true, items: {type: integer, minimum: 5}}
+  keys: {type: array, secret: true, items: {type: string, pattern: "^k-"}}
+  deep: {type: array, secret: true, items: {type: array, items: {type: string, enum: [a]}}}
+  open: {type: array, items: {type: array, secret: true, items: {type: integer}}}
+`)
+	for _, in := range []string{`{"pins": ["geheim"]}`, `{"pins": [3]}`, `{"keys": ["k-1", "geheim"]}`, `{"deep": [["a", "geheim"]]}`, `{"open": [["geheim"]]}`} {
+		_, err := s.Apply(object(t, in))
+		if err == nil || strings.Contains(err.Error(), "geheim") || !strings.Contains(err.Error(), "something else") {
+			t.Errorf("Apply(%s): %v; want a mistake and no secret", in, err)
+		}
+	}
+}
+
 func TestApplyFillsDefaults(t *testing.T) {
 	s := schemaOf(t, "  threshold: {type: number, default: \"85\"}\n  mounts: {type: list, default: []}\n  name: {type: string, required: true}\n  off: {type: boolean, default: false}\n")
 	got, err := s.Apply(object(t, `{"name": "x", "off": true}`))

@@ -136,7 +136,7 @@ def build(cls: Type[Any], values: Mapping[str, Any], name: str) -> Any:
     return built
 
 
-def _instance(cls: Type[Any], values: Mapping[str, Any], name: str, mistakes: List[str]) -> Any:
+def _instance(cls: Type[Any], values: Mapping[str, Any], name: str, mistakes: List[str], secret: bool = False) -> Any:
     hints = typing.get_type_hints(cls)
     known = {each.name: each for each in dataclasses.fields(cls) if each.init}
     for key in sorted(set(values) - set(known)):
@@ -145,7 +145,7 @@ def _instance(cls: Type[Any], values: Mapping[str, Any], name: str, mistakes: Li
     for key, each in known.items():
         hint, optional = _without_none(hints[key])
         if values.get(key) is not None:
-            said = each.metadata.get(_METADATA, {})
+            said = {**each.metadata.get(_METADATA, {}), **_hidden(secret)}
             taken[key] = _value(hint, values[key], "{}.{}".format(name, key), said, mistakes)
         elif _default(each) is dataclasses.MISSING:
             taken[key] = None
@@ -157,7 +157,7 @@ def _instance(cls: Type[Any], values: Mapping[str, Any], name: str, mistakes: Li
 def _value(hint: Any, value: Any, name: str, said: Property, mistakes: List[str]) -> Any:
     """A value as its type wants it; what is wrong is added to mistakes."""
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return _instance(typing.cast(Type[Any], hint), value, name, mistakes)
+        return _instance(typing.cast(Type[Any], hint), value, name, mistakes, said.get("secret", False))
     kind = _property(hint, name)[0]
     value = _plain(value)
     if not _fits(kind["type"], value):
@@ -165,9 +165,15 @@ def _value(hint: Any, value: Any, name: str, said: Property, mistakes: List[str]
         return value
     items = typing.get_args(hint)
     if kind["type"] == "array" and items:
-        value = [_value(items[0], item, "{}[{}]".format(name, at), {}, mistakes) for at, item in enumerate(value)]
+        inside = _hidden(said.get("secret", False))
+        value = [_value(items[0], item, "{}[{}]".format(name, at), inside, mistakes) for at, item in enumerate(value)]
     mistakes.extend("{}: {}, is {}".format(name, wrong, _shown(value, said)) for wrong in _beyond(value, {**kind, **said}))
     return float(value) if kind["type"] == "number" else value
+
+
+def _hidden(secret: bool) -> Property:
+    """What is said of all that is inside a value: of a secret, that it is one too."""
+    return {"secret": True} if secret else {}
 
 
 def _plain(value: Any) -> Any:
