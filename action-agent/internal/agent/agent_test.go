@@ -415,3 +415,37 @@ func TestConcurrency(t *testing.T) {
 		}
 	}
 }
+
+// What is too large for the wire stands in a file for a week, and no longer.
+func TestLargeResultsAreNotKeptForEver(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"large": `print(json.dumps({"text": "x" * 400000}))`}, "").start()
+	kept := func() (out []string) {
+		files, err := filepath.Glob(filepath.Join(r.base, "data", "cache", "result-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			out = append(out, filepath.Base(file))
+		}
+		return out
+	}
+	age := func(name string) {
+		old := time.Now().Add(-8 * 24 * time.Hour)
+		if err := os.Chtimes(filepath.Join(r.base, "data", "cache", name), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.offer(order("one", "large"))
+	o.await(result, "one", 1)
+	same(t, "kept", []string{"result-one.json"}, kept())
+	age("result-one.json")
+	o.offer(order("two", "large"))
+	o.await(result, "two", 1)
+	same(t, "kept beside a new one", []string{"result-two.json"}, kept())
+	age("result-two.json")
+	same(t, "exit code", 0, r.stop())
+	r.start()
+	await(t, "the start to remove it", func() bool { return len(kept()) == 0 })
+}

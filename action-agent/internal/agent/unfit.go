@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/stavily/agents/shared/pkg/agent"
 	"github.com/stavily/agents/shared/pkg/api"
@@ -53,7 +52,7 @@ func withoutLog(r api.Result, why error) api.Result {
 // withoutData has a marker for the data, which is kept on this host.
 func (w *worker) withoutData(id api.InstructionID, r api.Result, why error) api.Result {
 	if len(r.Result) > 0 {
-		r.Result = w.rt.KeepWhole(fmt.Sprintf("result-%s-refused", id), r.Result, plugin.LogText(why.Error()))
+		r.Result = w.rt.KeepWhole(string(id)+"-refused", r.Result, plugin.LogText(why.Error()))
 	}
 	return r
 }

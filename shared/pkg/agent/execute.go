@@ -8,14 +8,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/stavily/agents/internal/atomicfile"
 	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/shared/internal/sandbox"
 	"github.com/stavily/agents/shared/internal/supervise"
 	"github.com/stavily/agents/shared/internal/warm"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/plugin"
-	"github.com/stavily/agents/shared/pkg/telemetry"
 )
 
 // Execute runs an action or output plugin for an instruction to its end and says
@@ -185,8 +183,8 @@ func (t Task) flags(r *room) ([]string, error) {
 }
 
 // judge makes a result of how the run ended. Data over the limit of the wire, as it would be
-// sent and without secrets, is kept whole in a file on this host and replaced by a marker. That
-// the file cannot be written changes nothing of the status: what the plugin did is done.
+// sent and without secrets, is kept whole in a file on this host for a while and replaced by a
+// marker. That the file cannot be written changes nothing of the status: what the plugin did is done.
 func (p *Plugins) judge(t Task, ran acted) api.Result {
 	code := ran.Exit.Code
 	p.rt.counts.took(t.Plugin.ID, ran.Exit)
@@ -198,28 +196,7 @@ func (p *Plugins) judge(t Task, ran acted) api.Result {
 		out.ErrorDetails = json.RawMessage(`{"reason":` + string(quoted(string(ran.Exit.Reason))) + `}`)
 	}
 	if sent, err := api.Marshal(out.Result); ran.Truncated || err != nil || len(sent) > api.MaxResultBytes {
-		out.Result = p.rt.KeepWhole("result-"+string(t.Instruction.ID), out.Result, "")
+		out.Result = p.rt.KeepWhole(string(t.Instruction.ID), out.Result, "")
 	}
 	return out
-}
-
-// KeepWhole keeps the data of a result, of which secrets are gone already, as a file of that name on
-// this host, and returns the marker that stands for it. Why is empty where the size is the reason.
-func (rt *Runtime) KeepWhole(name string, data json.RawMessage, why string) json.RawMessage {
-	marker := map[string]any{"truncated": true, "bytes": len(data)}
-	if why != "" {
-		marker["reason"] = why
-	}
-	file := filepath.Join(rt.DataDir("cache"), name+".json")
-	if err := atomicfile.Write(file, data, 0o600); err != nil {
-		rt.Log.Error("the data of a result is not kept", "name", name, telemetry.KeyError, err)
-		marker["error"] = err.Error()
-	} else {
-		marker["file"] = file
-	}
-	text, err := api.Marshal(marker)
-	if err != nil { // texts and numbers always marshal
-		return json.RawMessage(`{"truncated":true}`)
-	}
-	return text
 }

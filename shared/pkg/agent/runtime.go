@@ -134,6 +134,9 @@ func tidy(base string, log *slog.Logger) {
 	if n, err := sweepTemp(base); err != nil || n > 0 {
 		log.Warn("removed what plugins of a former process had left in tmp", "directories", n, telemetry.KeyError, err)
 	}
+	if err := sweepResults(filepath.Join(base, "data", "cache"), "", time.Now()); err != nil {
+		log.Warn("old results are not removed", telemetry.KeyError, err)
+	}
 }
 
 func openLog(cfg *config.Config, secrets *telemetry.Redactor) (*slog.Logger, *telemetry.Log, error) {
