@@ -109,3 +109,22 @@ func TestJitterSpreadsWithinItsPart(t *testing.T) {
 		t.Errorf("only %d different seconds in a thousand", len(seen))
 	}
 }
+
+// Where the file does not say how often a sensor looks, the sensor does.
+func TestTheIntervalThatAPluginWishes(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"often": `
+import stavily
+@stavily.sensor(interval=0.1)
+def often(emit):
+    mark("looked", 1)
+    if len(open(os.path.join(work, "looked")).readlines()) == 10:
+        emit("often.enough")
+if __name__ == "__main__":
+    stavily.run()
+`}, "")
+	write(t, filepath.Join(r.base, "config", "plugins", "often.yaml"), "{plugin: often}")
+	r.start()
+	o.await("often.enough") // at an interval of 30 s after five minutes
+}

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stavily/agents/shared/pkg/agent"
@@ -30,6 +32,7 @@ type monitor struct {
 	after    *monitor      // what it takes the place of; nil: nothing
 	done     chan struct{} // closed when it has ended
 	news     chan<- struct{}
+	wish     atomic.Int64 // nanoseconds between two looks that the plugin asks for; 0: it does not, or has not been asked
 
 	mu      sync.Mutex // guards the fields below
 	born    time.Time  // it, or what it took the place of
@@ -211,7 +214,8 @@ func (m *monitor) sample(ctx context.Context, up func()) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(closeGrace, end) })()
 	return m.rt.Plugins.Sense(life, m.task(), closeGrace, func(s *agent.Session) error {
 		up()
-		pause := jitter(m.settings.Interval.Duration()/20, 1) // monitors that start together do not sample together
+		m.wish.Store(int64(s.Info().Interval))
+		pause := jitter(m.interval()/20, 1) // monitors that start together do not sample together
 		for {
 			select {
 			case <-m.going.Done():
@@ -226,9 +230,19 @@ func (m *monitor) sample(ctx context.Context, up func()) error {
 			}
 			took := time.Since(begin)
 			m.samples.Observe(took.Seconds())
-			pause = max(jitter(m.settings.Interval.Duration(), 0.1)-took, 0)
+			pause = max(jitter(m.interval(), 0.1)-took, 0)
 		}
 	})
+}
+
+// interval is the time between two looks: what the owner or workflow says, else what the
+// plugin wishes.
+func (m *monitor) interval() time.Duration {
+	wish := time.Duration(m.wish.Load())
+	if wish > 0 {
+		wish = max(wish, config.MinMonitorInterval)
+	}
+	return cmp.Or(m.settings.Interval.Duration(), wish, config.DefaultMonitorInterval)
 }
 
 // jitter is a duration that is longer or shorter by up to a part of it: what begins

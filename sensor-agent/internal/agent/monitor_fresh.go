@@ -87,7 +87,7 @@ func (f *freshness) look(ctx context.Context, now time.Time) time.Duration {
 
 // patience is how long a monitor may be silent.
 func (m *monitor) patience() time.Duration {
-	return max(staleAfter*m.settings.Interval.Duration(), minPatience)
+	return max(staleAfter*m.interval(), minPatience)
 }
 
 // lastFresh is when the monitor last looked with success, or else began. One that tells by
@@ -124,6 +124,7 @@ func (m *monitor) inherit(old *monitor) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
 	m.born, m.freshAt = old.born, old.freshAt
+	m.wish.Store(old.wish.Load()) // until its own plugin has said
 }
 
 func staleCondition(name string) string { return "stale_monitor_" + name }
@@ -137,13 +138,13 @@ func (f *freshness) stale(ctx context.Context, m *monitor, last time.Time, told 
 	m.mu.Unlock()
 	reason = strings.TrimSuffix(reason, ":")
 	rt.Health.Set(staleCondition(name), agent.Degraded, false,
-		fmt.Sprintf("monitor %s has seen nothing since %s, for %d intervals of %v or more: %s", name, last.UTC().Format(time.RFC3339), staleAfter, m.settings.Interval, reason),
+		fmt.Sprintf("monitor %s has seen nothing since %s, for %d intervals of %v or more: %s", name, last.UTC().Format(time.RFC3339), staleAfter, m.interval(), reason),
 		"see logs/plugins/"+string(m.settings.Plugin)+".log")
 	if told {
 		return
 	}
 	err := f.tell(ctx, m, staleEvent, api.High, map[string]any{
-		"interval_seconds": m.settings.Interval.Duration().Seconds(), "last_fresh": api.At(last), "reason": rt.Redact(reason),
+		"interval_seconds": m.interval().Seconds(), "last_fresh": api.At(last), "reason": rt.Redact(reason),
 	})
 	if err != nil {
 		return

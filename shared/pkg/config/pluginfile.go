@@ -21,7 +21,7 @@ type PluginFile struct {
 	Plugin   api.PluginID   `yaml:"plugin"`   // the plugin that this configures; required
 	Name     string         `yaml:"name"`     // the monitor's name, by default the file's without .yaml
 	Enabled  bool           `yaml:"enabled"`  // whether it runs; true unless the file says otherwise
-	Interval Duration       `yaml:"interval"` // between two looks of a sensor; 30s by default, at least 100ms
+	Interval Duration       `yaml:"interval"` // between two looks of a sensor, at least 100ms; left out: what the plugin wishes, else 30s
 	Timeout  Duration       `yaml:"timeout"`  // of one run; left out: plugins.timeout, which it cannot exceed
 	Memory   Size           `yaml:"memory"`   // of one run; left out: plugins.max_memory, which it cannot exceed
 	Config   map[string]any `yaml:"config"`   // the plugin's own; its schema is in the manifest
@@ -57,9 +57,12 @@ type Wanted struct {
 }
 
 const (
-	defaultInterval = 30 * time.Second
-	// minMonitorInterval is ten times what one detect_triggers of a warm plugin takes.
-	minMonitorInterval = 100 * time.Millisecond
+	// DefaultMonitorInterval is between two looks where neither the file nor the plugin says.
+	DefaultMonitorInterval = 30 * time.Second
+	// MinMonitorInterval is ten times what one detect_triggers of a warm plugin takes.
+	MinMonitorInterval = 100 * time.Millisecond
+
+	leftOut Duration = -1 // what no file says
 )
 
 // FileError is what is wrong with one file of plugins.config_dir.
@@ -106,7 +109,7 @@ func LoadPluginFiles(dir string) ([]PluginFile, []error) {
 func loadPluginFile(path string, taken map[string]string) (PluginFile, error) {
 	f := PluginFile{
 		Name: strings.TrimSuffix(filepath.Base(path), ".yaml"), Enabled: true,
-		Interval: Duration(defaultInterval), File: path,
+		Interval: leftOut, File: path,
 	}
 	src, err := limits.ReadFile(path, strictyaml.MaxBytes)
 	if err != nil {
@@ -130,7 +133,11 @@ func loadPluginFile(path string, taken map[string]string) (PluginFile, error) {
 	require(api.PluginID(f.Name).Validate() == nil, "name",
 		"%q: must be 1 to %d characters of a-z, 0-9, '.', '_', '-', beginning with a letter or digit", f.Name, api.MaxIDLength)
 	require(taken[f.Name] == "", "name", "%q: is also the name in %s: give one of them another", f.Name, taken[f.Name])
-	require(f.Interval >= Duration(minMonitorInterval), "interval", "%v: must be at least %v", f.Interval, minMonitorInterval)
+	if f.Interval == leftOut {
+		f.Interval = 0
+	} else {
+		require(f.Interval >= Duration(MinMonitorInterval), "interval", "%v: must be at least %v", f.Interval, MinMonitorInterval)
+	}
 	require(f.Timeout >= 0, "timeout", "%v: must not be negative", f.Timeout)
 	require(f.Memory == 0 || f.Memory >= minMaxMemory, "memory", "%v: must be at least %v", f.Memory, minMaxMemory)
 	errs = append(errs, f.checkSandbox(doc)...)

@@ -24,7 +24,7 @@ func TestLoadPluginFiles(t *testing.T) {
 	want := []PluginFile{
 		{Plugin: "directory-size", Name: "logs", Enabled: true, Interval: Duration(time.Minute), Timeout: Duration(5 * time.Second), Memory: 32 * Mebibyte,
 			Config: map[string]any{"path": "/var/log", "deep": map[string]any{"list": []any{1, 2.5, true}}}, File: filepath.Join(dir, "logs.yaml")},
-		{Plugin: "run-command", Name: "other", Interval: Duration(30 * time.Second), Environment: true, Arguments: true, File: filepath.Join(dir, "off.yaml")},
+		{Plugin: "run-command", Name: "other", Environment: true, Arguments: true, File: filepath.Join(dir, "off.yaml")},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
@@ -58,7 +58,7 @@ func TestPluginFileSandbox(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		want.File = write(t, filepath.Join(dir, "p.yaml"), "plugin: p\n"+text)
-		want.Plugin, want.Name, want.Enabled, want.Interval = "p", "p", true, Duration(defaultInterval)
+		want.Plugin, want.Name, want.Enabled = "p", "p", true
 		files, errs := LoadPluginFiles(dir)
 		if diff := cmp.Diff([]PluginFile{want}, files); diff != "" || errs != nil {
 			t.Errorf("%q: errors %v, file (-want +got):\n%s", text, errs, diff)
