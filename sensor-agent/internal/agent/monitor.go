@@ -45,6 +45,8 @@ type monitor struct {
 	gone    bool            // nothing takes its place
 	going   context.Context // ends when it is to begin nothing more
 	end     context.CancelFunc
+	wanted  context.Context // ends when what it does is to end too, within closeGrace
+	unwant  context.CancelFunc
 }
 
 func (m *monitor) condition() string { return "monitor_" + m.settings.Name }
@@ -57,7 +59,8 @@ func (m *monitor) start(ctx context.Context) bool {
 		return false
 	}
 	m.started = true
-	m.going, m.end = context.WithCancel(ctx)
+	m.wanted, m.unwant = context.WithCancel(ctx)
+	m.going, m.end = context.WithCancel(m.wanted)
 	if m.retired {
 		m.end()
 	}
@@ -74,12 +77,23 @@ func (m *monitor) retire() {
 	}
 }
 
-// dismiss retires a monitor that nothing takes the place of.
+// expel retires a monitor whose plugin is not to run any more: disabled, blocked, removed or not
+// asked for. What it is at ends within closeGrace.
+func (m *monitor) expel() {
+	m.retire()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.unwant != nil {
+		m.unwant()
+	}
+}
+
+// dismiss expels a monitor that nothing takes the place of.
 func (m *monitor) dismiss() {
 	m.mu.Lock()
 	m.gone = true
 	m.mu.Unlock()
-	m.retire()
+	m.expel()
 	m.clearGone()
 }
 
@@ -97,7 +111,7 @@ func (m *monitor) clearGone() {
 func (m *monitor) run(ctx context.Context) {
 	defer close(m.done)
 	defer m.clearGone()
-	defer m.end()
+	defer m.unwant()
 	defer m.release()
 	if m.after != nil {
 		m.after.wait()
@@ -208,10 +222,11 @@ const closeGrace = 5 * time.Second
 // sample asks the plugin for triggers at every interval. It returns when the plugin
 // breaks its contract; an answer without success is logged and not the end.
 func (m *monitor) sample(ctx context.Context, up func()) error {
-	// A look that has begun when the agent ends is finished: what it found is told never again.
+	// A look that has begun when the agent or the plugin is to end is finished: what it found is told
+	// never again.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(closeGrace, end) })()
+	defer context.AfterFunc(m.wanted, func() { time.AfterFunc(closeGrace, end) })()
 	return m.rt.Plugins.Sense(life, m.task(), closeGrace, func(s *agent.Session) error {
 		up()
 		m.wish.Store(int64(s.Info().Interval))

@@ -84,7 +84,11 @@ func (s *monitors) follow() {
 		if old != nil {
 			next.after = old
 			next.inherit(old)
-			old.retire()
+			if next.plugin == nil {
+				old.expel()
+			} else {
+				old.retire()
+			}
 		}
 		next.announce()
 		s.list = append(s.list, next)

@@ -163,3 +163,28 @@ func TestTheConfigurationIsReloaded(t *testing.T) {
 	o.until("the new tags", func() bool { tags := o.lastBeat().Tags; return len(tags) == 1 && tags[0] == "role:new" })
 	same(t, "exit code", 0, r.stop())
 }
+
+// What is not to run any more ends though its look does not: a minute is less than plugins.timeout.
+func TestALookOfWhatIsNotWantedEnds(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"stuck": `
+import fcntl
+def look(n):
+    held = open(os.path.join(work, "held"), "w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    mark("looking", n)
+    time.sleep(600)
+serve(look)
+`}, "").start()
+	r.file("looking")
+	if err := os.Remove(filepath.Join(r.base, "config", "plugins", "stuck.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.Open(filepath.Join(r.work, "held"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { held.Close() })
+	await(t, "the end of the plugin", func() bool { return syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil })
+}
