@@ -6,8 +6,11 @@ import (
 	"bytes"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -109,6 +112,30 @@ func TestJudgeWantsTheLevel(t *testing.T) {
 	r.report.Posture = postureAt("confined")
 	if r.judge(); len(r.unexpected) != 1 || !strings.Contains(r.unexpected[0], "confined") {
 		t.Errorf("complaints = %q, want one about the level", r.unexpected)
+	}
+}
+
+// What died is tried again, and so is what supervision came too late for; what the kernel is to refuse is not.
+func TestUnsure(t *testing.T) {
+	r := result{configuration: configuration{Level: "none"}}
+	for _, o := range []outcome{
+		{probe: probe{Name: "died", Control: works}, Verdict: broken},
+		{probe: probe{Name: "late", Control: supervised}, Verdict: open},
+		{probe: probe{Name: "held", Control: supervised}, Verdict: blocked},
+		{probe: probe{Name: "kernel", Control: ordinary}, Verdict: open},
+		{probe: probe{Name: "works", Control: works}, Verdict: open},
+	} {
+		r.report.Outcomes = append(r.report.Outcomes, o)
+	}
+	if diff := cmp.Diff([]string{"died", "late"}, r.unsure()); diff != "" {
+		t.Errorf("tried again (-want +got):\n%s", diff)
+	}
+	if !slices.ContainsFunc(probesForTest(t), func(p probe) bool { return p.Control == supervised }) {
+		t.Error("no probe says that supervision refuses it")
+	}
+	r.Level = "full"
+	if diff := cmp.Diff([]string{"died"}, r.unsure()); diff != "" {
+		t.Errorf("tried again in the sandbox (-want +got):\n%s", diff)
 	}
 }
 

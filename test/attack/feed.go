@@ -34,6 +34,9 @@ type probe struct {
 
 const works = "works"
 
+// supervised is the control of what the agent itself watches, which looks from time to time.
+const supervised = "the agent's supervision, which holds in every level"
+
 // listProbes asks the plugin's code.
 func listProbes(ctx context.Context, python string) ([]probe, error) {
 	dir, err := os.MkdirTemp("", "stavily-probes-")

@@ -122,18 +122,18 @@ func runAll(ctx context.Context, o options, dir string, chosen []configuration, 
 	return results
 }
 
-// thoroughly runs a configuration, and once more the probes that died in it: where many
-// attacks go on at once, one can run out of its time. What still does not answer then is
-// never taken for a refusal.
+// thoroughly runs a configuration, and once more the probes that died in it or that the agent came
+// too late for: where many attacks go on at once, and other work beside them, either can run out of
+// its time. What still does not answer then is never taken for a refusal, and what works then works.
 func thoroughly(ctx context.Context, o options, dir string, c configuration, probes []string) result {
 	r := run(ctx, o, dir, c, probes)
-	died := r.died()
-	if r.err != nil || len(died) == 0 {
+	unsure := r.unsure()
+	if r.err != nil || len(unsure) == 0 {
 		return r
 	}
 	again := c
 	again.Name += "-2"
-	second := run(ctx, o, dir, again, died)
+	second := run(ctx, o, dir, again, unsure)
 	if second.err != nil {
 		return r
 	}

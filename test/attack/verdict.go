@@ -81,11 +81,12 @@ func (r *result) complain(o *outcome, what string) {
 	r.unexpected = append(r.unexpected, fmt.Sprintf("%s/%s %s: %s", o.Theme, o.Name, what, strings.TrimSpace(o.Evidence)))
 }
 
-// died names the probes that gave no answer.
-func (r *result) died() []string {
+// unsure names the probes that gave no answer, and those of the control that the agent's watch over
+// what is stored and taken came too late for.
+func (r *result) unsure() []string {
 	var out []string
 	for _, o := range r.report.Outcomes {
-		if o.Verdict == broken {
+		if o.Verdict == broken || r.Level == "none" && o.Control == supervised && o.Verdict == open {
 			out = append(out, o.Name)
 		}
 	}
