@@ -37,7 +37,7 @@ func TestCount(t *testing.T) {
 		defer l.Close()
 		go func() { <-release }()
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(Below(cmd.Process.Pid)) == 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(Below(cmd.Process.Pid)) == 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 	}
 	after, err := Of(t.Context(), os.Getpid(), addr)
 	below := Below(cmd.Process.Pid)

@@ -11,7 +11,7 @@ import (
 )
 
 // stopLimit is how long a process may take to end by itself after it was asked to.
-const stopLimit = 20 * time.Second
+const stopLimit = time.Minute
 
 // Process is one child. Done is closed when it ended and was reaped.
 type Process struct {

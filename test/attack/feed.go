@@ -51,7 +51,7 @@ func listProbes(ctx context.Context, python string) ([]probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	out, said := limits.NewBuffer(1<<20), limits.NewBuffer(16<<10)
 	cmd := exec.CommandContext(ctx, python, "-B", "-m", "probes")
@@ -67,7 +67,7 @@ func listProbes(ctx context.Context, python string) ([]probe, error) {
 type operators struct{ http http.Client }
 
 func newOperators(socket string) *operators {
-	o := &operators{http: http.Client{Timeout: 20 * time.Second}}
+	o := &operators{http: http.Client{Timeout: time.Minute}}
 	o.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)

@@ -26,7 +26,7 @@ import (
 )
 
 // limit is how long a page may take to show what is waited for, on a busy machine.
-const limit = 20 * time.Second
+const limit = time.Minute
 
 // browser is one tab of Chromium, and what it has complained of.
 type browser struct {

@@ -54,7 +54,7 @@ func newWorld(t *testing.T) *world {
 		t.Skip("starts real processes")
 	}
 	chromium(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	w := &world{t: t, ctx: ctx}
 	var env []string

@@ -44,7 +44,7 @@ func TestCertificateStorm(t *testing.T) {
 		}
 		life, length = time.Minute, time.Duration(minutes)*time.Minute
 	}
-	w := newWorldFor(t, length+3*time.Minute, []string{"--certificate-lifetime", life.String()}, "STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=100") // which is not what this is about
+	w := newWorldFor(t, length, []string{"--certificate-lifetime", life.String()}, "STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=100") // which is not what this is about
 	w.apply(quickWorkflow)
 	w.apply(longWorkflow)
 	w.agent("storm-a", api.Action, []string{"slow-action"}, nil)
@@ -143,7 +143,7 @@ func (w *world) metric(id api.AgentID, sample string) int {
 	w.t.Helper()
 	addr, err := w.Agent(id).Endpoint("metrics")
 	w.must(err)
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: patience}
 	answer, err := client.Get("http://" + addr + "/metrics")
 	w.must(err)
 	defer answer.Body.Close()
@@ -162,7 +162,7 @@ func (w *world) metric(id api.AgentID, sample string) int {
 // collects and is not ready, says what it waits for, and when an admin has approved it what it
 // collected is there, of before and meanwhile.
 func TestAwayUntilItsCertificateEnded(t *testing.T) {
-	w := newWorldFor(t, 3*time.Minute, []string{"--certificate-lifetime", "8s", "--renewal-grace", "10m"})
+	w := newWorldFor(t, 0, []string{"--certificate-lifetime", "8s", "--renewal-grace", "10m"})
 	w.agent("away", api.Sensor, []string{"counting-sensor"}, map[string]string{"count": "plugin: counting-sensor\nconfig: {pause: 0.3}\n"})
 	accepted := func() []string { return effects(t, w.home("away", "counting-sensor", "accepted")) }
 	w.start("away")
@@ -228,7 +228,7 @@ func (w *world) notReady(id api.AgentID, reason string) error {
 	if err != nil {
 		return err
 	}
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: patience}
 	answer, err := client.Get("http://" + addr + "/ready")
 	if err != nil {
 		return err
@@ -244,7 +244,7 @@ func (w *world) notReady(id api.AgentID, reason string) error {
 // Agents that come with tokens instead of certificates do the same work, and say that
 // it is less.
 func TestTokensInsteadOfCertificates(t *testing.T) {
-	w := newWorldFor(t, 2*time.Minute, []string{"--allow-jwt"})
+	w := newWorldFor(t, 0, []string{"--allow-jwt"})
 	w.apply(quickWorkflow)
 	w.agent("jwt-s", api.Sensor, []string{"counting-sensor"}, map[string]string{"count": "plugin: counting-sensor\nconfig: {pause: 0.5}\n"})
 	w.agent("jwt-a", api.Action, []string{"slow-action"}, nil)

@@ -26,7 +26,7 @@ func TestDev(t *testing.T) {
 	if err := dev.Start(); err != nil {
 		t.Fatal(err)
 	}
-	limit := time.AfterFunc(time.Minute, func() { dev.Process.Kill() })
+	limit := time.AfterFunc(patience, func() { dev.Process.Kill() })
 	defer limit.Stop()
 
 	lines := bufio.NewScanner(out)

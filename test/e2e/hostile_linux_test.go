@@ -45,8 +45,7 @@ func hostility(t *testing.T) (count, seed uint64) {
 func TestHostileOrchestrator(t *testing.T) {
 	t.Parallel()
 	count, seed := hostility(t)
-	limit := 2*time.Minute + time.Duration(count)*100*time.Millisecond
-	w := newWorldFor(t, limit, nil,
+	w := newWorldFor(t, time.Duration(count)*200*time.Millisecond, nil,
 		"STAVILY_AGENT_HEARTBEAT_INTERVAL=1s", "STAVILY_API_TIMEOUT=1s", "STAVILY_API_POLL_WAIT=1s", "STAVILY_PLUGINS_UPDATE_INTERVAL=10s",
 		"STAVILY_API_RETRY_INITIAL_INTERVAL=1ms", "STAVILY_API_RETRY_MAX_INTERVAL=20ms",
 		"STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=1000", "STAVILY_API_RATE_LIMIT_BURST=1000")

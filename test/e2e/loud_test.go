@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -12,7 +11,7 @@ import (
 // What actions say and give back may be more than goes with one call, and longer as JSON for HTML: the
 // orchestrator takes what the agent makes of it, and no run fails that has done its work.
 func TestLoudActionsComplete(t *testing.T) {
-	w := newWorldFor(t, 2*time.Minute, []string{"--lease", "10s"})
+	w := newWorldFor(t, 0, []string{"--lease", "10s"})
 	for name, action := range map[string]string{
 		"works-on": "plugin: loud-action, with: {lines: 300, seconds: 4}",
 		"is-quick": "plugin: loud-action, with: {lines: 600}",
@@ -34,7 +33,7 @@ func TestLoudActionsComplete(t *testing.T) {
 
 // A result that nests deeper than the contract allows fails its step at once and says so.
 func TestADeepResultFails(t *testing.T) {
-	w := newWorldFor(t, 2*time.Minute, []string{"--lease", "10s"})
+	w := newWorldFor(t, 0, []string{"--lease", "10s"})
 	w.apply("name: deep\ntriggers:\n  - event: count.tick\nwhen: event.data.n == 1\nactions:\n  - {id: deep, plugin: deep-action}\n")
 	w.agent("deep-a", api.Action, []string{"deep-action"}, nil)
 	w.start("deep-a")

@@ -136,7 +136,7 @@ func newMachine(t *testing.T, files map[string]string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	self, err := os.Executable()
 	if err != nil {

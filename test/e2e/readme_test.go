@@ -31,7 +31,7 @@ func newReader(t *testing.T) *reader {
 	if testing.Short() {
 		t.Skip("starts real processes")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	dir := t.TempDir()
 	w := &world{Cluster: cluster.New(cluster.Options{Dir: dir, Bin: binDir}), t: t, ctx: ctx, dir: dir}

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -11,7 +10,7 @@ import (
 // More is asked of an agent than its rate limit lets it do: what it has done is told before it takes more, and
 // not after the lease of it is over, when a run would fail whose action has succeeded.
 func TestResultsComeBeforeMoreWork(t *testing.T) {
-	w := newWorldFor(t, 2*time.Minute, []string{"--lease", "10s"}, "STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=3", "STAVILY_API_RATE_LIMIT_BURST=3")
+	w := newWorldFor(t, 0, []string{"--lease", "10s"}, "STAVILY_API_RATE_LIMIT_REQUESTS_PER_SECOND=3", "STAVILY_API_RATE_LIMIT_BURST=3")
 	w.apply(quickWorkflow)
 	w.agent("busy-a", api.Action, []string{"slow-action"}, nil)
 	w.start("busy-a")

@@ -107,7 +107,7 @@ func TestOneTraceFromALookToAResult(t *testing.T) {
 	}
 	var spans map[string]span
 	var cancel context.CancelFunc
-	w.ctx, cancel = context.WithTimeout(w.ctx, 20*time.Second) // they are gathered for a second
+	w.ctx, cancel = context.WithTimeout(w.ctx, time.Minute) // they are gathered for a second
 	defer cancel()
 	w.await("all spans", func() (err error) {
 		if spans, err = c.byName(); err != nil {

@@ -53,7 +53,7 @@ func (p *pupil) do(block string) {
 		}
 		return
 	}
-	ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
 	limited := exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
 	limited.Dir, limited.Env = cmd.Dir, cmd.Env
@@ -77,7 +77,7 @@ func (p *pupil) expect(text string) {
 	if from == nil && p.said == "" {
 		from = p.dev
 	}
-	end := time.Now().Add(time.Minute)
+	end := time.Now().Add(patience)
 	if from == nil {
 		for !want.MatchString(p.said) {
 			if !asks.MatchString(p.block) || time.Now().After(end) {

@@ -81,16 +81,19 @@ type world struct {
 // process.
 func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
-	return newWorldFor(t, 2*time.Minute, nil, env...)
+	return newWorldFor(t, 0, nil, env...)
 }
 
-// newWorldFor does it for a test that takes at most limit, with arguments of the server.
-func newWorldFor(t *testing.T, limit time.Duration, args []string, env ...string) *world {
+// patience is many times what a test takes by itself, on a busy machine too: it ends what hangs.
+const patience = 5 * time.Minute
+
+// newWorldFor does it for a test that waits for longer by itself, with arguments of the server.
+func newWorldFor(t *testing.T, longer time.Duration, args []string, env ...string) *world {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real processes")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), patience+longer)
 	t.Cleanup(cancel)
 	w := &world{t: t, ctx: ctx, dir: t.TempDir()}
 	var mu sync.Mutex

@@ -34,8 +34,8 @@ type Engine struct {
 	said   *limits.Buffer
 }
 
-// startLimit is thirty times what an engine takes to answer.
-const startLimit = 15 * time.Second
+// startLimit is many times what an engine takes to answer.
+const startLimit = time.Minute
 
 // Start makes dir and starts an engine in it, with more options of dockerd.
 func Start(ctx context.Context, dir string, options ...string) (*Engine, error) {

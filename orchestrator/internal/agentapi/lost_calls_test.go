@@ -127,7 +127,7 @@ func (w *lossy) client(id api.AgentID, cert tls.Certificate, token func() string
 	if token == nil {
 		conf.Certificates = []tls.Certificate{cert}
 	}
-	c, err := api.NewClient(api.ClientOptions{BaseURL: w.s.URL(), TLS: conf, Agent: id, Token: token, Timeout: 10 * time.Second})
+	c, err := api.NewClient(api.ClientOptions{BaseURL: w.s.URL(), TLS: conf, Agent: id, Token: token, Timeout: time.Minute})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -97,7 +97,7 @@ func (w *lossy) lose(row route.ID, call func() error) {
 	w.network.deaf.Store(true)
 	ended := make(chan error, 1)
 	go func() { ended <- call() }()
-	for deadline := time.Now().Add(10 * time.Second); w.served(row) == before; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); w.served(row) == before; time.Sleep(5 * time.Millisecond) {
 		select {
 		case err := <-ended:
 			w.t.Fatalf("the call ended with %v before its answer was lost", err)

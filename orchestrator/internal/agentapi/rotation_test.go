@@ -249,7 +249,7 @@ func TestRotationOfSeveralServers(t *testing.T) {
 // eventually waits until a server is at a step.
 func eventually(t *testing.T, s *servertest.Server, next string) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		var a operatorapi.Authorities
 		s.Do(http.MethodGet, "/api/v1/ca", nil, &a)

@@ -85,7 +85,7 @@ func (s *screen) String() string {
 
 func (s *screen) shows(t *testing.T, want string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		s.mu.Lock()
 		found := strings.Contains(s.text.String(), want)
 		s.mu.Unlock()

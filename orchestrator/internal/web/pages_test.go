@@ -299,7 +299,7 @@ func TestLoginLeadsBack(t *testing.T) {
 // A page tells of a change without being asked for again.
 func TestPagesAreLive(t *testing.T) {
 	s, admin := dashboard(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, admin.base+"/runs", nil)
 	if err != nil {

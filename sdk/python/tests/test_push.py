@@ -96,7 +96,7 @@ class Memory(unittest.TestCase):
         @stavily.sensor(push=True)
         def listen(emit):
             while True:
-                word = words.get(timeout=10)
+                word = words.get(timeout=60)
                 if word == "return":
                     return
                 emit("word." + word)

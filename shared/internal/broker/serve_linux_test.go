@@ -251,7 +251,7 @@ func serveEcho(t testing.TB, l net.Listener, name string) {
 			}
 			wg.Go(func() {
 				defer c.Close()
-				c.SetDeadline(time.Now().Add(10 * time.Second))
+				c.SetDeadline(time.Now().Add(time.Minute))
 				if n, _ := c.Read(make([]byte, 10)); n > 0 {
 					fmt.Fprint(c, name)
 				}

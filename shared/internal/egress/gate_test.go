@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is far above what anything here takes.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // far is a server somewhere; use handles each of its connections.
 func far(t *testing.T, use func(*net.TCPConn)) netip.AddrPort {

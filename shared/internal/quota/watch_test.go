@@ -28,7 +28,7 @@ func isOver(w *Watch) bool {
 	select {
 	case <-w.Over():
 		return true
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		return false
 	}
 }

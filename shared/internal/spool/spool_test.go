@@ -422,7 +422,7 @@ func TestConcurrentAppendsKeepTheCap(t *testing.T) {
 			}
 		})
 	}
-	for deadline := time.Now().Add(20 * time.Second); stats(t, s).Blocked < 32; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); stats(t, s).Blocked < 32; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Errorf("only %d of 32 wait for room", stats(t, s).Blocked)
 			break

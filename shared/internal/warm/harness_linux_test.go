@@ -170,7 +170,7 @@ func newLab(t testing.TB, program string, change ...func(*Options, *Plan)) *lab 
 
 func (l *lab) eventually(what string, true func() bool) {
 	l.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !true(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !true(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			l.t.Fatalf("not within 30 s: %s\nlog: %s", what, strings.Join(l.log.Lines(), "\n"))
 		}

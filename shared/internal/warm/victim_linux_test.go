@@ -36,13 +36,13 @@ func TestNothingOutlivesTheAgent(t *testing.T) {
 			if err := agent.Start(); err != nil {
 				t.Fatal(err)
 			}
-			until(t, 30*time.Second, "its executions run", func() bool {
+			until(t, time.Minute, "its executions run", func() bool {
 				made, err := filepath.Glob(filepath.Join(dir, "*", "home", "runs-*"))
 				return err == nil && len(made) == 3
 			})
 			agent.Process.Kill()
 			agent.Wait()
-			until(t, time.Second, "nothing is left", func() bool { return len(mentioning(t, dir)) == 0 })
+			until(t, 10*time.Second, "nothing is left", func() bool { return len(mentioning(t, dir)) == 0 })
 		})
 	}
 }

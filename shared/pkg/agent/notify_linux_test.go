@@ -30,7 +30,7 @@ func managed(t *testing.T) (heard func() []string) {
 	t.Setenv("NOTIFY_SOCKET", path)
 	buf := make([]byte, 4096)
 	return func() []string {
-		if err := socket.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := socket.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := socket.Read(buf)

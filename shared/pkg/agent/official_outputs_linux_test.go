@@ -129,7 +129,7 @@ func TestOfficialSyslogSends(t *testing.T) {
 		}
 		o.ended(r, api.Completed, "")
 		buffer := make([]byte, 1000)
-		log.SetReadDeadline(time.Now().Add(5 * time.Second))
+		log.SetReadDeadline(time.Now().Add(time.Minute))
 		if n, err := log.Read(buffer); err != nil || !strings.HasSuffix(string(buffer[:n]), " - disk full") {
 			t.Errorf("heard %q, %v", buffer[:n], err)
 		}

@@ -197,7 +197,7 @@ return {}
 		if got := h.Execute(t.Context(), task); got.Status != api.Completed || ran() != n+1 {
 			t.Errorf("%s: %+v, ran %d times", kind, got, ran())
 		}
-		for deadline := time.Now().Add(30 * time.Second); h.pool.Zygotes() == 0; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); h.pool.Zygotes() == 0; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("there is no warm process")
 			}

@@ -71,7 +71,7 @@ func newStand(t *testing.T) stand {
 // dial makes a client; options may be changed before.
 func dial(t *testing.T, url string, conf *tls.Config, change ...func(*api.ClientOptions)) *api.Client {
 	t.Helper()
-	o := api.ClientOptions{BaseURL: url, TLS: conf, Agent: agentID, Timeout: 10 * time.Second}
+	o := api.ClientOptions{BaseURL: url, TLS: conf, Agent: agentID, Timeout: time.Minute}
 	for _, f := range change {
 		f(&o)
 	}

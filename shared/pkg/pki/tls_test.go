@@ -44,7 +44,7 @@ func connect(t *testing.T, server, client *tls.Config) outcome {
 		}
 		conn := tls.Server(raw, server)
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		if _, o.serverErr = conn.Write([]byte{1}); o.serverErr == nil {
 			o.server = conn.ConnectionState()
 			conn.Read(make([]byte, 1)) // until the client has read and closed
@@ -59,7 +59,7 @@ func connect(t *testing.T, server, client *tls.Config) outcome {
 		client.ServerName = "127.0.0.1"
 	}
 	conn := tls.Client(raw, client)
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	if _, o.clientErr = conn.Read(make([]byte, 1)); o.clientErr == nil {
 		o.client = conn.ConnectionState()
 	}

@@ -105,7 +105,7 @@ func (s *Server) start() {
 			if err != nil {
 				s.t.Errorf("the server ended with: %v", err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			s.t.Error("the server did not stop")
 		}
 		s.stop = func() {}

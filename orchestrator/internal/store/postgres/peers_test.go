@@ -241,7 +241,7 @@ func testNotices(t *testing.T, cluster *pgtest.Cluster) {
 			if got := fmt.Sprintf("%s %s %v", n.Org, n.Text, n.Deaf); got != want {
 				t.Errorf("heard %q, want %q", got, want)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%q was not heard", want)
 		}
 	}

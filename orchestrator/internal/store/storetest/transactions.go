@@ -76,7 +76,7 @@ func testCancelledInQueue(f *fixture) {
 				f.Error("a transaction is awaited by nobody")
 			}
 			close(began)
-			for end := time.Now().Add(10 * time.Second); !tx.Awaited(); time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(time.Minute); !tx.Awaited(); time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
 					f.Error("a transaction that another waits for does not hear of it")
 					break
@@ -127,7 +127,7 @@ func testAwaitedByItsGroup(f *fixture) {
 			}
 			return nil
 		})
-		for end := time.Now().Add(10 * time.Second); !tx.Awaited() && time.Now().Before(end); {
+		for end := time.Now().Add(time.Minute); !tx.Awaited() && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
 		return nil
