@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -56,14 +57,16 @@ func eachFile(cmd *cobra.Command, files []string, use func(file string, d *workf
 	return nil
 }
 
-// checked is what validate says of a file that is right.
+// checked is what validate says of a file. One with mistakes is for programs alone: people are
+// told its mistakes.
 type checked struct {
-	File     string `json:"file"`
-	Workflow string `json:"workflow"`
-	Digest   string `json:"digest"`
-	Actions  int    `json:"actions"`
-	Outputs  int    `json:"outputs"`
-	Tests    int    `json:"tests"`
+	File     string            `json:"file"`
+	Workflow string            `json:"workflow"` // this and the rest is of a file that is right
+	Digest   string            `json:"digest"`
+	Actions  int               `json:"actions"`
+	Outputs  int               `json:"outputs"`
+	Tests    int               `json:"tests"`
+	Mistakes strictyaml.Errors `json:"mistakes"` // none: it is right
 }
 
 func workflowsValidate(o *options) *cobra.Command {
@@ -71,21 +74,45 @@ func workflowsValidate(o *options) *cobra.Command {
 		Use:   "validate FILE...",
 		Short: "Check workflow files and say every mistake with file, line and column",
 		Long: `Check workflow files and say every mistake with file, line and column. Nothing is sent
-anywhere; - is standard input. The tests in the files are not run: see "workflows test".`,
+anywhere; - is standard input. The tests in the files are not run: see "workflows test".
+
+With -o json or yaml every file is on standard output with its mistakes, a list that is empty
+where it is right; line and column are 0 where a mistake has no place. Exit code 1 says that
+there are some.`,
 		Example: "  stavily workflows validate disk-full.yaml\n  stavily workflows validate workflows/*.yaml -o json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			var good []checked
-			err := eachFile(cmd, files, func(file string, d *workflow.Definition) error {
-				good = append(good, checked{file, d.Name, d.Digest(), len(d.Actions), len(d.Outputs), len(d.Tests())})
-				return nil
-			})
-			said := show(cmd.OutOrStdout(), o, good, "No file is right.", "FILE|WORKFLOW|ACTIONS|OUTPUTS|TESTS", func(c checked) []string {
+			all, err := checkFiles(cmd, files)
+			rows := all
+			if !o.structured() {
+				rows = slices.DeleteFunc(all, func(c checked) bool { return len(c.Mistakes) > 0 })
+			}
+			said := show(cmd.OutOrStdout(), o, rows, "No file is right.", "FILE|WORKFLOW|ACTIONS|OUTPUTS|TESTS", func(c checked) []string {
 				return []string{c.File, c.Workflow, fmt.Sprint(c.Actions), fmt.Sprint(c.Outputs), fmt.Sprint(c.Tests)}
 			})
 			return errors.Join(err, said)
 		},
 	}
+}
+
+// checkFiles looks at all files. The error has the mistakes of them together.
+func checkFiles(cmd *cobra.Command, files []string) (all []checked, err error) {
+	var mistakes strictyaml.Errors
+	for _, file := range files {
+		c := checked{File: file, Mistakes: strictyaml.Errors{}} // [] for programs, and not null
+		d, _, err := parseFile(cmd, file)
+		switch {
+		case err == nil:
+			c.Workflow, c.Digest, c.Actions, c.Outputs, c.Tests = d.Name, d.Digest(), len(d.Actions), len(d.Outputs), len(d.Tests())
+		case !errors.As(err, &c.Mistakes): // it could not be read: no reason to say nothing of the others
+			c.Mistakes = strictyaml.Errors{{File: file, Message: strings.TrimPrefix(err.Error(), file+": ")}}
+		}
+		all, mistakes = append(all, c), append(mistakes, c.Mistakes...)
+	}
+	if len(mistakes) > 0 {
+		return all, placesError{mistakes}
+	}
+	return all, nil
 }
 
 // tried is how the tests of one file went.
