@@ -6,6 +6,8 @@ import (
 	"context"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"github.com/stavily/agents/kit"
 	"github.com/stavily/agents/orchestrator/internal/cli"
 	"github.com/stavily/agents/orchestrator/internal/dev"
@@ -13,8 +15,12 @@ import (
 
 func main() {
 	kit.Reenter() // returns unless this process was started to confine a plugin
+	os.Exit(cli.Execute(context.Background(), commands(), os.Args[1:]))
+}
+
+func commands() *cobra.Command {
 	root := cli.New()
 	root.AddCommand(dev.Commands()...)
 	root.AddCommand(kit.Commands()...)
-	os.Exit(cli.Execute(context.Background(), root, os.Args[1:]))
+	return root
 }

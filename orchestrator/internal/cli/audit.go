@@ -20,7 +20,7 @@ import (
 )
 
 func auditCommand(o *options) *cobra.Command {
-	return group("audit", "List what was changed and what was refused", auditList(o), here(o, auditVerify(o)))
+	return group("audit", "List what was changed and what was refused", auditList(o), auditVerify(o))
 }
 
 func auditList(o *options) *cobra.Command {

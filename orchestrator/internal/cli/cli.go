@@ -67,7 +67,10 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 			if err := o.check(); err != nil {
 				return err
 			}
-			return o.choose(cmd.Flags())
+			if err := o.choose(cmd.Flags()); err != nil {
+				return err
+			}
+			return o.refuseContext(cmd)
 		},
 	}
 	onlyHolds(root)
@@ -76,10 +79,10 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no server answers.`,
 	flags.StringVar(&o.org, "org", "default", "organisation to operate in")
 	flags.StringVar(&o.context, "context", "", "`name` of the server to operate, see stavily context (environment: "+envContext+")")
 	flags.StringVarP(&o.output, "output", "o", "table", "output `format`: table, json or yaml")
-	root.AddCommand(serverCommand(o), here(o, migrateCommand(o)), versionCommand(o),
+	root.AddCommand(serverCommand(o), migrateCommand(o), versionCommand(o),
 		caCommand(o), tokensCommand(o), agentsCommand(o), pluginsCommand(o), workflowsCommand(o), runsCommand(o), approvalsCommand(o),
 		eventsCommand(o), explainCommand(o), replayCommand(o), auditCommand(o),
-		contextCommand(o), loginCommand(), doctorCommand(o), debugCommand(o), here(o, fsckCommand(o)), here(o, backupCommand(o)), here(o, restoreCommand(o)),
+		contextCommand(o), loginCommand(), doctorCommand(o), debugCommand(o), fsckCommand(o), backupCommand(o), restoreCommand(o),
 		secretsCommand(o), usersCommand(o), apiTokensCommand(o))
 	addWatch(root)
 	return root

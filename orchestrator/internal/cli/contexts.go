@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/stavily/agents/internal/atomicfile"
@@ -177,19 +176,6 @@ func (o *options) choose(flags *pflag.FlagSet) error {
 	}
 	o.chosen.remote = &r
 	return nil
-}
-
-// here lets a command that works on the data of this host refuse a context: it would read, or
-// change, another server than the one that was named.
-func here(o *options, c *cobra.Command) *cobra.Command {
-	run := c.RunE
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if o.chosen.by != "" {
-			return usageError{fmt.Errorf("%s works on the database of this host and not with a context: leave out %s", cmd.Name(), o.chosen.by)}
-		}
-		return run(cmd, args)
-	}
-	return c
 }
 
 func (o *options) client() *operatorapi.Client {

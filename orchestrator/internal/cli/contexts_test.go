@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +58,11 @@ func TestContexts(t *testing.T) {
 	wants("--context prod workflows delete clean", exitFailed, "admin") // the token is a viewer's
 	for _, line := range []string{"fsck", "audit verify", "backup /nowhere/b", "restore /nowhere/b", "migrate", "migrate revert 1"} {
 		wants("--context prod "+line, exitUsage, "works on the database of this host and not with a context: leave out --context")
+	}
+	wants("--context prod server --lease 1s", exitUsage, "server works on the data directory of this host and not with a context: leave out --context")
+	for _, line := range []string{"version", "workflows schema", "workflows test /nowhere/w", "workflows validate /nowhere/w", "workflows graph /nowhere/w",
+		"context list", "context use pinned", "context remove pinned", "login pinned --user ann"} {
+		wants("--context prod "+line, exitUsage, "and not with a context: leave out --context")
 	}
 	wants("context use prod", exitOK, "")
 	wants("fsck --data-dir "+s.DataDir, exitOK, " 0 findings")
@@ -111,12 +118,42 @@ func TestNoContextOfTheEnvironmentForThisHost(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv(envContext, "prod")
 	t.Setenv(envDataDir, t.TempDir())
-	for _, args := range [][]string{{"fsck"}, {"audit", "verify"}} {
+	for _, args := range [][]string{{"fsck"}, {"audit", "verify"}, {"server", "--lease", "1s"}} {
 		var errs bytes.Buffer
 		root := New()
 		root.SetErr(&errs)
 		if code := Execute(t.Context(), root, args); code != exitUsage || !strings.Contains(errs.String(), "leave out "+envContext) {
 			t.Errorf("%v: %d, %s", args, code, &errs)
+		}
+	}
+}
+
+// TestContextOfTheEnvironmentBesideFiles holds that a context for the commands that operate a
+// server is in nobody's way who looks at files.
+func TestContextOfTheEnvironmentBesideFiles(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv(envContext, "prod")
+	for _, args := range [][]string{{"workflows", "schema"}, {"version"}, {"context", "list"}} {
+		var errs bytes.Buffer
+		root := New()
+		root.SetOut(io.Discard)
+		root.SetErr(&errs)
+		if code := Execute(t.Context(), root, args); code != exitOK {
+			t.Errorf("%v: %d, %s", args, code, &errs)
+		}
+	}
+}
+
+// TestTheTablesOfContextsNameCommands keeps a command that was renamed from losing its line. Those of
+// other packages are tried beside the program's main function.
+func TestTheTablesOfContextsNameCommands(t *testing.T) {
+	root := New()
+	for _, table := range []map[string]string{hostOf, serverless} {
+		for name := range table {
+			c, _, err := root.Find(strings.Fields(name))
+			if elsewhere := []string{"dev", "demo", "keys", "plugin"}; !slices.Contains(elsewhere, name) && (err != nil || pathIn(c) != name) {
+				t.Errorf("there is no command %q", name)
+			}
 		}
 	}
 }

@@ -47,7 +47,7 @@ packages, as --shared-dir.`,
 		},
 	}
 	db.register(c.Flags())
-	c.AddCommand(here(o, revertCommand(o)))
+	c.AddCommand(revertCommand(o))
 	return c
 }
 
