@@ -58,7 +58,8 @@ func pluginsAssign(o *options) *cobra.Command {
 		Long: `Let agents have a plugin: the highest published version in the range, now and
 whenever one is published. Without a range that is every release. Of several
 assignments of a plugin an agent's own holds before that of a tag, and that before
---all. The version that is first assigned of a plugin is approved by that.
+--all. The version that is first assigned of a plugin is approved by that. Agents may
+be named before they are enrolled; a warning names what no agent has yet.
 
 A new version goes to one agent, then to a tenth of them, then to all, each when
 those before have kept it for --settle; it stops when one of them fails, or has not
@@ -80,6 +81,9 @@ got it ready by --deadline. See: stavily plugins rollout show ID`,
 			var a operatorapi.Assigned
 			if err := o.client().Do(cmd.Context(), http.MethodPost, pathOf(pathPlugins, id, "assignments"), nil, r, &a); err != nil {
 				return err
+			}
+			for _, w := range a.Warnings {
+				fmt.Fprintf(cmd.ErrOrStderr(), "Warning: %s\n", printable(w))
 			}
 			if o.structured() {
 				return o.print(cmd.OutOrStdout(), a)

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stavily/agents/orchestrator/internal/engine/packtest"
+	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 	"github.com/stavily/agents/orchestrator/internal/server/servertest"
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -71,6 +73,8 @@ func TestPluginsFromPublishToRemove(t *testing.T) {
 		{"unassign cleaner --all", exitFailed, "not assigned to \"all\""},
 		{"unassign cleaner --agent action-1", exitOK, "not assigned to agent:action-1 any more"},
 		{"remove cleaner@1.1.0", exitOK, "cleaner 1.1.0 is removed."},
+		{"assign cleaner@^1 --agent actoin-1", exitOK, "Warning: No agent with the id actoin-1 is enrolled yet"},
+		{"unassign cleaner --agent actoin-1", exitOK, "not assigned to agent:actoin-1 any more"}, // as the warning says
 		{"distrust " + key.Key().Fingerprint(), exitOK, "not trusted any more"},
 		{"distrust " + key.Key().Fingerprint(), exitFailed, "stavily plugins publishers"},
 		{"publish " + unsigned, exitOK, "cleaner 1.2.0 is published."},
@@ -78,6 +82,40 @@ func TestPluginsFromPublishToRemove(t *testing.T) {
 		code, stdout, stderr := run(t, append([]string{"--data-dir", s.DataDir, "plugins"}, strings.Fields(c.line)...)...)
 		if code != c.want || !strings.Contains(stdout+stderr, c.says) {
 			t.Errorf("stavily plugins %s = %d\n%s%s\nwant %d and %q", c.line, code, stdout, stderr, c.want, c.says)
+		}
+	}
+}
+
+// TestAssignWarnsOfNobody holds that what is assigned to nobody who is there says so, also to programs, and
+// that it says nothing of agents that are.
+func TestAssignWarnsOfNobody(t *testing.T) {
+	s := servertest.Start(t)
+	s.Enrol(api.Action, "action-1", "a")
+	s.Enrol(api.Action, "action-2", "b")
+	s.Do("POST", "/api/v1/agents/action-2/revoke", operatorapi.RevokeRequest{}, nil)
+	file := filepath.Join(t.TempDir(), "1.tar.gz")
+	if err := os.WriteFile(file, packtest.Pack(t, "cleaner", "1.0.0", nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := run(t, "--data-dir", s.DataDir, "plugins", "publish", file); code != exitOK {
+		t.Fatal(errs)
+	}
+	for _, c := range []struct{ selector, warns string }{
+		{"--all", ""},
+		{"--agent action-1", ""},
+		{"--tag host:a", ""},
+		{"--agent action-2", "the id action-2 "}, // it is revoked
+		{"--agent action-3", "the id action-3 "},
+		{"--tag role:wbe", "the tag role:wbe "},
+	} {
+		args := append([]string{"--data-dir", s.DataDir, "plugins", "assign", "cleaner", "-o", "json"}, strings.Fields(c.selector)...)
+		code, out, errs := run(t, args...)
+		var a operatorapi.Assigned
+		if err := json.Unmarshal([]byte(out), &a); err != nil || code != exitOK {
+			t.Fatalf("%s = %d, %v\n%s%s", c.selector, code, err, out, errs)
+		}
+		if all := strings.Join(a.Warnings, "\n"); (all == "") != (c.warns == "") || !strings.Contains(all, c.warns) || !strings.Contains(errs, c.warns) {
+			t.Errorf("%s warns %q and %q, want of %q", c.selector, all, errs, c.warns)
 		}
 	}
 }

@@ -140,6 +140,9 @@ func (o operators) assign(ctx context.Context, c *route.Call) (any, error) {
 				view.Rollout = one
 			}
 		}
+		if view.Warnings, err = nobodyYet(r, a); err != nil {
+			return err
+		}
 		p, err := r.Package(a.Plugin, cmp.Or(view.Target, view.Version, view.Skipped))
 		if err != nil {
 			return err

@@ -84,6 +84,8 @@ type AssignRequest struct {
 type Assigned struct {
 	Rollout
 	Package PackageDetail `json:"package"`
+	// Warnings are sentences about agents that are named and not there.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // UnassignRequest names the assignment that ends.

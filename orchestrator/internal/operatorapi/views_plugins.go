@@ -2,6 +2,9 @@ package operatorapi
 
 import (
 	"cmp"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/stavily/agents/orchestrator/internal/engine"
@@ -66,6 +69,23 @@ func viewRollout(a store.Assignment, members []rollout.Member) Rollout {
 		view.Agents = append(view.Agents, agent)
 	}
 	return view
+}
+
+// nobodyYet says that an assignment is for nobody. To assign ahead of enrolment is meant to work, and an
+// id or a tag that is mistyped looks the same.
+func nobodyYet(r store.Reader, a store.Assignment) ([]string, error) {
+	agents, err := r.Agents()
+	enrolled := func(agent store.Agent) bool { return agent.State != store.Revoked && a.Selector.Selects(agent) }
+	if err != nil || a.Selector == store.All || slices.ContainsFunc(agents, enrolled) {
+		return nil, err
+	}
+	kind, name, _ := strings.Cut(string(a.Selector), ":")
+	which := "the id"
+	if kind == "tag" {
+		which = "the tag"
+	}
+	return []string{fmt.Sprintf("No agent with %s %s is enrolled yet: one that will be gets it. `stavily agents list` has those that are; "+
+		"if this is mistyped: stavily plugins unassign %s --%s %s", which, name, a.Plugin, kind, name)}, nil
 }
 
 func viewPublisher(p store.Publisher) Publisher {
