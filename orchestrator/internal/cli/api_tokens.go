@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stavily/agents/orchestrator/internal/account"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/orchestrator/internal/route"
 )
 
 const pathAPITokens = "/api/v1/api-tokens"
@@ -35,6 +37,9 @@ loses the role or is removed, so does the token. It ends by itself.`,
 			if err := roleOf(r.Role); err != nil {
 				return err
 			}
+			if err := checkAreas(r.Areas); err != nil {
+				return err
+			}
 			if err := checkTTL(ttl); err != nil {
 				return err
 			}
@@ -54,10 +59,20 @@ loses the role or is removed, so does the token. It ends by itself.`,
 	f := c.Flags()
 	f.StringVar(&r.User, "user", "", "`name` of the user whose token it is (default: who is logged in)")
 	f.StringVar(&r.Role, "role", string(account.Viewer), "`role` that it gives at most: "+account.AllRoles())
-	f.StringArrayVar(&r.Areas, "area", nil, "`part` of the API that it is for, as paths name it after /api/v1/; may be given again (default: all)")
+	f.StringArrayVar(&r.Areas, "area", nil, "`part` of the API that it is for, as paths name it after /api/v1/; may be given again (default: all): "+strings.Join(route.Areas(), ", "))
 	f.DurationVar(&ttl, "ttl", account.DefaultTokenLife, fmt.Sprintf("how long it is good, at most %s", account.MaxTokenLife))
 	f.StringVar(&r.Note, "note", "", "shown in the list of tokens")
 	return c
+}
+
+// checkAreas is what the server does too, as wrong usage.
+func checkAreas(areas []string) error {
+	for _, area := range areas {
+		if all := route.Areas(); !slices.Contains(all, area) {
+			return usageError{fmt.Errorf("--area %q: must be one of %s", area, strings.Join(all, ", "))}
+		}
+	}
+	return nil
 }
 
 func forAreas(areas []string) string {

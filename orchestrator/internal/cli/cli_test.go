@@ -92,6 +92,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "0s"}, exitUsage, "--ttl 0s: must be at least 1s"},
 		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "1ms"}, exitUsage, "--ttl 1ms"},
 		{[]string{"api-tokens", "create", "x", "--ttl", "0s"}, exitUsage, "--ttl 0s: must be at least 1s"},
+		{[]string{"api-tokens", "create", "x", "--area", "runs", "--area", "banana"}, exitUsage, `--area "banana": must be one of agents, api-tokens, approvals, `},
 		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "48h"}, exitFailed, "24h"},
 		{[]string{"workflows", "apply", "-f", "no-such-file"}, exitFailed, "no-such-file: no such file"},
 		{[]string{"workflows", "apply", "-f", bad}, exitFailed, bad + ":2:1: "},

@@ -64,6 +64,18 @@ func tokenOf(s *servertest.Server, user string, role account.Role, areas ...stri
 	return withToken(s, made.Secret)
 }
 
+// TestATokenIsForAPartThatThereIs holds that a mistyped area makes no token that is good for nothing.
+func TestATokenIsForAPartThatThereIs(t *testing.T) {
+	s := servertest.Start(t)
+	admin := s.Browser("root", account.Admin)
+	for area, want := range map[string]int{"runs": 200, "health": 200, "banana": 422, "": 422, "ca": 422} {
+		status, e := admin.Do("POST", "/api/v1/api-tokens", operatorapi.APITokenRequest{Name: "t" + area, Areas: []string{"runs", area}}, nil)
+		if status != want || want == 422 && (e == nil || !strings.Contains(e.Message, "must be one of agents, api-tokens, approvals, audit, ")) {
+			t.Errorf("area %q: %d, %v, want %d", area, status, e, want)
+		}
+	}
+}
+
 func withToken(s *servertest.Server, text string) *servertest.Browser {
 	b := s.Stranger()
 	b.Token = text

@@ -297,6 +297,9 @@ func (o operators) apiTokenCreate(ctx context.Context, c *route.Call) (any, erro
 	case r.User != me && !everybodys(c):
 		return nil, api.Errorf(api.CodeForbidden, "Only an admin makes tokens of other users.")
 	}
+	if err := route.CheckAreas(r.Areas); err != nil {
+		return nil, err
+	}
 	text, token, err := o.server.Accounts.CreateToken(ctx, id, r.User, account.TokenSpec{
 		Name: r.Name, Role: account.Role(r.Role), Areas: r.Areas, TTL: time.Duration(r.TTLSeconds) * time.Second, Note: r.Note,
 	})

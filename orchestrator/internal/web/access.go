@@ -140,8 +140,12 @@ func (s *Site) makeToken(ctx context.Context, p route.Principal, f form) (*shown
 	if user == "" {
 		user = p.Name
 	}
+	areas := strings.Fields(f.text("areas"))
+	if err := route.CheckAreas(areas); err != nil {
+		return nil, err
+	}
 	text, token, err := s.opts.Accounts.CreateToken(ctx, p.Org, user, account.TokenSpec{
-		Name: f.text("name"), Role: account.Role(f.text("role")), Areas: strings.Fields(f.text("areas")), TTL: time.Duration(days) * 24 * time.Hour, Note: f.text("note"),
+		Name: f.text("name"), Role: account.Role(f.text("role")), Areas: areas, TTL: time.Duration(days) * 24 * time.Hour, Note: f.text("note"),
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		err = api.Errorf(api.CodeNotFound, "There is no user %.80q; name one of the list.", user)

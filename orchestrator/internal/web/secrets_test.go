@@ -53,3 +53,11 @@ actions: [{id: tell, plugin: slack, agents: {any: {tags: [web]}}, with: {token: 
 	admin.post("/secrets", remove, http.StatusNotFound)
 	admin.post("/secrets", url.Values{"do": {"rotate"}}, http.StatusUnprocessableEntity)
 }
+
+// TestAnAreaThatIsNone is of the form that makes API tokens.
+func TestAnAreaThatIsNone(t *testing.T) {
+	_, admin := dashboard(t)
+	for areas, status := range map[string]int{"runs banana": http.StatusUnprocessableEntity, "runs agents": http.StatusOK} {
+		admin.post("/access", url.Values{"do": {"token"}, "name": {"ci"}, "role": {"viewer"}, "areas": {areas}}, status)
+	}
+}
