@@ -16,6 +16,7 @@ func Copy(ctx context.Context, path, to string) (err error) {
 	if err := own(to); err != nil { // SQLite takes an empty file, which has our mode
 		return fmt.Errorf("copy database: %w", err)
 	}
+	defer func() { err = damaged(path, err) }()
 	db, err := connect(path)
 	if err != nil {
 		return fmt.Errorf("copy database %s: %w", path, err)

@@ -21,6 +21,7 @@ func Export(ctx context.Context, path string, table func(name string, columns []
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	defer func() { err = damaged(path, err) }()
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("export database %s: %w", path, err)

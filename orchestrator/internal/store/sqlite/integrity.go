@@ -19,6 +19,7 @@ func Integrity(ctx context.Context, path string) (wrong []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = damaged(path, err) }()
 	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, fmt.Errorf("check database %s: %w", path, err)

@@ -41,6 +41,7 @@ func version(ctx context.Context, db *sql.DB) (have int, err error) {
 // Revert takes the schema back to an earlier version, for an earlier release; what only later
 // ones keep is lost. No server may run.
 func Revert(ctx context.Context, path string, to int) (err error) {
+	defer func() { err = damaged(path, err) }()
 	db, err := connect(path)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ var settings = []string{
 
 // Store is a store.Store in one file.
 type Store struct {
+	path     string
 	db       *sql.DB
 	sessions []*session // all there are
 	writing  *session   // by the writer
@@ -64,7 +65,7 @@ func OpenWatched(ctx context.Context, path string, watch sqlstore.Watch) (*Store
 		err = fmt.Errorf("the disk of %s is full: free some MiB there, for example of old backups or of the archive, and start again: %w", filepath.Dir(path), err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, err)
+		return nil, damaged(path, fmt.Errorf("open database %s: %w", path, err))
 	}
 	return s, nil
 }
@@ -77,7 +78,7 @@ func open(ctx context.Context, path string, watch sqlstore.Watch) (*Store, error
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, watch: watch, looks: make(chan *look), closing: make(chan struct{})}
+	s := &Store{path: path, db: db, watch: watch, looks: make(chan *look), closing: make(chan struct{})}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.disconnect())
 	}
@@ -119,7 +120,7 @@ func (s *Store) connect(ctx context.Context, settings ...string) (*session, erro
 	if err != nil {
 		return nil, err
 	}
-	c := &session{conn: conn}
+	c := &session{path: s.path, conn: conn}
 	s.sessions = append(s.sessions, c)
 	return c, c.prepare(ctx, settings)
 }

@@ -31,6 +31,7 @@ var control = []string{`BEGIN`, `BEGIN IMMEDIATE`, `COMMIT`, `ROLLBACK`, `SAVEPO
 // connection is this session's alone, and what database/sql does for many who share some costs
 // as much as a small statement.
 type session struct {
+	path    string // of the file
 	conn    *sql.Conn
 	ctx     context.Context // never ends: a statement that was begun is completed
 	stmts   []statement     // of sqlstore.Texts
@@ -153,6 +154,7 @@ func (s *session) fail(err error) error {
 	if full(err) {
 		err = fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
+	err = damaged(s.path, err)
 	s.broken = err
 	return err
 }
