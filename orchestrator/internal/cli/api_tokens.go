@@ -40,7 +40,7 @@ loses the role or is removed, so does the token. It ends by itself.`,
 			if err := checkAreas(r.Areas); err != nil {
 				return err
 			}
-			if err := checkTTL(ttl); err != nil {
+			if err := checkTTL(ttl, account.MaxTokenLife); err != nil {
 				return err
 			}
 			r.Name, r.TTLSeconds = args[0], int64(ttl/time.Second)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
+	"github.com/stavily/agents/shared/pkg/api"
 )
 
 // selection are the flags that say which agents are meant.
@@ -39,7 +40,9 @@ func (s *selection) selector(needed bool) (string, error) {
 	if s.all {
 		given = append(given, "all")
 	}
-	switch {
+	switch err := api.AgentID(s.agent).Validate(); {
+	case s.agent != "" && err != nil:
+		return "", usageError{fmt.Errorf("--agent: %w", err)}
 	case len(given) > 1, len(given) == 0 && needed:
 		return "", usageError{errors.New("exactly one of --agent ID, --tag TAG and --all says which agents are meant")}
 	case len(given) == 0:

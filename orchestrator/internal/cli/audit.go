@@ -36,6 +36,11 @@ func auditList(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if after := query.Get("after"); after != "" {
+				if err := new(natural).Set(after); err != nil {
+					return usageError{fmt.Errorf("--after %.40q: %w", after, err)}
+				}
+			}
 			if newest {
 				query.Set("newest", "true")
 			}

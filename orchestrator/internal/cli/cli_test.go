@@ -93,7 +93,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "1ms"}, exitUsage, "--ttl 1ms"},
 		{[]string{"api-tokens", "create", "x", "--ttl", "0s"}, exitUsage, "--ttl 0s: must be at least 1s"},
 		{[]string{"api-tokens", "create", "x", "--area", "runs", "--area", "banana"}, exitUsage, `--area "banana": must be one of agents, api-tokens, approvals, `},
-		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "48h"}, exitFailed, "24h"},
+		{[]string{"tokens", "create", "--type", "sensor", "--ttl", "48h"}, exitUsage, "--ttl 48h0m0s: must be at most 24h"},
 		{[]string{"workflows", "apply", "-f", "no-such-file"}, exitFailed, "no-such-file: no such file"},
 		{[]string{"workflows", "apply", "-f", bad}, exitFailed, bad + ":2:1: "},
 		{[]string{"agents", "list", "--data-dir", t.TempDir()}, exitUnreachable, "stavily server"},
@@ -108,6 +108,57 @@ func TestExitCodes(t *testing.T) {
 		if code == exitUsage && !strings.Contains(stderr, "--help") {
 			t.Errorf("stavily %s: %q does not lead to the help", strings.Join(c.args, " "), stderr)
 		}
+	}
+}
+
+// TestAWrongValueIsWrongUsage holds that a value that can never be good ends as an unknown flag does: before
+// anything is done, and whether or not a server answers.
+func TestAWrongValueIsWrongUsage(t *testing.T) {
+	dir := t.TempDir()
+	const start = "server --listen 127.0.0.1:0 --web-listen= "
+	for _, c := range []struct{ line, says string }{
+		{start + "--keep-runs banana", "no time, as in 30d"},
+		{start + "--keep-runs -5d", "no number of days"},
+		{start + "--keep-runs 5d", "--keep-runs 5d: must be at least 31d, or 0"},
+		{start + "--keep-free -1", "--keep-free"},
+		{start + "--certificate-lifetime 1s", "--certificate-lifetime 1s: must be from 3s to "},
+		{start + "--renewal-grace -1s", "--renewal-grace"},
+		{start + "--trust-domain A:B", "--trust-domain: "},
+		{start + "--trace-sampler most", "--trace-sampler"},
+		{start + "--otlp-endpoint banana", "--otlp-endpoint"},
+		{start + "--oidc-issuer http://id.example", "--oidc-issuer"},
+		{start + "--oidc-issuer https://id.example", "--oidc-client-id is missing"},
+		{start + "--oidc-client-id x", "--oidc-issuer"},
+		{start + "--web-key x", "both"},
+		{start + "--secrets-key-file x --secrets-key-command y", "say one of them"},
+		{start + "--metrics-listen banana", `--metrics-listen "banana": must be HOST:PORT`},
+		{"server --listen 127.0.0.1:99999", "--listen"},
+		{"server --listen 127.0.0.1:0 --web-listen banana", "--web-listen"},
+		{"tokens create --type sensor --agent-id a/b", "--agent-id"},
+		{"api-tokens create x --ttl 99999h", "--ttl 99999h0m0s: must be at most "},
+		{"login x --url https://h --user u --ttl -1h", "--ttl"},
+		{"login x --url http://h --user u", "must be https"},
+		{"login x --url https://h --user u --role banana", "--role"},
+		{"context add x --url https://h --token-file t --ca-fingerprint z", "sha256:"},
+		{"audit list --after banana", "--after"},
+		{"audit list --after -1", "--after"},
+		{"runs list --limit -1", "--limit"},
+		{"runs list --since banana", "--since"},
+		{"workflows history x --limit 501", "--limit 501: must be from 1 to 500"},
+		{"workflows diff x --from -1", "0 or more"},
+		{"workflows rollback x --to -1", "0 or more"},
+		{"workflows apply -f x --if-version -1", "0 or more"},
+		{"replay E1 --workflow w --version -1", "0 or more"},
+		{"debug profile --for -1s", "--for -1s"},
+		{"plugins assign x --agent a/b", "--agent"},
+	} {
+		code, _, stderr := run(t, append([]string{"--data-dir", dir}, strings.Fields(c.line)...)...)
+		if code != exitUsage || !strings.Contains(stderr, c.says) {
+			t.Errorf("stavily %s = %d and %q, want %d and %q", c.line, code, stderr, exitUsage, c.says)
+		}
+	}
+	if made, err := os.ReadDir(dir); err != nil || len(made) > 0 {
+		t.Errorf("it made %v, %v", made, err)
 	}
 }
 

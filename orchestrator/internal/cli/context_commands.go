@@ -74,6 +74,9 @@ func readSecrets(cmd *cobra.Command, r *remote, tokenFile, caFile string) error 
 	if r.URL == "" || tokenFile == "" {
 		return usageError{errors.New("--url and --token-file are required")}
 	}
+	if err := r.checkFlags(); err != nil {
+		return err
+	}
 	const maxToken = 4 << 10
 	var text []byte
 	var err error
@@ -89,6 +92,14 @@ func readSecrets(cmd *cobra.Command, r *remote, tokenFile, caFile string) error 
 		return errors.New("token: must be one word; make one with `stavily api-tokens create`")
 	}
 	return r.readCA(caFile)
+}
+
+// checkFlags looks at what the command line says of a server, before a file is read.
+func (r *remote) checkFlags() error {
+	if _, err := r.tls(); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // readCA reads the CA that the server's certificate must be of; no file is every public one.

@@ -43,7 +43,7 @@ func TestContexts(t *testing.T) {
 	}
 	url := s.WebURL()
 	wants("context add prod --url "+url+" --token-file "+token, exitUnreachable, "not added") // nobody vouches for the certificate
-	wants("context add prod --url "+strings.Replace(url, "https", "http", 1)+" --token-file "+token, exitFailed, "must be https")
+	wants("context add prod --url "+strings.Replace(url, "https", "http", 1)+" --token-file "+token, exitUsage, "must be https")
 	wants("context add local --url "+url+" --token-file "+token, exitUsage, "local server")
 	wants("context add prod --url "+url, exitUsage, "--token-file are required")
 	wants("context add prod --url "+url+" --token-file "+ca, exitFailed, "one word")

@@ -40,6 +40,9 @@ percent. It takes an admin.`,
 			if !slices.Contains(operatorapi.Profiles(), name) {
 				return usageError{fmt.Errorf("there is no profile %q: take one of %s", name, strings.Join(operatorapi.Profiles(), ", "))}
 			}
+			if cmd.Flags().Changed("for") && length < time.Second {
+				return usageError{fmt.Errorf("--for %s: must be at least 1s", length)}
+			}
 			query := url.Values{}
 			if cmd.Flags().Changed("for") {
 				query.Set("seconds", strconv.Itoa(int(length.Round(time.Second).Seconds())))

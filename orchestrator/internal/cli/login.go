@@ -51,6 +51,14 @@ ends by itself. A context of that name gets the new token; without --url it keep
 			if l.User == "" {
 				return usageError{errors.New("--user is required: USER, or ORGANISATION/USER")}
 			}
+			if role != "" {
+				if err := roleOf(role); err != nil {
+					return err
+				}
+			}
+			if err := checkTTL(ttl, account.MaxTokenLife); err != nil {
+				return err
+			}
 			if l.Password, err = passwordInput(cmd, passwordFile, user); err != nil {
 				return err
 			}
@@ -101,6 +109,9 @@ func loginServer(name string, said remote, caFile string) (remote, error) {
 	}
 	if said.Name = name; said.URL == "" {
 		return remote{}, usageError{fmt.Errorf("--url is required: there is no context %q whose server could be meant", name)}
+	}
+	if err := said.checkFlags(); err != nil {
+		return remote{}, err
 	}
 	return said, said.readCA(caFile)
 }

@@ -64,7 +64,7 @@ stored. Each event is judged by itself and as if it came now: cooldowns and wind
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "`file` with the workflow, or - for standard input")
 	c.Flags().StringVar(&r.Workflow, "workflow", "", "`name` of a workflow that was applied")
-	c.Flags().IntVar(&r.Version, "version", 0, "its `version` (default: the one in effect)")
+	c.Flags().Var((*natural)(&r.Version), "version", "its `version` (default: the one in effect)")
 	l = newLister(c, maxReplayed)
 	l.time(c, "since", "instead of one event all that were received from this `time` on, the newest first")
 	c.Flags().StringVar((*string)(&r.Agent), "agent", "", "`id` of the agent whose events it is about; of one event where several gave one this id")

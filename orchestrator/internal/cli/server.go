@@ -1,13 +1,10 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
-	"regexp"
 	"runtime"
 	"time"
 
@@ -51,9 +48,6 @@ the requests in flight, with exit code 0.`,
 			if err != nil {
 				return usageError{err}
 			}
-			if err := errors.Join(checkTimes(so), checkHostnames(so.Hostnames)); err != nil {
-				return usageError{err}
-			}
 			so.DataDir, so.Logger = o.dataDir, log
 			if so.Database, err = db.resolve(); err != nil {
 				return err
@@ -63,6 +57,9 @@ the requests in flight, with exit code 0.`,
 			}
 			if so.Collector == "" {
 				so.Collector = os.Getenv(trace.EnvEndpoint)
+			}
+			if err := checkServer(so); err != nil {
+				return usageError{err}
 			}
 			if so.CollectorHeaders, err = trace.ParseHeaders(os.Getenv(trace.EnvHeaders)); err != nil {
 				return usageError{fmt.Errorf("%s: %w", trace.EnvHeaders, err)}
@@ -98,33 +95,6 @@ the requests in flight, with exit code 0.`,
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	return c
-}
-
-func checkTimes(so server.Options) error {
-	switch {
-	case so.Lease < minLease:
-		return fmt.Errorf("--lease %s: must be at least %s", so.Lease, minLease)
-	case so.RenewalGrace < 0 || so.RenewalGrace > ca.MaxLifetime:
-		return fmt.Errorf("--renewal-grace %s: must be from 0 to %s", so.RenewalGrace, ca.MaxLifetime)
-	case so.SlowQuery < 0:
-		return fmt.Errorf("--slow-query %s: must be 0 or more", so.SlowQuery)
-	}
-	return nil
-}
-
-// hostname is what certificates and URLs take as a name. Underscores are in names of containers.
-var hostname = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$`)
-
-// maxHostname is that of DNS, without its final dot (RFC 1035, section 2.3.4).
-const maxHostname = 253
-
-func checkHostnames(names []string) error {
-	for _, name := range names {
-		if net.ParseIP(name) == nil && (len(name) > maxHostname || !hostname.MatchString(name)) {
-			return fmt.Errorf("--hostname %.300q: must be a host name or an IP address, without scheme and port, for example orchestrator.example.com", name)
-		}
-	}
-	return nil
 }
 
 func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stavily/agents/orchestrator/internal/engine"
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 )
 
@@ -35,7 +36,10 @@ that id that is already enrolled with another key.`,
 			if r.AgentType.Validate() != nil {
 				return usageError{fmt.Errorf("--type %q: must be sensor or action", r.AgentType)}
 			}
-			if err := checkTTL(ttl); err != nil {
+			if err := r.AgentID.Validate(); r.AgentID != "" && err != nil {
+				return usageError{fmt.Errorf("--agent-id: %w", err)}
+			}
+			if err := checkTTL(ttl, engine.MaxTokenTTL); err != nil {
 				return err
 			}
 			r.TTLSeconds = int(ttl / time.Second)
@@ -61,10 +65,14 @@ that id that is already enrolled with another key.`,
 	return c
 }
 
-// checkTTL refuses what the server, which is told whole seconds, would take for its default.
-func checkTTL(ttl time.Duration) error {
+// checkTTL refuses what the server, which is told whole seconds, would take for its default, and what it
+// would refuse.
+func checkTTL(ttl, most time.Duration) error {
 	if ttl < time.Second {
 		return usageError{fmt.Errorf("--ttl %s: must be at least 1s; leave it out for the default", ttl)}
+	}
+	if ttl > most {
+		return usageError{fmt.Errorf("--ttl %s: must be at most %s", ttl, most)}
 	}
 	return nil
 }

@@ -15,6 +15,9 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/operatorapi"
 )
 
+// maxVersions is what the server gives at a time.
+const maxVersions = 500
+
 func workflowsHistory(o *options) *cobra.Command {
 	limit := 0
 	c := &cobra.Command{
@@ -24,6 +27,9 @@ func workflowsHistory(o *options) *cobra.Command {
 		Example: "  stavily workflows history disk-full",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if limit < 1 || limit > maxVersions {
+				return usageError{fmt.Errorf("--limit %d: must be from 1 to %d", limit, maxVersions)}
+			}
 			versions, err := versionsOf(cmd, o, args[0], limit)
 			if err != nil {
 				return err
@@ -37,7 +43,7 @@ func workflowsHistory(o *options) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().IntVar(&limit, "limit", 50, "at most this many, 1 to 500")
+	c.Flags().IntVar(&limit, "limit", 50, fmt.Sprintf("at most this many, 1 to %d", maxVersions))
 	return c
 }
 
@@ -81,8 +87,8 @@ unified diff. Nothing is printed where nothing differs.`,
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "`file` to compare with what is in effect, or - for standard input")
-	c.Flags().IntVar(&from, "from", 0, "the older `version` (default: the one before --to)")
-	c.Flags().IntVar(&to, "to", 0, "the newer `version` (default: the newest)")
+	c.Flags().Var((*natural)(&from), "from", "the older `version` (default: the one before --to)")
+	c.Flags().Var((*natural)(&to), "to", "the newer `version` (default: the newest)")
 	return c
 }
 
@@ -164,6 +170,6 @@ that have begun stay on the version they began with.`,
 			return tellApplied(cmd.OutOrStdout(), o, applied)
 		},
 	}
-	c.Flags().IntVar(&version, "to", 0, "the `version` to go back to (default: the one before the newest)")
+	c.Flags().Var((*natural)(&version), "to", "the `version` to go back to (default: the one before the newest)")
 	return c
 }

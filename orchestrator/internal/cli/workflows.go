@@ -67,7 +67,7 @@ a published plugin does not take, and fields that its events do not have.`,
 			return tellApplied(cmd.OutOrStdout(), o, applied)
 		},
 	}
-	c.Flags().IntVar(&over, "if-version", 0, "only over this `version`, as it is in effect; 0: only where there is none")
+	c.Flags().Var((*natural)(&over), "if-version", "only over this `version`, as it is in effect; 0: only where there is none")
 	c.Flags().BoolVar(&missing, "allow-missing", false, "only warn of plugins and agents that are not there")
 	c.Flags().StringVarP(&file, "file", "f", "", "`file` with the workflow, or - for standard input (required)")
 	return c

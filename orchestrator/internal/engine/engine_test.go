@@ -525,7 +525,7 @@ func TestTokensEnd(t *testing.T) {
 		}
 		_, err = w.Enroll(t.Context(), token, api.EnrollRequest{AgentID: "s", AgentType: api.Sensor, CSRPEM: csr(t, key)})
 		w.wantCode("an hour later", err, api.CodeBadToken)
-		for _, ttl := range []time.Duration{-time.Hour, time.Millisecond, maxTokenTTL + time.Second} {
+		for _, ttl := range []time.Duration{-time.Hour, time.Millisecond, MaxTokenTTL + time.Second} {
 			_, _, err := w.CreateToken(t.Context(), "default", TokenSpec{Type: api.Sensor, TTL: ttl})
 			w.wantCode("a token for "+ttl.String(), err, api.CodeInvalid)
 		}

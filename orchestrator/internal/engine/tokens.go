@@ -15,7 +15,7 @@ import (
 // Lives of enrolment tokens.
 const (
 	defaultTokenTTL = time.Hour
-	maxTokenTTL     = 24 * time.Hour
+	MaxTokenTTL     = 24 * time.Hour
 )
 
 // tokenPrefix makes a leaked token recognisable, for people and for scanners.
@@ -82,8 +82,8 @@ func (s *TokenSpec) check() error {
 	if s.TTL == 0 {
 		s.TTL = defaultTokenTTL
 	}
-	if s.TTL < time.Second || s.TTL > maxTokenTTL {
-		return api.Errorf(api.CodeInvalid, "A token lives from 1s to %s, and not %s.", maxTokenTTL, s.TTL)
+	if s.TTL < time.Second || s.TTL > MaxTokenTTL {
+		return api.Errorf(api.CodeInvalid, "A token lives from 1s to %s, and not %s.", MaxTokenTTL, s.TTL)
 	}
 	if len(s.Note) > maxText {
 		return api.Errorf(api.CodeInvalid, "The note has %d bytes and may have %d.", len(s.Note), maxText)

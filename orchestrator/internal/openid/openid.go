@@ -56,14 +56,22 @@ type Provider struct {
 	known *oidc.Provider
 }
 
-// New checks options, and asks nobody.
-func New(o Options) (*Provider, error) {
+// Check says whether the options can be those of a provider, without a look at their files.
+func (o Options) Check() error {
 	u, err := url.Parse(o.Issuer)
 	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("--oidc-issuer %q: must be the https:// URL of an OpenID provider", o.Issuer)
+		return fmt.Errorf("--oidc-issuer %q: must be the https:// URL of an OpenID provider", o.Issuer)
 	}
 	if o.ClientID == "" {
-		return nil, errors.New("--oidc-client-id is missing: the provider gives one to each client")
+		return errors.New("--oidc-client-id is missing: the provider gives one to each client")
+	}
+	return nil
+}
+
+// New checks options, and asks nobody.
+func New(o Options) (*Provider, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
 	}
 	p := &Provider{issuer: o.Issuer, client: o.ClientID}
 	if o.SecretFile != "" {
