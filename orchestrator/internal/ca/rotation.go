@@ -144,6 +144,9 @@ func (a *Authority) Issuer(cert *x509.Certificate) (CA, bool) {
 	return CA{}, false
 }
 
+// Revoked reports whether CAs of this directory were revoked: certificates of theirs are known no more.
+func (a *Authority) Revoked() bool { return len(a.set.Load().revoked) > 0 }
+
 // Wants reports whether an agent that trusts the CAs with these fingerprints is to be given
 // what [Authority.PEM] has: it lacks one, or has one that goes out of use.
 func (a *Authority) Wants(trusted []string) bool {

@@ -124,6 +124,7 @@ func TestAWrongValueIsWrongUsage(t *testing.T) {
 		{start + "--certificate-lifetime 1s", "--certificate-lifetime 1s: must be from 3s to "},
 		{start + "--renewal-grace -1s", "--renewal-grace"},
 		{start + "--trust-domain A:B", "--trust-domain: "},
+		{start + "--accept-ca banana", "--accept-ca"},
 		{start + "--trace-sampler most", "--trace-sampler"},
 		{start + "--otlp-endpoint banana", "--otlp-endpoint"},
 		{start + "--oidc-issuer http://id.example", "--oidc-issuer"},

@@ -73,13 +73,11 @@ the requests in flight, with exit code 0.`,
 	f.StringVar(&so.Listen, "listen", ":8443", "`address` that agents connect to")
 	f.StringArrayVar(&so.Hostnames, "hostname", nil, "`name` or IP address that agents reach this server by; the first is shown in enrolment commands (default: this host's name and localhost)")
 	f.StringVar(&so.TrustDomain, "trust-domain", "", "trust domain of a CA that is made at this start (default \"stavily\")")
+	f.StringVar(&so.AcceptCA, "accept-ca", "", "`fingerprint` of a CA to start with though no agent of the database was enrolled under it: the former one is lost, and every agent is enrolled again")
 	f.StringVar(&so.WebListen, "web-listen", "127.0.0.1:8444", "`address` of the dashboard and the API for people and programs, over HTTPS; \"\": none")
 	f.StringVar(&so.WebCertificate, "web-certificate", "", "`file` of the certificate, with its chain, that browsers see (default: one of the own authority)")
 	f.StringVar(&so.WebKey, "web-key", "", "`file` of the key of --web-certificate")
-	f.StringVar(&so.OpenID.Issuer, "oidc-issuer", "", "`URL` of an OpenID provider that users can log in with (default: none)")
-	f.StringVar(&so.OpenID.ClientID, "oidc-client-id", "", "`id` of this server at the provider")
-	f.StringVar(&so.OpenID.SecretFile, "oidc-client-secret-file", "", "`file` with this server's secret at the provider")
-	f.StringVar(&so.OpenID.CAFile, "oidc-ca-file", "", "`file` with the CA of the provider's certificate, PEM (default: those of the system)")
+	openIDFlags(f, &so)
 	f.StringVar(&so.MetricsListen, "metrics-listen", "", "`address` that Prometheus scrapes, for example 127.0.0.1:9464; there is no login (default: none)")
 	f.StringVar(&so.Collector, "otlp-endpoint", "", "`URL` of an OpenTelemetry collector that spans go to, for example http://127.0.0.1:4318 (default: "+trace.EnvEndpoint+"; tracing is off without)")
 	f.StringVar(&so.Sampler, "trace-sampler", trace.AlwaysOn, "which traces that begin here are recorded: always_on, always_off or traceidratio:0.1")
@@ -127,6 +125,14 @@ func versionCommand(o *options) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// openIDFlags say who vouches for users.
+func openIDFlags(f *pflag.FlagSet, so *server.Options) {
+	f.StringVar(&so.OpenID.Issuer, "oidc-issuer", "", "`URL` of an OpenID provider that users can log in with (default: none)")
+	f.StringVar(&so.OpenID.ClientID, "oidc-client-id", "", "`id` of this server at the provider")
+	f.StringVar(&so.OpenID.SecretFile, "oidc-client-secret-file", "", "`file` with this server's secret at the provider")
+	f.StringVar(&so.OpenID.CAFile, "oidc-ca-file", "", "`file` with the CA of the provider's certificate, PEM (default: those of the system)")
 }
 
 // keepFlags say how long records are kept.

@@ -96,6 +96,11 @@ func checkWords(so server.Options) error {
 			return fmt.Errorf("--trust-domain: %w", err)
 		}
 	}
+	if so.AcceptCA != "" {
+		if _, err := pki.PinnedTLS(so.AcceptCA, "localhost"); err != nil {
+			return fmt.Errorf("--accept-ca: %w", err)
+		}
+	}
 	if so.OpenID.Issuer != "" {
 		return so.OpenID.Check()
 	}

@@ -47,6 +47,7 @@ type Options struct {
 	Listen           string         // address of the agents' listener, for example ":8443"
 	Hostnames        []string       // names and IP addresses of the server; empty: the host's name and the loopback ones
 	TrustDomain      string         // see ca.Options
+	AcceptCA         string         // fingerprint of a CA that is right though no agent of the database was enrolled under it
 	Lifetime         time.Duration  // of certificates, see ca.Options
 	RenewalGrace     time.Duration  // how long after its end a certificate can be renewed, into quarantine; 0: it cannot
 	WebListen        string         // address of the HTTPS listener for people; empty: none

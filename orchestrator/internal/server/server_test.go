@@ -62,7 +62,8 @@ func TestStartThatCannotBe(t *testing.T) {
 // TestWhatTheDatabaseNeedsIsNotMadeAnew starts where the CA or the keys of secrets are not, as
 // with a mistyped --shared-dir: new ones would lock every agent out and open no secret.
 func TestWhatTheDatabaseNeedsIsNotMadeAnew(t *testing.T) {
-	s := servertest.Start(t)
+	accept := ""
+	s := servertest.StartWith(t, func(o *server.Options) { o.AcceptCA = accept })
 	agent := s.Enrol(api.Sensor, "sensor-1", "a")
 	s.Do(http.MethodPut, "/api/v1/secrets/api", operatorapi.SecretRequest{Value: "a value"}, nil)
 	s.Stop()
@@ -100,7 +101,67 @@ func TestWhatTheDatabaseNeedsIsNotMadeAnew(t *testing.T) {
 	if err := errors.Join(err, os.RemoveAll(in(s.DataDir, "ca")), os.Mkdir(in(s.DataDir, "ca"), 0o700), os.WriteFile(in(s.DataDir, "ca", ca.FirstKey), text, 0o600)); err != nil {
 		t.Fatal(err)
 	}
+	fails(t, o, "until the first one is")
+	accept = fingerprint(t, in(s.DataDir, "ca"))
 	s.Restart()
+}
+
+// fingerprint is that of the CA in a directory.
+func fingerprint(t *testing.T, dir string) string {
+	t.Helper()
+	authority, err := ca.Open(dir, ca.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority.Fingerprint()
+}
+
+// TestACAOfAnotherServer starts with a CA that is complete, and not the one that the agents of the database
+// were enrolled under.
+func TestACAOfAnotherServer(t *testing.T) {
+	accept := ""
+	s, other := servertest.StartWith(t, func(o *server.Options) { o.AcceptCA = accept }), servertest.Start(t)
+	s.Stop()
+	other.Stop()
+	own, foreign := filepath.Join(s.DataDir, "ca"), filepath.Join(other.DataDir, "ca")
+	o := server.Options{DataDir: s.DataDir, Listen: "127.0.0.1:0"}
+	s.Restart()
+	agent := s.Enrol(api.Sensor, "sensor-1", "a")
+	s.Enrol(api.Sensor, "sensor-2", "a")
+	s.Do(http.MethodPost, "/api/v1/agents/sensor-2/revoke", operatorapi.RevokeRequest{}, nil)
+	s.Stop()
+
+	elsewhere := o
+	elsewhere.SharedDir = other.DataDir
+	fails(t, elsewhere, foreign+" has the certificate authority "+fingerprint(t, foreign)+", and all enrolled agents of the database (1) have certificates of another one")
+	fails(t, elsewhere, "--accept-ca "+fingerprint(t, foreign))
+	elsewhere.AcceptCA = fingerprint(t, own) // which is not the one that is there
+	fails(t, elsewhere, "--shared-dir")
+	s.Restart()
+	s.Reconnect(agent) // nothing was changed
+
+	// The own one is lost. Until an agent is enrolled again somebody says that it is.
+	s.Stop()
+	if err := errors.Join(os.RemoveAll(own), os.Rename(foreign, own)); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, o, "until the first one is")
+	accept = fingerprint(t, own)
+	s.Restart()
+	s.Enrol(api.Sensor, "sensor-3", "a")
+	accept = ""
+	s.Restart()
+}
+
+// TestARotatedCAIsThatOfItsAgents goes through a rotation with a restart after each step, with an agent that
+// is away for all of it.
+func TestARotatedCAIsThatOfItsAgents(t *testing.T) {
+	s := servertest.Start(t)
+	s.Enrol(api.Sensor, "sensor-1", "a")
+	for _, step := range ca.Steps() {
+		s.Do(http.MethodPost, "/api/v1/ca/rotate", operatorapi.RotateCARequest{Step: step, Force: true}, nil)
+		s.Restart()
+	}
 }
 
 func TestOnlyTheOwnerMayOpenTheSocket(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/store/postgres"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlite"
 	"github.com/stavily/agents/orchestrator/internal/store/sqlstore"
+	"github.com/stavily/agents/shared/pkg/pki"
 )
 
 // OpenStore opens the database that the options name.
@@ -65,7 +66,41 @@ func openBelongings(ctx context.Context, st store.Store, o Options, hosts []stri
 		}
 	}
 	b.packages, err = depot.Open(filepath.Join(dir, "packages"))
-	return b, errors.Join(err, vouch(ctx, st, b.authority))
+	if err = errors.Join(err, ofAgents(ctx, st, b.authority, o.AcceptCA, authority)); err != nil {
+		return b, err // before the database remembers this one
+	}
+	return b, vouch(ctx, st, b.authority)
+}
+
+// ofAgents refuses a CA that signed the certificate of none of the agents that are enrolled: it is that of
+// another server, and all of them would be locked out. Of a CA that was revoked only the fingerprint is
+// kept: after that certificates of former ones cannot be told from those of others, and nothing is refused.
+func ofAgents(ctx context.Context, st store.Store, authority *ca.Authority, accepted, dir string) error {
+	if accepted == authority.Fingerprint() || authority.Revoked() {
+		return nil
+	}
+	known := false
+	strangers, err := count(ctx, st, func(r store.Reader) (n int, err error) {
+		all, err := r.Agents()
+		for _, a := range all {
+			if known || a.State == store.Revoked {
+				continue
+			}
+			certs, failure := pki.ParseCertificates([]byte(a.CertificatePEM))
+			if failure != nil || len(certs) == 0 { // it comes with a token
+				continue
+			}
+			n++
+			_, known = authority.Issuer(certs[0])
+		}
+		return n, err
+	})
+	if err != nil || strangers == 0 || known {
+		return err
+	}
+	return fmt.Errorf("%s has the certificate authority %s, and all enrolled agents of the database (%d) have certificates of another one, which they trust alone: "+
+		"name the directory that has that one with --shared-dir, or restore %s from a backup; where it is lost and every agent is to be enrolled again, start with --accept-ca %s until the first one is",
+		dir, authority.Fingerprint(), strangers, dir, authority.Fingerprint())
 }
 
 // vouch refuses a CA that the servers before this one did not have: with it this server
