@@ -45,7 +45,10 @@ type seen struct {
 // errCut drops the connection instead; the call was received all the same.
 type reply func(n int, call seen) error
 
-var errCut = fmt.Errorf("cut the connection")
+var (
+	errCut   = fmt.Errorf("cut the connection")
+	errProxy = fmt.Errorf("what a proxy says to a body that is too large for it")
+)
 
 // orchestrator is a real HTTPS server that does what its test says.
 type orchestrator struct {
@@ -96,6 +99,10 @@ func answer(w http.ResponseWriter, v any) {
 func refuse(w http.ResponseWriter, err error) {
 	if errors.Is(err, errCut) {
 		panic(http.ErrAbortHandler)
+	}
+	if errors.Is(err, errProxy) {
+		http.Error(w, "<html>413 Request Entity Too Large</html>", http.StatusRequestEntityTooLarge)
+		return
 	}
 	e := err.(*api.Error)
 	w.Header().Set("Content-Type", "application/json")

@@ -8,9 +8,12 @@ import (
 	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
-// unfit reports whether the orchestrator does not take what was sent for what is in it. That says
-// nothing of the attempt: with less in it the same may be taken.
+// unfit reports whether the orchestrator does not take what was sent for what is in it, or a proxy
+// in between for its size. That says nothing of the attempt: with less in it the same may be taken.
 func unfit(err error) bool {
+	if api.TooLargeBetween(err) {
+		return true
+	}
 	switch api.CodeOf(err) {
 	case api.CodeInvalid, api.CodeMalformed, api.CodeTooLarge:
 		return !api.Retryable(err) // malformed is also what arrived too slowly

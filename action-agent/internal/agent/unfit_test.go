@@ -104,6 +104,43 @@ func TestARefusedResultIsSentWithoutItsDataAndLog(t *testing.T) {
 	same(t, "calls", 2, len(o.of(result, "never")))
 }
 
+// A result that is too large for a proxy is sent with less too. What is too large for it even then is kept
+// until its limit is raised, and holds up no other.
+func TestAProxyThatTakesLittle(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick, "talker": `
+print("bad", file=sys.stderr)
+gate("go")
+print(json.dumps({"went": me}))
+`}, "").start()
+	o.on(result, "large", first(errProxy))
+	o.offer(order("large", "quick"))
+	var marker struct{ Truncated bool }
+	if bare := o.await(result, "large", 2)[1].Result; json.Unmarshal(bare.Result, &marker) != nil || !marker.Truncated {
+		t.Errorf("its data are %s", bare.Result)
+	}
+
+	o.on(result, "stuck", always(errProxy))
+	o.offer(order("stuck", "quick"))
+	o.await(result, "stuck", 4)
+	o.offer(order("other", "quick"))
+	o.outcome("other", api.Completed)
+	if r.journalled("stuck", "reported") {
+		t.Error("a result that nobody took is given up")
+	}
+	o.on(result, "stuck", first())
+	await(t, "its end", func() bool { return r.journalled("stuck", "reported") })
+
+	o.on(progress, "loud", first(errProxy))
+	o.offer(order("loud", "talker"))
+	if lines := o.await(progress, "loud", 2)[1].Progress.ExecutionLog; len(lines) != 1 || !strings.HasPrefix(lines[0], "agent: 1 lines are left out here") {
+		t.Errorf("after a report that was too large it says %q", lines)
+	}
+	r.open("go")
+	o.outcome("loud", api.Completed)
+}
+
 // A report that is refused for what is in it ends no run: only its lines are left out.
 func TestARefusedReportEndsNoRun(t *testing.T) {
 	t.Parallel()

@@ -245,7 +245,8 @@ const togetherAtMost = 8
 
 // sendAll sends what the journal holds, the oldest first, and the results of one instruction one after
 // the other: none of them is told after a later one. Where nobody answers it begins no more; a result
-// that the orchestrator stumbles over is left for the next time and holds up no other.
+// that the orchestrator stumbles over, or a proxy for its size, is left for the next time and holds up
+// no other.
 func (w *worker) sendAll(ctx context.Context) error {
 	var calls errgroup.Group
 	calls.SetLimit(min(cap(w.slots), togetherAtMost))
@@ -257,7 +258,7 @@ func (w *worker) sendAll(ctx context.Context) error {
 		calls.Go(func() (failed error) {
 			for _, e := range results {
 				err := w.send(ctx, e)
-				if err != nil && api.CodeOf(err) != api.CodeInternal {
+				if err != nil && api.CodeOf(err) != api.CodeInternal && !api.TooLargeBetween(err) {
 					nobody.Store(true)
 					return err
 				}
@@ -294,7 +295,7 @@ func (w *worker) send(ctx context.Context, e agent.JournalEntry) error {
 	}
 	w.rt.NoteContact(err)
 	w.traceReport(e, begin, err)
-	if err != nil && !final(err) && !unfit(err) {
+	if err != nil && !final(err) && (!unfit(err) || api.TooLargeBetween(err)) { // a proxy's word ends nothing: its limit may be raised
 		return err
 	}
 	if err != nil {

@@ -137,6 +137,39 @@ func TestAPoisonEvent(t *testing.T) {
 	same(t, "gaps", []api.Gap{{From: 2, To: 2, Count: 1, Reason: "refused"}}, o.told())
 }
 
+// What a proxy takes only in parts travels in parts. An event that is alone too large for it is told of and
+// kept, and arrives in its place when the proxy's limit has been raised.
+func TestAProxyThatTakesLittle(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"counting": counting}, "")
+	limit := 1 // events, under o.mu
+	o.refuse = func(_ int, b api.EventBatch) error {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		switch {
+		case !r.spooled("count.c"):
+			return api.Errorf(api.CodeUnavailable, "busy")
+		case len(b.Events) > limit, b.Events[0].Type == "count.c" && limit == 1:
+			return errProxy
+		}
+		return nil
+	}
+	r.start()
+	about := func(h api.Heartbeat) bool {
+		return slices.ContainsFunc(h.Health.Conditions, func(c api.Condition) bool {
+			return c.Name == conditionTooLarge && strings.Contains(c.Remedy, "client_max_body_size") && strings.Contains(c.Message, "event 3 ")
+		})
+	}
+	o.until("a heartbeat that tells of it", func() bool { return slices.ContainsFunc(o.beats, about) })
+	same(t, "what the proxy let pass", []string{"count.a", "count.b"}, o.types())
+	o.change(func() { limit = 500 })
+	o.await("count.10")
+	same(t, "the beginning", []string{"count.a", "count.b", "count.c", "count.2"}, o.types()[:4])
+	same(t, "gaps", 0, len(o.told()))
+	o.until("a heartbeat without it", func() bool { return !about(o.lastBeat()) })
+}
+
 // What is damaged on disk is told as a gap.
 func TestDamageIsTold(t *testing.T) {
 	t.Parallel()

@@ -44,7 +44,10 @@ type orchestrator struct {
 	away    bool          // for these
 }
 
-var errCut = fmt.Errorf("cut the connection after the batch was taken")
+var (
+	errCut   = fmt.Errorf("cut the connection after the batch was taken")
+	errProxy = fmt.Errorf("what a proxy says to a body that is too large for it")
+)
 
 func newOrchestrator(t *testing.T) *orchestrator {
 	o := &orchestrator{t: t, ca: pkitest.New(t, "CA"), changed: make(chan struct{})}
@@ -137,6 +140,10 @@ func (o *orchestrator) events(w http.ResponseWriter, r *http.Request) {
 	var err error
 	if refuse != nil {
 		err = refuse(n, b)
+	}
+	if err == errProxy {
+		http.Error(w, "<html>413 Request Entity Too Large</html>", http.StatusRequestEntityTooLarge)
+		return
 	}
 	if refusal, ok := err.(*api.Error); ok {
 		answer(w, refusal.Status(), api.ErrorBody{Error: refusal})

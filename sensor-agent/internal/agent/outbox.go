@@ -23,6 +23,7 @@ type outbox struct {
 
 	before   uint64        // events that the spool had taken when this process began
 	emitted  atomic.Uint64 // that plugins were told are accepted, since then
+	stuck    uint64        // number of the event that a proxy took last to be too large; of deliver alone
 	refusals []uint64      // numbers that answers refused and that wait to be acknowledged; of deliver alone
 
 	accepted  *telemetry.CounterVec
@@ -233,11 +234,34 @@ func (o *outbox) send(ctx context.Context, most int) (agent.DeliveryInput, error
 	answer, err := o.rt.API.Events(ctx, batch)
 	o.rt.NoteContact(err)
 	if err != nil {
-		return o.rt.NotTaken(err, b.Items(), first), nil
+		failed := o.rt.NotTaken(err, b.Items(), first)
+		o.noteSize(failed, err)
+		return failed, nil
 	}
+	o.noteSize(agent.Failed{}, nil)
 	o.count(answer)
 	o.delivering(batch.Events, answer.Events, begin)
 	return agent.Answered{AckedThrough: answer.AckedThrough, Last: o.stats().Last, Records: len(b.Records), Random: o.rt.Random()}, nil
+}
+
+// conditionTooLarge holds while a proxy takes not even a single event.
+const conditionTooLarge = "event_too_large"
+
+// noteSize tells of an event that waits until somebody raises the limit of what is in between.
+func (o *outbox) noteSize(f agent.Failed, err error) {
+	switch {
+	case err == nil:
+		o.rt.Health.Clear(conditionTooLarge)
+		return
+	case f.Class != agent.Oversize || f.Items > 1:
+		return
+	}
+	o.rt.Health.Set(conditionTooLarge, agent.Degraded, false, fmt.Sprintf("event %d is not taken for its size: %v", f.First, err),
+		"have what stands between this agent and the orchestrator take bodies of 1 MiB (in nginx: client_max_body_size 1m); until then this event and those behind it are kept and tried again")
+	if o.stuck != f.First { // once for each, not at each try
+		o.stuck = f.First
+		o.rt.Log.Warn("an event is too large for a proxy in between and waits until its limit is raised", "seq", f.First, telemetry.KeyError, err)
+	}
 }
 
 func (o *outbox) count(answer api.EventBatchResponse) {

@@ -14,6 +14,7 @@ type Class string
 // The classes of errors.
 const (
 	Transient Class = "transient" // the same batch may be taken later
+	Oversize  Class = "oversize"  // a smaller one may be taken now, and the same one later
 	Refused   Class = "refused"   // this batch will never be taken
 )
 
@@ -21,6 +22,9 @@ const (
 // to wait. Only an answer of the orchestrator's own about the content is a refusal; an
 // error page of a proxy carries no *api.Error and never costs an event.
 func Classify(err error) (Class, time.Duration) {
+	if api.TooLargeBetween(err) {
+		return Oversize, api.RetryAfter(err)
+	}
 	var answer *api.Error
 	if !errors.As(err, &answer) {
 		return Transient, 0

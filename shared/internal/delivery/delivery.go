@@ -188,7 +188,7 @@ func (s State) answered(in Answered) (State, []Effect) {
 }
 
 func (s State) failed(in Failed) (State, []Effect) {
-	if in.Class != Refused || in.Items == 1 && in.First == 0 {
+	if in.Class == Transient || in.Items == 1 && (in.Class == Oversize || in.First == 0) {
 		return s.fail(in.RetryAfter, in.Random)
 	}
 	if in.Items > 1 {

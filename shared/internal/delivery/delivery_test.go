@@ -33,6 +33,8 @@ func TestTransitions(t *testing.T) {
 		{"refused", sending, Failed{Class: Refused, Items: 5, First: 5}, State{Phase: Sending, Acked: 4, Last: 9, Max: 2}, []Effect{Send{5, 2}}},
 		{"one refused", sending, Failed{Class: Refused, Items: 1, First: 5}, State{Phase: Sending, Acked: 4, Last: 9, Max: 8, Refusals: 1}, []Effect{SetAside{5, ReasonRefused}, Send{5, 8}}},
 		{"a gap refused", sending, Failed{Class: Refused, Items: 1}, State{Phase: Waiting, Acked: 4, Last: 9, Max: 8, Failures: 1}, []Effect{Wait{0}}},
+		{"too large for a proxy", sending, Failed{Class: Oversize, Items: 5, First: 5}, State{Phase: Sending, Acked: 4, Last: 9, Max: 2}, []Effect{Send{5, 2}}},
+		{"one too large for a proxy", sending, Failed{Class: Oversize, Items: 1, First: 5}, State{Phase: Waiting, Acked: 4, Last: 9, Max: 8, Failures: 1}, []Effect{Wait{0}}},
 		{"time is up", State{Phase: Waiting, Acked: 4, Last: 9, Max: 8}, Elapsed{}, sending, []Effect{Send{5, 8}}},
 		{"a late answer", State{Phase: Waiting, Acked: 4, Last: 9, Max: 8}, Answered{AckedThrough: 9}, State{Phase: Waiting, Acked: 4, Last: 9, Max: 8}, nil},
 		{"a late timer", sending, Elapsed{}, sending, nil},
@@ -172,7 +174,9 @@ func TestClassify(t *testing.T) {
 		{api.Errorf(api.CodeRevoked, ""), Transient},
 		{api.Errorf(api.CodeUnavailable, ""), Transient},
 		{errors.New("connection refused"), Transient},
-		{&api.UnreachableError{HTTPStatus: 413}, Transient}, // a proxy's, not the orchestrator's
+		{&api.UnreachableError{HTTPStatus: 413}, Oversize},                     // a proxy's, not the orchestrator's
+		{&api.Error{Code: "RequestEntityTooLarge", HTTPStatus: 413}, Oversize}, // of a gateway
+		{&api.UnreachableError{HTTPStatus: 400}, Transient},
 	} {
 		if got, _ := Classify(c.err); got != c.want {
 			t.Errorf("Classify(%v) = %s, want %s", c.err, got, c.want)

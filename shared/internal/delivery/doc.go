@@ -6,10 +6,10 @@
 //	        Appended              Answered: Ack, and on while something waits
 //	idle ─────────────▶ sending ──────────────────────────────────────────────▶ idle
 //	                     ▲   │ │
-//	         Elapsed     │   │ └─ Failed, refused: half as many items ─▶ sending
-//	waiting ─────────────┘   │      └─ a single event: SetAside, it becomes a gap
+//	         Elapsed     │   │ └─ Failed, refused or too large: half as many items ─▶ sending
+//	waiting ─────────────┘   │      └─ a single event, refused: SetAside, it becomes a gap
 //	   ▲                     │
-//	   └──── Wait ◀──────────┘  Failed, transient; or an answer without progress
+//	   └──── Wait ◀──────────┘  Failed, transient or alone too large; or an answer without progress
 //
 // # Effects, carried out in their order
 //
@@ -33,6 +33,11 @@
 // event in between waits longer, so that an orchestrator which refuses everything by
 // mistake costs a few dozen events an hour and not the spool. Whatever else fails
 // (network, 401, 403, 429, 5xx) is tried again for ever and loses nothing.
+//
+// Where a proxy refuses the size (413, and not the orchestrator's) the batch is halved
+// too. A single event that is still too large for it is not set aside: the same event
+// passes once the proxy's limit is raised, and until then those behind it wait as well,
+// because events arrive in their order.
 //
 // # Invariants
 //

@@ -48,8 +48,9 @@ func TestModel(t *testing.T) {
 				lost := rapid.Bool().Draw(rt, "answer lost")
 				w.answer(rapid.Float64Range(0, 1).Draw(rt, "random"), lost)
 			},
-			"fail": func(rt *rapid.T) { w.fail(Transient, rapid.Float64Range(0, 1).Draw(rt, "random")) },
-			"late": func(*rapid.T) { w.step(Elapsed{}) },
+			"fail":      func(rt *rapid.T) { w.fail(Transient, rapid.Float64Range(0, 1).Draw(rt, "random")) },
+			"too large": func(rt *rapid.T) { w.fail(Oversize, rapid.Float64Range(0, 1).Draw(rt, "random")) },
+			"late":      func(*rapid.T) { w.step(Elapsed{}) },
 			"restore": func(rt *rapid.T) {
 				// The orchestrator has numbers from a life that the spool forgot,
 				// more than it has given out since.

@@ -54,6 +54,9 @@ func StepDelivery(s Delivery, in DeliveryInput) (Delivery, []DeliveryEffect) {
 	return delivery.Step(s, in)
 }
 
+// Oversize is the class of a batch that something between agent and orchestrator takes none of its size of.
+const Oversize = delivery.Oversize
+
 // NotTaken is the input for a batch whose call failed; see delivery.Classify.
 func (rt *Runtime) NotTaken(err error, items int, first uint64) Failed {
 	class, after := delivery.Classify(err)

@@ -103,7 +103,7 @@ const (
 // a call went. It logs changes and not every failure. A refusal never deletes anything
 // (G5): what waits is kept until a person has decided.
 func (rt *Runtime) noteContact(err error) {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || api.TooLargeBetween(err) { // the latter is of that call's size
 		return
 	}
 	now := contactOf(err)

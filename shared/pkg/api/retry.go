@@ -23,6 +23,18 @@ func Retryable(err error) bool {
 	return u.HTTPStatus < 400 || retryableStatus(u.HTTPStatus)
 }
 
+// TooLargeBetween reports whether something on the way to the orchestrator, and not the
+// orchestrator, took no body of that size. A smaller one may pass, and the same one once
+// the limit of what is in between is raised.
+func TooLargeBetween(err error) bool {
+	var answer *Error
+	if errors.As(err, &answer) { // a gateway's document may look like ours
+		return answer.Status() == http.StatusRequestEntityTooLarge && answer.Code != CodeTooLarge
+	}
+	var u *UnreachableError
+	return errors.As(err, &u) && u.HTTPStatus == http.StatusRequestEntityTooLarge
+}
+
 // RetryAfter is how long the other side asked to wait before the next try, at most
 // an hour; 0 when it did not ask.
 func RetryAfter(err error) time.Duration {

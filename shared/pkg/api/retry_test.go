@@ -35,6 +35,20 @@ func TestRetryable(t *testing.T) {
 	}
 }
 
+// Only the orchestrator's own 413 is its word on a body.
+func TestTooLargeBetween(t *testing.T) {
+	for want, errs := range map[bool][]error{
+		true:  {&api.UnreachableError{HTTPStatus: 413}, &api.Error{Code: "413", HTTPStatus: 413}},
+		false: {nil, io.EOF, api.Errorf(api.CodeTooLarge, "No."), &api.Error{Code: api.CodeTooLarge, HTTPStatus: 413}, &api.UnreachableError{HTTPStatus: 400}},
+	} {
+		for _, err := range errs {
+			if got := api.TooLargeBetween(err); got != want {
+				t.Errorf("TooLargeBetween(%v) = %v, want %v", err, got, want)
+			}
+		}
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	s := newStand(t)
 	var header http.Header

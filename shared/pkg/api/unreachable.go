@@ -68,6 +68,8 @@ func (c *Client) foreign(r *http.Response) *UnreachableError {
 	switch r.StatusCode {
 	case http.StatusProxyAuthRequired, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		kind, remedy = KindProxy, "a proxy or load balancer answered for the orchestrator; is it running behind that?"
+	case http.StatusRequestEntityTooLarge:
+		kind, remedy = KindProxy, "a proxy in between takes no body of this size: raise its limit to 1 MiB (in nginx: client_max_body_size 1m)"
 	}
 	return &UnreachableError{
 		Kind:       kind,
