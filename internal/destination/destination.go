@@ -1,6 +1,7 @@
 package destination
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -51,19 +52,29 @@ func FromURL(text string) (Destination, error) {
 	if u.Hostname() == "" {
 		return Destination{}, errors.New("is a URL without a host")
 	}
-	d := Destination{Port: schemePorts[strings.ToLower(u.Scheme)]}
-	if port := u.Port(); port != "" {
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || n == 0 {
-			return Destination{}, errors.New("is a URL whose port is not from 1 to 65535")
-		}
-		d.Port = uint16(n)
+	port, err := URLPort(u)
+	if err != nil {
+		return Destination{}, err
 	}
+	d := Destination{Port: cmp.Or(port, schemePorts[strings.ToLower(u.Scheme)])}
 	if d.Port == 0 {
 		return Destination{}, fmt.Errorf("is a URL of scheme %.20q, which has no port of its own: write the port", u.Scheme)
 	}
 	d.Host, err = Host(u.Hostname())
 	return d, err
+}
+
+// URLPort is the port that a URL says; 0 where it says none.
+func URLPort(u *url.URL) (uint16, error) {
+	port := u.Port()
+	if port == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return 0, errors.New("is a URL whose port is not from 1 to 65535")
+	}
+	return uint16(n), nil
 }
 
 // String writes what Parse reads.

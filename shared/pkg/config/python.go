@@ -41,7 +41,7 @@ func isIndex(text string) bool {
 		return true
 	}
 	u, err := url.Parse(text)
-	if err != nil || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || invisible(r) }) || u.Host == "" {
+	if err != nil || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || invisible(r) }) || u.Host == "" || !isPort(u) {
 		return false
 	}
 	local := u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1" || u.Hostname() == "::1"

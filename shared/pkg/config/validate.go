@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/stavily/agents/internal/destination"
 	"github.com/stavily/agents/internal/repository"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/bundle"
@@ -114,10 +115,17 @@ func checkURL(text string) error {
 		return fmt.Errorf("%q: must begin with https://: agents speak mutual TLS only, because without it anybody on the way could give them instructions", text)
 	case u.Scheme != "https" || u.Hostname() == "":
 		return fmt.Errorf("%q: must be https:// and a host, %s", text, example)
+	case !isPort(u):
+		return fmt.Errorf("%q: must have a port from 1 to 65535, %s", text, example)
 	case strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#"):
 		return fmt.Errorf("%q: must end after the host and port: the agent adds the paths of its API itself", text)
 	}
 	return nil
+}
+
+func isPort(u *url.URL) bool {
+	_, err := destination.URLPort(u)
+	return err == nil
 }
 
 func (l *Logging) check(ps *problems) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stavily/agents/internal/destination"
 	"github.com/stavily/agents/internal/limits"
 )
 
@@ -86,6 +87,9 @@ func Endpoint(base string) (string, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return "", fmt.Errorf("%.200q: must be a URL of a collector, for example http://127.0.0.1:4318", base)
+	}
+	if _, err := destination.URLPort(u); err != nil {
+		return "", fmt.Errorf("%.200q: %w", base, err)
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return "", errors.New("must have no user, query or fragment: what the collector wants to know goes into headers")
