@@ -28,6 +28,16 @@ var baseTree = []struct {
 	{"logs", true}, {"logs/plugins", true}, {"logs/audit", true},
 }
 
+// isInBase reports whether a path below the base directory is of a directory that makeBase makes.
+func isInBase(below string) bool {
+	for _, sub := range baseTree {
+		if below == filepath.FromSlash(sub.path) {
+			return true
+		}
+	}
+	return below == "."
+}
+
 // stateDir is where the agent keeps what it must remember, below the base directory.
 var stateDir = filepath.Join("data", "state")
 

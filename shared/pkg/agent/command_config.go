@@ -20,20 +20,23 @@ const imageMounts = "/app"
 // loader reads the configuration as it is in force for this process.
 type loader func() (*config.Loaded, error)
 
-// registerConfig gives a command and its subcommands the configuration's flags.
-func registerConfig(root *cobra.Command, role Role) loader {
+// registerConfig gives a command and its subcommands the configuration's flags. start is
+// for an agent that is to work with it: what this host has against it is a mistake too.
+func registerConfig(root *cobra.Command, role Role) (load, start loader) {
 	flags := root.PersistentFlags()
 	config.RegisterFlags(flags)
-	return func() (*config.Loaded, error) { return readConfig(role, flags, writable) }
+	load = func() (*config.Loaded, error) { return readConfig(role, flags, writable, nil) }
+	start = func() (*config.Loaded, error) { return readConfig(role, flags, writable, fitsHost) }
+	return load, start
 }
 
-func readConfig(role Role, flags *pflag.FlagSet, writable func(string) bool) (*config.Loaded, error) {
+func readConfig(role Role, flags *pflag.FlagSet, writable func(string) bool, host func(*config.Config, func(key, text string))) (*config.Loaded, error) {
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("ask for this host's name: %w", err)
 	}
 	loaded, err := config.Load(config.LoadOptions{
-		Type: role.Type, Flags: flags, Environ: os.Environ(), Hostname: hostname, Writable: writable, Mounts: imageMounts,
+		Type: role.Type, Flags: flags, Environ: os.Environ(), Hostname: hostname, Writable: writable, Mounts: imageMounts, Host: host,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: the configuration is not valid:\n%w", errUsage, err)
@@ -51,7 +54,7 @@ func writable(dir string) bool {
 	return os.Remove(f.Name()) == nil
 }
 
-func configCommand(role Role, load loader) *cobra.Command {
+func configCommand(role Role, load, start loader) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Show or check the configuration",
@@ -77,8 +80,10 @@ func configCommand(role Role, load loader) *cobra.Command {
 	}
 	show.Flags().StringVarP(&format, "output", "o", config.YAML, "yaml or json")
 	validate := &cobra.Command{
-		Use:     "validate FILE",
-		Short:   "Check a configuration file and say every mistake with file, line and column",
+		Use:   "validate FILE",
+		Short: "Check a configuration file and say every mistake with file, line and column",
+		Long: `Says every mistake in a configuration file with its place, and what this host lacks for it: all for which the
+agent would not start with it here, or refuse to reload it.`,
 		Example: fmt.Sprintf("  %s config validate configs/reference.yaml", role.Program),
 		Args:    exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -86,7 +91,7 @@ func configCommand(role Role, load loader) *cobra.Command {
 				return err
 			}
 			cmd.Flag("config").Changed = true
-			loaded, err := load()
+			loaded, err := start()
 			if err != nil {
 				return err
 			}

@@ -54,7 +54,7 @@ control manager, where the service has an account of its own and --user is not l
 		Example: fmt.Sprintf("  sudo %[1]s install --agent-id web-01 --base-url https://stavily.example.com:8443\n  sudo %[1]s install --agent-id web-01 --base-dir /srv/stavily/web-01 --dry-run", role.Program),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			loaded, err := readConfig(role, cmd.Flags(), func(string) bool { return true }) // the place of services, even before it is there
+			loaded, err := readConfig(role, cmd.Flags(), func(string) bool { return true }, nil) // the place of services, even before it is there
 			if err != nil {
 				return err
 			}

@@ -96,24 +96,31 @@ func pluginUser(name string) (*sandbox.Credential, error) {
 	if name == "" {
 		return nil, nil
 	}
+	id, err := lookUser(name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: security.sandbox.user: %w", errUsage, err)
+	case os.Geteuid() == int(id.UID):
+		return nil, nil
+	case os.Geteuid() == 0:
+		return id, nil
+	}
+	return nil, fmt.Errorf("%w: security.sandbox.user: %q: an agent that does not run as root cannot start plugins as somebody else: run it as that user, or leave the key out", errUsage, name)
+}
+
+func lookUser(name string) (*sandbox.Credential, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		if u, err = user.LookupId(name); err != nil {
-			return nil, fmt.Errorf("%w: security.sandbox.user: there is no user %q on this host: make it (useradd --system %[2]s) or leave the key out", errUsage, name)
+			return nil, fmt.Errorf("%q: there is no such user on this host: make it (useradd --system %[1]s) or leave the key out", name)
 		}
 	}
 	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
 	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
 	if err := errors.Join(err1, err2); err != nil {
-		return nil, fmt.Errorf("security.sandbox.user: user %q has no numbers here: %w", name, err)
+		return nil, fmt.Errorf("%q: has no numbers here: %w", name, err)
 	}
-	switch os.Geteuid() {
-	case int(uid):
-		return nil, nil
-	case 0:
-		return &sandbox.Credential{UID: uint32(uid), GID: uint32(gid)}, nil
-	}
-	return nil, fmt.Errorf("%w: security.sandbox.user: %q: an agent that does not run as root cannot start plugins as somebody else: run it as that user, or leave the key out", errUsage, name)
+	return &sandbox.Credential{UID: uint32(uid), GID: uint32(gid)}, nil
 }
 
 // own gives paths to the user that plugins are.

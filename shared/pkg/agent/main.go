@@ -81,16 +81,16 @@ variables, then the configuration file, then defaults; "config show" prints each
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (%s --help lists the flags)", errUsage, err, cmd.CommandPath())
 	})
-	load := registerConfig(root, role)
+	load, start := registerConfig(root, role)
 	root.Flags().BoolVar(&role.requireEnrolled, "require-enrolled", false, "end with an error instead of waiting where this agent has no certificate")
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
-		loaded, err := load()
+		loaded, err := start()
 		if err != nil {
 			return err
 		}
-		return run(cmd.Context(), loaded, load, role)
+		return run(cmd.Context(), loaded, start, role)
 	}
-	root.AddCommand(enrollCommand(role, load), configCommand(role, load), sandboxCommand(role, load), pluginsCommand(role, load), healthCommand(role, load), agentStatusCommand(role, load), auditCommand(role, load), reloadCommand(role, load), logLevelCommand(role, load), versionCommand())
+	root.AddCommand(enrollCommand(role, load), configCommand(role, load, start), sandboxCommand(role, load), pluginsCommand(role, load), healthCommand(role, load), agentStatusCommand(role, load), auditCommand(role, load), reloadCommand(role, load), logLevelCommand(role, load), versionCommand())
 	root.AddCommand(serviceCommands(role)...)
 	return root
 }

@@ -8,18 +8,12 @@ import (
 	"sync/atomic"
 
 	"github.com/stavily/agents/shared/pkg/api"
-	"github.com/stavily/agents/shared/pkg/bundle"
 	"github.com/stavily/agents/shared/pkg/config"
 )
 
 // reconfigure is the adopter of what the configuration says about plugins. What runs
 // goes on as it began, but for monitors, which would never end: they are replaced.
 func (p *Plugins) reconfigure(old, next *config.Config) (commit, discard func(), err error) {
-	if !reflect.DeepEqual(old.Plugins.TrustedKeys, next.Plugins.TrustedKeys) {
-		if _, err := bundle.LoadKeys(next.Plugins.TrustedKeys); err != nil {
-			return nil, nil, err
-		}
-	}
 	return func() {
 		p.logs.use(logOptions(next, p.rt.secrets))
 		if old == next {

@@ -89,7 +89,7 @@ func LoadKeys(entries []string) (Keys, error) {
 		if !IsKeyLine(entry) {
 			b, err := limits.ReadFile(entry, maxKeyFile)
 			if err != nil {
-				return nil, fmt.Errorf("trusted keys: %w", err)
+				return nil, err
 			}
 			text, where = string(b), entry
 		}

@@ -29,8 +29,9 @@
 //   - Every mistake is reported at once, each with the key, the value, and the
 //     file:line:column, variable or flag that set it.
 //
-// [Config.Validate] checks values only; that a certificate exists or a port is
-// free is for those who use them to find out and say.
+// [Config.Validate] checks values only. What stands against them on this host is for
+// those who use them to say, through [LoadOptions].Host, in the same list; that a
+// certificate exists or a port is free shows when the agent runs.
 //
 // The files in config/plugins are read by [LoadPluginFiles], each on its own: one
 // that is wrong is reported and the others hold.

@@ -27,6 +27,10 @@ type LoadOptions struct {
 	// its only directory agent-ID is the base directory, of the agent ID (F29). Empty
 	// means nowhere.
 	Mounts string
+	// Host says what this host has against the values, each with its key and what begins
+	// with the value: a file that is not there, say. It is asked once, also where other
+	// values are wrong. Nil means that nobody is asked.
+	Host func(c *Config, tell func(key, text string))
 }
 
 // Loaded is a complete and valid configuration.
@@ -71,7 +75,7 @@ func Load(o LoadOptions) (*Loaded, error) {
 	if err := l.complete(o.Writable); err != nil {
 		return nil, err
 	}
-	if err := l.verdict(ps, o.Type).err(); err != nil {
+	if err := l.verdict(ps, o).err(); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -166,10 +170,13 @@ func (l *Loaded) apply(settings []setting) problems {
 
 // verdict adds what is wrong with the values to what is wrong already, the first
 // mistake of each key, and says where each was made.
-func (l *Loaded) verdict(ps problems, binary api.AgentType) problems {
+func (l *Loaded) verdict(ps problems, o LoadOptions) problems {
 	wrong := l.Config.check()
-	if t := l.Config.Agent.Type; t != binary && t.Validate() == nil {
-		wrong.add("agent.type", "%q: this is the %s agent: start the %s agent with this configuration, or correct the type", t, binary, t)
+	if t := l.Config.Agent.Type; t != o.Type && t.Validate() == nil {
+		wrong.add("agent.type", "%q: this is the %s agent: start the %s agent with this configuration, or correct the type", t, o.Type, t)
+	}
+	if o.Host != nil {
+		o.Host(&l.Config, func(key, text string) { wrong.add(key, "%s", text) })
 	}
 	for _, p := range wrong {
 		if !ps.has(p.Key) {

@@ -156,12 +156,20 @@ func NewPluginLog(dir, id string, o LogOptions) (io.WriteCloser, error) {
 	}{&lines{redactor: o.Redactor, to: []io.Writer{file}}, file}, nil
 }
 
+// CheckFile refuses what is there already and can be no log: a device or a pipe must not
+// be renamed away by the rotation, nor block who opens it.
+func CheckFile(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	return nil
+}
+
 // open makes sure, while somebody still looks, that path can be written, and
 // returns the rotated file. It is not thread-bound: rotation happens within Write.
 func (o LogOptions) open(path string) (io.WriteCloser, error) {
-	// A device or a pipe must not be renamed away by the rotation, nor block here.
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
+	if err := CheckFile(path); err != nil {
+		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, fileMode)
 	if err != nil {
