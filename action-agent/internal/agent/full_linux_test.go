@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -11,38 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stavily/agents/shared/pkg/agent/agenttest"
 	"github.com/stavily/agents/shared/pkg/api"
 )
-
-// onSmallDisk moves the base directory to a disk of its own, of 64 MiB, until the test ends.
-func (r *run) onSmallDisk() {
-	r.t.Helper()
-	if os.Geteuid() != 0 {
-		r.t.Skip("a disk of its own takes root")
-	}
-	disk := r.t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64m,mode=700"); err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() {
-		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
-			r.t.Error(err)
-		}
-	})
-	if out, err := exec.Command("cp", "-a", r.base+"/.", disk).CombinedOutput(); err != nil {
-		r.t.Fatalf("%v: %s", err, out)
-	}
-	// The configuration names the old place: the disk stands there.
-	if err := unix.Mount(disk, r.base, "", unix.MS_BIND, ""); err != nil {
-		r.t.Fatal(err)
-	}
-	base := r.base
-	r.t.Cleanup(func() {
-		if err := unix.Unmount(base, unix.MNT_DETACH); err != nil {
-			r.t.Error(err)
-		}
-	})
-}
 
 // TestOnAFullDiskNothingIsTaken: an offer that is on its way when the disk fills up is neither
 // claimed nor run, and is counted; once there is room it is taken as ever.
@@ -50,13 +20,13 @@ func TestOnAFullDiskNothingIsTaken(t *testing.T) {
 	t.Parallel()
 	o := newOrchestrator(t)
 	r := install(t, o, map[string]string{"quick": quick}, "")
-	r.onSmallDisk()
+	agenttest.SmallDisk(t, r.base)
 	r.start()
 	ballast := filepath.Join(r.base, "ballast")
 	came := func() bool { return r.account("instructions_account")["received"] == 1 }
 	for !came() { // a poll may end meanwhile, and the agent does not ask again before it has room
 		await(t, "a poll", o.polled)
-		fillDisk(t, ballast)
+		agenttest.FillDisk(t, ballast)
 		o.offer(order("one", "quick"))
 		for end := time.Now().Add(2 * time.Second); !came() && time.Now().Before(end); {
 			time.Sleep(5 * time.Millisecond)
@@ -88,7 +58,7 @@ func TestStartOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	o := newOrchestrator(t)
 	r := install(t, o, map[string]string{"quick": quick}, "")
-	r.onSmallDisk()
+	agenttest.SmallDisk(t, r.base)
 	r.start()
 	o.offer(order("one", "quick"))
 	await(t, "its result", func() bool { return len(o.of(result, "one")) > 0 })
@@ -122,23 +92,6 @@ func TestStartOnAFullDisk(t *testing.T) {
 	await(t, "a result once there is room", func() bool { return len(o.of(result, "two")) > 0 })
 	if got := o.of(result, "two")[0].Result.Status; got != api.Completed {
 		t.Errorf("it ended as %s", got)
-	}
-}
-
-// fillDisk leaves less of the disk than is kept, and enough for what is begun.
-func fillDisk(t *testing.T, path string) {
-	t.Helper()
-	var st unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(path), &st); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if err := unix.Fallocate(int(file.Fd()), 0, 0, int64(st.Bavail)*int64(st.Bsize)-2<<20); err != nil {
-		t.Fatal(err)
 	}
 }
 
