@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,13 +65,7 @@ func TestStartOnAFullDisk(t *testing.T) {
 	await(t, "its result", func() bool { return len(o.of(result, "one")) > 0 })
 	r.kill()
 	ballast := filepath.Join(r.base, "ballast")
-	file, err := os.Create(ballast)
-	for piece := make([]byte, 4096); err == nil; {
-		_, err = file.Write(piece)
-	}
-	if file.Close(); !errors.Is(err, unix.ENOSPC) {
-		t.Fatal(err)
-	}
+	takeAll(t, ballast)
 	for range 2 {
 		beats := len(o.heartbeats())
 		r.start()
@@ -92,6 +87,46 @@ func TestStartOnAFullDisk(t *testing.T) {
 	await(t, "a result once there is room", func() bool { return len(o.of(result, "two")) > 0 })
 	if got := o.of(result, "two")[0].Result.Status; got != api.Completed {
 		t.Errorf("it ended as %s", got)
+	}
+}
+
+// Where there is no place in memory either for what the sandbox's self-test lays out, the agent waits for room
+// before it takes anything, and goes on by itself.
+func TestStartOnAFullDiskWithoutMemoryToTestIn(t *testing.T) {
+	t.Parallel()
+	o := newOrchestrator(t)
+	r := install(t, o, map[string]string{"quick": quick}, "")
+	agenttest.SmallDisk(t, r.base)
+	r.start()
+	o.offer(order("one", "quick"))
+	o.outcome("one", api.Completed)
+	r.kill()
+	r.within = []string{"unshare", "-m", "sh", "-c", `{ test ! -d /dev/shm || mount -t tmpfs -o ro none /dev/shm; } && exec "$@"`, "sh"}
+	ballast := filepath.Join(r.base, "ballast")
+	takeAll(t, ballast)
+	r.start()
+	await(t, "the agent to say that it waits", func() bool {
+		select {
+		case <-r.done:
+			t.Fatalf("the agent ended with code %d", r.cmd.ProcessState.ExitCode())
+		default:
+		}
+		return strings.Contains(r.log.String(), "the agent waits for room on its disk")
+	})
+	o.offer(order("two", "quick"))
+	freeDisk(t, ballast)
+	o.outcome("two", api.Completed)
+}
+
+// takeAll leaves no byte of a disk.
+func takeAll(t *testing.T, ballast string) {
+	t.Helper()
+	file, err := os.Create(ballast)
+	for piece := make([]byte, 4096); err == nil; {
+		_, err = file.Write(piece)
+	}
+	if file.Close(); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
 	}
 }
 
