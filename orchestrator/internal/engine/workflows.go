@@ -63,7 +63,10 @@ func (p *programs) compiled(key versionKey, compile func() (*workflow.Definition
 	if d != nil {
 		return d, nil
 	}
-	v.compiling.Do(func() { v.Definition, v.err = compile() })
+	v.compiling.Do(func() {
+		v.err = fmt.Errorf("version %d of workflow %s could not be compiled: the server failed at it, and its log says where", key.version, key.name) // unless it returns
+		v.Definition, v.err = compile()
+	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if v.ready = v.err == nil; !v.ready && p.versions[key] == v {

@@ -62,3 +62,25 @@ func TestCompilingHoldsUpNobodyElse(t *testing.T) {
 		t.Errorf("the second time: %v", err)
 	}
 }
+
+// A compilation that panics leaves an error for who waits for it, never a version that does
+// nothing, and the next one compiles it again.
+func TestAPanicLeavesNoEmptyVersion(t *testing.T) {
+	var p programs
+	key := versionKey{"o", "w", 1}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic is hidden")
+			}
+		}()
+		_, _ = p.compiled(key, func() (*workflow.Definition, error) { panic("a fault of the compiler") })
+	}()
+	good := func() (*workflow.Definition, error) { return &workflow.Definition{Name: "good"}, nil }
+	if d, err := p.compiled(key, good); err == nil || d != nil || p.known(key) != nil {
+		t.Errorf("who waited for it gets %v, %v, want an error", d, err)
+	}
+	if d, err := p.compiled(key, good); err != nil || d.Name != "good" {
+		t.Errorf("the next one gets %v, %v", d, err)
+	}
+}
