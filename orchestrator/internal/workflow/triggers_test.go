@@ -42,6 +42,7 @@ func TestSchedules(t *testing.T) {
 		{"45 1 * * *", "Australia/Lord_Howe", "2026-04-03T18:00:00Z", []string{"2026-04-04T14:45:00Z", "2026-04-05T15:15:00Z"}},                            // half an hour is there twice
 		{"0 0 30 2 *", "Europe/Berlin", "2026-01-01T00:00:00Z", []string{"0001-01-01T00:00:00Z"}},                                                          // never
 		{"0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", []string{"2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"}},
+		{"0 3 * * *", "Europe/Berlin", "2040-12-30T12:00:00Z", []string{"2040-12-31T02:00:00Z", "2041-01-01T02:00:00Z"}}, // the end of a leap year
 		{"0 9 * * MON-FRI", "America/New_York", "2026-01-02T15:00:00Z", []string{"2026-01-05T14:00:00Z", "2026-01-06T14:00:00Z"}},
 		{"@daily", "UTC", "2026-01-01T00:00:00Z", []string{"2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"}},
 	} {
