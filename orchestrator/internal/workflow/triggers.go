@@ -105,8 +105,12 @@ type InputDefinition struct {
 	Default  json.RawMessage // nil: none
 }
 
+// rarest is the longest time between two days that a schedule may name, in years: a certain day
+// of the week on 29 February, over a year such as 1900 that is no leap year.
+const rarest = 40
+
 // cronParser takes the five usual fields and the usual names, no seconds and no intervals.
-var cronParser = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
+var cronParser = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor).WithMaxSearchYears(rarest)
 
 // triggered checks one trigger: what it is by must be said once.
 func (c *checker) triggered(i int, t trigger) Trigger {
@@ -165,6 +169,8 @@ func (c *checker) schedule(path []any, t trigger) *Schedule {
 	var err error
 	if s.cron, err = cronParser.Parse(s.Cron); err != nil || strings.Contains(s.Cron, "=") || strings.HasPrefix(s.Cron, "@every") {
 		c.fail(at(path, "schedule"), "schedule %q: must be minute, hour, day of the month, month and day of the week, for example \"0 3 * * *\"; the place is in timezone", t.Schedule)
+	} else if s.cron.Next(time.Unix(0, 0).UTC()).IsZero() {
+		c.fail(at(path, "schedule"), "schedule %q: never comes: in none of its months is such a day: name one that there is", t.Schedule)
 	}
 	if s.Zone == "" {
 		s.Zone = "UTC"

@@ -40,9 +40,10 @@ func TestSchedules(t *testing.T) {
 		{"15 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", []string{"2026-10-03T15:45:00Z", "2026-10-04T15:15:00Z"}},                            // half an hour is left out: 02:45
 		{"10,35 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", []string{"2026-10-03T15:35:00Z", "2026-10-03T15:40:00Z", "2026-10-04T15:10:00Z"}}, // 02:35 is there, 02:10 is 02:40
 		{"45 1 * * *", "Australia/Lord_Howe", "2026-04-03T18:00:00Z", []string{"2026-04-04T14:45:00Z", "2026-04-05T15:15:00Z"}},                            // half an hour is there twice
-		{"0 0 30 2 *", "Europe/Berlin", "2026-01-01T00:00:00Z", []string{"0001-01-01T00:00:00Z"}},                                                          // never
 		{"0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", []string{"2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"}},
-		{"0 3 * * *", "Europe/Berlin", "2040-12-30T12:00:00Z", []string{"2040-12-31T02:00:00Z", "2041-01-01T02:00:00Z"}}, // the end of a leap year
+		{"0 0 29 2 *", "UTC", "2097-01-01T00:00:00Z", []string{"2104-02-29T00:00:00Z"}},
+		{"0 0 29 2 MON", "Europe/Berlin", "2026-01-01T00:00:00Z", []string{"2044-02-28T23:00:00Z", "2072-02-28T23:00:00Z", "2112-02-28T23:00:00Z"}}, // both must be
+		{"0 3 * * *", "Europe/Berlin", "2040-12-30T12:00:00Z", []string{"2040-12-31T02:00:00Z", "2041-01-01T02:00:00Z"}},                            // the end of a leap year
 		{"0 9 * * MON-FRI", "America/New_York", "2026-01-02T15:00:00Z", []string{"2026-01-05T14:00:00Z", "2026-01-06T14:00:00Z"}},
 		{"@daily", "UTC", "2026-01-01T00:00:00Z", []string{"2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"}},
 	} {
@@ -151,6 +152,8 @@ func TestMistakesInTriggers(t *testing.T) {
 		{"{schedule: 'TZ=UTC 0 3 * * *'}", "the place is in timezone"},
 		{"{schedule: 'TZ=0'}", "must be minute, hour"},
 		{"{schedule: '@every 1s'}", "must be minute, hour"},
+		{"{schedule: '0 0 30 2 *'}", `f:2:23: schedule "0 0 30 2 *": never comes: in none of its months is such a day`},
+		{"{schedule: '0 0 31 2,4,6,9,11 MON'}", "never comes"},
 		{"{schedule: '0 3 * * *', timezone: Mars/Olympus}", `timezone "Mars/Olympus": is not known`},
 		{"{schedule: '0 3 * * *', missed: all}", `missed "all": must be run_once or skip`},
 		{"{schedule: '0 3 * * *', on: [failed]}", "on is for a trigger by workflow"},
