@@ -14,6 +14,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/secret"
 	"github.com/stavily/agents/orchestrator/internal/store"
+	"github.com/stavily/agents/orchestrator/internal/workflow"
 	"github.com/stavily/agents/shared/pkg/api"
 	"github.com/stavily/agents/shared/pkg/telemetry"
 	"github.com/stavily/agents/shared/pkg/trace"
@@ -131,6 +132,8 @@ type tx struct {
 	expelled map[api.AgentID]*api.Error // was revoked or enrolled again: what is open ends with this answer
 
 	fleetChanges bool // an agent comes or goes, or has other tags
+
+	selections map[api.RunID]*workflow.Selection // what picking agents has cost each run
 
 	delivered bool // agents are to have other packages than before
 	monitors  bool // sensors are to run other monitors than before

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -98,6 +99,53 @@ func TestOffline(t *testing.T) {
 			w.runsAre("running")
 			time.Sleep(2 * time.Minute)
 			w.runsAre(want)
+		})
+	}
+}
+
+// Picking among thousands of agents is served where people can read how, and where it costs too
+// much the step says so: everybody else waits for it.
+func TestPickingAmongManyAgents(t *testing.T) {
+	const dear = "agent.tags.all(a, agent.tags.all(b, agent.tags.all(c, a + b + c != '')))"
+	for name, c := range map[string]struct{ agents, status, says string }{
+		"ordinary":       {"any: {expression: \"'env:prod' in agent.tags && agent.host.startsWith('h77') && agent.name != 'canary' && !agent.id.matches('^db-[0-9]+$')\"}", "running", ""},
+		"ordinary, each": {"each: {expression: \"'env:prod' in agent.tags && agent.host.startsWith('h77')\", at_once: 5}", "running", "111 agents, 5 at once"},
+		"dear":           {"any: {expression: \"" + dear + "\"}", "failed", "10000 agents are too many for agent.tags.all(a, agent.tags.all(b, agent.tags.all(c, a + b + c != \"\"))): the expressions of picking agents for a run cost more than 5000000 operations together"},
+		"dear, each":     {"each: {expression: \"" + dear + "\"}", "failed", "10000 agents are too many for "},
+		"dear, by names": {"any: {names: [n7, n8], expression: \"" + dear + "\"}", "running", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w world) {
+				s := w.enrol(api.Sensor, "s", "h")
+				tags := []string{"env:prod"}
+				for n := range 19 {
+					tags = append(tags, fmt.Sprint("tag:", n))
+				}
+				err := w.update(t.Context(), "default", func(tx *tx) (err error) {
+					for n := range 10_000 {
+						a := store.Agent{ID: api.AgentID(fmt.Sprint("a", n)), Name: fmt.Sprint("n", n), Hostname: fmt.Sprint("h", n), Tags: tags, Type: api.Action}
+						err = errors.Join(err, tx.PutAgent(a))
+					}
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.apply(simple("", "    agents: {"+c.agents+"}\n"))
+				w.sends(s, event(1), api.EventAccepted)
+				run := w.runsAre(c.status)[0]
+				w.read(func(r store.Reader) error {
+					h, err := r.History(run.ID)
+					var said []string
+					for _, row := range h {
+						said = append(said, row.Step+" "+row.Message)
+					}
+					if all := strings.Join(said, "\n"); !strings.Contains(all, c.says) {
+						t.Errorf("history: %s; want %s", all, c.says)
+					}
+					return err
+				})
+			})
 		})
 	}
 }

@@ -170,11 +170,11 @@ func (t *tx) effect(run store.Run, d *workflow.Definition, ev workflow.Event, ef
 	case workflow.StopAsking:
 		return t.DropApproval(run.ID, effect.Step)
 	case workflow.Choose:
-		agents, err := t.picked(effect.Selector)
+		agents, why, err := t.picked(run.ID, effect.Selector)
 		if err != nil {
 			return err
 		}
-		return t.advance(run.ID, workflow.Chosen{Step: effect.Step, Agents: agents})
+		return t.advance(run.ID, workflow.Chosen{Step: effect.Step, Agents: agents, Error: why})
 	case workflow.Await:
 		return t.await(store.Wait{Run: run.ID, Step: effect.Step, Pattern: effect.Pattern})
 	case workflow.StopWaiting:
@@ -251,11 +251,11 @@ func (t *tx) target(run api.RunID, ev workflow.Event, d workflow.Dispatch) (targ
 		}
 		target.Agents = []api.AgentID{agent}
 	case d.Pick != nil:
-		agents, err := t.picked(d.Pick)
+		agents, too, err := t.picked(run, d.Pick)
 		if err != nil {
 			return target, "", err
 		}
-		if len(agents) == 0 {
+		if why = too; why == "" && len(agents) == 0 {
 			why = "there is no action agent " + d.Target.Picked
 		}
 		for _, a := range agents {
@@ -285,16 +285,30 @@ func (t *tx) didStep(run api.RunID, step string) (agent api.AgentID, err error) 
 // since is what the time of a run's actions counts from.
 func since(run store.Run) time.Time { return cmp.Or(run.Since, run.CreatedAt) }
 
-// picked are the action agents that a selector picks, by id.
-func (t *tx) picked(s *workflow.Selector) ([]workflow.Agent, error) {
+// picked are the action agents that a selector picks for a run, by id, or why that cannot be
+// told. All that a run picks in one transaction has one budget: everybody waits for it.
+func (t *tx) picked(run api.RunID, s *workflow.Selector) (picked []workflow.Agent, why string, err error) {
 	agents, err := t.Agents()
-	var out []workflow.Agent
+	if err != nil {
+		return nil, "", err
+	}
+	var known []workflow.Agent
 	for _, a := range agents {
-		if known := sensorOf(a); a.Type == api.Action && a.State != store.Revoked && s.Picks(known) {
-			out = append(out, known)
+		if a.Type == api.Action && a.State != store.Revoked {
+			known = append(known, sensorOf(a))
 		}
 	}
-	return out, err
+	if t.selections == nil {
+		t.selections = map[api.RunID]*workflow.Selection{}
+	}
+	if t.selections[run] == nil {
+		t.selections[run] = workflow.NewSelection()
+	}
+	picked, over := t.selections[run].Of(s, known)
+	if over != nil {
+		why = over.Error()
+	}
+	return picked, why, nil
 }
 
 func (t *tx) cancelStep(run api.RunID, step string) error {

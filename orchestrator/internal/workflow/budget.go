@@ -13,6 +13,7 @@ const (
 	decisionLimit = 10 * expr.EvaluationLimit  // of a decision, and of a transition of a run
 	trialLimit    = 100 * expr.EvaluationLimit // of all tests of a document, or of a replay
 	partLimit     = expr.EvaluationLimit / 10  // more for each agent that a step begins on
+	pickLimit     = 50 * expr.EvaluationLimit  // of picking agents: 500 for each of 10,000; what people write costs some 40 to 120
 )
 
 // OnTrial is the definition for somebody who asks what it would do: all that it evaluates has one

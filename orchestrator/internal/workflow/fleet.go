@@ -28,6 +28,11 @@ type Selector struct {
 func (s *Selector) Picks(a Agent) bool { return s.picks(a, nil) }
 
 func (s *Selector) picks(a Agent, budget *expr.Budget) bool {
+	return s.names(a) && s.holds(a, budget)
+}
+
+// names reports whether all but the expression fit.
+func (s *Selector) names(a Agent) bool {
 	if len(s.IDs) > 0 && !slices.Contains(s.IDs, a.ID) || len(s.Names) > 0 && !slices.Contains(s.Names, a.Name) {
 		return false
 	}
@@ -36,11 +41,41 @@ func (s *Selector) picks(a Agent, budget *expr.Budget) bool {
 			return false
 		}
 	}
+	return true
+}
+
+func (s *Selector) holds(a Agent, budget *expr.Budget) bool {
 	if s.expression == nil {
 		return true
 	}
 	holds, err := s.expression.Holds(expr.Values{expr.Agent: a.value()}.Within(budget))
 	return err == nil && holds
+}
+
+// Selection is what picking agents costs a run in one transaction of the engine: all its steps
+// that begin there pay from one budget. It is for one goroutine.
+type Selection struct{ budget *expr.Budget }
+
+// NewSelection is one of which nothing is spent.
+func NewSelection() *Selection {
+	return &Selection{expr.NewBudget("picking agents for a run", pickLimit, nil)}
+}
+
+// Of are those of some agents that a selector picks. The error, a sentence, is that it costs too
+// much to tell: then none is picked, rather than the first few.
+func (n *Selection) Of(s *Selector, agents []Agent) (picked []Agent, err error) {
+	for _, a := range agents {
+		if !s.names(a) {
+			continue
+		}
+		if err := n.budget.Over(); err != nil && s.expression != nil {
+			return nil, fmt.Errorf("%d agents are too many for %s: %w; or pick by tags as well, which are looked at first and cost nothing", len(agents), s.expression, err)
+		}
+		if s.holds(a, n.budget) {
+			picked = append(picked, a)
+		}
+	}
+	return picked, nil
 }
 
 func (a Agent) value() map[string]any {
@@ -117,6 +152,8 @@ func (m *machine) chosen(in Chosen) error {
 		m.end(in.Step, StepState{Status: StepStatus(api.Failed), Error: fmt.Sprintf(format, args...)})
 	}
 	switch n := len(in.Agents); {
+	case in.Error != "":
+		fail("%s", clip(in.Error))
 	case n == 0:
 		fail("there is no action agent %s", m.d.step(in.Step).Each.Selector.String())
 	case n > maxFleet:

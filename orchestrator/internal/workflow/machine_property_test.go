@@ -156,7 +156,7 @@ func (w *walk) choose() Input {
 	for n := range rapid.IntRange(0, 3).Draw(w.t, "agents") {
 		agents = append(agents, Agent{ID: api.AgentID(fmt.Sprint("a", n))})
 	}
-	return Chosen{w.choosing[0], agents}
+	return Chosen{Step: w.choosing[0], Agents: agents}
 }
 
 func (w *walk) end() Input {

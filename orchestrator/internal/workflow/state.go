@@ -123,10 +123,12 @@ type Alarm struct {
 	Try  int
 }
 
-// Chosen answers a [Choose] with the agents, in an order that does not change.
+// Chosen answers a [Choose] with the agents, in an order that does not change, or with why they
+// cannot be told.
 type Chosen struct {
 	Step   string
 	Agents []Agent
+	Error  string
 }
 
 // Verdict is what one person says to an [Ask].

@@ -163,7 +163,7 @@ func (d *Definition) rehearse(t Test, cause []Event, out *Trial) error {
 				out.Order = append(out.Order, e.Step)
 				waiting = append(waiting, t.judged(e)...)
 			case Choose:
-				waiting = append(waiting, Chosen{e.Step, slices.DeleteFunc(slices.Clone(t.Agents), func(a Agent) bool { return !e.Selector.picks(a, d.budget) })})
+				waiting = append(waiting, Chosen{Step: e.Step, Agents: slices.DeleteFunc(slices.Clone(t.Agents), func(a Agent) bool { return !e.Selector.picks(a, d.budget) })})
 			case Await:
 				out.Order = append(out.Order, e.Step)
 				if end := t.Ends[e.Step]; end.Status == "" || end.Status == api.Completed {
