@@ -43,6 +43,9 @@ func (e *Engine) ring(ctx context.Context, org api.OrgID) (next time.Time, err e
 			if err := t.DropAlarm(a); err != nil {
 				return err
 			}
+			if a.Step == "" {
+				return t.thaw(a.Run)
+			}
 			return t.advance(a.Run, workflow.Alarm{Step: a.Step, Try: a.Try})
 		}))
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -93,8 +94,22 @@ func (t *tx) replaceOldest(p program, lane string, by api.RunID) error {
 	return nil
 }
 
+// thaw lets runs begin that waited for the end of a freeze, in the lane of the one that was the
+// oldest then. It may have been cancelled since.
+func (t *tx) thaw(id api.RunID) error {
+	run, err := t.Run(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return t.admit(run)
+}
+
 // admit lets runs begin that wait for the end of another in their lane, the oldest first, each by
-// the limit of its own version: that of the one that has ended may be another, or none.
+// the limit of its own version: that of the one that has ended may be another, or none. In a
+// freeze of that version none begins.
 func (t *tx) admit(ended store.Run) error {
 	for {
 		queued, err := t.RunsOfLane(ended.Workflow, ended.Lane, string(workflow.Queued), 1)
@@ -110,6 +125,9 @@ func (t *tx) admit(ended store.Run) error {
 			running, err := t.RunsOfLane(ended.Workflow, ended.Lane, string(workflow.Running), limit)
 			if err != nil || len(running) >= limit {
 				return err
+			}
+			if until, by := d.Limits.Frozen(t.now); by != "" {
+				return t.advance(next.ID, workflow.Postpone{Until: until, By: by})
 			}
 		}
 		if err := t.advance(next.ID, workflow.Admit{}); err != nil {

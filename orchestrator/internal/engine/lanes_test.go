@@ -237,3 +237,83 @@ func TestTargets(t *testing.T) {
 		w.reasons(map[api.EventID]string{"E-b": "everything is met", "E-c": "targets: 2 of 10 agents are worked on, at most 25%"})
 	})
 }
+
+// Nothing begins in a freeze, also what waited before it began. It begins when that is over, also
+// after a restart and where the one that was to be the next was cancelled.
+func TestRunsThatWaitOverAFreeze(t *testing.T) {
+	for name, cancels := range map[string]bool{"the next": false, "the one after it": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w world) { // from midnight on, UTC
+				s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+				w.apply(simple("limits: {concurrency: {max: 1}, freeze: ['00:30 - 02:00', '02:00 - 03:00']}\n", ""))
+				for seq := range uint64(3) {
+					w.sends(s, event(seq+1), api.EventAccepted)
+				}
+				w.wantStates("running queued queued")
+				time.Sleep(31 * time.Minute)
+				i := w.takes(a)
+				w.claims(a, i)
+				if err := w.reports(a, i, api.Completed); err != nil {
+					t.Fatal(err)
+				}
+				w.wantStates("completed queued queued")
+				next := w.runsAre("queued", "queued", "completed")[1].ID
+				if cancels {
+					if _, err := w.CancelRun(t.Context(), "default", next); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.sends(s, event(4), api.EventAccepted)
+				w.reasons(map[api.EventID]string{"E4": "frozen: 00:30 - 02:00"})
+				w = w.restart(time.Minute)
+				time.Sleep(2 * time.Hour) // the other freeze has begun
+				if got := strings.Fields(w.states()); got[2] != "queued" {
+					t.Errorf("runs are %s, and it is frozen", got)
+				}
+				time.Sleep(30 * time.Minute)
+				if want := map[bool]string{false: "completed running queued", true: "completed cancelled running"}[cancels]; w.states() != want {
+					t.Errorf("runs are %s, want %s", w.states(), want)
+				}
+				w.read(func(r store.Reader) error {
+					h, err := r.History(next)
+					if said := h[len(h)-1].Message + h[3].Message; !cancels && !strings.Contains(said, "until") {
+						t.Errorf("history: %+v", h)
+					}
+					return err
+				})
+			})
+		})
+	}
+}
+
+// What waits when a server is restored ends and does not begin first, also where nothing but a
+// freeze kept it waiting.
+func TestSettlingBeginsNothing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, a := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Action, "a", "h")
+		w.apply(simple("limits: {concurrency: {max: 1}, freeze: ['00:30 - 02:00']}\n", ""))
+		for seq := range uint64(3) {
+			w.sends(s, event(seq+1), api.EventAccepted)
+		}
+		time.Sleep(31 * time.Minute)
+		i := w.takes(a)
+		w.claims(a, i)
+		if err := w.reports(a, i, api.Completed); err != nil {
+			t.Fatal(err)
+		}
+		runs := w.runsAre("queued", "queued", "completed")
+		if err := w.update(t.Context(), "default", func(tx *tx) error { return tx.DropAlarm(store.Alarm{Run: runs[1].ID}) }); err != nil {
+			t.Fatal(err) // no server runs between a backup and its being restored
+		}
+		time.Sleep(2 * time.Hour)
+		if n, err := w.Settle(t.Context(), "default", time.Now()); n != 2 || err != nil {
+			t.Errorf("%d runs end, %v, want 2", n, err)
+		}
+		w.wantStates("completed failed failed")
+		for _, run := range runs[:2] {
+			if h := w.history(run.ID); strings.Contains(h, "run_admitted") {
+				t.Errorf("it began: %s", h)
+			}
+		}
+	})
+}

@@ -334,6 +334,11 @@ const kindAbandoned = string(workflow.RunAbandoned)
 // or the state no more: it would stay "running" for ever, and the agent would send
 // its result for ever.
 func (t *tx) abandon(run store.Run, cause error) error {
+	return errors.Join(t.endAbandoned(run, cause), t.admit(run))
+}
+
+// endAbandoned is abandon without letting another run begin.
+func (t *tx) endAbandoned(run store.Run, cause error) error {
 	t.engine.log.Error("run abandoned", "org", t.org, "run", run.ID, "error", cause)
 	history, err := t.History(run.ID)
 	if err != nil {
@@ -350,7 +355,7 @@ func (t *tx) abandon(run store.Run, cause error) error {
 		_, failure := t.step(i, instruction.Cancel{Now: t.now})
 		err = errors.Join(err, failure)
 	}
-	return errors.Join(err, t.forget(run.ID), t.admit(run))
+	return errors.Join(err, t.forget(run.ID))
 }
 
 // forget drops what waits for a run that will not go on. Its alarms go when they are due.

@@ -17,7 +17,6 @@ import (
 // ended; done twice, it ends none.
 func (e *Engine) Settle(ctx context.Context, org api.OrgID, made time.Time) (ended int, err error) {
 	why := fmt.Errorf("the database was restored from a backup of %s: what has become of the run since is unknown; retry it if it is to be done (again)", clock(made))
-	// Those that wait for others first, so that none of them begins when those end.
 	for _, status := range []workflow.Status{workflow.Queued, workflow.Running} {
 		for more := true; more; {
 			err := e.update(ctx, org, func(t *tx) error {
@@ -46,7 +45,7 @@ func (t *tx) giveUp(id api.RunID, why error) error {
 	if err != nil {
 		return err
 	}
-	return t.abandon(run, why)
+	return t.endAbandoned(run, why) // and those that wait for its end do not begin
 }
 
 // dropWindows forgets what was gathered: it has made its events, or they are old.

@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/stavily/agents/shared/pkg/api"
 )
@@ -35,6 +36,13 @@ func (m *machine) admit() {
 		m.s.Status = Running
 		m.record(RunAdmitted, "", "others have ended")
 		m.advance()
+	}
+}
+
+func (m *machine) postpone(in Postpone) {
+	if m.s.Status == Queued {
+		m.record(RunQueued, "", "frozen: %s: it waits until %s", in.By, in.Until.UTC().Format(time.RFC3339))
+		m.emit(SetAlarm{After: in.Until.Sub(m.s.Now)})
 	}
 }
 

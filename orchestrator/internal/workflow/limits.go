@@ -207,6 +207,32 @@ func (f freeze) covers(t time.Time) bool {
 	return f.from <= at || at < f.to
 }
 
+// end is when a freeze that covers t is over, by the clock on the wall.
+func (f freeze) end(t time.Time) time.Time {
+	at, period := t.In(f.zone), day
+	now := at.Hour()*60 + at.Minute()
+	if !f.daily {
+		now, period = now+(int(at.Weekday())+6)%7*day, week
+	}
+	left := (f.to - now + period) % period
+	end := time.Date(at.Year(), at.Month(), at.Day(), at.Hour(), at.Minute()+left, 0, 0, f.zone)
+	if !end.After(t) { // that minute comes twice, and this is the second
+		end = t.Add(time.Minute)
+	}
+	return end
+}
+
+// Frozen says until when nothing begins, as far as is known at now, and by which freeze. by is
+// empty where something may.
+func (l Limits) Frozen(now time.Time) (until time.Time, by string) {
+	for _, f := range l.freezes {
+		if end := f.end(now); f.covers(now) && end.After(until) {
+			until, by = end, f.text
+		}
+	}
+	return until, by
+}
+
 var freezePattern = regexp.MustCompile(`^(?:(Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):([0-5][0-9]) ?- ?(?:(Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):([0-5][0-9])(?: ([A-Za-z0-9_+/-]+))?$`)
 
 func parseFreeze(text string) (freeze, error) {

@@ -149,3 +149,23 @@ func TestMistakesInLimitsOfRuns(t *testing.T) {
 		}
 	}
 }
+
+func TestTheEndOfAFreeze(t *testing.T) {
+	for _, c := range []struct{ freezes, at, until, by string }{
+		{"'Fri 17:00 - Mon 08:00 Europe/Berlin'", "2026-01-02T15:59:59Z", "", ""},
+		{"'Fri 17:00 - Mon 08:00 Europe/Berlin'", "2026-01-02T16:00:30Z", "2026-01-05T07:00:00Z", "Fri 17:00 - Mon 08:00 Europe/Berlin"},
+		{"'Fri 17:00 - Mon 08:00 Europe/Berlin'", "2026-03-27T16:00:00Z", "2026-03-30T06:00:00Z", "Fri 17:00 - Mon 08:00 Europe/Berlin"}, // the clock is set meanwhile
+		{"'22:00 - 06:00'", "2026-12-31T23:00:00Z", "2027-01-01T06:00:00Z", "22:00 - 06:00"},
+		{"'22:00 - 06:00', '05:00 - 07:00'", "2026-07-01T05:30:00Z", "2026-07-01T07:00:00Z", "05:00 - 07:00"},
+		{"'01:00 - 02:30 Europe/Berlin'", "2026-10-25T01:10:00Z", "2026-10-25T01:30:00Z", "01:00 - 02:30 Europe/Berlin"}, // 02:10 for the second time
+	} {
+		at, err := time.Parse(time.RFC3339, c.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		until, by := parse(t, head+"limits: {freeze: ["+c.freezes+"]}\nactions: [{plugin: p}]\n").Limits.Frozen(at)
+		if got := until.UTC().Format(time.RFC3339); by != c.by || by != "" && got != c.until {
+			t.Errorf("%s at %s: %s, %s, want %s", c.freezes, c.at, got, by, c.until)
+		}
+	}
+}

@@ -124,6 +124,8 @@ func Step(d *Definition, s State, in Input) (State, []Effect, error) {
 		err = m.chosen(in)
 	case Admit:
 		m.admit()
+	case Postpone:
+		m.postpone(in)
 	case Cancel:
 		m.cancel(in)
 	default:

@@ -92,7 +92,7 @@ type StepState struct {
 }
 
 // Input is something that happened to a run: [StepStarted], [StepEnded], [EventCame],
-// [Alarm], [Chosen], [Verdict], [Admit] or [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
+// [Alarm], [Chosen], [Verdict], [Admit], [Postpone] or [Cancel]. Try is that of the [Dispatch] or [SetAlarm] that it answers.
 type Input interface{ input() }
 
 // StepStarted says that an agent has claimed a step, action or output.
@@ -144,6 +144,13 @@ type Verdict struct {
 // Admit lets a run begin that was queued.
 type Admit struct{}
 
+// Postpone has a run that is queued wait for the end of a freeze, of which an [Alarm] without a
+// step is to tell the engine: what begins then is the engine's to say, since others wait as well.
+type Postpone struct {
+	Until time.Time
+	By    string // the freeze
+}
+
 // Cancel asks for the end of a run. Reason is shown to people.
 type Cancel struct{ Reason string }
 
@@ -154,6 +161,7 @@ func (Alarm) input()       {}
 func (Chosen) input()      {}
 func (Verdict) input()     {}
 func (Admit) input()       {}
+func (Postpone) input()    {}
 func (Cancel) input()      {}
 
 // Effect is something for the engine to do, in the transaction that stores the
