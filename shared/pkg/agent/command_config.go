@@ -20,17 +20,20 @@ const imageMounts = "/app"
 // loader reads the configuration as it is in force for this process.
 type loader func() (*config.Loaded, error)
 
-// registerConfig gives a command and its subcommands the configuration's flags. start is
-// for an agent that is to work with it: what this host has against it is a mistake too.
-func registerConfig(root *cobra.Command, role Role) (load, start loader) {
+// hostCheck tells what a host has against a configuration, by key.
+type hostCheck func(c *config.Config, tell func(key, text string))
+
+// registerConfig gives a command and its subcommands the configuration's flags. What it returns
+// makes loaders; with a check, what that tells is a mistake like any other.
+func registerConfig(root *cobra.Command, role Role) func(hostCheck) loader {
 	flags := root.PersistentFlags()
 	config.RegisterFlags(flags)
-	load = func() (*config.Loaded, error) { return readConfig(role, flags, writable, nil) }
-	start = func() (*config.Loaded, error) { return readConfig(role, flags, writable, fitsHost) }
-	return load, start
+	return func(host hostCheck) loader {
+		return func() (*config.Loaded, error) { return readConfig(role, flags, writable, host) }
+	}
 }
 
-func readConfig(role Role, flags *pflag.FlagSet, writable func(string) bool, host func(*config.Config, func(key, text string))) (*config.Loaded, error) {
+func readConfig(role Role, flags *pflag.FlagSet, writable func(string) bool, host hostCheck) (*config.Loaded, error) {
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("ask for this host's name: %w", err)
@@ -54,7 +57,7 @@ func writable(dir string) bool {
 	return os.Remove(f.Name()) == nil
 }
 
-func configCommand(role Role, load, start loader) *cobra.Command {
+func configCommand(role Role, load, check loader) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Show or check the configuration",
@@ -82,8 +85,9 @@ func configCommand(role Role, load, start loader) *cobra.Command {
 	validate := &cobra.Command{
 		Use:   "validate FILE",
 		Short: "Check a configuration file and say every mistake with file, line and column",
-		Long: `Says every mistake in a configuration file with its place, and what this host lacks for it: all for which the
-agent would not start with it here, or refuse to reload it.`,
+		Long: `Says every mistake in a configuration file with its place. On the agent's own host, where its base directory is, also
+what the host lacks for it, such as a user or a file of keys: all for which the agent would not start with it, or refuse
+to reload it.`,
 		Example: fmt.Sprintf("  %s config validate configs/reference.yaml", role.Program),
 		Args:    exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -91,7 +95,7 @@ agent would not start with it here, or refuse to reload it.`,
 				return err
 			}
 			cmd.Flag("config").Changed = true
-			loaded, err := start()
+			loaded, err := check()
 			if err != nil {
 				return err
 			}

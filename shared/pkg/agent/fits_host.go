@@ -47,6 +47,14 @@ func fitsHost(c *config.Config, tell func(key, text string)) {
 	}
 }
 
+// fitsOwnHost is fitsHost on the host that has the agent's base directory. A file may be validated
+// elsewhere, as in a pipeline; what is not there says nothing.
+func fitsOwnHost(c *config.Config, tell func(key, text string)) {
+	if _, err := os.Stat(c.Agent.BaseDir); err == nil {
+		fitsHost(c, tell)
+	}
+}
+
 // fitsLog refuses what cannot become the log.
 func fitsLog(c *config.Config) error {
 	if err := telemetry.CheckFile(c.Logging.File); err != nil {

@@ -34,27 +34,36 @@ func TestWhatThisHostLacks(t *testing.T) {
 %[1]s:4:25: plugins.trusted_keys: %[2]s/keys: line 1: is not a public key, such as "ssh-ed25519 AAAA… name"; open %[3]s/none.pub: no such file or directory: correct the file, or leave it out`, file, dir, base)
 	rt, _ := testRuntime(t, api.Sensor)
 	t.Setenv("STAVILY_CONFIG", file)
-	_, rt.reloads.load = registerConfig(&cobra.Command{}, sensorRole)
-	for name, do := range map[string]func() error{
-		"validate": func() error { _, _, err := command(t, sensorRole, "config", "validate", file); return err },
-		"start":    func() error { _, _, err := command(t, sensorRole); return err },
-		"reload":   func() error { _, err := rt.Reload("test"); return err },
-	} {
+	rt.reloads.load = registerConfig(&cobra.Command{}, sensorRole)(fitsHost)
+	validate := func() error { _, _, err := command(t, sensorRole, "config", "validate", file); return err }
+	if elsewhere, _, _ := strings.Cut(want, "\n"+file+":5"); fmt.Sprint(validate()) != elsewhere {
+		t.Errorf("on another host: got %v, want %s", validate(), elsewhere)
+	}
+	tells := func(name string, do func() error) {
 		if err := do(); fmt.Sprint(err) != want {
 			t.Errorf("%s:\n got %v\nwant %s", name, err, want)
 		}
 	}
+	tells("start", func() error { _, _, err := command(t, sensorRole); return err })
+	tells("reload", func() error { _, err := rt.Reload("test"); return err })
 	if _, err := os.Stat(base); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the base directory was made: %v", err)
 	}
+	if err := os.Mkdir(base, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	tells("validate", validate)
 	for _, log := range []string{"", "logging: {file: logs/plugins/a.log}\n", "logging: {output: stdout, file: /none/a.log}\n"} {
 		write(t, file, text("")+log)
-		if _, _, err := command(t, sensorRole, "config", "validate", file); err != nil {
+		if err := validate(); err != nil {
 			t.Errorf("%q: %v", log, err)
 		}
 	}
+	if err := os.Remove(base); err != nil {
+		t.Fatal(err)
+	}
 	write(t, base, "")
-	if _, _, err := command(t, sensorRole, "config", "validate", file); err == nil || !strings.Contains(err.Error(), `agent.base_dir: "`+base+`": is not a directory`) {
+	if err := validate(); err == nil || !strings.Contains(err.Error(), `agent.base_dir: "`+base+`": is not a directory`) {
 		t.Errorf("a base directory that is a file: %v", err)
 	}
 }

@@ -81,7 +81,8 @@ variables, then the configuration file, then defaults; "config show" prints each
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (%s --help lists the flags)", errUsage, err, cmd.CommandPath())
 	})
-	load, start := registerConfig(root, role)
+	read := registerConfig(root, role)
+	load, check, start := read(nil), read(fitsOwnHost), read(fitsHost)
 	root.Flags().BoolVar(&role.requireEnrolled, "require-enrolled", false, "end with an error instead of waiting where this agent has no certificate")
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
 		loaded, err := start()
@@ -90,7 +91,7 @@ variables, then the configuration file, then defaults; "config show" prints each
 		}
 		return run(cmd.Context(), loaded, start, role)
 	}
-	root.AddCommand(enrollCommand(role, load), configCommand(role, load, start), sandboxCommand(role, load), pluginsCommand(role, load), healthCommand(role, load), agentStatusCommand(role, load), auditCommand(role, load), reloadCommand(role, load), logLevelCommand(role, load), versionCommand())
+	root.AddCommand(enrollCommand(role, load), configCommand(role, load, check), sandboxCommand(role, load), pluginsCommand(role, load), healthCommand(role, load), agentStatusCommand(role, load), auditCommand(role, load), reloadCommand(role, load), logLevelCommand(role, load), versionCommand())
 	root.AddCommand(serviceCommands(role)...)
 	return root
 }

@@ -184,7 +184,7 @@ const pageHead = `# Configuration
 
 One YAML file, ` + "`<base_dir>/config/agent.yaml`" + ` unless ` + "`--config` or `STAVILY_CONFIG`" + ` names another; none is needed where flags and variables say enough.
 A flag wins over a variable, a variable over the file, the file over the default. ` + "`sensor-agent config show`" + ` prints what is in force on a
-host and where each value came from, ` + "`sensor-agent config validate FILE`" + ` every mistake in a file at once, and what this host lacks for it. A changed file is applied by ` + "`sensor-agent reload`" + ` or SIGHUP, whole or not at all,
+host and where each value came from, ` + "`sensor-agent config validate FILE`" + ` every mistake in a file at once, and on the agent's own host what that lacks for it (a user, a file of keys). A changed file is applied by ` + "`sensor-agent reload`" + ` or SIGHUP, whole or not at all,
 and what was changed that needs a restart is said.
 
 - A **duration** is written with a unit: ` + "`500ms`, `30s`, `5m`, `1h30m`" + `. A **size** too: KB, MB, GB are powers of 1000, KiB, MiB, GiB of 1024; a bare number is bytes.
