@@ -131,6 +131,7 @@ func thoroughly(ctx context.Context, o options, dir string, c configuration, pro
 	if r.err != nil || len(unsure) == 0 {
 		return r
 	}
+	fmt.Printf("%-22s tried again: %s\n", c.Name, strings.Join(unsure, ", "))
 	again := c
 	again.Name += "-2"
 	second := run(ctx, o, dir, again, unsure)
