@@ -207,7 +207,8 @@ func (f freeze) covers(t time.Time) bool {
 	return f.from <= at || at < f.to
 }
 
-// end is when a freeze that covers t is over, by the clock on the wall.
+// end is when a freeze that covers t is over, by the clock on the wall: the first time where that
+// minute comes twice, and somewhat later where it never does.
 func (f freeze) end(t time.Time) time.Time {
 	at, period := t.In(f.zone), day
 	now := at.Hour()*60 + at.Minute()
@@ -215,9 +216,12 @@ func (f freeze) end(t time.Time) time.Time {
 		now, period = now+(int(at.Weekday())+6)%7*day, week
 	}
 	left := (f.to - now + period) % period
-	end := time.Date(at.Year(), at.Month(), at.Day(), at.Hour(), at.Minute()+left, 0, 0, f.zone)
-	if !end.After(t) { // that minute comes twice, and this is the second
-		end = t.Add(time.Minute)
+	end := at.Truncate(time.Minute).Add(time.Duration(left) * time.Minute)
+	_, before := at.Zone()
+	_, after := end.Zone()
+	set := end.Add(time.Duration(before-after) * time.Second) // as the clock is set meanwhile
+	if _, offset := set.Zone(); offset == after {
+		return set
 	}
 	return end
 }

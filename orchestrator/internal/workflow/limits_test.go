@@ -157,7 +157,12 @@ func TestTheEndOfAFreeze(t *testing.T) {
 		{"'Fri 17:00 - Mon 08:00 Europe/Berlin'", "2026-03-27T16:00:00Z", "2026-03-30T06:00:00Z", "Fri 17:00 - Mon 08:00 Europe/Berlin"}, // the clock is set meanwhile
 		{"'22:00 - 06:00'", "2026-12-31T23:00:00Z", "2027-01-01T06:00:00Z", "22:00 - 06:00"},
 		{"'22:00 - 06:00', '05:00 - 07:00'", "2026-07-01T05:30:00Z", "2026-07-01T07:00:00Z", "05:00 - 07:00"},
-		{"'01:00 - 02:30 Europe/Berlin'", "2026-10-25T01:10:00Z", "2026-10-25T01:30:00Z", "01:00 - 02:30 Europe/Berlin"}, // 02:10 for the second time
+		{"'01:00 - 02:30 Europe/Berlin'", "2026-10-25T01:10:00Z", "2026-10-25T01:30:00Z", "01:00 - 02:30 Europe/Berlin"},       // 02:10 for the second time
+		{"'01:00 - 02:30 Europe/Berlin'", "2026-10-25T00:10:40Z", "2026-10-25T00:30:00Z", "01:00 - 02:30 Europe/Berlin"},       // and for the first
+		{"'01:00 - 01:30 America/New_York'", "2026-11-01T06:10:00Z", "2026-11-01T06:30:00Z", "01:00 - 01:30 America/New_York"}, // the same there
+		{"'01:00 - 01:30 America/New_York'", "2026-11-01T05:10:00Z", "2026-11-01T05:30:00Z", "01:00 - 01:30 America/New_York"},
+		{"'00:00 - 04:00 Europe/Berlin'", "2026-10-24T22:10:00Z", "2026-10-25T03:00:00Z", "00:00 - 04:00 Europe/Berlin"}, // it is set back meanwhile
+		{"'01:00 - 02:30 Europe/Berlin'", "2026-03-29T00:10:00Z", "2026-03-29T01:30:00Z", "01:00 - 02:30 Europe/Berlin"}, // there is no 02:30 that day
 	} {
 		at, err := time.Parse(time.RFC3339, c.at)
 		if err != nil {
