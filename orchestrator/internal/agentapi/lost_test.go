@@ -104,7 +104,7 @@ func (w *lossy) lose(row route.ID, call func() error) {
 		default:
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatal("the server has not dealt with the call for 10 s")
+			w.t.Fatal("the server has not dealt with the call for a minute")
 		}
 	}
 	w.network.cut()

@@ -172,7 +172,7 @@ func (l *lab) eventually(what string, true func() bool) {
 	l.t.Helper()
 	for end := time.Now().Add(time.Minute); !true(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			l.t.Fatalf("not within 30 s: %s\nlog: %s", what, strings.Join(l.log.Lines(), "\n"))
+			l.t.Fatalf("not within a minute: %s\nlog: %s", what, strings.Join(l.log.Lines(), "\n"))
 		}
 	}
 }

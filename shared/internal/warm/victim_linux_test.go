@@ -42,7 +42,7 @@ func TestNothingOutlivesTheAgent(t *testing.T) {
 			})
 			agent.Process.Kill()
 			agent.Wait()
-			until(t, 10*time.Second, "nothing is left", func() bool { return len(mentioning(t, dir)) == 0 })
+			until(t, time.Second, "nothing is left", func() bool { return len(mentioning(t, dir)) == 0 })
 		})
 	}
 }

@@ -381,7 +381,7 @@ func (h *host) eventually(what string, true func() bool) {
 	h.t.Helper()
 	for end := time.Now().Add(time.Minute); !true(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			h.t.Fatalf("not within 30 s: %s\n%s", what, h.log)
+			h.t.Fatalf("not within a minute: %s\n%s", what, h.log)
 		}
 	}
 }
