@@ -59,7 +59,7 @@ var Layers = []Layer{
 	{"orchestrator/internal/brake", nil},
 	{"orchestrator/internal/handshake", []string{"shared/pkg/telemetry", "internal"}},
 	{"orchestrator/internal/account", []string{"shared/pkg/api", "orchestrator/internal/store", "orchestrator/internal/brake", "internal"}},
-	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/depot", "orchestrator/internal/rollout", "orchestrator/internal/ca", "orchestrator/internal/account", "orchestrator/internal/secret", "internal"}},
+	{"orchestrator/internal/engine", []string{"shared/pkg", "orchestrator/internal/delivery", "orchestrator/internal/instruction", "orchestrator/internal/workflow", "orchestrator/internal/store", "orchestrator/internal/depot", "orchestrator/internal/rollout", "orchestrator/internal/ca", "orchestrator/internal/account", "orchestrator/internal/brake", "orchestrator/internal/secret", "internal"}},
 	{"orchestrator/simulated", []string{"shared/pkg/api", "shared/pkg/pki", "orchestrator/internal/agentapi", "orchestrator/internal/ca", "orchestrator/internal/engine", "orchestrator/internal/fsck", "orchestrator/internal/instruction", "orchestrator/internal/store"}},
 	{"orchestrator/cmd", []string{"orchestrator", "kit"}},
 	{"orchestrator", []string{"shared/pkg/api", "shared/pkg/pki", "shared/pkg/plugin", "shared/pkg/bundle", "shared/pkg/telemetry", "shared/pkg/trace", "orchestrator", "plugins", "internal"}},

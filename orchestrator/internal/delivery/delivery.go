@@ -31,6 +31,9 @@ type Stream struct {
 	Tally   Tally  `json:"tally,omitzero"`  // what became of them
 }
 
+// New reports whether nothing of a stream is settled.
+func (s Stream) New() bool { return s.Settled() == 0 }
+
 // Begin takes a batch into a stream but for its events: [Stream.Take] is for each of them, in
 // order, and [Stream.End] after the last. Once what they accepted is stored, the agent may forget
 // everything through the stream's Through. The stream may be stored in between: what is taken is

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stavily/agents/internal/failpoint"
 	"github.com/stavily/agents/orchestrator/internal/account"
+	"github.com/stavily/agents/orchestrator/internal/brake"
 	"github.com/stavily/agents/orchestrator/internal/ca"
 	"github.com/stavily/agents/orchestrator/internal/depot"
 	"github.com/stavily/agents/orchestrator/internal/secret"
@@ -72,6 +73,7 @@ type Engine struct {
 	events     pulse                                    // an event was stored
 	runs       pulse                                    // a run, its history or its logs changed
 	refusals   refusals
+	streams    *brake.Brake // that agents begin
 	strays     strays
 	alarm      *alarm
 	leads      atomic.Bool // this server reaps; always, where no other shares the store
@@ -104,7 +106,7 @@ func New(s store.Store, authority *ca.Authority, o Options) *Engine {
 	}
 	e := &Engine{
 		store: s, ca: authority, jwt: o.Tokens, keyDownload: o.GiveKeys, grace: o.Grace, log: o.Logger, clock: newReckoning(o.Now), ttl: o.LeaseTTL, depot: o.Depot, vault: o.Vault, trace: o.Trace,
-		alarm: newAlarm(), ids: newIDs(), looks: map[api.OrgID]look{}, fatal: make(chan struct{}),
+		alarm: newAlarm(), ids: newIDs(), looks: map[api.OrgID]look{}, streams: brake.New(1/streamEach.Seconds(), streamsAtOnce), fatal: make(chan struct{}),
 	}
 	e.now = e.clock.now
 	e.room.disk = o.Disk

@@ -26,6 +26,14 @@ var epochPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{0,64}$`)
 // of its batch is in the next one. A whole batch mostly takes less.
 const eventsTogether = 50 * time.Millisecond
 
+// A stream is kept for ever: of an event that retention has removed, it alone knows that it came.
+// An agent begins one with each new spool, which a container without a volume has at each start, and
+// may begin so many; who invents them does not fill the disk.
+const (
+	streamsAtOnce = 20
+	streamEach    = 3 * time.Minute
+)
+
 // Events takes a batch in one transaction, or in a few where it takes long and others wait: the
 // stream's mark, the events, the runs of every workflow that they trigger, and the first
 // instructions of those. The answer comes after the last commit; the same batch again, also after
@@ -91,6 +99,9 @@ func (t *tx) take(id pki.Identity, b api.EventBatch, done int) (answer api.Event
 	if err != nil {
 		return answer, nil, err
 	}
+	if err := t.mayBegin(id, before); err != nil {
+		return answer, nil, err
+	}
 	agent, err := t.Agent(id.Agent)
 	if err != nil {
 		return answer, nil, err
@@ -117,7 +128,32 @@ func (t *tx) take(id pki.Identity, b api.EventBatch, done int) (answer api.Event
 	}
 	t.balance(id, before, after)
 	answer.AckedThrough = after.Through
-	return answer, lost, errors.Join(t.ahead(id, lost), t.PutStream(id.Agent, after))
+	return answer, lost, errors.Join(t.ahead(id, lost), t.putStream(id, before, after))
+}
+
+// mayBegin holds up an agent that begins one stream after the other.
+func (t *tx) mayBegin(id pki.Identity, s delivery.Stream) error {
+	if !s.New() {
+		return nil
+	}
+	wait := t.engine.streams.Look(string(id.Org)+" "+string(id.Agent), t.now)
+	if wait == 0 {
+		return nil
+	}
+	refusal := api.Errorf(api.CodeRateLimited, "This agent has begun %d streams of events within a short time, and may begin one every %s. Each new spool is one: keep its base_dir from one start to the next.", streamsAtOnce, streamEach)
+	refusal.RetryAfter = wait.Truncate(time.Second) + time.Second
+	return refusal
+}
+
+// putStream keeps a stream once something of it is settled.
+func (t *tx) putStream(id pki.Identity, before, after delivery.Stream) error {
+	if after.New() {
+		return nil
+	}
+	if before.New() {
+		t.count(func() { t.engine.streams.Charge(string(id.Org)+" "+string(id.Agent), t.now) })
+	}
+	return t.PutStream(id.Agent, after)
 }
 
 // takeEvents settles events in a stream; at least one, if there are, and not the rest where that

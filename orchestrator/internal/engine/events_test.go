@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -78,5 +79,48 @@ func TestTheRestOfALongBatchComesAgain(t *testing.T) {
 			t.Errorf("outcomes %v, want %v", got, want)
 		}
 		w.runsAre("running", "running", "running", "running", "running")
+	})
+}
+
+// An agent that invents streams does not fill the database with them; what it has goes on meanwhile.
+func TestStreamsThatAnAgentBegins(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s, other := w.enrol(api.Sensor, "s", "h"), w.enrol(api.Sensor, "other", "h")
+		n := uint64(0)
+		begins := func() api.EventBatch {
+			n++
+			b := event(1)
+			b.Stream.Epoch, b.Events[0].ID = fmt.Sprintf("invented-%d", n), api.EventID(fmt.Sprintf("I%d", n))
+			return b
+		}
+		for range streamsAtOnce {
+			w.sends(s, begins(), api.EventAccepted)
+		}
+		_, err := w.Events(t.Context(), s.Identity, begins())
+		w.wantCode("one stream more", err, api.CodeRateLimited)
+		wait := api.RetryAfter(err)
+		if wait <= 0 || wait > streamEach+time.Second {
+			t.Errorf("it is to come again after %v", wait)
+		}
+		goesOn := event(2)
+		goesOn.Stream.Epoch = "invented-1"
+		w.sends(s, goesOn, api.EventAccepted)
+		w.sends(other, event(1), api.EventAccepted)
+		time.Sleep(wait)
+		w.sends(s, begins(), api.EventAccepted)
+		_, err = w.Events(t.Context(), s.Identity, begins())
+		w.wantCode("and the next at once", err, api.CodeRateLimited)
+	})
+}
+
+// Of what has no numbers no stream is kept, and none is counted.
+func TestEventsWithoutNumbersBeginNoStream(t *testing.T) {
+	inWorld(t, func(t *testing.T, w world) {
+		s := w.enrol(api.Sensor, "s", "h")
+		for n := range 2 * streamsAtOnce {
+			b := event(0)
+			b.Stream.Epoch, b.Events[0].ID = fmt.Sprintf("plain-%d", n), api.EventID(fmt.Sprintf("P%d", n))
+			w.sends(s, b, api.EventAccepted)
+		}
 	})
 }
