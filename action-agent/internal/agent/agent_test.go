@@ -307,17 +307,31 @@ func TestResultsAreSentUntilTheLastWord(t *testing.T) {
 	}
 }
 
-// One result that the orchestrator stumbles over holds up no other.
+// One result that the orchestrator stumbles over, or that a proxy does not let through, holds up no
+// other that waits behind it.
 func TestOneResultDoesNotHoldUpTheOthers(t *testing.T) {
-	t.Parallel()
-	o := newOrchestrator(t)
-	install(t, o, map[string]string{"quick": quick}, "").start()
-	o.on(result, "poison", always(api.Errorf(api.CodeInternal, "a defect")))
-	o.offer(order("poison", "quick"))
-	o.await(result, "poison", 1)
-	o.offer(order("good", "quick"))
-	o.outcome("good", api.Completed)
-	o.await(result, "poison", len(o.of(result, "poison"))+1) // and it is still tried
+	for name, refusal := range map[string]error{"a defect": api.Errorf(api.CodeInternal, "a defect"), "a proxy": errProxy} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newOrchestrator(t)
+			r := install(t, o, map[string]string{"quick": quick, "gated": gated}, "max_concurrent: 1").start() // so that results are told one by one
+			for _, id := range []api.InstructionID{"poison", "venom"} {
+				o.on(result, id, always(refusal))
+				o.offer(order(string(id), "quick"))
+				o.await(result, id, 1)
+			}
+			o.offer(order("good", "gated"))
+			r.file("ran-good")
+			o.setAway(true)
+			r.open("go-good")
+			await(t, "its end", func() bool { return r.journalled("good", "ended") })
+			r.kill()
+			o.setAway(false)
+			r.start()
+			o.outcome("good", api.Completed)
+			o.await(result, "poison", len(o.of(result, "poison"))+1) // and it is still tried
+		})
+	}
 }
 
 // Results that wait are under way together: one after the other they would take a round trip each.
