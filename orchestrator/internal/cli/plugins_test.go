@@ -92,6 +92,7 @@ func TestAssignWarnsOfNobody(t *testing.T) {
 	s := servertest.Start(t)
 	s.Enrol(api.Action, "action-1", "a")
 	s.Enrol(api.Action, "action-2", "b")
+	s.Enrol(api.Sensor, "sensor-1", "c")
 	s.Do("POST", "/api/v1/agents/action-2/revoke", operatorapi.RevokeRequest{}, nil)
 	file := filepath.Join(t.TempDir(), "1.tar.gz")
 	if err := os.WriteFile(file, packtest.Pack(t, "cleaner", "1.0.0", nil), 0o600); err != nil {
@@ -107,6 +108,8 @@ func TestAssignWarnsOfNobody(t *testing.T) {
 		{"--agent action-2", "the id action-2 "}, // it is revoked
 		{"--agent action-3", "the id action-3 "},
 		{"--tag role:wbe", "the tag role:wbe "},
+		{"--agent sensor-1", "(sensor-1 is of type sensor: those run no plugins of type action)"},
+		{"--tag host:c", "(sensor-1 is of type sensor: those run no plugins of type action)"},
 	} {
 		args := append([]string{"--data-dir", s.DataDir, "plugins", "assign", "cleaner", "-o", "json"}, strings.Fields(c.selector)...)
 		code, out, errs := run(t, args...)

@@ -3,7 +3,6 @@ package operatorapi
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/stavily/agents/orchestrator/internal/rollout"
 	"github.com/stavily/agents/orchestrator/internal/store"
 	"github.com/stavily/agents/shared/pkg/api"
+	"github.com/stavily/agents/shared/pkg/plugin"
 )
 
 func viewPackage(p store.Package) Package {
@@ -72,20 +72,29 @@ func viewRollout(a store.Assignment, members []rollout.Member) Rollout {
 }
 
 // nobodyYet says that an assignment is for nobody. To assign ahead of enrolment is meant to work, and an
-// id or a tag that is mistyped looks the same.
+// id or a tag that is mistyped, or that only agents of the other type have, looks the same.
 func nobodyYet(r store.Reader, a store.Assignment) ([]string, error) {
 	agents, err := r.Agents()
-	enrolled := func(agent store.Agent) bool { return agent.State != store.Revoked && a.Selector.Selects(agent) }
-	if err != nil || a.Selector == store.All || slices.ContainsFunc(agents, enrolled) {
+	if err != nil || a.Selector == store.All {
 		return nil, err
+	}
+	others := ""
+	for _, agent := range agents {
+		if agent.State == store.Revoked || !a.Selector.Selects(agent) {
+			continue
+		}
+		if plugin.Kind(a.Kind).RunsOn(agent.Type) {
+			return nil, nil
+		}
+		others = fmt.Sprintf(" (%s is of type %s: those run no plugins of type %s)", agent.ID, agent.Type, a.Kind)
 	}
 	kind, name, _ := strings.Cut(string(a.Selector), ":")
 	which := "the id"
 	if kind == "tag" {
 		which = "the tag"
 	}
-	return []string{fmt.Sprintf("No agent with %s %s is enrolled yet: one that will be gets it. `stavily agents list` has those that are; "+
-		"if this is mistyped: stavily plugins unassign %s --%s %s", which, name, a.Plugin, kind, name)}, nil
+	return []string{fmt.Sprintf("No agent with %s %s that could run it is enrolled yet%s: one that will be gets it. `stavily agents list` has those that are; "+
+		"if this is mistyped: stavily plugins unassign %s --%s %s", which, name, others, a.Plugin, kind, name)}, nil
 }
 
 func viewPublisher(p store.Publisher) Publisher {
