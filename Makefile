@@ -67,21 +67,14 @@ package: ## What is released: archives, .deb, .rpm, bills of materials, checksum
 test-package: ## That packages are the same twice, and can be installed, upgraded and purged (needs root)
 	scripts/test-package.sh
 
-.PHONY: cross-types cross-vet cross-build deps clean
-cross-types: ## The types of every package and its tests for each other system and processor, in a minute
+.PHONY: cross-vet cross-build deps clean
+cross-vet: ## Vet every package for each other system and processor
 	$(GO) run ./test/platforms
 
-# What has the same files as on Linux was vetted there.
-FILES := {{.ImportPath}} {{.GoFiles}} {{.TestGoFiles}} {{.XTestGoFiles}}
-cross-vet: ## Vet for macOS and Windows what has files of its own there
-	@set -e; for platform in darwin/arm64 windows/amd64; do export GOOS=$${platform%/*} GOARCH=$${platform#*/}; echo "$$platform"; \
-		$(GO) vet $(BUILD_FLAGS) $$(comm -23 <($(GO) list -f '$(FILES)' ./... | sort) <(GOOS=linux $(GO) list -f '$(FILES)' ./... | sort) | cut -d' ' -f1); done
-
-PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
-cross-build: ## Compile and link the programs for each system and processor, or PLATFORMS="windows/amd64 …"
+cross-build: ## Compile and link the programs for each system and processor
 	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
-	for platform in $(PLATFORMS); do export GOOS=$${platform%/*} GOARCH=$${platform#*/}; echo "$$platform"; \
-		$(GO) build $(BUILD_FLAGS) -ldflags '$(LD_FLAGS)' -o "$$out/" $(foreach p,$(PROGRAMS),$(pkg_$(p))); done
+	for os in linux darwin windows; do for arch in amd64 arm64; do export GOOS=$$os GOARCH=$$arch; echo "$$os/$$arch"; \
+		$(GO) build $(BUILD_FLAGS) -ldflags '$(LD_FLAGS)' -o "$$out/" $(foreach p,$(PROGRAMS),$(pkg_$(p))); done; done
 
 deps: ## Download what the build needs
 	$(GO) mod download

@@ -37,7 +37,7 @@ var Dependencies = map[string]string{
 	"golang.org/x/sync":                        "errgroup, where several things must end together",
 	"golang.org/x/term":                        "a password that is typed and not shown, at terminals of every system",
 	"golang.org/x/sys":                         "system calls that package syscall does not have",
-	"golang.org/x/tools":                       "tests only: reads and type-checks all packages for a platform, as vet and gopls do",
+	"golang.org/x/tools":                       "tests only: go vet for all platforms in one process, without code being made for each",
 	"golang.org/x/time":                        "token buckets for rate limits",
 	"honnef.co/go/tools":                       "tool: staticcheck",
 	"modernc.org/sqlite":                       "SQLite without cgo, so that every platform cross-builds",

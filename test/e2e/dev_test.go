@@ -40,7 +40,7 @@ func TestDev(t *testing.T) {
 				return m
 			}
 		}
-		t.Fatalf("dev ended without %q; it said:\n%s", pattern, said.String())
+		t.Fatalf("dev ended without %q (%v); it said:\n%s", pattern, lines.Err(), said.String())
 		return nil
 	}
 	watched := until(`of=(\S+)/big`)[1]

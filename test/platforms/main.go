@@ -1,11 +1,11 @@
-// The types of everything for each system and processor that the project builds for.
+// What `go vet` says of everything, for each system and processor that the project builds for.
 //
 //	go run ./test/platforms                  all but this machine's own, which every build checks
 //	go run ./test/platforms windows/arm64    this one
 //
-// Every package of the module, its tests, and all that they import are read and checked as the
-// compiler does before it makes code; making code for another platform takes ten times as long
-// and finds nothing more that a change of this module can break, but for what the linker says:
+// Every package of the module, its tests and all that they import are read, their types checked as
+// the compiler does before it makes code, and ours vetted. To make code for another platform takes
+// ten times as long and finds nothing more in what is written here but for what the linker says:
 // `make build-all` and `make cross-build` link.
 package main
 
@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/tools/go/analysis/checker"
+	"golang.org/x/tools/go/analysis/suite/vet"
 	"golang.org/x/tools/go/packages"
 )
 
@@ -47,8 +49,8 @@ func main() {
 // check returns how many packages there are for a platform, or all that is wrong with them.
 func check(platform string) (n int, err error) {
 	system, processor, _ := strings.Cut(platform, "/")
-	found, err := packages.Load(&packages.Config{
-		Mode:  packages.LoadAllSyntax,
+	ours, err := packages.Load(&packages.Config{
+		Mode:  packages.LoadAllSyntax | packages.NeedModule,
 		Env:   append(os.Environ(), "GOOS="+system, "GOARCH="+processor, "CGO_ENABLED=0"),
 		Tests: true,
 	}, "./...")
@@ -56,11 +58,25 @@ func check(platform string) (n int, err error) {
 		return 0, err
 	}
 	var mistakes []error
-	packages.Visit(found, nil, func(p *packages.Package) {
+	packages.Visit(ours, nil, func(p *packages.Package) {
 		n++
 		for _, e := range p.Errors {
 			mistakes = append(mistakes, e)
 		}
 	})
-	return n, errors.Join(mistakes...)
+	if len(mistakes) > 0 {
+		return n, errors.Join(mistakes...)
+	}
+	found, err := checker.Analyze(vet.Suite, ours, nil)
+	if err != nil {
+		return n, err
+	}
+	var said strings.Builder
+	if err := found.PrintText(&said, -1); err != nil {
+		return n, err
+	}
+	if said.Len() > 0 {
+		return n, errors.New(said.String())
+	}
+	return n, nil
 }

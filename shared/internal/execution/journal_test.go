@@ -307,6 +307,7 @@ func TestKill(t *testing.T) {
 				confirmed[api.InstructionID(id)] = Phase(phase)
 			}
 		}
+		must(t, lines.Err())
 		child.Wait()
 	}
 	j := open(t, dir, Options{})
