@@ -89,10 +89,10 @@ clean: ## Remove what the build made
 LONGEST := ./shared/pkg/agent ./kit ./test/e2e ./orchestrator/internal/engine ./shared/internal/sandbox
 # Not looked into by the race detector, nor by the checks of pointers that come with it, is what only computes:
 # SQLite and its C library, which were translated to Go and which the mutex of a connection serialises, and the
-# arithmetic of signatures and key exchanges. With them, tests of the engine and of the agents' API take more
+# arithmetic of signatures, key exchanges and hashes of passwords. With them, tests of the engine and of the agents' API take more
 # than twice as long. SQLite's driver, TLS and all of ours are looked into.
 COMPUTES := modernc.org/sqlite/lib modernc.org/libc/... modernc.org/memory \
-	$(addprefix crypto/internal/fips140/,nistec/... bigmod mlkem edwards25519/...)
+	$(addprefix crypto/internal/fips140/,nistec/... bigmod mlkem edwards25519/...) $(addprefix golang.org/x/crypto/,argon2 blake2b)
 # Without `go vet`, which lint has of the same files.
 test-race: ## All Go tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -vet=off $(foreach p,$(COMPUTES),'-gcflags=$(p)=-race=false -d=checkptr=0') -p 2 -timeout 20m $(LONGEST) ./...

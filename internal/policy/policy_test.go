@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -34,24 +35,35 @@ var fset = token.NewFileSet()
 
 func root(t *testing.T) string {
 	t.Helper()
-	dir, err := filepath.Abs("../..")
+	dir, err := filepath.Abs(toRoot)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-// sources parses every Go file, of every platform.
+const toRoot = "../.."
+
+// sources has every Go file, of every platform. Nobody may change what is in them.
 func sources(t *testing.T) []source {
 	t.Helper()
-	var out []source
-	base := root(t)
-	err := filepath.WalkDir(base, func(name string, d fs.DirEntry, err error) error {
+	out, err := readOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) < 20 {
+		t.Fatalf("found only %d Go files: the walk is broken", len(out))
+	}
+	return out
+}
+
+var readOnce = sync.OnceValues(func() (out []source, err error) {
+	err = filepath.WalkDir(toRoot, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if d.IsDir() {
-			if n := d.Name(); n != "." && strings.HasPrefix(n, ".") || n == "bin" || n == "dist" || n == "testdata" || n == "node_modules" {
+			if n := d.Name(); n != ".." && strings.HasPrefix(n, ".") || n == "bin" || n == "dist" || n == "testdata" || n == "node_modules" {
 				return filepath.SkipDir
 			}
 			return nil
@@ -67,18 +79,12 @@ func sources(t *testing.T) []source {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(base, name)
+		rel, err := filepath.Rel(toRoot, name)
 		out = append(out, source{filepath.ToSlash(rel), file, string(text)})
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(out) < 20 {
-		t.Fatalf("found only %d Go files: the walk is broken", len(out))
-	}
-	return out
-}
+	return out, err
+})
 
 func below(dir, prefix string) bool { return dir == prefix || strings.HasPrefix(dir, prefix+"/") }
 
