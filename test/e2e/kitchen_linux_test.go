@@ -151,6 +151,9 @@ func (k *kitchen) beside(program string, each func(line string), args ...string)
 		for lines.Scan() {
 			each(lines.Text())
 		}
+		if err := lines.Err(); err != nil {
+			k.t.Errorf("what %s says: %v", program, err)
+		}
 	}()
 	k.t.Cleanup(func() {
 		in.Close()
