@@ -86,14 +86,14 @@ func nobodyYet(r store.Reader, a store.Assignment) ([]string, error) {
 		if plugin.Kind(a.Kind).RunsOn(agent.Type) {
 			return nil, nil
 		}
-		others = fmt.Sprintf(" (%s is of type %s: those run no plugins of type %s)", agent.ID, agent.Type, a.Kind)
+		others = fmt.Sprintf(" that could run it (%s is of type %s: those run no plugins of type %s)", agent.ID, agent.Type, a.Kind)
 	}
 	kind, name, _ := strings.Cut(string(a.Selector), ":")
 	which := "the id"
 	if kind == "tag" {
 		which = "the tag"
 	}
-	return []string{fmt.Sprintf("No agent with %s %s that could run it is enrolled yet%s: one that will be gets it. `stavily agents list` has those that are; "+
+	return []string{fmt.Sprintf("No agent with %s %s%s is enrolled yet: one that will be gets it. `stavily agents list` has those that are; "+
 		"if this is mistyped: stavily plugins unassign %s --%s %s", which, name, others, a.Plugin, kind, name)}, nil
 }
 
