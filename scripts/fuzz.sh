@@ -9,14 +9,16 @@ count=${COUNT:-100000x}
 at_once=$(getconf _NPROCESSORS_ONLN)
 # Targets that write files write them in memory where there is enough: on a disk one did a fifth as many.
 if shm=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }') && [ "${shm:-0}" -gt 1000000 ] && [ -w /dev/shm ]; then
-  GOTMPDIR=$(mktemp -d /dev/shm/fuzz.XXXXXX)
-  export GOTMPDIR
+  scratch=$(mktemp -d /dev/shm/fuzz.XXXXXX)
+else
+  scratch=$(mktemp -d)
 fi
+trap 'rm -rf "$scratch"' EXIT
+export GOTMPDIR=$scratch
 # A few inputs learn nothing from which code they reach, and compiling everything anew to know that
 # takes minutes: GUIDED= leaves it out.
 guided=${GUIDED--fuzz=.}
-binary=$(mktemp)
-trap 'rm -rf "$binary" "${GOTMPDIR:-}"' EXIT
+binary=$scratch/fuzz.test
 found=$(go env GOCACHE)/fuzz/$(go list -m)
 grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do
   go test -c ${guided:+"$guided"} -o "$binary" "$dir"

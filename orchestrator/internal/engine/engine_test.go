@@ -40,6 +40,7 @@ type world struct {
 type uses struct {
 	reads, writes atomic.Int64      // transactions
 	committing    func() error      // called before the next commit, and not again; its error undoes the transaction
+	kept          atomic.Int64      // streams, while adding is set
 	adding        func(store.Event) // called before an event is added, while another transaction is said to wait; nil: none is
 }
 
@@ -81,6 +82,11 @@ func (awaited) Awaited() bool { return true }
 func (a awaited) AddEvent(e store.Event) error {
 	a.adding(e)
 	return a.Tx.AddEvent(e)
+}
+
+func (a awaited) PutStream(agent api.AgentID, s delivery.Stream) error {
+	a.kept.Add(1)
+	return a.Tx.PutStream(agent, s)
 }
 
 func (c countingScope) View(ctx context.Context, f func(store.Reader) error) error {

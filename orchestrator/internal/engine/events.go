@@ -136,7 +136,7 @@ func (t *tx) mayBegin(id pki.Identity, s delivery.Stream) error {
 	if !s.New() {
 		return nil
 	}
-	wait := t.engine.streams.Look(string(id.Org)+" "+string(id.Agent), t.now)
+	wait := t.engine.streams.Look(agentKey{id.Org, id.Agent}.String(), t.now)
 	if wait == 0 {
 		return nil
 	}
@@ -151,7 +151,7 @@ func (t *tx) putStream(id pki.Identity, before, after delivery.Stream) error {
 		return nil
 	}
 	if before.New() {
-		t.count(func() { t.engine.streams.Charge(string(id.Org)+" "+string(id.Agent), t.now) })
+		t.count(func() { t.engine.streams.Charge(agentKey{id.Org, id.Agent}.String(), t.now) })
 	}
 	return t.PutStream(id.Agent, after)
 }

@@ -117,10 +117,18 @@ func TestStreamsThatAnAgentBegins(t *testing.T) {
 func TestEventsWithoutNumbersBeginNoStream(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		s := w.enrol(api.Sensor, "s", "h")
+		w.adding = func(store.Event) {}
 		for n := range 2 * streamsAtOnce {
 			b := event(0)
 			b.Stream.Epoch, b.Events[0].ID = fmt.Sprintf("plain-%d", n), api.EventID(fmt.Sprintf("P%d", n))
 			w.sends(s, b, api.EventAccepted)
+		}
+		if n := w.kept.Load(); n != 0 {
+			t.Errorf("%d streams were kept", n)
+		}
+		w.sends(s, event(1), api.EventAccepted)
+		if n := w.kept.Load(); n != 1 {
+			t.Errorf("%d streams were kept of one with a number", n)
 		}
 	})
 }

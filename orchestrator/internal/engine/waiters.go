@@ -78,6 +78,8 @@ type agentKey struct {
 	agent api.AgentID
 }
 
+func (k agentKey) String() string { return string(k.org) + " " + string(k.agent) }
+
 // watch adds a request to those in flight of an agent. The context it returns ends
 // with leave, or with the cause given to [Engine.end].
 func (e *Engine) watch(ctx context.Context, key agentKey) (watched context.Context, leave func()) {
